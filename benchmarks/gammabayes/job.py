@@ -1,0 +1,81 @@
+"""What ``peer.py`` and ``ours.py`` share: the job, the stop-watch, the record they write.
+
+Standard library only, and nothing newer than Python 3.11, because it also runs in the peer's environment.
+"""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+N_EVENTS = 4500
+#: Share of the events of each component, in the order in which both programs hold them.
+TRUTH = {"diffuse": 1 / 6, "hgps": 1 / 3, "ccr": 1 / 2}
+LIVE_POINTS = 500
+DLOGZ = 0.5
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process, its threads and its finished children."""
+    usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+class StageClock:
+    """Wall and CPU seconds of named stages."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, dict[str, float]] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body of a ``with`` statement and report it on standard error."""
+        wall, cpu = time.perf_counter(), cpu_seconds()
+        yield
+        wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+        self.stages[name] = {"wall": wall, "cpu": cpu}
+        print(f"  {name:12s} {wall:9.3f} s wall {cpu:9.3f} s CPU", file=sys.stderr, flush=True)
+
+
+def seconds_per_call(function: Any, argument: Any, repeats: int = 20, calls: int = 100) -> float:
+    """Seconds of one call: the least over repeats of the mean over calls."""
+    function(argument)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for _ in range(calls):
+            function(argument)
+        best = min(best, (time.perf_counter() - start) / calls)
+    return best
+
+
+def installed_version(package: str) -> str:
+    """Version of a package, or ``"source tree"`` if it is imported without being installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "source tree"
+
+
+def write_record(
+    path: Path, program: str, packages: Sequence[str], seed: int, measurements: Mapping[str, Any]
+) -> None:
+    """Write measurements as JSON, with the job and everything that a reader needs to judge them."""
+    record = {
+        "program": f"{program} {installed_version(program)}",
+        "packages": {name: installed_version(name) for name in packages},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "components": list(TRUTH),
+        "truth": list(TRUTH.values()),
+        "seed": seed,
+        **measurements,
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")

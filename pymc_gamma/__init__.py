@@ -1,0 +1,82 @@
+"""Event-by-event Bayesian inference for gamma-ray astronomy, as a plug-in for PyMC.
+
+Simulate events of a Cherenkov telescope through its instrument response functions, and infer which fraction of them comes from
+which component, inside an ordinary PyMC model. Names are loaded when they are first used, so that importing the
+package is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pymc_gamma.distributions import EventMixture, observe_events
+    from pymc_gamma.events import Events
+    from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.irfs import IRFs, load_irfs
+    from pymc_gamma.mixture import MixtureTree
+    from pymc_gamma.nested import log_likelihood, prior_transform, sample_nested
+    from pymc_gamma.observation import Observation
+    from pymc_gamma.plotting import plot_corner, plot_counts, plot_ppc
+    from pymc_gamma.response import Response, fold
+    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
+
+__all__ = [
+    "CosmicRayBackground",
+    "EventMixture",
+    "Events",
+    "GalacticDiffuse",
+    "HGPSCatalog",
+    "IRFs",
+    "MixtureTree",
+    "Observation",
+    "RegionOfInterest",
+    "Response",
+    "SkyComponent",
+    "SkySource",
+    "fold",
+    "load_irfs",
+    "log_likelihood",
+    "observe_events",
+    "plot_corner",
+    "plot_counts",
+    "plot_ppc",
+    "prior_transform",
+    "sample_nested",
+]
+
+try:
+    __version__ = version("pymc-gamma")
+except PackageNotFoundError:  # running from a source tree that was never installed
+    __version__ = "0+unknown"
+
+_WHERE = {
+    "pymc_gamma.distributions": ("EventMixture", "observe_events"),
+    "pymc_gamma.events": ("Events",),
+    "pymc_gamma.geometry": ("RegionOfInterest",),
+    "pymc_gamma.irfs": ("IRFs", "load_irfs"),
+    "pymc_gamma.mixture": ("MixtureTree",),
+    "pymc_gamma.nested": ("log_likelihood", "prior_transform", "sample_nested"),
+    "pymc_gamma.observation": ("Observation",),
+    "pymc_gamma.plotting": ("plot_corner", "plot_counts", "plot_ppc"),
+    "pymc_gamma.response": ("Response", "fold"),
+    "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _WHERE.items():
+        if name in names:
+            value = getattr(import_module(module), name)
+            globals()[name] = value
+            return value
+    try:
+        return import_module(f"{__name__}.{name}")  # submodules: pymc_gamma.datasets
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,94 @@
+"""References of the data sets and of the published numbers that this package uses."""
+
+from pymc_gamma.datasets.citation import Citation
+
+__all__ = ["CTAO_PROD3B", "CTAO_PROD5", "DARK_MATTER_SPECTRA", "FERMI_DIFFUSE", "GAGGERO_2015", "HGPS"]
+
+CTAO_PROD5 = Citation(
+    text=(
+        "Cherenkov Telescope Array Observatory & Cherenkov Telescope Array Consortium (2021), "
+        "CTAO Instrument Response Functions - prod5 version v0.1, Zenodo"
+    ),
+    doi="10.5281/zenodo.5499840",
+    terms=(
+        "CC BY 4.0. Acknowledge: This research has made use of the CTA instrument response functions "
+        "provided by the CTA Consortium and Observatory, see "
+        "https://www.ctao-observatory.org/science/cta-performance/ (version prod5 v0.1; "
+        "https://doi.org/10.5281/zenodo.5499840) for more details."
+    ),
+    bibtex="""@misc{ctao_prod5_v01,
+  author = {{Cherenkov Telescope Array Observatory} and {Cherenkov Telescope Array Consortium}},
+  title = {CTAO Instrument Response Functions - prod5 version v0.1},
+  publisher = {Zenodo}, version = {v0.1}, year = {2021}, doi = {10.5281/zenodo.5499840}
+}""",
+)
+
+CTAO_PROD3B = Citation(
+    text=(
+        "Cherenkov Telescope Array Observatory & Cherenkov Telescope Array Consortium (2016), "
+        "CTAO Instrument Response Functions - version prod3b-v2, Zenodo"
+    ),
+    doi="10.5281/zenodo.5163273",
+    terms=(
+        "CC BY 4.0. Acknowledge: This research has made use of the CTA instrument response functions "
+        "provided by the CTA Consortium and Observatory, see "
+        "https://www.cta-observatory.org/science/cta-performance/ (version prod3b-v2; "
+        "https://doi.org/10.5281/zenodo.5163273) for more details."
+    ),
+)
+
+HGPS = Citation(
+    text="H.E.S.S. Collaboration, Abdalla, H. et al. (2018), The H.E.S.S. Galactic plane survey, A&A 612, A1",
+    doi="10.1051/0004-6361/201732098",
+    arxiv="1804.02432",
+    terms="Published without a licence text; cite the paper.",
+    bibtex="""@article{hgps_2018,
+  author = {{H.E.S.S. Collaboration} and Abdalla, H. and others},
+  title = {The H.E.S.S. Galactic plane survey},
+  journal = {Astronomy and Astrophysics}, volume = {612}, pages = {A1}, year = {2018},
+  doi = {10.1051/0004-6361/201732098}, eprint = {1804.02432}, archivePrefix = {arXiv}
+}""",
+)
+
+FERMI_DIFFUSE = Citation(
+    text=(
+        "Acero, F. et al. (Fermi-LAT Collaboration, 2016), Development of the model of Galactic interstellar "
+        "emission for standard point-source analysis of Fermi Large Area Telescope data, ApJS 223, 26"
+    ),
+    doi="10.3847/0067-0049/223/2/26",
+    arxiv="1602.07246",
+    terms="Public data of NASA and the Fermi-LAT Collaboration; cite the paper.",
+    bibtex="""@article{fermi_diffuse_2016,
+  author = {Acero, F. and others},
+  title = {Development of the Model of Galactic Interstellar Emission for Standard Point-source Analysis of
+    Fermi Large Area Telescope Data},
+  journal = {Astrophysical Journal Supplement Series}, volume = {223}, pages = {26}, year = {2016},
+  doi = {10.3847/0067-0049/223/2/26}, eprint = {1602.07246}, archivePrefix = {arXiv}
+}""",
+)
+
+GAGGERO_2015 = Citation(
+    text=(
+        "Gaggero, D., Grasso, D., Marinelli, A., Urbano, A. & Valli, M. (2015), The gamma-ray and neutrino "
+        "sky: a consistent picture of Fermi-LAT, Milagro, and IceCube results, ApJ 815, L25"
+    ),
+    doi="10.1088/2041-8205/815/2/L25",
+    arxiv="1504.00227",
+    bibtex="""@article{gaggero_2015,
+  author = {Gaggero, D. and Grasso, D. and Marinelli, A. and Urbano, A. and Valli, M.},
+  title = {The Gamma-Ray and Neutrino Sky: A Consistent Picture of Fermi-LAT, Milagro, and IceCube Results},
+  journal = {Astrophysical Journal Letters}, volume = {815}, pages = {L25}, year = {2015},
+  doi = {10.1088/2041-8205/815/2/L25}, eprint = {1504.00227}, archivePrefix = {arXiv}
+}""",
+)
+
+DARK_MATTER_SPECTRA = Citation(
+    text=(
+        "Cirelli, M. et al. (2011), PPPC 4 DM ID: a poor particle physicist cookbook for dark matter "
+        "indirect detection, JCAP 03, 051; with electroweak corrections of Ciafaloni, P. et al. (2011), Weak "
+        "corrections are relevant for dark matter indirect detection, JCAP 03, 019, arXiv:1009.0224"
+    ),
+    doi="10.1088/1475-7516/2011/03/051",
+    arxiv="1012.4515",
+    terms="Published without a licence text; its authors ask to cite both papers.",
+)

@@ -1,0 +1,371 @@
+r"""`EventMixture`: events drawn from a mixture of components with unknown fractions.
+
+For *N* events :math:`x_i` with multiplicities :math:`m_i` and fractions :math:`f_k \ge 0`,
+
+.. math::
+
+    \log L(f) = \sum_i m_i \Big[ \log \sum_k f_k \, p_k(x_i) - \log \sum_k f_k \Big],
+
+where :math:`p_k` is the density of component *k*, folded through the instrument and normalised over the region of
+interest. The last term vanishes for fractions that sum to one; with it the likelihood depends on ratios only, as the
+simulation does.
+"""
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+from pymc.distributions.distribution import Distribution, _support_point
+from pymc.logprob.abstract import _logprob
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant, Variable
+
+from pymc_gamma.distributions.live_table import LiveTable
+from pymc_gamma.distributions.protocol import MixtureResponse
+from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
+from pymc_gamma.distributions.sources import MULTIPLICITY, EventSource, ResponseSource, TabulatedSource
+from pymc_gamma.errors import ModelError
+from pymc_gamma.ops.logmatvec import log_matvec
+
+__all__ = ["EventMixture", "observe_events"]
+
+_EVENT_DIM, _RECO_DIM, _COMPONENT_DIM = "event", "reco", "component"
+
+
+class EventMixture(Distribution):
+    r"""Events from a mixture of components.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable.
+    fraction : tensor_like, shape (..., K)
+        Fractions of the components; leading axes are batch axes, each with its own events. Only ratios matter.
+    response : MixtureResponse, optional
+        Densities of the components and draws from them, usually from `fold`.
+    observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
+        Observed events. Arrays hold one event per row, in the columns ``response.reco``; one column more is the
+        multiplicity.
+    n_events : int, optional
+        Number of events to draw, when there are no observed ones.
+    log_likelihood : array_like, shape (N, K), optional
+        Instead of a response and observed events: your own log-likelihood of each event under each component, up to a
+        constant per event. ``-inf`` is allowed.
+    multiplicity : array_like, shape (N,), optional
+        Multiplicity of the rows of ``log_likelihood``.
+    dims : tuple of str, optional
+        Dims of the variable; ``("event", "reco")`` by default.
+    **kwargs
+        As for any PyMC distribution, for example ``initval``.
+
+    Raises
+    ------
+    ModelError
+        If fractions and components do not match, or arguments contradict each other.
+    EventError
+        If observed events are malformed, outside the region, or impossible under every component.
+
+    Notes
+    -----
+    The number of events is fixed: it carries no information on the fractions. The log-likelihood is available event by
+    event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum.
+
+    Observed values that do not change (arrays, `Events`) are folded once, when the log-probability is built. For
+    `pymc.Data` the table is kept with the graph and made anew when `pymc.set_data` brings other numbers.
+
+    Examples
+    --------
+    A table of log-likelihoods that was computed elsewhere:
+
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> from pymc_gamma.distributions import EventMixture
+    >>> log_likelihood = np.random.default_rng(1).normal(size=(50, 2))
+    >>> with pm.Model(coords={"component": ["source", "background"]}) as model:
+    ...     fraction = pm.Dirichlet("fraction", a=np.ones(2), dims="component")
+    ...     events = EventMixture("events", fraction, log_likelihood=log_likelihood)
+    >>> model.named_vars_to_dims["events"]
+    ('event', 'component')
+    """
+
+    rv_type = EventMixtureRV
+
+    def __new__(
+        cls,
+        name: str,
+        fraction: Any,
+        *,
+        response: MixtureResponse | None = None,
+        observed: Any = None,
+        n_events: int | None = None,
+        log_likelihood: Any = None,
+        multiplicity: Any = None,
+        dims: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Add the events to the model on the context stack."""
+        model = pm.modelcontext(None)
+        fraction = pt.as_tensor_variable(fraction)
+        source: EventSource
+        if log_likelihood is not None:
+            if response is not None or observed is not None or n_events is not None:
+                raise ModelError(
+                    f"{name}: log_likelihood replaces response, observed and n_events; pass it alone."
+                )
+            source = TabulatedSource(_tabulated_names(model, fraction, log_likelihood))
+            observed = source.value(log_likelihood, multiplicity)
+        else:
+            if multiplicity is not None:
+                raise ModelError(
+                    f"{name}: multiplicity goes with log_likelihood; observed events carry their own."
+                )
+            source = _response_source(name, response)
+            if observed is not None and n_events is not None:
+                raise ModelError(f"{name}: pass either observed or n_events; observed events say how many they are.")
+            if not isinstance(observed, Variable | None):
+                observed = source.value(observed)
+        _check_components(name, model, fraction, source)
+
+        n_columns = len(source.columns)
+        weighted = observed is not None and _n_columns(observed) == n_columns + 1
+        if observed is None and n_events is None and dims is None and not {"shape", "size"} & kwargs.keys():
+            raise ModelError(f"{name}: say how many events there are: pass observed=, n_events= or dims=.")
+        if dims is None and fraction.type.ndim == 1 and not {"shape", "size"} & kwargs.keys():
+            dims = _default_dims(name, model, source, weighted, observed, n_events)
+        elif n_events is not None:
+            kwargs["n_events"] = n_events
+        return super().__new__(
+            cls, name, fraction, source=source, weighted=weighted, observed=observed, dims=dims, **kwargs
+        )
+
+    @classmethod
+    def dist(
+        cls,
+        fraction: Any,
+        *,
+        response: MixtureResponse | None = None,
+        n_events: int | None = None,
+        source: EventSource | None = None,
+        weighted: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Events that belong to no model, for `pymc.draw` and as part of other expressions.
+
+        Parameters
+        ----------
+        fraction : tensor_like, shape (..., K)
+            Fractions of the components.
+        response : MixtureResponse
+            Densities of the components and draws from them.
+        n_events : int
+            Number of events for each vector of fractions.
+        source : EventSource, optional
+            Instead of the response, a source made from it.
+        weighted : bool
+            Whether the last column is a multiplicity.
+        **kwargs
+            ``shape`` or ``size`` instead of ``n_events``.
+
+        Returns
+        -------
+        TensorVariable, shape (..., n_events, len(response.reco))
+            The events.
+        """
+        source = _response_source(cls.__name__, response) if source is None else source
+        fraction = pt.as_tensor_variable(fraction)
+        if fraction.type.ndim > 1:
+            fraction = pt.expand_dims(fraction, -2)  # the axis of events, which share their fractions
+        if n_events is not None:
+            if n_events < 1:
+                raise ModelError(f"n_events must be at least 1, got {n_events}.")
+            kwargs["size"] = (*(fraction.shape[i] for i in range(fraction.type.ndim - 2)), n_events)
+        return super().dist([fraction], source=source, weighted=weighted, **kwargs)
+
+    @classmethod
+    def rv_op(
+        cls,
+        fraction: Variable,
+        *,
+        source: EventSource,
+        weighted: bool,
+        size: Any = None,
+        rng: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Random variable on a source."""
+        rng = pt.random.shared_rng(seed=None) if rng is None else rng
+        op = EventMixtureRV(source=source, weighted=weighted)
+        return op(fraction, size=size, rng=rng, return_next_rng=True)[1]
+
+
+def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.Model:
+    """Copy of a model in which events are observed; their number may differ from what was simulated.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        A model with an `EventMixture` made with a response.
+    events : Events or array of shape (N, len(response.reco))
+        The observed events.
+    name : str, optional
+        Which variable; needed if the model has several.
+
+    Returns
+    -------
+    pymc.Model
+        The same model, conditioned on the events.
+
+    Raises
+    ------
+    ModelError
+        If there is no such variable, or its kind does not fit the events.
+
+    Examples
+    --------
+    >>> observed_model = observe_events(model, events)  # doctest: +SKIP
+    """
+    candidates = {
+        rv.name: rv for rv in model.basic_RVs if rv.owner and isinstance(rv.owner.op, EventMixtureRV)
+    }
+    if name is None and len(candidates) == 1:
+        name = next(iter(candidates))
+    if name not in candidates:
+        raise ModelError(f"name must be one of the EventMixture variables of the model, {list(candidates)}; got {name!r}.")
+    op = candidates[name].owner.op
+    if not isinstance(op.source, ResponseSource):
+        raise ModelError(f"{name} was made from a log_likelihood table; make a new model for other events.")
+    value = op.source.value(events)
+    if op.weighted and value.shape[-1] == len(op.source.columns):
+        value = np.column_stack([value, np.ones(len(value))])
+    if not op.weighted and value.shape[-1] > len(op.source.columns):
+        raise ModelError(
+            f"{name} was made for single events and these have multiplicities; make a new model with "
+            "EventMixture(..., observed=events)."
+        )
+    observed_model = pm.observe(model, {name: value})
+    dims = observed_model.named_vars_to_dims.get(name)
+    if dims:
+        coords = observed_model.coords.get(dims[-2])
+        observed_model.set_dim(
+            dims[-2], len(value), coord_values=None if coords is None else np.arange(len(value))
+        )
+    return observed_model
+
+
+@_logprob.register(EventMixtureRV)
+def _event_mixture_logp(
+    op: EventMixtureRV, values: list[Variable], rng: Variable, size: Variable, fraction: Variable, **kwargs: Any
+) -> Variable:
+    (value,) = values
+    if not fraction.type.broadcastable[-2]:
+        raise NotImplementedError("all events of an EventMixture share their fractions; got fractions for each event")
+    coefficients = (fraction / fraction.sum(axis=-1, keepdims=True))[..., 0, :]
+    batch_shape = value.type.shape[:-2]
+    if None in batch_shape:
+        raise NotImplementedError(f"batch axes of observed events must have known lengths, got {value.type}")
+    logps = []
+    for index in np.ndindex(batch_shape):
+        own = tuple(
+            0 if same else i
+            for i, same in zip(index, coefficients.type.broadcastable[:-1], strict=True)
+        )
+        logps.append(log_matvec(*_table_inputs(op.source, value, index), coefficients[own]))
+    if not batch_shape:
+        return logps[0]
+    return pt.stack(logps).reshape((*batch_shape, -1))
+
+
+@_support_point.register(EventMixtureRV)
+def _event_mixture_support_point(op: EventMixtureRV, rv: Variable, *inputs: Variable) -> Variable:
+    return representative_rows(op, rv)
+
+
+def _table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -> Any:
+    """Table inputs of the Ops: shared variables for data that stay, a runtime table for data that may change."""
+    if isinstance(value, Constant):
+        return source.table(value.data[index]).inputs
+    return LiveTable(source)(value[index])
+
+
+def _response_source(name: str, response: Any) -> ResponseSource:
+    if response is None:
+        raise ModelError(f"{name}: pass a response (from `fold`), or a log_likelihood table.")
+    return ResponseSource(response)
+
+
+def _n_columns(observed: NDArray[np.float64] | Variable) -> int:
+    if isinstance(observed, SharedVariable):
+        return int(observed.get_value(borrow=True).shape[-1])
+    columns = observed.type.shape[-1] if isinstance(observed, Variable) else observed.shape[-1]
+    if columns is None:
+        raise ModelError(f"the number of columns of the observed events must be known, got {observed.type}.")
+    return int(columns)
+
+
+def _coords_of_fraction(model: pm.Model, fraction: Variable) -> tuple[str, ...] | None:
+    """Coordinate values of the last dim of the fractions, if they have any in this model."""
+    dims = model.named_vars_to_dims.get(fraction.name or "")
+    values = model.coords.get(dims[-1]) if dims else None
+    return None if values is None else tuple(str(v) for v in values)
+
+
+def _tabulated_names(model: pm.Model, fraction: Variable, log_likelihood: Any) -> tuple[str, ...]:
+    """Names for the columns of a user's table: those of the fractions, else numbers."""
+    names = _coords_of_fraction(model, fraction)
+    shape = np.shape(log_likelihood)
+    n_components = fraction.type.shape[-1] or (shape[-1] if shape else 0)
+    return names or tuple(f"component {k}" for k in range(n_components))
+
+
+def _check_components(name: str, model: pm.Model, fraction: Variable, source: EventSource) -> None:
+    """Raise a ModelError unless the fractions are those of the components, in their order."""
+    if fraction.type.ndim == 0:
+        raise ModelError(f"{name}: fractions must be a vector with one entry for each of {source.component_names}.")
+    label = fraction.name or "the fractions"
+    given = _coords_of_fraction(model, fraction)
+    if given is not None and given != source.component_names:
+        missing = [c for c in source.component_names if c not in given]
+        extra = [c for c in given if c not in source.component_names]
+        what = f"missing {missing}, unknown {extra}" if missing or extra else "they differ in order"
+        raise ModelError(
+            f"{name}: the components of {label!r}, {given}, are not those of the response, {source.component_names}: {what}."
+        )
+    length = fraction.type.shape[-1]
+    if length is not None and length != source.n_components:
+        raise ModelError(
+            f"{name}: {label!r} has {length} entries, but the response has {source.n_components} components, "
+            f"{source.component_names}."
+        )
+
+
+def _default_dims(
+    name: str,
+    model: pm.Model,
+    source: EventSource,
+    weighted: bool,
+    observed: Any,
+    n_events: int | None,
+) -> tuple[str, ...] | None:
+    """Dims of the variable, added to the model: events, and what is known of each."""
+    if isinstance(observed, Variable):
+        own = model.named_vars_to_dims.get(observed.name or "")
+        if own is not None:
+            return tuple(own)
+        length = observed.shape[0]
+    else:
+        length = n_events if observed is None else len(observed)
+    if length is None:
+        return None
+    event_dim = _EVENT_DIM if _EVENT_DIM not in model.coords else f"{name}_{_EVENT_DIM}"
+    model.add_coord(event_dim, length=length)
+    columns = (*source.columns, MULTIPLICITY) if weighted else source.columns
+    plain = _COMPONENT_DIM if isinstance(source, TabulatedSource) else _RECO_DIM
+    for dim in (plain, f"{name}_{plain}"):
+        known = model.coords.get(dim)
+        if known is None or tuple(str(v) for v in known) == columns:
+            if known is None:
+                model.add_coord(dim, columns)
+            return (event_dim, dim)
+    raise ModelError(f"{name}: the coordinates {plain!r} and '{name}_{plain}' of the model are not {columns}.")

@@ -1,0 +1,87 @@
+"""What a distribution needs from a response, and from a list of events.
+
+Anything with these attributes will do: the response that this package folds, a user's own density estimate, or the
+analytic toy of the tests.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["EventList", "MixtureResponse"]
+
+
+@runtime_checkable
+class MixtureResponse(Protocol):
+    """Densities of *K* components over a region of interest, and draws from them."""
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """Names of the components, in the order of the columns."""
+        ...
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Coordinates for a `pymc.Model`: at least ``"component"`` and ``"reco"``."""
+        ...
+
+    @property
+    def reco(self) -> tuple[str, ...]:
+        """Names of the columns of an event row, for example ``("energy", "lon", "lat")`` in TeV, deg, deg."""
+        ...
+
+    def component_pdf(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Density of every event under every component, normalised over the region of interest.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (N, len(reco))
+            One event per row.
+
+        Returns
+        -------
+        ndarray, shape (N, K)
+            In TeV-1 sr-1.
+
+        Raises
+        ------
+        EventError
+            If a row is outside the region or the energy range, or not finite.
+        """
+        ...
+
+    def simulate_rows(
+        self, weights: NDArray[np.float64], n: int, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Events of the mixture.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (K,)
+            Fractions of the components; they need not be normalised.
+        n : int
+            Number of events.
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        ndarray, shape (n, len(reco))
+            One event per row.
+        """
+        ...
+
+
+@runtime_checkable
+class EventList(Protocol):
+    """A list of events that knows how to write itself as rows of numbers."""
+
+    @property
+    def multiplicity(self) -> NDArray[np.float64]:
+        """How many events each row stands for, shape (N,)."""
+        ...
+
+    def to_rows(self, reco: tuple[str, ...]) -> NDArray[np.float64]:
+        """Rows with the given columns, shape (N, len(reco))."""
+        ...

@@ -1,0 +1,139 @@
+"""The random variable behind `EventMixture`: rows of events, drawn through a response."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+from pytensor.compile import optdb
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
+from pytensor.link.numba.dispatch.basic import numba_funcify
+from pytensor.tensor.random.op import RandomVariable, RNGConsumerOp
+
+from pymc_gamma.distributions.sources import EventSource
+from pymc_gamma.errors import ModelError
+from pymc_gamma.ops.object_mode import object_mode_form
+
+__all__ = ["EventDraw", "EventMixtureRV"]
+
+
+class EventMixtureRV(RandomVariable):
+    """``(rng, size, fraction) -> event rows``; the last batch axis counts events.
+
+    Parameters
+    ----------
+    source : EventSource
+        Densities and draws of the components.
+    weighted : bool
+        Whether the last column of a row is a multiplicity.
+    """
+
+    name = "EventMixture"
+    dtype = "float64"
+    _print_name = ("EventMixture", "\\operatorname{EventMixture}")
+    __props__ = ("name", "signature", "dtype", "inplace", "source", "weighted")
+
+    def __init__(self, source: EventSource, weighted: bool = False, **kwargs: Any) -> None:
+        self.source = source
+        self.weighted = weighted
+        kwargs["signature"] = f"(k)->({len(source.columns) + weighted})"
+        super().__init__(**kwargs)
+
+    def rng_fn(
+        self, rng: np.random.Generator, fraction: NDArray[np.float64], size: tuple[int, ...] | None
+    ) -> NDArray[np.float64]:
+        """Draw rows: one call of the simulator for each distinct parameter row, never one per event."""
+        if self.weighted:
+            raise NotImplementedError(
+                "events with multiplicities (binned or weighted events) cannot be drawn row by row. For predictive draws "
+                "use response.simulate(...), or a second model with EventMixture(..., n_events=...) and unbinned events."
+            )
+        size = fraction.shape[:-1] if size is None else size
+        _check_fractions(fraction, self.source.component_names)
+        batch = (1,) * (len(size) - fraction.ndim + 1) + fraction.shape[:-1]
+        fraction = fraction.reshape(*batch, fraction.shape[-1])
+        rows = np.empty((*size, len(self.source.columns)))
+        for index in np.ndindex(batch):
+            block = tuple(
+                slice(None) if length == 1 else slice(i, i + 1)
+                for i, length in zip(index, batch, strict=True)
+            )
+            shape = rows[block].shape
+            n_rows = int(np.prod(shape[:-1], dtype=np.int64))
+            rows[block] = self.source.simulate(fraction[index], n_rows, rng).reshape(shape)
+        return rows
+
+
+def _check_fractions(fraction: NDArray[np.float64], component_names: tuple[str, ...]) -> None:
+    if fraction.shape[-1] != len(component_names):
+        raise ModelError(f"{fraction.shape[-1]} fractions for the {len(component_names)} components {component_names}.")
+    if not (np.all(fraction >= 0) and np.all(np.isfinite(fraction)) and np.all(fraction.sum(axis=-1) > 0)):
+        raise ModelError(
+            f"the fractions of {component_names} must be finite and not negative, with a positive sum, to draw events."
+        )
+
+
+class EventDraw(RNGConsumerOp):
+    """Draws of an `EventMixtureRV` in compiled code.
+
+    PyTensor's numba linker would call the random variable once per event, or fall back to Python with a warning.
+    The simulator vectorises over events itself; this Op, put in place of the random variable when a graph is compiled for
+    numba, calls it once.
+    """
+
+    __props__ = ("rv_op",)
+
+    def __init__(self, rv_op: EventMixtureRV) -> None:
+        self.rv_op = rv_op
+        if rv_op.inplace:
+            self.destroy_map = {0: [0]}
+
+    def make_node(self, *inputs: Variable) -> Apply:
+        """Apply node on the inputs of the random variable."""
+        outputs = self.rv_op.make_node(*inputs).outputs
+        return Apply(self, inputs, [output.type() for output in outputs])
+
+    def update(self, node: Apply) -> dict[Variable, Variable]:
+        """The next state of the random generator."""
+        return {node.inputs[0]: node.outputs[0]}
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Draw as the random variable does."""
+        self.rv_op.perform(node, inputs, output_storage)
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        """Shape of the random variable."""
+        return self.rv_op.infer_shape(node, shapes)
+
+
+@node_rewriter([EventMixtureRV])
+def draw_events_at_once(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
+    """``EventMixtureRV`` -> ``EventDraw``."""
+    outputs = EventDraw(node.op).make_node(*node.inputs).outputs
+    copy_stack_trace(node.outputs, outputs)
+    return outputs
+
+
+optdb.register(
+    "pymc_gamma_draw_events_at_once",
+    dfs_rewriter(draw_events_at_once, ignore_newtrees=True),
+    "numba",
+    position=99,  # after in-place rewrites, before PyTensor wraps random variables for numba (100)
+)
+
+
+@numba_funcify.register(EventDraw)
+def _event_draw(op: EventDraw, node: Apply, **kwargs: Any) -> Callable[..., Any]:
+    return object_mode_form(op, node)
+
+
+def representative_rows(op: EventMixtureRV, rv: Variable) -> Variable:
+    """A valid event, repeated: where PyMC starts when events are not observed."""
+    n_components = op.source.n_components
+    row = op.source.simulate(np.full(n_components, 1.0 / n_components), 1, np.random.default_rng(0))[0]
+    if op.weighted:
+        row = np.append(row, 1.0)
+    return pt.broadcast_to(pt.constant(row), rv.shape)

@@ -1,0 +1,244 @@
+r"""Where the densities of an event mixture come from: a response, or a table that the user computed.
+
+A source turns rows of the observed value into scaled densities: :math:`p_{ik} = e^{o_i} P_{ik}` with
+:math:`\max_k P_{ik} = 1`, so that neither very small densities nor log-likelihoods of -1e5 overflow or underflow.
+"""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.distributions.protocol import EventList, MixtureResponse
+from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.errors import EventError, ModelError
+
+__all__ = ["MULTIPLICITY", "EventSource", "ResponseSource", "TabulatedSource", "list_first"]
+
+MULTIPLICITY = "multiplicity"
+"""Name of the extra last column of values that stand for several events per row."""
+
+_N_TABLES = 2  # enough for a model and its posterior predictive twin, without hoarding the tables of a loop over data sets
+
+
+class EventSource(ABC):
+    """Densities and draws of *K* components, and the tables built from them.
+
+    Tables are remembered by the content of the rows (with their multiplicities), so that the several graphs PyMC
+    derives from one model share one table and new data never meets an old one.
+    """
+
+    def __init__(self, columns: tuple[str, ...], component_names: tuple[str, ...]) -> None:
+        self.columns = columns
+        self.component_names = component_names
+        self._tables: OrderedDict[bytes, EventTable] = OrderedDict()
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return len(self.component_names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tables: they are made again from the rows."""
+        return {**self.__dict__, "_tables": OrderedDict()}
+
+    @abstractmethod
+    def scaled_densities(
+        self, rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Densities over their largest in each row (N, K), and the logarithm of that largest (N,)."""
+
+    @abstractmethod
+    def simulate(
+        self, weights: NDArray[np.float64], n: int, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """``n`` rows drawn from the mixture with these weights (K,)."""
+
+    def split(self, value: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows (N, n_columns) and multiplicities (N,) of an observed value, checked."""
+        n_columns = len(self.columns)
+        if value.ndim != 2 or value.shape[1] not in (n_columns, n_columns + 1):
+            raise EventError(
+                f"observed events must have the columns {self.columns}, optionally followed by {MULTIPLICITY!r}; "
+                f"got an array of shape {value.shape}."
+            )
+        if len(value) == 0:
+            raise EventError("the list of observed events is empty; an event mixture needs at least one event.")
+        rows = np.ascontiguousarray(value[:, :n_columns], dtype=np.float64)
+        if value.shape[1] == n_columns:
+            return rows, np.ones(len(rows))
+        multiplicity = np.ascontiguousarray(value[:, n_columns], dtype=np.float64)
+        _reject(
+            ~(np.isfinite(multiplicity) & (multiplicity >= 0)),
+            "have a multiplicity that is negative or not finite",
+        )
+        return rows, multiplicity
+
+    def arrays(self, value: NDArray[np.float64]) -> TableArrays:
+        """Blocked arrays of an observed value.
+
+        Raises
+        ------
+        EventError
+            If rows are malformed, or no component can produce an event.
+        """
+        rows, multiplicity = self.split(value)
+        densities, log_scale = self.scaled_densities(rows)
+        impossible = (densities.max(axis=1) == 0) & (multiplicity > 0)
+        _reject(
+            impossible,
+            f"have zero density under every component ({', '.join(self.component_names)})",
+            "; remove them, or add the component that produced them.",
+            rows,
+        )
+        return TableArrays.build(densities, multiplicity, log_scale)
+
+    def table(self, value: NDArray[np.float64]) -> EventTable:
+        """Shared table of an observed value, made on first use."""
+        content = np.ascontiguousarray(value)
+        key = blake2b(content, digest_size=16, person=str(content.shape).encode()[:16]).digest()
+        if key not in self._tables:
+            self._tables[key] = EventTable(self.arrays(content))
+            while len(self._tables) > _N_TABLES:
+                self._tables.popitem(last=False)
+        self._tables.move_to_end(key)
+        return self._tables[key]
+
+
+class ResponseSource(EventSource):
+    """Densities and draws of a response.
+
+    Parameters
+    ----------
+    response : MixtureResponse
+        The response.
+    """
+
+    def __init__(self, response: MixtureResponse) -> None:
+        if not isinstance(response, MixtureResponse):
+            raise TypeError(
+                "response must offer component_names, coords, reco, component_pdf and simulate_rows "
+                f"(as what `fold` returns does), got {type(response).__name__}."
+            )
+        super().__init__(tuple(response.reco), tuple(response.component_names))
+        self.response = response
+
+    def scaled_densities(
+        self, rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Densities of the response over their largest in each row, and the logarithm of that largest."""
+        densities = np.asarray(self.response.component_pdf(rows), dtype=np.float64)
+        if densities.shape != (len(rows), self.n_components):
+            raise EventError(
+                f"component_pdf of the response returned shape {densities.shape}, expected "
+                f"{(len(rows), self.n_components)} for {len(rows)} events and the components {self.component_names}."
+            )
+        _reject(
+            ~(np.isfinite(densities) & (densities >= 0)).all(axis=1),
+            "got a negative or non-finite density from the response",
+            rows=rows,
+        )
+        largest = densities.max(axis=1)
+        scale = np.where(largest > 0, largest, 1.0)
+        return densities / scale[:, None], np.log(scale)
+
+    def simulate(
+        self, weights: NDArray[np.float64], n: int, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Events drawn through the response."""
+        return np.asarray(self.response.simulate_rows(weights, n, rng), dtype=np.float64)
+
+    def value(self, events: Any) -> NDArray[np.float64]:
+        """Observed value of a list of events or an array of rows, shape (N, n_columns or n_columns + 1)."""
+        if isinstance(events, EventList):
+            rows = np.asarray(events.to_rows(self.columns), dtype=np.float64)
+            multiplicity = np.asarray(events.multiplicity, dtype=np.float64)
+            value = rows if np.all(multiplicity == 1) else np.column_stack([rows, multiplicity])
+        else:
+            value = np.asarray(events, dtype=np.float64)
+        if value.ndim >= 2 and value.size and np.isnan(value).any():
+            # PyMC would take NaN for missing data and invent events
+            flat = value.reshape(-1, value.shape[-1])
+            _reject(np.isnan(flat).any(axis=1), "contain NaN", rows=flat)
+        if value.ndim <= 2:
+            self.split(value)
+        return value
+
+
+class TabulatedSource(EventSource):
+    """A user's own log-likelihood of every event under every component; the rows are that table.
+
+    Parameters
+    ----------
+    component_names : tuple of str
+        Names of the columns.
+    """
+
+    def __init__(self, component_names: tuple[str, ...]) -> None:
+        super().__init__(component_names, component_names)
+
+    def scaled_densities(
+        self, rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Exponentials of the rows less their largest, and that largest."""
+        _reject(np.isnan(rows).any(axis=1), "have NaN in the log_likelihood table")
+        _reject((rows == np.inf).any(axis=1), "have +inf in the log_likelihood table")
+        largest = rows.max(axis=1)
+        scale = np.where(np.isfinite(largest), largest, 0.0)
+        return np.exp(rows - scale[:, None]), scale
+
+    def simulate(
+        self, weights: NDArray[np.float64], n: int, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Not possible: a table of likelihoods does not say how events are distributed."""
+        raise NotImplementedError(
+            "an EventMixture made from a log_likelihood table cannot draw events: the table says how likely the "
+            "given events are, not how others are distributed. Use a response for predictive draws, or leave this variable "
+            "out of var_names."
+        )
+
+    def value(self, log_likelihood: Any, multiplicity: Any = None) -> NDArray[np.float64]:
+        """Observed value of a table (N, K), with multiplicities (N,) as a last column if there are any."""
+        table = np.asarray(log_likelihood, dtype=np.float64)
+        if table.ndim != 2 or table.shape[1] != self.n_components:
+            raise ModelError(
+                f"log_likelihood must have one row per event and one column for each of the {self.n_components} "
+                f"components {self.component_names}, got shape {table.shape}."
+            )
+        if multiplicity is None:
+            value = table
+        else:
+            counts = np.asarray(multiplicity, dtype=np.float64)
+            if counts.shape != table.shape[:1]:
+                raise ModelError(
+                    f"multiplicity must have one entry per row of log_likelihood ({len(table)}), "
+                    f"got shape {counts.shape}."
+                )
+            value = np.column_stack([table, counts])
+        self.arrays(value)
+        return value
+
+
+def list_first(indices: NDArray[np.intp], n: int = 5) -> str:
+    """The first few of some indices, for messages."""
+    shown = ", ".join(str(i) for i in indices[:n])
+    return f"{shown}, ..." if len(indices) > n else shown
+
+
+def _reject(
+    bad: NDArray[np.bool_],
+    fault: str,
+    advice: str = ".",
+    rows: NDArray[np.float64] | None = None,
+) -> None:
+    """Raise an EventError with the number of bad rows and the first of them."""
+    if not bad.any():
+        return
+    indices = np.flatnonzero(bad)
+    example = "" if rows is None else f" (row {indices[0]} is {rows[indices[0]].tolist()})"
+    raise EventError(
+        f"{len(indices)} of {len(bad)} events {fault}: rows {list_first(indices)}{example}{advice}"
+    )

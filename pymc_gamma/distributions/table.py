@@ -1,0 +1,103 @@
+r"""Event tables: the arrays that the Ops of this package read.
+
+Row *i* of the table holds the densities of event *i* under each column, divided by their largest,
+:math:`P_{ik} = p_{ik} e^{-o_i}` with :math:`o_i = \log \max_k p_{ik}`.
+"""
+
+from typing import NamedTuple, Self
+from uuid import uuid4
+
+import numpy as np
+import pytensor
+from numpy.typing import NDArray
+from pytensor.compile.sharedvalue import SharedVariable
+
+from pymc_gamma.ops.kernels import BLOCK, to_blocks
+from pymc_gamma.ops.logmatvec import TABLE_INPUTS
+
+__all__ = ["EventTable", "TableArrays"]
+
+
+class TableArrays(NamedTuple):
+    """Arrays of an event table, in the order of `pymc_gamma.ops.TABLE_INPUTS`.
+
+    Attributes
+    ----------
+    table : ndarray, shape (n_blocks, K, BLOCK)
+        Scaled densities.
+    multiplicity : ndarray, shape (N,)
+        How many events each row stands for.
+    unit : ndarray of bool, shape (n_blocks,)
+        Whether all events of a block have multiplicity one.
+    offset : ndarray, shape (N,)
+        Logarithm of the scale of each row.
+    offset_sum : ndarray, shape ()
+        Sum of multiplicity times offset.
+    """
+
+    table: NDArray[np.float64]
+    multiplicity: NDArray[np.float64]
+    unit: NDArray[np.bool_]
+    offset: NDArray[np.float64]
+    offset_sum: NDArray[np.float64]
+
+    @classmethod
+    def build(
+        cls,
+        densities: NDArray[np.float64],
+        multiplicity: NDArray[np.float64] | None = None,
+        log_scale: NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Arrays from rows.
+
+        Parameters
+        ----------
+        densities : ndarray, shape (N, K)
+            Scaled densities, not negative.
+        multiplicity : ndarray, shape (N,), optional
+            Ones if not given.
+        log_scale : ndarray, shape (N,), optional
+            Logarithm of what each row was divided by; zeros if not given.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> TableArrays.build(np.ones((4500, 3))).table.shape
+        (18, 3, 256)
+        """
+        n_events = len(densities)
+        counts = np.ones(n_events) if multiplicity is None else np.ascontiguousarray(multiplicity)
+        offset = np.zeros(n_events) if log_scale is None else np.ascontiguousarray(log_scale)
+        unit = np.array([np.all(counts[i : i + BLOCK] == 1) for i in range(0, n_events, BLOCK)], dtype=bool)
+        return cls(to_blocks(densities), counts, unit, offset, np.asarray(counts @ offset))
+
+
+class EventTable:
+    """An event table as shared variables: compilation does not depend on its size, and its values can be swapped.
+
+    Parameters
+    ----------
+    arrays : TableArrays or ndarray of shape (N, K)
+        The arrays, or bare scaled densities.
+
+    Attributes
+    ----------
+    inputs : tuple of SharedVariable
+        First inputs of the Ops. Their names are unique, because nutpie's ``with_data`` looks them up by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> table = EventTable(np.array([[1.0, 0.1], [0.2, 1.0]]))
+    >>> [variable.type.shape for variable in table.inputs]
+    [(1, 2, 256), (2,), (1,), (2,), ()]
+    """
+
+    def __init__(self, arrays: TableArrays | NDArray[np.float64]) -> None:
+        if not isinstance(arrays, TableArrays):
+            arrays = TableArrays.build(np.asarray(arrays, dtype=np.float64))
+        label = uuid4().hex[:12]
+        self.inputs: tuple[SharedVariable, ...] = tuple(
+            pytensor.shared(array, name=f"events_{name}_{label}", borrow=True, shape=array.shape)
+            for name, array in zip(TABLE_INPUTS, arrays, strict=True)
+        )

@@ -1,0 +1,48 @@
+"""Exception types.
+
+Each is a ``ValueError`` so that code which catches the built-in type keeps working; the subclass says which kind of
+input was at fault.
+"""
+
+__all__ = [
+    "DataFileError",
+    "EventError",
+    "IRFError",
+    "ModelError",
+    "PymcGammaWarning",
+    "RegionError",
+    "ResponseMismatchError",
+    "SkyModelError",
+]
+
+
+class DataFileError(ValueError):
+    """A data file is missing, truncated or not what it should be."""
+
+
+class IRFError(ValueError):
+    """Instrument response functions that cannot be used."""
+
+
+class RegionError(ValueError):
+    """A region of interest that does not fit the instrument or the frame."""
+
+
+class EventError(ValueError):
+    """Events with invalid values, or that no component of the response can produce."""
+
+
+class SkyModelError(ValueError):
+    """A sky component that cannot be folded: bad spectrum, bad morphology, unknown name."""
+
+
+class ModelError(ValueError):
+    """A statistical model that does not fit its response (number of fractions, missing spectra, ...)."""
+
+
+class ResponseMismatchError(ValueError):
+    """A stored response that was made from other inputs, by another version, or is damaged."""
+
+
+class PymcGammaWarning(UserWarning):
+    """Something was repaired or left out; the message says what and where."""

@@ -1,0 +1,6 @@
+"""Event lists: reconstructed energies and directions, and how they come in and go out."""
+
+from pymc_gamma.events.container import Events
+from pymc_gamma.events.selection import EventSelection
+
+__all__ = ["EventSelection", "Events"]

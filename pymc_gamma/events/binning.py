@@ -1,0 +1,119 @@
+r"""Events gathered into cells.
+
+With cells narrow against the resolution, the density is constant over a cell and :math:`\sum_i \log f(x_i)
+\to \sum_c m_c \log f(x_c)` over the occupied cells alone, :math:`x_c` the centre of the cell (geometric in
+energy) and :math:`m_c` the number of events in it.
+"""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.errors import EventError, PymcGammaWarning
+from pymc_gamma.events.validation import wrap_longitude
+from pymc_gamma.units import scalar_value, to_value
+
+if TYPE_CHECKING:
+    from pymc_gamma.events.container import Events
+
+__all__ = ["bin_events"]
+
+FloatArray = NDArray[np.float64]
+
+
+def bin_events[EventsT: "Events"](
+    events: EventsT,
+    energy: int | u.Quantity,
+    *,
+    pixel: u.Quantity | None = None,
+    lon: u.Quantity | None = None,
+    lat: u.Quantity | None = None,
+) -> EventsT:
+    """See :meth:`pymc_gamma.events.Events.binned`."""
+    if (pixel is None) == (lon is None and lat is None) or (lon is None) != (lat is None):
+        raise EventError("binned() needs either pixel=, or both lon= and lat= edges.")
+    if len(events) == 0:
+        return events
+    values = [events.energy.value, events.lon.value, events.lat.value]
+    edges = [_energy_edges(values[0], energy)]
+    if pixel is not None:
+        width = scalar_value(pixel, "deg", "pixel")
+        if not width > 0:
+            raise EventError(f"pixel must be positive, got {width:g} deg.")
+        # Unwrap around the field, so that one across the +-180 deg line is binned in one piece.
+        values[1] = wrap_longitude(values[1], _mean_longitude(values[1]))
+        edges += [_pixel_edges(values[1], width), _pixel_edges(values[2], width)]
+    else:
+        edges += [_given_edges(lon, "deg", "lon"), _given_edges(lat, "deg", "lat")]
+        values[1] = wrap_longitude(values[1], 0.5 * (edges[1][0] + edges[1][-1]))
+
+    cells = [_cell_index(value, edge) for value, edge in zip(values, edges, strict=True)]
+    inside = np.logical_and.reduce([cell >= 0 for cell in cells])
+    left_out = float(events.multiplicity[~inside].sum())
+    if left_out:
+        warnings.warn(
+            f"{left_out:g} of {events.n_total:g} events lie outside the bin edges and are left out.",
+            PymcGammaWarning,
+            stacklevel=3,
+        )
+
+    shape = (int(events.observation.max()) + 1, *(len(edge) - 1 for edge in edges))
+    flat = np.ravel_multi_index((events.observation[inside], *(cell[inside] for cell in cells)), shape)
+    occupied, row = np.unique(flat, return_inverse=True)
+    observation, *index = np.unravel_index(occupied, shape)
+    centres = [
+        np.sqrt(edges[0][1:] * edges[0][:-1]),
+        0.5 * (edges[1][1:] + edges[1][:-1]),
+        0.5 * (edges[2][1:] + edges[2][:-1]),
+    ]
+    return type(events)(
+        centres[0][index[0]] * u.TeV,
+        centres[1][index[1]] * u.deg,
+        centres[2][index[2]] * u.deg,
+        frame=events.frame,
+        observation=observation,
+        multiplicity=np.bincount(row, weights=events.multiplicity[inside], minlength=len(occupied)),
+        meta=events.meta,
+    )
+
+
+def _energy_edges(values: FloatArray, energy: int | u.Quantity) -> FloatArray:
+    if isinstance(energy, int | np.integer):
+        if energy < 1:
+            raise EventError(f"energy must be at least one bin, got {energy}.")
+        low, high = values.min(), values.max()
+        # Widened by a rounding error, so that the extreme events are inside.
+        edges = np.geomspace(low * (1 - 1e-12), high * (1 + 1e-12), int(energy) + 1)
+        return np.asarray(edges, dtype=np.float64)
+    given = _given_edges(energy, "TeV", "energy")
+    if given[0] <= 0:
+        raise EventError(f"energy edges must be positive, got {given[0]:g} TeV.")
+    return given
+
+
+def _given_edges(edges: u.Quantity, unit: str, name: str) -> FloatArray:
+    values = to_value(edges, unit, name)
+    if values.ndim != 1 or len(values) < 2 or not np.all(np.diff(values) > 0):
+        raise EventError(f"{name} edges must be two or more increasing values, got {values} {unit}.")
+    return values
+
+
+def _pixel_edges(values: FloatArray, width: float) -> FloatArray:
+    first = int(np.floor(values.min() / width))
+    last = max(int(np.ceil(values.max() / width)), first + 1)
+    return np.asarray(np.arange(first, last + 1) * width, dtype=np.float64)
+
+
+def _mean_longitude(lon: FloatArray) -> float:
+    return float(np.degrees(np.angle(np.exp(1j * np.radians(lon)).mean())))
+
+
+def _cell_index(values: FloatArray, edges: FloatArray) -> NDArray[np.intp]:
+    """Index of the half-open bin of each value (the last bin is closed), -1 outside."""
+    index = np.searchsorted(edges, values, side="right") - 1
+    index[values == edges[-1]] = len(edges) - 2
+    index[index == len(edges) - 1] = -1
+    return index

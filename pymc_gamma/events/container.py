@@ -1,0 +1,684 @@
+r"""The event list.
+
+An event is a reconstructed energy and direction :math:`x_i = (E_i, \ell_i, b_i)`, the index of the
+observation it was taken in (which decides its instrument response), and a multiplicity :math:`m_i`: 1, or
+the number of events of a cell when a list was binned. Events enter a likelihood only through :math:`\sum_i
+m_i \log f(x_i)`, so a list is a set: order carries no meaning, and there are no arrival times.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from numpy.typing import ArrayLike, NDArray
+
+from pymc_gamma.errors import EventError
+from pymc_gamma.events.validation import (
+    as_multiplicity,
+    as_observation,
+    check_columns,
+    check_frame,
+    to_column,
+    wrap_longitude,
+)
+from pymc_gamma.geometry import convert_lonlat
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from astropy.table import QTable, Table
+    from matplotlib.figure import Figure
+
+    from pymc_gamma.events.selection import EventSelection
+    from pymc_gamma.geometry import RegionOfInterest
+
+__all__ = ["RECO", "Events"]
+
+RECO = ("energy", "lon", "lat")
+_COLUMNS = (*RECO, "observation", "multiplicity")
+
+
+class Events:
+    """List of reconstructed gamma-ray events.
+
+    The arrays of a list are read-only; selecting, joining and binning give new lists.
+
+    Parameters
+    ----------
+    energy : `~astropy.units.Quantity`
+        Reconstructed energies, shape ``(event,)``.
+    lon, lat : `~astropy.units.Quantity`
+        Reconstructed directions in ``frame``, shape ``(event,)``. Longitudes are wrapped to (-180, 180] deg,
+        so that a field around the Galactic centre has no jump.
+    frame : {"galactic", "icrs"}
+        Frame of ``lon`` and ``lat``.
+    observation : array_like of int, optional
+        Index of the observation of each event, shape ``(event,)`` or one number for all. Default 0.
+    multiplicity : array_like of float, optional
+        How many events each row stands for, shape ``(event,)``. Default 1.
+    meta : mapping, optional
+        Anything worth keeping with the events (seed, run numbers, ...).
+
+    Raises
+    ------
+    TypeError
+        If a column has no unit.
+    astropy.units.UnitConversionError
+        If it has the wrong one.
+    EventError
+        If lengths differ, a value is NaN, an energy or a multiplicity is not positive, or a latitude is
+        beyond a pole. The message names the column and the rows.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> events = Events([0.5, 2] * u.TeV, [359.9, 0.2] * u.deg, [0, -0.1] * u.deg)
+    >>> events
+    Events(2 events, 0.5 to 2 TeV, galactic)
+    >>> events.lon
+    <Quantity [-0.1,  0.2] deg>
+    >>> len(events[events.energy > 1 * u.TeV])
+    1
+    """
+
+    __slots__ = ("_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
+
+    def __init__(
+        self,
+        energy: u.Quantity,
+        lon: u.Quantity,
+        lat: u.Quantity,
+        *,
+        frame: str = "galactic",
+        observation: ArrayLike | None = None,
+        multiplicity: ArrayLike | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._frame = check_frame(frame)
+        self._energy = to_column(energy, "TeV", "energy")
+        self._lon = to_column(lon, "deg", "lon")
+        self._lat = to_column(lat, "deg", "lat")
+        self._observation = as_observation(observation, len(self._energy))
+        self._multiplicity = as_multiplicity(multiplicity, len(self._energy))
+        self._meta = dict(meta or {})
+        check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity)
+        self._lon = wrap_longitude(self._lon)
+        for values in (self._energy, self._lon, self._lat, self._observation, self._multiplicity):
+            values.setflags(write=False)
+
+    @property
+    def energy(self) -> u.Quantity:
+        """Reconstructed energies [TeV], shape ``(event,)``."""
+        return u.Quantity(self._energy, "TeV", copy=False)
+
+    @property
+    def lon(self) -> u.Quantity:
+        """Longitudes in :attr:`frame`, within (-180, 180] [deg], shape ``(event,)``."""
+        return u.Quantity(self._lon, "deg", copy=False)
+
+    @property
+    def lat(self) -> u.Quantity:
+        """Latitudes in :attr:`frame` [deg], shape ``(event,)``."""
+        return u.Quantity(self._lat, "deg", copy=False)
+
+    @property
+    def coords(self) -> SkyCoord:
+        """Directions, in :attr:`frame`, shape ``(event,)``."""
+        return SkyCoord(self.lon, self.lat, frame=self._frame)
+
+    @property
+    def observation(self) -> NDArray[np.int64]:
+        """Index of the observation of each event, shape ``(event,)``."""
+        return self._observation
+
+    @property
+    def multiplicity(self) -> NDArray[np.float64]:
+        """How many events each row stands for, shape ``(event,)``."""
+        return self._multiplicity
+
+    @property
+    def n_total(self) -> float:
+        """Number of events: the sum of the multiplicities."""
+        return float(self._multiplicity.sum())
+
+    @property
+    def frame(self) -> str:
+        """Frame of the directions: ``"galactic"`` or ``"icrs"``."""
+        return self._frame
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What was stored with the events."""
+        return self._meta
+
+    def __len__(self) -> int:
+        return len(self._energy)
+
+    def __getitem__(self, item: Any) -> Self:
+        """Events of an index, a slice, an index array or a boolean mask; always a list of events."""
+        if isinstance(item, np.ndarray | list) and np.asarray(item).dtype == bool:
+            mask = np.asarray(item)
+            if mask.shape != (len(self),):
+                raise EventError(
+                    f"A mask for {len(self)} events needs shape ({len(self)},), got {mask.shape}."
+                )
+        if isinstance(item, int | np.integer):
+            item = [range(len(self))[item]]  # negative indices and IndexError as in any sequence
+        return self._take(item)
+
+    def __add__(self, other: object) -> Self:
+        """Both lists in one; observation indices are kept as they are."""
+        if not isinstance(other, Events):
+            return NotImplemented
+        if other.frame != self.frame:
+            raise EventError(
+                f"Cannot join events in the {self.frame} frame and in the {other.frame} frame; "
+                f"convert one first with `.to_frame({self.frame!r})`."
+            )
+        return type(self)(
+            np.concatenate([self._energy, other._energy]) * u.TeV,
+            np.concatenate([self._lon, other._lon]) * u.deg,
+            np.concatenate([self._lat, other._lat]) * u.deg,
+            frame=self._frame,
+            observation=np.concatenate([self._observation, other._observation]),
+            multiplicity=np.concatenate([self._multiplicity, other._multiplicity]),
+            meta={
+                k: v for k, v in {**other._meta, **self._meta}.items() if _agree(k, self._meta, other._meta)
+            },
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
+        raise TypeError(
+            "Events do not turn into an array by themselves, because observation indices and multiplicities "
+            "would be lost without a word; use `events.to_rows(reco)` and say which columns you want."
+        )
+
+    def __repr__(self) -> str:
+        if len(self) == 0:
+            return f"Events(0 events, {self._frame})"
+        parts = [f"{len(self)} event{'s' if len(self) > 1 else ''}"]
+        if not np.all(self._multiplicity == 1.0):
+            parts[0] = f"{len(self)} cells, {self.n_total:g} events"
+        parts.append(f"{self._energy.min():.3g} to {self._energy.max():.3g} TeV")
+        parts.append(self._frame)
+        n_observations = len(np.unique(self._observation))
+        if n_observations > 1:
+            parts.append(f"{n_observations} observations")
+        return f"Events({', '.join(parts)})"
+
+    def to_frame(self, frame: str) -> Self:
+        """Express the directions in another frame.
+
+        Parameters
+        ----------
+        frame : {"galactic", "icrs"}
+            Wanted frame.
+
+        Returns
+        -------
+        Events
+            ``self`` if it is in that frame already.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> events = Events(1 * u.TeV, 0 * u.deg, 0 * u.deg).to_frame("icrs")
+        >>> events.lon.round(3), events.lat.round(3)
+        (<Quantity [-93.595] deg>, <Quantity [-28.936] deg>)
+        """
+        if check_frame(frame) == self._frame:
+            return self
+        lon, lat = convert_lonlat(self._lon, self._lat, self._frame, frame)
+        return type(self)(
+            self.energy,
+            lon * u.deg,
+            lat * u.deg,
+            frame=frame,
+            observation=self._observation,
+            multiplicity=self._multiplicity,
+            meta=self._meta,
+        )
+
+    def with_observation(self, observation: ArrayLike) -> Self:
+        """Give the events other observation indices, shape ``(event,)`` or one number for all.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> first = Events([1, 2] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg)
+        >>> (first + first.with_observation(1)).observation
+        array([0, 0, 1, 1])
+        """
+        return type(self)(
+            self.energy,
+            self.lon,
+            self.lat,
+            frame=self._frame,
+            observation=observation,
+            multiplicity=self._multiplicity,
+            meta=self._meta,
+        )
+
+    def to_rows(self, reco: Sequence[str] = RECO) -> NDArray[np.float64]:
+        """Events as plain numbers in fixed units, the form that PyMC sees.
+
+        Parameters
+        ----------
+        reco : sequence of str
+            Columns: any of ``"energy"`` [TeV], ``"lon"``, ``"lat"`` [deg], ``"observation"``,
+            ``"multiplicity"``.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64, shape ``(event, len(reco))``.
+
+        Raises
+        ------
+        EventError
+            If a column is unknown.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> Events([1, 2] * u.TeV, [0, 1] * u.deg, [0, -1] * u.deg).to_rows(("energy", "lat"))
+        array([[ 1.,  0.],
+               [ 2., -1.]])
+        """
+        _check_reco(reco)
+        rows = np.empty((len(self), len(reco)))
+        for column, name in enumerate(reco):
+            rows[:, column] = getattr(self, f"_{name}")
+        return rows
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: ArrayLike,
+        reco: Sequence[str] = RECO,
+        frame: str = "galactic",
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Inverse of :meth:`to_rows`.
+
+        Parameters
+        ----------
+        rows : array_like
+            Shape ``(event, len(reco))``, in TeV and deg.
+        reco : sequence of str
+            Names of the columns; ``"energy"``, ``"lon"`` and ``"lat"`` are needed.
+        frame : {"galactic", "icrs"}
+            Frame of the directions.
+        meta : mapping, optional
+            Kept with the events.
+
+        Returns
+        -------
+        Events
+            One event per row.
+
+        Raises
+        ------
+        EventError
+            If shape or names do not fit, or a row is not an event.
+
+        Examples
+        --------
+        >>> Events.from_rows([[1.0, 0.5, -0.5]])
+        Events(1 event, 1 to 1 TeV, galactic)
+        """
+        _check_reco(reco)
+        missing = [name for name in RECO if name not in reco]
+        if missing:
+            raise EventError(f"reco must name {', '.join(missing)} too; got {tuple(reco)}.")
+        table = np.asarray(rows, dtype=np.float64)
+        if table.ndim != 2 or table.shape[1] != len(reco):
+            raise EventError(
+                f"rows must have shape (event, {len(reco)}) for reco={tuple(reco)}, got {table.shape}."
+            )
+        columns = {name: table[:, column] for column, name in enumerate(reco)}
+        return cls(
+            columns["energy"] * u.TeV,
+            columns["lon"] * u.deg,
+            columns["lat"] * u.deg,
+            frame=frame,
+            observation=columns.get("observation"),
+            multiplicity=columns.get("multiplicity"),
+            meta=meta,
+        )
+
+    @classmethod
+    def from_skycoord(
+        cls, energy: u.Quantity, coords: SkyCoord, *, frame: str = "galactic", **kwargs: Any
+    ) -> Self:
+        """Events from energies and a `~astropy.coordinates.SkyCoord` in any frame.
+
+        Parameters
+        ----------
+        energy : `~astropy.units.Quantity`
+            Shape ``(event,)``.
+        coords : `~astropy.coordinates.SkyCoord`
+            Directions, shape ``(event,)``.
+        frame : {"galactic", "icrs"}
+            Frame to store them in.
+        **kwargs
+            ``observation``, ``multiplicity``, ``meta`` as for :class:`Events`.
+
+        Returns
+        -------
+        Events
+            One event per entry.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> from astropy.coordinates import SkyCoord
+        >>> crab = SkyCoord(83.633, 22.014, unit="deg", frame="icrs")
+        >>> Events.from_skycoord(3 * u.TeV, crab).lat.round(1)
+        <Quantity [-5.8] deg>
+        """
+        spherical = coords.transform_to(check_frame(frame)).spherical
+        return cls(energy, spherical.lon, spherical.lat, frame=frame, **kwargs)
+
+    def selection(self, roi: "RegionOfInterest") -> "EventSelection":
+        """Which events lie in a region of interest and its energy range, and why the others do not.
+
+        Parameters
+        ----------
+        roi : RegionOfInterest
+            Region on the sky and range of reconstructed energy.
+
+        Returns
+        -------
+        EventSelection
+            Mask and counts.
+        """
+        from pymc_gamma.events.selection import EventSelection
+
+        return EventSelection.from_events(self, roi)
+
+    def select(self, roi: "RegionOfInterest") -> Self:
+        """Events inside a region of interest; those left out are counted in a warning.
+
+        Parameters
+        ----------
+        roi : RegionOfInterest
+            Region on the sky and range of reconstructed energy.
+
+        Returns
+        -------
+        Events
+            In the frame of the region.
+
+        Warns
+        -----
+        PymcGammaWarning
+            If events were left out; says how many and why.
+
+        See Also
+        --------
+        selection : the same as a report, without a warning.
+        """
+        selection = self.selection(roi)
+        selection.warn()
+        return self[selection.inside].to_frame(roi.frame)
+
+    def binned(
+        self,
+        energy: int | u.Quantity,
+        *,
+        pixel: u.Quantity | None = None,
+        lon: u.Quantity | None = None,
+        lat: u.Quantity | None = None,
+    ) -> Self:
+        """Gather events into cells: one row per occupied cell, its multiplicity the number of events.
+
+        A likelihood then costs as much as there are occupied cells. Each cell stands at its centre
+        (geometric in energy), so the cells must be narrow against the resolution of the instrument. Events
+        of different observations stay in different rows.
+
+        Parameters
+        ----------
+        energy : int or `~astropy.units.Quantity`
+            Number of logarithmic bins over the range of the events, or the edges.
+        pixel : `~astropy.units.Quantity`, optional
+            Width of square cells in longitude and latitude; edges lie at its multiples.
+        lon, lat : `~astropy.units.Quantity`, optional
+            Edges, instead of ``pixel``.
+
+        Returns
+        -------
+        Events
+            Cells in the order energy, longitude, latitude within each observation.
+
+        Raises
+        ------
+        EventError
+            If neither ``pixel`` nor both ``lon`` and ``lat`` are given, or edges do not increase.
+
+        Warns
+        -----
+        PymcGammaWarning
+            If events lie outside the edges and were left out; says how many.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> events = Events([1.1, 1.2, 5] * u.TeV, [0.01, 0.02, 0.03] * u.deg, [0.01, 0.01, 0.01] * u.deg)
+        >>> events.binned([1, 2, 10] * u.TeV, pixel=0.1 * u.deg)
+        Events(2 cells, 3 events, 1.41 to 4.47 TeV, galactic)
+        """
+        from pymc_gamma.events.binning import bin_events
+
+        return bin_events(self, energy, pixel=pixel, lon=lon, lat=lat)
+
+    @classmethod
+    def from_predictive(
+        cls,
+        idata: "xr.DataTree | xr.Dataset",
+        response: Any,
+        *,
+        draw: int = 0,
+        chain: int = 0,
+        var_name: str | None = None,
+        group: str | None = None,
+    ) -> Self:
+        """One simulated event list out of a predictive sample of PyMC.
+
+        Parameters
+        ----------
+        idata : `xarray.DataTree` or `xarray.Dataset`
+            Output of ``pm.sample_prior_predictive`` or ``pm.sample_posterior_predictive``.
+        response : Response
+            The response the events were simulated with; it knows their frame.
+        draw, chain : int
+            Which sample, counted from 0.
+        var_name : str, optional
+            Name of the event variable; needed when there are several.
+        group : str, optional
+            Group to look in; needed when several groups hold simulated events.
+
+        Returns
+        -------
+        Events
+            Rows of NaN (padding of draws with fewer events) are left out.
+
+        Raises
+        ------
+        EventError
+            If no such variable is found, or more than one; the message lists them.
+        """
+        from pymc_gamma.events.predictive import events_from_predictive
+
+        return events_from_predictive(
+            cls, idata, response, draw=draw, chain=chain, var_name=var_name, group=group
+        )
+
+    def to_table(self) -> "QTable":
+        """Events as an astropy table.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            Columns ``ENERGY``, ``RA``, ``DEC`` (ICRS), ``GLON``, ``GLAT``, ``OBS_INDEX``, ``MULTIPLICITY``.
+        """
+        from pymc_gamma.events.gadf import to_table
+
+        return to_table(self)
+
+    @classmethod
+    def from_table(cls, table: "Table", *, frame: str | None = None) -> Self:
+        """Events from an astropy table with columns as in :meth:`to_table`.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table` or `~astropy.table.QTable`
+            ``ENERGY`` and either ``RA`` and ``DEC`` or ``GLON`` and ``GLAT``, with units; ``OBS_INDEX`` and
+            ``MULTIPLICITY`` are optional. Lower-case names are accepted.
+        frame : {"galactic", "icrs"}, optional
+            Frame of the result. Default: the one the table was made from, else ``"galactic"``.
+
+        Returns
+        -------
+        Events
+            One event per row.
+
+        Raises
+        ------
+        EventError
+            If a column is missing or has no unit.
+        """
+        from pymc_gamma.events.gadf import from_table
+
+        return from_table(cls, table, frame=frame)
+
+    def to_gammapy(self) -> Any:
+        """Events as a gammapy event list.
+
+        Returns
+        -------
+        `gammapy.data.EventList`
+            Arrival times, which this package does not know, are all at the reference time.
+        """
+        from pymc_gamma.events.gadf import to_gammapy
+
+        return to_gammapy(self)
+
+    @classmethod
+    def from_gammapy(cls, event_list: Any, *, frame: str = "galactic", observation: int = 0) -> Self:
+        """Events from a gammapy event list.
+
+        Parameters
+        ----------
+        event_list : `gammapy.data.EventList`
+            Events of one observation.
+        frame : {"galactic", "icrs"}
+            Frame of the result.
+        observation : int
+            Index of that observation; ignored if the list carries its own (``OBS_INDEX``).
+
+        Returns
+        -------
+        Events
+            One event per row.
+        """
+        from pymc_gamma.events.gadf import from_gammapy
+
+        return from_gammapy(cls, event_list, frame=frame, observation=observation)
+
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a GADF event file (FITS, HDU ``EVENTS``) that gammapy reads.
+
+        The file appears whole or not at all. It holds everything but :attr:`meta`.
+
+        Parameters
+        ----------
+        path : path-like
+            Destination, ``.fits`` or ``.fits.gz``.
+        overwrite : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and ``overwrite`` is false.
+        """
+        from pymc_gamma.events.gadf import write_gadf
+
+        write_gadf(self, path, overwrite=overwrite)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], *, hdu: str = "EVENTS", frame: str | None = None) -> Self:
+        """Read a GADF event file, ours or any other.
+
+        Parameters
+        ----------
+        path : path-like
+            FITS file.
+        hdu : str
+            Name of the HDU.
+        frame : {"galactic", "icrs"}, optional
+            Frame of the result. Default: the one the file was written from, else ``"galactic"``.
+
+        Returns
+        -------
+        Events
+            One event per row.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        DataFileError
+            If the file is truncated or holds no event list; names the file.
+        """
+        from pymc_gamma.events.gadf import read_gadf
+
+        return read_gadf(cls, path, hdu=hdu, frame=frame)
+
+    def peek(self, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
+        """Draw a counts map and an energy histogram.
+
+        Parameters
+        ----------
+        count_scaling : {"linear", "log"}
+            Colour scale of the map.
+        fig : `~matplotlib.figure.Figure`, optional
+            Figure to draw in.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure`
+            Two panels; longitude increases leftwards, as on the sky.
+
+        Raises
+        ------
+        EventError
+            If there is nothing to draw.
+        """
+        from pymc_gamma.events.peek import peek_events
+
+        return peek_events(self, count_scaling=count_scaling, fig=fig)
+
+    def _take(self, item: Any) -> Self:
+        # The rows were checked when this list was made: no need to check them again.
+        new = object.__new__(type(self))
+        new._frame, new._meta = self._frame, dict(self._meta)
+        for name in _COLUMNS:
+            values = getattr(self, f"_{name}")[item]
+            values.setflags(write=False)
+            setattr(new, f"_{name}", values)
+        return new
+
+
+def _check_reco(reco: Sequence[str]) -> None:
+    unknown = [name for name in reco if name not in _COLUMNS]
+    if unknown or len(set(reco)) != len(reco):
+        raise EventError(f"reco must be distinct names out of {', '.join(_COLUMNS)}, got {tuple(reco)}.")
+
+
+def _agree(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return key not in first or key not in second or bool(np.all(first[key] == second[key]))

@@ -1,0 +1,178 @@
+"""Event lists as astropy tables, gammapy event lists and GADF files.
+
+The file format is that of the Data formats for gamma-ray astronomy,
+https://gamma-astro-data-formats.readthedocs.io (version 0.3, section EVENTS), with two columns of our own:
+``OBS_INDEX`` and ``MULTIPLICITY``. GADF asks for a ``TIME``; events here have none, so the column holds
+zeros and the header says so.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+
+from pymc_gamma.errors import DataFileError, EventError
+from pymc_gamma.files import atomic_path
+
+if TYPE_CHECKING:
+    from astropy.table import QTable, Table
+
+    from pymc_gamma.events.container import Events
+
+__all__ = ["from_gammapy", "from_table", "read_gadf", "to_gammapy", "to_table", "write_gadf"]
+
+_FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
+# MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
+_TIME_REFERENCE = {"MJDREFI": 51910, "MJDREFF": 0.000742870370370241, "TIMEUNIT": "s", "TIMESYS": "TT"}
+_HEADER = {
+    "HDUCLASS": "GADF",
+    "HDUDOC": "https://gamma-astro-data-formats.readthedocs.io",
+    "HDUVERS": "0.3",
+    "HDUCLAS1": "EVENTS",
+    **_TIME_REFERENCE,
+    "TIMEREF": "LOCAL",
+    "RADECSYS": "ICRS",
+    "EQUINOX": 2000.0,
+    "CREATOR": "pymc_gamma",
+}
+
+
+def to_table(events: "Events") -> "QTable":
+    """See :meth:`pymc_gamma.events.Events.to_table`."""
+    from astropy.table import QTable
+
+    icrs, galactic = events.to_frame("icrs"), events.to_frame("galactic")
+    table = QTable(
+        {
+            "ENERGY": events.energy,
+            "RA": _positive(icrs.lon),
+            "DEC": icrs.lat,
+            "GLON": _positive(galactic.lon),
+            "GLAT": galactic.lat,
+            "OBS_INDEX": events.observation,
+            "MULTIPLICITY": events.multiplicity,
+        }
+    )
+    table.meta.update(events.meta)
+    table.meta[_FRAME_KEY] = events.frame
+    return table
+
+
+def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: str | None) -> EventsT:
+    """See :meth:`pymc_gamma.events.Events.from_table`."""
+    names = {name.upper(): name for name in table.colnames}
+    original = table.meta.get(_FRAME_KEY)
+    frame = frame or original or "galactic"
+    galactic_first = original != "icrs" and (original == "galactic" or frame == "galactic")
+    pairs = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
+    order = ("galactic", "icrs") if galactic_first else ("icrs", "galactic")
+    found = next((f for f in order if all(name in names for name in pairs[f])), None)
+    if found is None or "ENERGY" not in names:
+        raise EventError(
+            "An event table needs the columns ENERGY and RA, DEC (or GLON, GLAT); "
+            f"this one has {', '.join(table.colnames) or 'none'}."
+        )
+
+    def quantity(name: str) -> u.Quantity:
+        column = table[names[name]]
+        if isinstance(column, SkyCoord) or getattr(column, "unit", None) is None:
+            raise EventError(f"Column {names[name]} of the event table has no unit.")
+        return u.Quantity(np.ma.filled(np.asarray(column, dtype=np.float64), np.nan), column.unit)
+
+    meta = {key: value for key, value in table.meta.items() if key not in _HEADER and key != _FRAME_KEY}
+    events = cls(
+        quantity("ENERGY"),
+        quantity(pairs[found][0]),
+        quantity(pairs[found][1]),
+        frame=found,
+        observation=np.asarray(table[names["OBS_INDEX"]]) if "OBS_INDEX" in names else None,
+        multiplicity=np.asarray(table[names["MULTIPLICITY"]]) if "MULTIPLICITY" in names else None,
+        meta=meta,
+    )
+    return events.to_frame(frame)
+
+
+def to_gammapy(events: "Events") -> Any:
+    """See :meth:`pymc_gamma.events.Events.to_gammapy`."""
+    from astropy.table import Table
+    from astropy.time import Time, TimeDelta
+    from gammapy.data import EventList
+
+    table = Table(to_table(events))
+    table.meta.update({key: value for key, value in _HEADER.items() if key != "CREATOR"})
+    reference = Time(_TIME_REFERENCE["MJDREFI"], _TIME_REFERENCE["MJDREFF"], format="mjd", scale="tt")
+    table["TIME"] = reference + TimeDelta(np.zeros(len(events)), format="sec")
+    return EventList(table)
+
+
+def from_gammapy[EventsT: "Events"](
+    cls: type[EventsT], event_list: Any, *, frame: str, observation: int
+) -> EventsT:
+    """See :meth:`pymc_gamma.events.Events.from_gammapy`."""
+    table = event_list.table
+    events = from_table(cls, table, frame=frame)
+    return events if "OBS_INDEX" in table.colnames else events.with_observation(observation)
+
+
+def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """See :meth:`pymc_gamma.events.Events.write`."""
+    from astropy.io import fits
+
+    table = to_table(events)
+    columns = [
+        fits.Column("EVENT_ID", "K", array=np.arange(len(events))),
+        fits.Column("TIME", "D", unit="s", array=np.zeros(len(events))),
+    ]
+    for name in ("ENERGY", "RA", "DEC", "GLON", "GLAT"):
+        columns.append(
+            fits.Column(name, "D", unit=table[name].unit.to_string("fits"), array=table[name].value)
+        )
+    columns.append(fits.Column("OBS_INDEX", "K", array=events.observation))
+    columns.append(fits.Column("MULTIPLICITY", "D", array=events.multiplicity))
+    hdu = fits.BinTableHDU.from_columns(columns, name="EVENTS")
+    hdu.header.update(_HEADER)
+    hdu.header[_FRAME_KEY] = (events.frame, "frame of the analysis")
+    hdu.header["COMMENT"] = "The events carry no arrival times: TIME is 0 for all."
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, checksum=True)
+
+
+def read_gadf[EventsT: "Events"](
+    cls: type[EventsT], path: str | os.PathLike[str], *, hdu: str, frame: str | None
+) -> EventsT:
+    """See :meth:`pymc_gamma.events.Events.read`."""
+    from astropy.io import fits
+    from astropy.table import Table
+    from astropy.utils.exceptions import AstropyUserWarning
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no event file {path}.")
+    try:
+        # Memory maps would keep the file open, and would find a truncated one only later.
+        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
+            warnings.filterwarnings("error", message="File may have been truncated")
+            if hdu not in hdus:
+                held = ", ".join(h.name for h in hdus)
+                raise DataFileError(
+                    f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them."
+                )
+            table = Table.read(hdus[hdu])
+    except DataFileError:
+        raise
+    except (OSError, TypeError, ValueError, EOFError, AstropyUserWarning) as error:
+        raise DataFileError(
+            f"{path} cannot be read as a FITS event file; is it truncated? ({error})"
+        ) from error
+    try:
+        return from_table(cls, table, frame=frame)
+    except EventError as error:
+        raise EventError(f"{path}: {error}") from error
+
+
+def _positive(lon: u.Quantity) -> u.Quantity:
+    """Longitudes in [0, 360), the convention of FITS files."""
+    return np.where(lon < 0 * u.deg, lon + 360 * u.deg, lon)

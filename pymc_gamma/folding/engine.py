@@ -1,0 +1,326 @@
+r"""Densities and acceptances of compiled components for one observation.
+
+.. math::
+   \lambda(E', \Omega') = t \sum_e \phi(E_e)\, R_e(E'\mid o)\, M_e(\Omega') , \qquad
+   c = t \sum_e \phi(E_e) \int S(\Omega)\, A_e(o)\, P_e(\mathrm{ROI}\mid\Omega)\, p_e(o)\,\mathrm{d}\Omega ,
+
+where :math:`M_e` is the brightness times effective area convolved with the PSF, :math:`P_e` the probability to be reconstructed
+inside the region and :math:`p_e` inside the energy range. The acceptance is integrated over the *true* sky, where it
+needs no convolution; so it does not share the approximations of the densities and checks them.
+
+The residual background is already in reconstructed coordinates: rate times on-time, nothing is folded.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.polynomial.hermite_e import hermegauss
+from numpy.polynomial.laguerre import laggauss
+from numpy.typing import NDArray
+
+from pymc_gamma.errors import IRFError
+from pymc_gamma.folding import kernels
+from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
+from pymc_gamma.folding.raster import Ladder
+from pymc_gamma.folding.tables import FoldTables
+from pymc_gamma.geometry import RegionOfInterest, tangent_basis
+from pymc_gamma.observation import Observation
+from pymc_gamma.threads import cpu_count, run_parallel
+
+__all__ = ["BackgroundRate", "FoldedObservation"]
+
+FloatArray = NDArray[np.float64]
+Place = tuple[NDArray[np.int64], FloatArray, NDArray[np.int64]]
+"""Row and fraction of each event on the grid of reconstructed energies, and the start of its band."""
+
+CHUNK = 8192
+TINY_RATE = 1e-60
+"""Stands for a rate of zero, which has no logarithm to interpolate; far below one event in any observation."""
+BACKGROUND_CELL = 0.05
+
+
+class FoldedObservation:
+    """One observation prepared for folding.
+
+    Parameters
+    ----------
+    observation : Observation
+        Pointing and times.
+    tables : FoldTables
+        Its response on the true-energy bins.
+    roi : RegionOfInterest
+        Region of interest.
+    ladders : dict
+        Ladder of each template, by component and part name; shared by all observations.
+    """
+
+    def __init__(
+        self,
+        observation: Observation,
+        tables: FoldTables,
+        roi: RegionOfInterest,
+        ladders: dict[tuple[str, str], Ladder],
+    ) -> None:
+        self.observation, self.tables, self.roi, self.ladders = observation, tables, roi, ladders
+        self.axis = observation.axis_vector(roi.frame)
+
+    @cached_property
+    def background(self) -> "BackgroundRate":
+        """Residual background; raises IRFError where the IRFs have none."""
+        return BackgroundRate(self.observation, self.roi)
+
+    def density(
+        self, components: Sequence[CompiledComponent], vectors: FloatArray, energy: FloatArray, out: FloatArray
+    ) -> None:
+        """Expected counts density of each component at each event.
+
+        Parameters
+        ----------
+        components : sequence of CompiledComponent
+            Mixture components, K of them.
+        vectors : numpy.ndarray
+            Unit vectors of the reconstructed directions, shape (N, 3).
+        energy : numpy.ndarray
+            Reconstructed energies in TeV, shape (N,).
+        out : numpy.ndarray
+            Filled with TeV-1 sr-1, shape (N, K).
+        """
+        size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
+
+        def one_chunk(first: int) -> None:
+            rows = slice(first, first + size)
+            self._chunk(components, vectors[rows], np.log(energy[rows]), out[rows])
+
+        if any(component.instrumental for component in components):
+            _ = self.background  # built once, not in every thread
+        run_parallel(one_chunk, range(0, len(energy), size))
+
+    def band_density(
+        self,
+        component: CompiledComponent,
+        vectors: FloatArray,
+        place: Place,
+        out: FloatArray,
+    ) -> None:
+        """Add a component to its true-energy bands: out[i, b] in TeV-1 sr-1, for the nominal spectra."""
+        tables, livetime = self.tables, self.observation.livetime_s
+        if component.analytic is not None:
+            kernels.add_gaussians(
+                vectors,
+                *place,
+                tables.edisp,
+                tables.edisp_offset,
+                self.axis,
+                component.analytic.vectors,
+                component.analytic.variance,
+                np.ascontiguousarray(at_bin_centres(component.analytic.flux)) * livetime,
+                tables.aeff,
+                tables.variance,
+                tables.weight,
+                tables.offset_step,
+                out,
+            )
+        for template in component.templates:
+            ladder, raster = self.ladders[component.name, template.name], template.raster
+            x, y = raster.plane.project(vectors)
+            axis_x, axis_y = raster.plane.project(self.axis)
+            kernels.add_template(
+                x,
+                y,
+                *place,
+                tables.edisp,
+                tables.edisp_offset,
+                float(axis_x),
+                float(axis_y),
+                ladder.coefficients,
+                raster.origin,
+                raster.pixel,
+                ladder.variance,
+                np.ascontiguousarray(at_bin_centres(template.flux)) * livetime,
+                tables.aeff_smooth,
+                tables.variance,
+                tables.weight,
+                tables.offset_step,
+                out,
+            )
+
+    def acceptance(self, component: CompiledComponent, energy_edges: FloatArray) -> FloatArray:
+        """Expected counts of a component in the region, per bin of reconstructed energy, shape (n_bins,)."""
+        return sum(self.part_acceptance(component, energy_edges), np.zeros(len(energy_edges) - 1))
+
+    def part_acceptance(self, component: CompiledComponent, energy_edges: FloatArray) -> list[FloatArray]:
+        """As :meth:`acceptance`, for each analytic source and then each template of the component."""
+        if component.instrumental:
+            return [self.background.counts(energy_edges)]
+        out = []
+        livetime = self.observation.livetime_s
+        migration = self.tables.migration(energy_edges)
+        if component.analytic is not None:
+            fluxes = at_bin_centres(component.analytic.flux)
+            for p, flux in enumerate(fluxes):
+                vectors, weight = self._source_nodes(component.analytic, p)
+                out.append(livetime * flux @ self._true_sky(vectors, weight, migration))
+        for template in component.templates:
+            response = self._true_sky(*template.raster.nodes(), migration)
+            out.append(livetime * at_bin_centres(template.flux) @ response)
+        return out
+
+    def _chunk(
+        self, components: Sequence[CompiledComponent], vectors: FloatArray, log_energy: FloatArray, out: FloatArray
+    ) -> None:
+        tables, n = self.tables, len(log_energy)
+        vectors = np.ascontiguousarray(vectors)
+        place = (np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64))
+        kernels.locate_bands(log_energy, *tables.log_energy, tables.band_start, tables.edisp.shape[1], *place)
+        band = np.empty((n, tables.band_width))
+        for k, component in enumerate(components):
+            if component.instrumental:
+                out[:, k] = self.background.density(vectors, log_energy)
+                continue
+            band[:] = 0
+            self.band_density(component, vectors, place, band)
+            band.sum(axis=1, out=out[:, k])
+
+    def _source_nodes(self, analytic: Analytic, p: int) -> tuple[FloatArray, FloatArray]:
+        """Quadrature nodes on the true sky of a point or Gaussian source.
+
+        Radius by Gauss-Laguerre in r^2 / 2 sigma^2, azimuth equidistant; far finer where the source straddles the edge
+        of the region, because the integrand then falls off within the PSF.
+        """
+        centre, variance = analytic.vectors[p], analytic.variance[p]
+        if variance == 0:
+            return centre[None], np.ones(1)
+        sigma = np.sqrt(variance)
+        lon = float(np.degrees(np.arctan2(centre[1], centre[0])))
+        lat = float(np.degrees(np.arcsin(centre[2])))
+        dlon, dlat = self.roi.offset_lonlat(lon, lat)
+        if self.roi.half_width is None:
+            margin = self.roi.radius - float(self.roi.offset(lon, lat))
+        else:
+            margin = min(self.roi.half_width[0] - abs(float(dlon)), self.roi.half_width[1] - abs(float(dlat)))
+        if margin > 5 * sigma + 0.5:
+            t, weight = laggauss(12)
+            azimuths = 16
+        else:
+            t = -np.log1p(-(np.arange(64) + 0.5) / 64)
+            weight, azimuths = np.full(64, 1 / 64), 64
+        radius = np.radians(sigma * np.sqrt(2 * t))[:, None]
+        angle = (np.arange(azimuths) + 0.5) * 2 * np.pi / azimuths
+        local = np.stack(
+            np.broadcast_arrays(np.cos(radius), np.sin(radius) * np.cos(angle), np.sin(radius) * np.sin(angle)), -1
+        )
+        weights = np.repeat(weight / azimuths, azimuths)
+        return np.ascontiguousarray(local.reshape(-1, 3) @ tangent_basis(lon, lat)), weights
+
+    def _true_sky(self, vectors: FloatArray, weight: FloatArray, migration: FloatArray) -> FloatArray:
+        """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_e, n_bins)."""
+        tables, roi = self.tables, self.roi
+        half = roi.half_width or (0.0, 0.0)
+        node, node_weight = hermegauss(32)
+        n_e = len(tables.aeff)
+        out = np.zeros((n_e, migration.shape[2]))
+        bounds = np.linspace(0, n_e, min(n_e, 2 * cpu_count()) + 1).astype(int)
+
+        def some_bins(k: int) -> None:
+            kernels.true_sky_integral(
+                vectors,
+                weight,
+                self.axis,
+                roi.basis,
+                np.array([*half, roi.radius]),
+                node,
+                node_weight / node_weight.sum(),
+                tables.aeff,
+                tables.variance,
+                tables.weight,
+                tables.offset_step,
+                tables.edisp_offset,
+                migration,
+                bounds[k],
+                bounds[k + 1],
+                out,
+            )
+
+        run_parallel(some_bins, range(len(bounds) - 1))
+        return out
+
+
+class BackgroundRate:
+    """Residual background of one observation in reconstructed coordinates.
+
+    Parameters
+    ----------
+    observation : Observation
+        Its IRFs must have a background.
+    roi : RegionOfInterest
+        Region of interest.
+
+    Raises
+    ------
+    IRFError
+        If the IRFs have no background.
+    """
+
+    def __init__(self, observation: Observation, roi: RegionOfInterest) -> None:
+        bkg = observation.irfs.bkg
+        if bkg is None:
+            raise IRFError(
+                f"IRFs {observation.irfs.name} have no background (bkg), which CosmicRayBackground needs; "
+                "use IRFs with one or leave the component out."
+            )
+        self._bkg, self.roi, self.ontime_s = bkg, roi, observation.ontime_s
+        self._basis = observation.fov_basis(roi.frame)
+        self._log_rate = np.log(np.maximum(bkg.rate, TINY_RATE))
+
+    def density(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
+        """Counts density in TeV-1 sr-1 at unit vectors (N, 3) and natural logarithms of the energy in TeV (N,)."""
+        out = np.empty(len(log_energy))
+        kernels.background_density(
+            np.ascontiguousarray(vectors),
+            log_energy,
+            self._basis,
+            np.log(self._bkg.energy),
+            self._bkg.fov_lon,
+            self._bkg.fov_lat,
+            self._log_rate,
+            self._bkg.radial,
+            out,
+        )
+        out *= self.ontime_s
+        return out
+
+    @cached_property
+    def cells(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Centres (longitude, latitude in deg) and solid angles (sr) of the cells of the region."""
+        return self.roi.quadrature(BACKGROUND_CELL)
+
+    def segments(self, energy_edges: FloatArray) -> FloatArray:
+        """Energies in TeV between which the rate is a power law: the given edges and the nodes between them."""
+        nodes = self._bkg.energy
+        inside = nodes[(nodes > energy_edges[0] * (1 + 1e-9)) & (nodes < energy_edges[-1] * (1 - 1e-9))]
+        return np.unique(np.concatenate([energy_edges, inside]))
+
+    def cell_counts(self, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Counts in each (segment, cell), and the power-law index of each; shapes (n - 1, n_cells)."""
+        from pymc_gamma.geometry import unit_vectors
+
+        lon, lat, solid_angle = self.cells
+        vectors = unit_vectors(lon, lat)
+        log_energy = np.log(energy)
+        rate = np.stack([self.density(vectors, np.full(len(lon), x)) for x in log_energy])
+        slope = np.diff(np.log(np.maximum(rate, TINY_RATE)), axis=0) / np.diff(log_energy)[:, None]
+        power = slope + 1  # integral of E^slope is E^power / power
+        span = np.diff(log_energy)[:, None]
+        flat = np.abs(power) < 1e-6
+        safe = np.where(flat, 1, power)
+        integral = energy[:-1, None] * rate[:-1] * np.where(flat, span, np.expm1(safe * span) / safe)
+        return integral * solid_angle, slope
+
+    def counts(self, energy_edges: FloatArray) -> FloatArray:
+        """Expected counts in the region per bin of energy, shape (n_bins,)."""
+        energy = self.segments(energy_edges)
+        counts, _ = self.cell_counts(energy)
+        middle = np.sqrt(energy[1:] * energy[:-1])
+        which = np.clip(np.searchsorted(energy_edges, middle) - 1, 0, len(energy_edges) - 2)
+        return np.bincount(which, weights=counts.sum(axis=1), minlength=len(energy_edges) - 1)

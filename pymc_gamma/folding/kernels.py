@@ -1,0 +1,412 @@
+r"""Compiled kernels of the fold.
+
+All angles are in degrees unless a name says otherwise, directions are unit vectors in the frame of the region. Densities
+per solid angle are converted from deg-2 to sr-1 by :math:`(180/\pi)^2`.
+
+For a Gaussian source of variance :math:`\sigma_s^2` and a PSF of variance :math:`\sigma^2` the convolution is a Gaussian of
+variance :math:`\sigma_s^2+\sigma^2`, and the true direction of an event at distance vector :math:`d` from the source has the
+posterior mean :math:`s + d\,\sigma_s^2/(\sigma_s^2+\sigma^2)`: effective area and PSF are taken there. For a template
+convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v` (Tweedie's formula; Efron 2011, JASA 106,
+1602).
+"""
+
+import math
+
+import numba as nb
+import numpy as np
+
+__all__ = [
+    "add_gaussians",
+    "add_template",
+    "average_dispersion",
+    "background_density",
+    "locate_bands",
+    "true_sky_integral",
+]
+
+FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+DEG = math.pi / 180
+PER_SR = (180 / math.pi) ** 2
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def average_dispersion(sub, weight, log_nodes, density, migra0, migra_step, energy, out):
+    """Average the dispersion over sub-nodes: out[r, e] = sum_s weight[e, s] p(energy[r] / sub[e, s]) / sub[e, s]."""
+    n_e, n_sub = sub.shape
+    n_nodes, n_migra = density.shape
+    n_r = len(energy)
+    log0 = math.log(energy[0])
+    per_log = (n_r - 1) / math.log(energy[n_r - 1] / energy[0])
+    row = np.empty(n_migra)
+    column = np.empty(n_r)
+    for e in range(n_e):
+        column[:] = 0.0
+        lowest, highest = n_r, 0
+        for s in range(n_sub):
+            w = weight[e, s] / sub[e, s]
+            if w <= 0.0:
+                continue
+            x = math.log(sub[e, s])
+            k = min(max(np.searchsorted(log_nodes, x) - 1, 0), n_nodes - 2)
+            t = min(max((x - log_nodes[k]) / (log_nodes[k + 1] - log_nodes[k]), 0.0), 1.0)
+            for m in range(n_migra):
+                row[m] = density[k, m] * (1 - t) + density[k + 1, m] * t
+            # nodes of reconstructed energy inside the support of the migration axis
+            first = max(migra0 - 0.5 * migra_step, 1e-9) * sub[e, s]
+            last = (migra0 + (n_migra - 0.5) * migra_step) * sub[e, s]
+            lo = min(max(int((math.log(first) - log0) * per_log), 0), n_r)
+            hi = min(max(int((math.log(last) - log0) * per_log) + 2, 0), n_r)
+            lowest, highest = min(lowest, lo), max(highest, hi)
+            for r in range(lo, hi):
+                q = (energy[r] / sub[e, s] - migra0) / migra_step
+                if q < -0.5 or q > n_migra - 0.5:
+                    continue
+                m = min(max(int(math.floor(q)), 0), n_migra - 2)
+                f = min(max(q - m, 0.0), 1.0)
+                column[r] += w * (row[m] * (1 - f) + row[m + 1] * f)
+        for r in range(lowest, highest):
+            out[r, e] = column[r]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+def locate_bands(log_energy, log0, step, band_start, n_r, row, fraction, start):
+    """Where each event lies on the grid of reconstructed energies, and where its band of true energies starts."""
+    for i in range(len(log_energy)):
+        x = (log_energy[i] - log0) / step
+        r = min(max(int(x), 0), n_r - 2)
+        row[i] = r
+        fraction[i] = min(max(x - r, 0.0), 1.0)
+        start[i] = band_start[r]
+
+
+@nb.njit(inline="always")
+def _dispersion(edisp, edisp_offset, offset, r, t, e):
+    """Density in reconstructed energy (TeV-1) of true-energy bin e at an offset, bilinear in log E' and offset."""
+    n_j = len(edisp_offset)
+    j = 0
+    while j < n_j - 2 and offset > edisp_offset[j + 1]:
+        j += 1
+    s = 0.0
+    if n_j > 1:
+        s = min(max((offset - edisp_offset[j]) / (edisp_offset[j + 1] - edisp_offset[j]), 0.0), 1.0)
+    low = edisp[j, r, e] * (1 - t) + edisp[j, r + 1, e] * t
+    if s == 0.0:
+        return low
+    high = edisp[j + 1, r, e] * (1 - t) + edisp[j + 1, r + 1, e] * t
+    return low * (1 - s) + high * s
+
+
+@nb.njit(inline="always")
+def _linear(table, position):
+    """Table at a position in units of its node spacing; the last interval is extrapolated to nothing."""
+    n = len(table)
+    k = min(int(position), n - 2)
+    t = min(position - k, 1.0)
+    return table[k] * (1 - t) + table[k + 1] * t
+
+
+@nb.njit(inline="always")
+def _chord_deg(x, y, z):
+    """Angle in degrees of a chord vector between unit vectors."""
+    return 2 * math.asin(min(1.0, 0.5 * math.sqrt(x * x + y * y + z * z))) / DEG
+
+
+@nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+def add_gaussians(
+    vectors,
+    row,
+    fraction,
+    start,
+    edisp,
+    edisp_offset,
+    axis,
+    source,
+    source_variance,
+    flux,
+    aeff,
+    variance,
+    weight,
+    offset_step,
+    out,
+):
+    """Add point (variance 0) and Gaussian sources to the bands: out[i, b] += flux[p, e] A_p(x_i, e)."""
+    n, width = out.shape
+    n_g, n_e, n_o = variance.shape
+    last = (n_o - 1) * offset_step
+    widest = variance.max()
+    for p in range(len(source_variance)):
+        s2 = source_variance[p]
+        sx, sy, sz = source[p, 0], source[p, 1], source[p, 2]
+        source_offset = _chord_deg(sx - axis[0], sy - axis[1], sz - axis[2])
+        if source_offset > last + 6 * math.sqrt(s2):
+            continue
+        reach = 60 * (s2 + widest)
+        for i in range(n):
+            dx, dy, dz = vectors[i, 0] - sx, vectors[i, 1] - sy, vectors[i, 2] - sz
+            r = _chord_deg(dx, dy, dz)
+            r2 = r * r
+            if r2 > reach:
+                continue
+            for b in range(min(width, n_e - start[i])):
+                e = start[i] + b
+                total = 0.0
+                for g in range(n_g):
+                    o = source_offset
+                    if s2 > 0:
+                        # posterior mean of the true direction; two fixed-point steps, the PSF varies slowly
+                        for _ in range(2):
+                            f = s2 / (s2 + _linear(variance[g, e], min(o, last) / offset_step))
+                            o = _chord_deg(
+                                sx + f * dx - axis[0], sy + f * dy - axis[1], sz + f * dz - axis[2]
+                            )
+                    if o > last:
+                        continue
+                    position = o / offset_step
+                    v = s2 + _linear(variance[g, e], position)
+                    if r2 < 60 * v:
+                        total += (
+                            _linear(weight[g, e], position)
+                            * math.exp(-0.5 * r2 / v)
+                            / (2 * math.pi * v)
+                            * _linear(aeff[e], position)
+                            * _dispersion(edisp, edisp_offset, o, row[i], fraction[i], e)
+                        )
+                out[i, b] += total * flux[p, e] * PER_SR
+
+
+@nb.njit(inline="always")
+def _spline_weights(t, w, d):
+    """Weights of the cubic B-spline and of its derivative at the fraction t of a pixel."""
+    u = 1 - t
+    w[0] = u * u * u / 6
+    w[1] = (3 * t * t * t - 6 * t * t + 4) / 6
+    w[2] = (-3 * t * t * t + 3 * t * t + 3 * t + 1) / 6
+    w[3] = t * t * t / 6
+    d[0] = -u * u / 2
+    d[1] = (3 * t * t - 4 * t) / 2
+    d[2] = (-3 * t * t + 2 * t + 1) / 2
+    d[3] = t * t / 2
+
+
+@nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+def add_template(
+    x,
+    y,
+    row,
+    fraction,
+    start,
+    edisp,
+    edisp_offset,
+    axis_x,
+    axis_y,
+    ladder,
+    origin,
+    pixel,
+    nodes,
+    flux,
+    aeff,
+    variance,
+    weight,
+    offset_step,
+    out,
+):
+    """Add a template on the sigma ladder to the bands.
+
+    ``ladder[iy, ix, j]`` are cubic B-spline coefficients of the template convolved with a Gaussian of variance
+    ``nodes[j]`` (deg2); in between linear in the variance, because a small change of the variance adds its
+    Laplacian times half that change. (x, y) are plane coordinates of the events, (axis_x, axis_y) of the pointing.
+    """
+    n, width = out.shape
+    n_y, n_x, n_j = ladder.shape
+    n_g, n_e, n_o = variance.shape
+    last = (n_o - 1) * offset_step
+    wx, dx = np.empty(4, np.float32), np.empty(4, np.float32)
+    wy, dy = np.empty(4, np.float32), np.empty(4, np.float32)
+    value = np.empty(n_j, np.float32)
+    slope_x, slope_y = np.empty(n_j, np.float32), np.empty(n_j, np.float32)
+    node_of = np.empty(n_e, np.int64)
+    for i in range(n):
+        qx, qy = (x[i] - origin) / pixel, (y[i] - origin) / pixel
+        kx, ky = int(math.floor(qx)), int(math.floor(qy))
+        if kx < 1 or ky < 1 or kx > n_x - 3 or ky > n_y - 3:
+            continue
+        _spline_weights(np.float32(qx - kx), wx, dx)
+        _spline_weights(np.float32(qy - ky), wy, dy)
+        value[:] = 0
+        slope_x[:] = 0
+        slope_y[:] = 0
+        for b in range(4):
+            for a in range(4):
+                w, gx, gy = wx[a] * wy[b], dx[a] * wy[b], wx[a] * dy[b]
+                column = ladder[ky - 1 + b, kx - 1 + a]
+                for j in range(n_j):
+                    c = column[j]
+                    value[j] += w * c
+                    slope_x[j] += gx * c
+                    slope_y[j] += gy * c
+        ox, oy = x[i] - axis_x, y[i] - axis_y
+        offset = math.sqrt(ox * ox + oy * oy)
+        if offset > last:
+            continue
+        position = offset / offset_step
+        ko = min(int(position), n_o - 2)
+        to = position - ko
+        for b in range(min(width, n_e - start[i])):
+            e = start[i] + b
+            total = 0.0
+            for g in range(n_g):
+                s2 = variance[g, e, ko] * (1 - to) + variance[g, e, ko + 1] * to
+                j = 0
+                while j < n_j - 2 and s2 > nodes[j + 1]:
+                    j += 1
+                f = (s2 - nodes[j]) / (nodes[j + 1] - nodes[j])
+                v = value[j] * (1 - f) + value[j + 1] * f
+                if v <= 0:
+                    continue
+                shift = s2 / (pixel * v)
+                mx = ox + shift * (slope_x[j] * (1 - f) + slope_x[j + 1] * f)
+                my = oy + shift * (slope_y[j] * (1 - f) + slope_y[j + 1] * f)
+                at = math.sqrt(mx * mx + my * my)
+                if at > last:
+                    continue
+                total += (
+                    (weight[g, e, ko] * (1 - to) + weight[g, e, ko + 1] * to)
+                    * v
+                    * _linear(aeff[g, e], at / offset_step)
+                    * _dispersion(edisp, edisp_offset, at, row[i], fraction[i], e)
+                )
+            out[i, b] += total * flux[e]
+
+
+@nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+def background_density(vectors, log_energy, basis, log_nodes, lon_nodes, lat_nodes, log_rate, radial, out):
+    """Background rate of each event in s-1 TeV-1 sr-1, log-linear between nodes; zero outside the field of view."""
+    n_e, n_x, n_y = log_rate.shape
+    x_step, y_step = lon_nodes[1] - lon_nodes[0], 1.0
+    if not radial:
+        y_step = lat_nodes[1] - lat_nodes[0]
+    for i in range(len(log_energy)):
+        vx, vy, vz = vectors[i, 0], vectors[i, 1], vectors[i, 2]
+        a = basis[0, 0] * vx + basis[0, 1] * vy + basis[0, 2] * vz
+        b = basis[1, 0] * vx + basis[1, 1] * vy + basis[1, 2] * vz
+        c = basis[2, 0] * vx + basis[2, 1] * vy + basis[2, 2] * vz
+        px = math.atan2(b, a) / DEG
+        py = math.atan2(c, math.sqrt(a * a + b * b)) / DEG
+        if radial:
+            px, py = math.atan2(math.sqrt(b * b + c * c), a) / DEG, 0.0
+        if (
+            px < lon_nodes[0] - 0.5 * x_step
+            and not radial
+            or px > lon_nodes[n_x - 1] + 0.5 * x_step
+            or abs(py) > abs(lat_nodes[n_y - 1]) + 0.5 * y_step
+        ):
+            out[i] = 0.0
+            continue
+        k = min(max(np.searchsorted(log_nodes, log_energy[i]) - 1, 0), n_e - 2)
+        t = (log_energy[i] - log_nodes[k]) / (log_nodes[k + 1] - log_nodes[k])
+        kx = min(max(np.searchsorted(lon_nodes, px) - 1, 0), n_x - 2)
+        tx = (px - lon_nodes[kx]) / (lon_nodes[kx + 1] - lon_nodes[kx])
+        ky, ty = 0, 0.0
+        if not radial:
+            ky = min(max(np.searchsorted(lat_nodes, py) - 1, 0), n_y - 2)
+            ty = (py - lat_nodes[ky]) / (lat_nodes[ky + 1] - lat_nodes[ky])
+        ky1 = min(ky + 1, n_y - 1)
+        total = 0.0
+        for h in range(2):
+            low = log_rate[k + h, kx, ky] * (1 - tx) + log_rate[k + h, kx + 1, ky] * tx
+            high = log_rate[k + h, kx, ky1] * (1 - tx) + log_rate[k + h, kx + 1, ky1] * tx
+            total += (low * (1 - ty) + high * ty) * (t if h == 1 else 1 - t)
+        out[i] = math.exp(total)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _interval(centre, half, sigma):
+    """Probability of a Gaussian around ``centre`` to fall into (-half, half)."""
+    if abs(centre) + 7 * sigma < half:
+        return 1.0
+    if abs(centre) - 7 * sigma > half:
+        return 0.0
+    s = 1 / (sigma * math.sqrt(2.0))
+    return 0.5 * (math.erf((half - centre) * s) + math.erf((half + centre) * s))
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _containment(lon, lat, sigma, half_lon, half_lat, radius, hermite, hermite_weight):
+    """Probability to reconstruct inside the region: a rectangle, or a circle where ``half_lon`` is 0.
+
+    The rectangle is a product of two error functions at the latitude of the source. The circle is a sum over chords.
+    """
+    if half_lon > 0:
+        across = _interval(lon * math.cos(lat * DEG), half_lon * math.cos(lat * DEG), sigma)
+        return across * _interval(lat, half_lat, sigma)
+    centre = math.acos(max(-1.0, min(1.0, math.cos(lat * DEG) * math.cos(lon * DEG)))) / DEG
+    if centre + 7 * sigma < radius:
+        return 1.0
+    if centre - 7 * sigma > radius:
+        return 0.0
+    total = 0.0
+    s = 1 / (sigma * math.sqrt(2.0))
+    for q in range(len(hermite)):
+        height = sigma * hermite[q]
+        if abs(height) < radius:
+            chord = math.sqrt(radius * radius - height * height)
+            total += hermite_weight[q] * 0.5 * (math.erf((chord - centre) * s) + math.erf((chord + centre) * s))
+    return total
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def true_sky_integral(
+    vectors,
+    brightness,
+    axis,
+    roi_basis,
+    region,
+    hermite,
+    hermite_weight,
+    aeff,
+    variance,
+    weight,
+    offset_step,
+    edisp_offset,
+    migration,
+    first,
+    last_bin,
+    out,
+):
+    """Integrate brightness x A x P(inside region) x P(energy bin) over the true sky, for a range of true-energy bins.
+
+    out[e, k] += sum_q brightness[q] A_e(o_q) containment(q, e) migration[e, k](o_q), in cm2 TeV.
+    """
+    n_g, n_e, n_o = variance.shape
+    n_j, _, n_k = migration.shape
+    limit = (n_o - 1) * offset_step
+    for q in range(len(brightness)):
+        vx, vy, vz = vectors[q, 0], vectors[q, 1], vectors[q, 2]
+        offset = _chord_deg(vx - axis[0], vy - axis[1], vz - axis[2])
+        if offset > limit or brightness[q] == 0:
+            continue
+        a = roi_basis[0, 0] * vx + roi_basis[0, 1] * vy + roi_basis[0, 2] * vz
+        b = roi_basis[1, 0] * vx + roi_basis[1, 1] * vy + roi_basis[1, 2] * vz
+        c = roi_basis[2, 0] * vx + roi_basis[2, 1] * vy + roi_basis[2, 2] * vz
+        lon = math.atan2(b, a) / DEG
+        lat = math.atan2(c, math.sqrt(a * a + b * b)) / DEG
+        position = offset / offset_step
+        j, s = 0, 0.0
+        if n_j > 1:
+            while j < n_j - 2 and offset > edisp_offset[j + 1]:
+                j += 1
+            s = min(max((offset - edisp_offset[j]) / (edisp_offset[j + 1] - edisp_offset[j]), 0.0), 1.0)
+        j1 = min(j + 1, n_j - 1)
+        for e in range(first, last_bin):
+            area = _linear(aeff[e], position) * brightness[q]
+            if area <= 0:
+                continue
+            inside = 0.0
+            for g in range(n_g):
+                sigma = math.sqrt(_linear(variance[g, e], position))
+                inside += _linear(weight[g, e], position) * _containment(
+                    lon, lat, sigma, region[0], region[1], region[2], hermite, hermite_weight
+                )
+            if inside > 0:
+                for k in range(n_k):
+                    out[e, k] += area * inside * (migration[j, e, k] * (1 - s) + migration[j1, e, k] * s)

@@ -1,0 +1,146 @@
+r"""Sky components compiled to plain arrays: all that folding and simulation need of them.
+
+Spectra are tabulated on a grid of true energies with :data:`NODES_PER_BIN` intervals per bin, whose centre is a node. What is
+stored here is also what a saved response holds, so a response can be loaded without the sky models that made it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.errors import SkyModelError
+from pymc_gamma.folding.raster import Raster, rasterise
+from pymc_gamma.geometry import RegionOfInterest, unit_vectors
+from pymc_gamma.sky import CosmicRayBackground, GaussianShape, PointShape, SkyComponent, SkyPart
+
+__all__ = ["Analytic", "CompiledComponent", "Template", "compile_component", "spectrum_nodes"]
+
+FloatArray = NDArray[np.float64]
+
+NODES_PER_BIN = 8
+
+
+@dataclass(frozen=True)
+class Analytic:
+    """Point and Gaussian sources.
+
+    Attributes
+    ----------
+    names : tuple of str
+        One per source.
+    vectors : numpy.ndarray
+        Unit vectors of their positions, shape (n, 3).
+    variance : numpy.ndarray
+        Variances in deg2, 0 for points, shape (n,).
+    flux : numpy.ndarray
+        TeV-1 cm-2 s-1 on the spectrum nodes, shape (n, n_nodes).
+    """
+
+    names: tuple[str, ...]
+    vectors: FloatArray
+    variance: FloatArray
+    flux: FloatArray
+
+
+@dataclass(frozen=True)
+class Template:
+    """A source of any other brightness: its raster, and its spectrum on the nodes."""
+
+    name: str
+    raster: Raster
+    flux: FloatArray
+
+
+@dataclass(frozen=True)
+class CompiledComponent:
+    """One mixture component: its analytic sources, templates, or the residual background."""
+
+    name: str
+    analytic: Analytic | None = None
+    templates: tuple[Template, ...] = field(default=())
+    instrumental: bool = False
+
+
+def spectrum_nodes(energy_edges: FloatArray) -> FloatArray:
+    """True energies in TeV at which spectra are tabulated, shape (n_bins * NODES_PER_BIN + 1,)."""
+    position = np.arange((len(energy_edges) - 1) * NODES_PER_BIN + 1) / NODES_PER_BIN
+    return np.exp(np.interp(position, np.arange(len(energy_edges)), np.log(energy_edges)))
+
+
+def at_bin_centres(flux: FloatArray) -> FloatArray:
+    """Values at the centres of the true-energy bins of a spectrum on the nodes (last axis)."""
+    return flux[..., NODES_PER_BIN // 2 :: NODES_PER_BIN]
+
+
+def compile_component(
+    component: SkyComponent, roi: RegionOfInterest, energy_edges: FloatArray, pixel: float
+) -> CompiledComponent:
+    """Turn a sky component into arrays.
+
+    Parameters
+    ----------
+    component : SkyComponent
+        What shines.
+    roi : RegionOfInterest
+        Where it is looked at.
+    energy_edges : numpy.ndarray
+        Edges of the true-energy bins in TeV.
+    pixel : float
+        Largest pixel of templates in deg.
+
+    Returns
+    -------
+    CompiledComponent
+
+    Raises
+    ------
+    SkyModelError
+        If the component has no part near the region, or a spectrum is negative or not finite.
+    """
+    if isinstance(component, CosmicRayBackground):
+        return CompiledComponent(component.name, instrumental=True)
+    parts = component.parts(roi)
+    if not parts:
+        raise SkyModelError(f"component {component.name!r} has no source in or near {roi!r}; leave it out.")
+    energy = spectrum_nodes(energy_edges)
+    analytic = [part for part in parts if isinstance(part.shape, PointShape | GaussianShape)]
+    templates = []
+    for part in parts:
+        if not isinstance(part.shape, PointShape | GaussianShape):
+            label = f"component {component.name!r}, {part.name!r}"
+            raster = rasterise(part.shape, roi, pixel, label)
+            templates.append(Template(part.name, raster, _flux(part, energy, component.name)))
+    return CompiledComponent(component.name, _analytic(analytic, energy, component.name), tuple(templates))
+
+
+def _analytic(parts: Iterable[SkyPart], energy: FloatArray, component: str) -> Analytic | None:
+    parts = list(parts)
+    if not parts:
+        return None
+    variance = [part.shape.sigma**2 if isinstance(part.shape, GaussianShape) else 0.0 for part in parts]
+    return Analytic(
+        names=tuple(part.name for part in parts),
+        vectors=np.stack([unit_vectors(part.shape.lon, part.shape.lat) for part in parts]),
+        variance=np.array(variance),
+        flux=np.stack([_flux(part, energy, component) for part in parts]),
+    )
+
+
+def _flux(part: SkyPart, energy: FloatArray, component: str) -> FloatArray:
+    flux = np.asarray(part.spectrum(energy), dtype=np.float64)
+    if flux.shape != energy.shape:
+        raise SkyModelError(
+            f"component {component!r}, {part.name!r}: the spectrum returned shape {flux.shape} for {energy.shape} energies."
+        )
+    bad = ~(np.isfinite(flux) & (flux >= 0))
+    if bad.any():
+        first = int(bad.argmax())
+        raise SkyModelError(
+            f"component {component!r}, {part.name!r}: the spectrum is {flux[first]} TeV-1 cm-2 s-1 at "
+            f"{energy[first]:.4g} TeV (and at {int(bad.sum())} of {bad.size} energies); it must be finite and >= 0."
+        )
+    if not flux.any():
+        raise SkyModelError(f"component {component!r}, {part.name!r}: the spectrum is zero at every energy.")
+    return flux

@@ -1,0 +1,12 @@
+"""Instrument response functions: reading, checking, repairing, looking at them."""
+
+from pymc_gamma.irfs.core import (
+    IRFs,
+    Background,
+    EffectiveArea,
+    EnergyDispersion,
+    PointSpread,
+    load_irfs,
+)
+
+__all__ = ["Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread", "load_irfs"]

@@ -1,0 +1,191 @@
+"""One pointing of the telescopes: instrument response, direction, time.
+
+An observation turns a sky flux into expected counts. Exposure uses the live time; the residual background
+uses the on-time, because its rate is given per unit of on-time
+(GADF, https://gamma-astro-data-formats.readthedocs.io).
+"""
+
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from numpy.typing import ArrayLike, NDArray
+
+from pymc_gamma.geometry import (
+    RegionOfInterest,
+    convert_lonlat,
+    scalar_direction,
+    separation_deg,
+    sky_frame,
+    tangent_basis,
+    unit_vectors,
+)
+from pymc_gamma.irfs import IRFs
+from pymc_gamma.units import scalar_value
+
+__all__ = ["Observation"]
+
+FloatArray = NDArray[np.float64]
+
+
+class Observation:
+    """A pointing with its instrument response.
+
+    Parameters
+    ----------
+    irfs : IRFs
+        From :func:`~pymc_gamma.load_irfs`.
+    pointing : `~astropy.coordinates.SkyCoord`
+        Direction of the telescope axis, galactic or ICRS.
+    livetime : `~astropy.units.Quantity`
+        Observation time corrected for dead time.
+    ontime : `~astropy.units.Quantity`, optional
+        Observation time; the residual background is proportional to it. Default: ``livetime``.
+    name : str, optional
+        For tables and legends.
+
+    Raises
+    ------
+    TypeError
+        If a time has no unit or ``irfs`` is not an :class:`~pymc_gamma.IRFs`.
+    ValueError
+        If a time is not positive, or the live time exceeds the on-time.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> import pymc_gamma as pmg
+    >>> centre = SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic")
+    >>> pmg.Observation(pmg.load_irfs("prod5-south-20deg-50h"), pointing=centre, livetime=50 * u.h)
+    Observation('prod5-south-20deg-50h', galactic lon=0 lat=0 deg, livetime=50 h)
+    """
+
+    def __init__(
+        self,
+        irfs: IRFs,
+        pointing: SkyCoord,
+        livetime: u.Quantity,
+        ontime: u.Quantity | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(irfs, IRFs):
+            raise TypeError(f"irfs must come from load_irfs(...), got {type(irfs).__name__}.")
+        self.irfs = irfs
+        self.frame, self.lon, self.lat = scalar_direction(pointing, "pointing")
+        self.livetime_s = scalar_value(livetime, "s", "livetime")
+        self.ontime_s = self.livetime_s if ontime is None else scalar_value(ontime, "s", "ontime")
+        if not (np.isfinite(self.ontime_s) and 0 < self.livetime_s <= self.ontime_s * (1 + 1e-9)):
+            raise ValueError(
+                f"times must satisfy 0 < livetime <= ontime, got livetime={self.livetime_s} s, ontime={self.ontime_s} s."
+            )
+        self.name = name
+
+    def __repr__(self) -> str:
+        return (
+            f"Observation({self.name or self.irfs.name!r}, {self.frame} lon={self.lon:g} lat={self.lat:g} deg, "
+            f"livetime={self.livetime_s / 3600:g} h)"
+        )
+
+    @property
+    def pointing(self) -> SkyCoord:
+        """Pointing direction."""
+        return SkyCoord(self.lon * u.deg, self.lat * u.deg, frame=sky_frame(self.frame))
+
+    @property
+    def livetime(self) -> u.Quantity:
+        """Live time."""
+        return (self.livetime_s / 3600) * u.h
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers that define the pointing (degrees, seconds); the IRFs are not included."""
+        return {
+            "frame": self.frame,
+            "lon": self.lon,
+            "lat": self.lat,
+            "livetime_s": self.livetime_s,
+            "ontime_s": self.ontime_s,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], irfs: IRFs) -> "Observation":
+        """Inverse of :meth:`to_dict`."""
+        pointing = SkyCoord(data["lon"] * u.deg, data["lat"] * u.deg, frame=sky_frame(data["frame"]))
+        times = {key: data[f"{key}_s"] * u.s for key in ("livetime", "ontime")}
+        return cls(irfs, pointing, name=data["name"], **times)
+
+    def axis_vector(self, frame: str) -> FloatArray:
+        """Unit vector of the pointing in a frame."""
+        return unit_vectors(*convert_lonlat(self.lon, self.lat, self.frame, frame))
+
+    def offset(self, lon: ArrayLike, lat: ArrayLike, frame: str) -> FloatArray:
+        """Offset in degrees of directions in degrees."""
+        return separation_deg(unit_vectors(lon, lat), self.axis_vector(frame))
+
+    def fov_basis(self, frame: str) -> FloatArray:
+        """Rotation matrix (3, 3) from a frame to the field of view: rows are axis, fov_lon and fov_lat.
+
+        The field of view is aligned with ICRS and its longitude grows towards the west, gammapy's convention
+        (``FoVICRSFrame``).
+        """
+        lon, lat = convert_lonlat(self.lon, self.lat, self.frame, "icrs")
+        towards, east, north = tangent_basis(float(lon), float(lat))
+        axes = [
+            unit_vectors(*convert_lonlat(*_lonlat(axis), "icrs", frame)) for axis in (towards, -east, north)
+        ]
+        return np.stack(axes)
+
+    def exposure(self, energy_true: float, lon: ArrayLike, lat: ArrayLike, frame: str) -> FloatArray:
+        """Exposure in cm2 s at one true energy (TeV) and directions in degrees."""
+        aeff = self.irfs.aeff
+        x = np.log(energy_true)
+        nodes = np.log(aeff.energy)
+        if not nodes[0] <= x <= nodes[-1]:
+            return np.zeros(np.shape(lon))
+        profile = np.array([np.interp(x, nodes, column) for column in aeff.values.T])
+        offset = self.offset(lon, lat, frame)
+        return np.interp(offset, aeff.offset, profile, right=0.0) * self.livetime_s
+
+    def peek(self, roi: RegionOfInterest, energy_true: u.Quantity = 1 * u.TeV, ax: Any = None) -> Any:
+        """Exposure map over a region at one true energy.
+
+        Parameters
+        ----------
+        roi : RegionOfInterest
+            What to show.
+        energy_true : `~astropy.units.Quantity`
+            True energy.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        import matplotlib.pyplot as plt
+
+        energy = scalar_value(energy_true, "TeV", "energy_true")
+        half = 1.25 * (roi.half_width[0] if roi.half_width else roi.radius)
+        grid = np.linspace(-half, half, 201)
+        x, y = np.meshgrid(grid, grid)
+        lon, lat = roi.from_offset(x, y)
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
+        image = ax.pcolormesh(
+            x + roi.lon, y + roi.lat, self.exposure(energy, lon, lat, roi.frame), shading="auto", rasterized=True
+        )
+        ax.figure.colorbar(image, ax=ax, label="exposure [cm$^2$ s]")
+        inside = roi.contains(lon, lat).astype(float)
+        ax.contour(x + roi.lon, y + roi.lat, inside, levels=[0.5], colors="white", linewidths=1)
+        ax.set_aspect("equal")
+        ax.invert_xaxis()
+        names = ("Galactic longitude", "Galactic latitude") if roi.frame == "galactic" else ("RA", "Dec")
+        ax.set(xlabel=f"{names[0]} [deg]", ylabel=f"{names[1]} [deg]", title=f"exposure at {energy:g} TeV")
+        return ax
+
+
+def _lonlat(vector: FloatArray) -> tuple[float, float]:
+    lon = float(np.degrees(np.arctan2(vector[1], vector[0])))
+    return lon, float(np.degrees(np.arcsin(np.clip(vector[2], -1, 1))))

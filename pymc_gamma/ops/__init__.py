@@ -1,0 +1,29 @@
+"""PyTensor Ops for the log-likelihood of events: values, gradients and second derivatives in one pass."""
+
+from pymc_gamma.ops import numba_forms, rewrites  # registers the numba forms and the graph rewrites
+from pymc_gamma.ops.kernels import BLOCK, to_blocks
+from pymc_gamma.ops.logmatvec import (
+    TABLE_INPUTS,
+    LogMatVec,
+    LogMatVecHVP,
+    LogMatVecJVP,
+    LogMatVecSum,
+    LogMatVecVJP,
+    log_matvec,
+    log_matvec_sum,
+)
+
+__all__ = [
+    "BLOCK",
+    "TABLE_INPUTS",
+    "LogMatVec",
+    "LogMatVecHVP",
+    "LogMatVecJVP",
+    "LogMatVecSum",
+    "LogMatVecVJP",
+    "log_matvec",
+    "log_matvec_sum",
+    "numba_forms",
+    "rewrites",
+    "to_blocks",
+]

@@ -1,0 +1,285 @@
+r"""PyTensor Ops for the log-likelihood of events under a linear form, :math:`\ell_i = m_i (\log (P v)_i + o_i)`.
+
+All models of this package end in this expression (see ``docs/development/architecture.md``): *P* is the table of
+scaled densities, *o* the logarithms of the scales, *m* the multiplicities, *v* the coefficients.
+
+========================  =======================================================================================
+:class:`LogMatVec`        :math:`\ell_i`, one value per event: what a distribution's ``logp`` returns
+:class:`LogMatVecSum`     :math:`\sum_i \ell_i` and its gradient in one pass: what samplers run (by rewrite)
+:class:`LogMatVecVJP`     :math:`\sum_i g_i \, \partial \ell_i / \partial v` for any cotangent *g*
+:class:`LogMatVecJVP`     :math:`g_i \, \partial \ell_i / \partial v \cdot u` for any direction *u*
+:class:`LogMatVecHVP`     :math:`\sum_i g_i \, \partial^2 \ell_i / \partial v^2 \, u`
+========================  =======================================================================================
+
+The first four inputs and the fifth describe the data and are shared by all (:data:`TABLE_INPUTS`); they are arrays,
+never differentiated with respect to. ``offset_sum`` is :math:`\sum_i m_i o_i`, carried along so that the fused form
+need not read *o*.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType, disconnected_type, grad_not_implemented
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.op import Op
+
+from pymc_gamma.ops import kernels
+
+__all__ = [
+    "TABLE_INPUTS",
+    "LogMatVec",
+    "LogMatVecHVP",
+    "LogMatVecJVP",
+    "LogMatVecSum",
+    "LogMatVecVJP",
+    "log_matvec",
+    "log_matvec_sum",
+]
+
+TABLE_INPUTS = ("table", "multiplicity", "unit", "offset", "offset_sum")
+"""Names of the inputs that describe the events: shapes (n_blocks, K, BLOCK), (N,), (n_blocks,) bool, (N,), ()."""
+
+_N_TABLE = len(TABLE_INPUTS)
+_TABLE_TYPES = ((3, "float64"), (1, "float64"), (1, "bool"), (1, "float64"), (0, "float64"))
+
+
+def _as_inputs(table_inputs: Sequence[Any], *vectors: Any) -> list[Variable]:
+    """Variables of the right dtype and rank, or a TypeError that names the input."""
+    if len(table_inputs) != _N_TABLE:
+        raise TypeError(f"expected the table inputs {TABLE_INPUTS}, got {len(table_inputs)} variables")
+    variables = []
+    for name, (ndim, dtype), value in zip(TABLE_INPUTS, _TABLE_TYPES, table_inputs, strict=True):
+        variable = pt.as_tensor_variable(value)
+        if variable.type.ndim != ndim or variable.type.dtype != dtype:
+            raise TypeError(f"{name} must be a {dtype} tensor with {ndim} dimensions, got {variable.type}")
+        variables.append(variable)
+    for value in vectors:
+        variable = pt.as_tensor_variable(value)
+        if variable.type.ndim != 1:
+            raise TypeError(f"coefficients, directions and weights must be vectors, got {variable.type}")
+        variables.append(variable.astype("float64"))
+    return variables
+
+
+def _events_type(inputs: Sequence[Variable]) -> Any:
+    return pt.vector(dtype="float64", shape=inputs[1].type.shape)
+
+
+def _columns_type(inputs: Sequence[Variable]) -> Any:
+    return pt.vector(dtype="float64", shape=inputs[_N_TABLE].type.shape)
+
+
+def _is_disconnected(variable: Variable) -> bool:
+    return isinstance(variable.type, DisconnectedType)
+
+
+class _EventOp(Op):
+    """What the Ops of this family have in common."""
+
+    __props__ = ()
+
+    def _data_cotangents(self, inputs: Sequence[Variable]) -> list[Variable]:
+        """Cotangents of the table inputs: observed data, which nothing may be differentiated with respect to."""
+        return [
+            grad_not_implemented(self, i, inputs[i], "the event table is data; only its coefficients have gradients")
+            for i in range(_N_TABLE)
+        ]
+
+
+class LogMatVec(_EventOp):
+    """``(*table_inputs, v) -> m_i (log (P v)_i + o_i)``, shape (N,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_gamma.distributions.table import EventTable
+    >>> table = EventTable(np.array([[0.5, 0.1], [0.2, 0.7]]))
+    >>> log_matvec(*table.inputs, [0.3, 0.7]).eval().round(3).tolist()
+    [-1.514, -0.598]
+    """
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Apply node on the five table inputs and the coefficients."""
+        *table_inputs, coefficients = inputs
+        variables = _as_inputs(table_inputs, coefficients)
+        return Apply(self, variables, [_events_type(variables)])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Run the kernel."""
+        table, multiplicity, _, offset, _, coefficients = inputs
+        output_storage[0][0] = kernels.pointwise(table, multiplicity, offset, coefficients)
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        """One value per event."""
+        return [(shapes[1][0],)]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Everything but the sum of offsets and the unit flags matters."""
+        return [[True], [True], [False], [True], [False], [True]]
+
+    def pullback(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Cotangent of the coefficients, by :class:`LogMatVecVJP`."""
+        *table_inputs, coefficients = inputs
+        (cotangent,) = cotangents
+        if _is_disconnected(cotangent):
+            return [disconnected_type() for _ in inputs]
+        data = self._data_cotangents(inputs)
+        data[2] = data[4] = disconnected_type()
+        return [*data, log_matvec_vjp(*table_inputs, coefficients, cotangent)]
+
+    def pushforward(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], tangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Derivative along a direction of the coefficients, by :class:`LogMatVecJVP`."""
+        *table_inputs, coefficients = inputs
+        direction = tangents[-1]
+        if _is_disconnected(direction):
+            return [disconnected_type()]
+        weight = pt.ones_like(table_inputs[1])
+        return [log_matvec_jvp(*table_inputs, coefficients, weight, direction)]
+
+
+class LogMatVecSum(_EventOp):
+    """``(*table_inputs, v) -> (sum_i m_i (log (P v)_i + o_i), its gradient)`` in one pass over the table."""
+
+    default_output = 0
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Apply node on the five table inputs and the coefficients."""
+        *table_inputs, coefficients = inputs
+        variables = _as_inputs(table_inputs, coefficients)
+        return Apply(self, variables, [pt.scalar(dtype="float64"), _columns_type(variables)])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Run the kernel."""
+        table, multiplicity, unit, _, offset_sum, coefficients = inputs
+        value, gradient = kernels.fused(table, multiplicity, unit, coefficients)
+        output_storage[0][0] = np.asarray(value + offset_sum)
+        output_storage[1][0] = gradient
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        """A scalar, and one number per column."""
+        return [(), shapes[_N_TABLE]]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Neither output reads the offsets; only the value reads their sum."""
+        return [[True, True], [True, True], [False, False], [False, False], [True, False], [True, True]]
+
+    def pullback(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Cotangent of the coefficients: the gradient that is there already, and the Hessian for the second output."""
+        *table_inputs, coefficients = inputs
+        of_value, of_gradient = cotangents
+        terms = []
+        if not _is_disconnected(of_value):
+            terms.append(of_value * outputs[1])
+        if not _is_disconnected(of_gradient):
+            weight = pt.ones_like(table_inputs[1])
+            terms.append(log_matvec_hvp(*table_inputs, coefficients, weight, of_gradient))
+        if not terms:
+            return [disconnected_type() for _ in inputs]
+        data = self._data_cotangents(inputs)
+        data[2] = data[3] = disconnected_type()
+        if _is_disconnected(of_value):
+            data[4] = disconnected_type()
+        return [*data, sum(terms[1:], start=terms[0])]
+
+    def pushforward(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], tangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Derivatives of value and gradient along a direction of the coefficients."""
+        *table_inputs, coefficients = inputs
+        direction = tangents[-1]
+        if _is_disconnected(direction):
+            return [disconnected_type(), disconnected_type()]
+        weight = pt.ones_like(table_inputs[1])
+        return [pt.dot(outputs[1], direction), log_matvec_hvp(*table_inputs, coefficients, weight, direction)]
+
+
+class LogMatVecVJP(_EventOp):
+    """``(*table_inputs, v, g) -> sum_i g_i m_i P_ik / (P v)_i``, shape (K,)."""
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Apply node on the five table inputs, the coefficients and one weight per event."""
+        *table_inputs, coefficients, weight = inputs
+        variables = _as_inputs(table_inputs, coefficients, weight)
+        return Apply(self, variables, [_columns_type(variables)])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Run the kernel."""
+        table, multiplicity, _, _, _, coefficients, weight = inputs
+        output_storage[0][0] = kernels.vjp(table, weight * multiplicity, coefficients)
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        """One number per column."""
+        return [shapes[_N_TABLE]]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """The offsets do not matter."""
+        return [[True], [True], [False], [False], [False], [True], [True]]
+
+    def pullback(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Cotangents of coefficients (Hessian) and of the weights."""
+        *table_inputs, coefficients, weight = inputs
+        (cotangent,) = cotangents
+        if _is_disconnected(cotangent):
+            return [disconnected_type() for _ in inputs]
+        data = self._data_cotangents(inputs)
+        data[2] = data[3] = data[4] = disconnected_type()
+        return [
+            *data,
+            log_matvec_hvp(*table_inputs, coefficients, weight, cotangent),
+            log_matvec_jvp(*table_inputs, coefficients, pt.ones_like(weight), cotangent),
+        ]
+
+
+class LogMatVecJVP(_EventOp):
+    """``(*table_inputs, v, g, u) -> g_i m_i (P u)_i / (P v)_i``, shape (N,)."""
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Apply node on the five table inputs, the coefficients, the weights and the direction."""
+        *table_inputs, coefficients, weight, direction = inputs
+        variables = _as_inputs(table_inputs, coefficients, weight, direction)
+        return Apply(self, variables, [_events_type(variables)])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Run the kernel."""
+        table, multiplicity, _, _, _, coefficients, weight, direction = inputs
+        output_storage[0][0] = kernels.pushforward(table, weight * multiplicity, coefficients, direction)
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        """One value per event."""
+        return [(shapes[1][0],)]
+
+
+class LogMatVecHVP(_EventOp):
+    """``(*table_inputs, v, g, u) -> -sum_i g_i m_i P_ik (P u)_i / (P v)_i^2``, shape (K,)."""
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Apply node on the five table inputs, the coefficients, the weights and the direction."""
+        *table_inputs, coefficients, weight, direction = inputs
+        variables = _as_inputs(table_inputs, coefficients, weight, direction)
+        return Apply(self, variables, [_columns_type(variables)])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Run the kernel."""
+        table, multiplicity, _, _, _, coefficients, weight, direction = inputs
+        output_storage[0][0] = kernels.hessian_product(table, weight * multiplicity, coefficients, direction)
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        """One number per column."""
+        return [shapes[_N_TABLE]]
+
+
+log_matvec = LogMatVec()
+log_matvec_sum = LogMatVecSum()
+log_matvec_vjp = LogMatVecVJP()
+log_matvec_jvp = LogMatVecJVP()
+log_matvec_hvp = LogMatVecHVP()

@@ -1,0 +1,120 @@
+"""Graph rewrites: the fused form before differentiation, and plain tensor algebra for JAX.
+
+*Fusion.* A distribution's ``logp`` is pointwise, so that PyMC can compute pointwise log-likelihoods; a sampler needs its
+sum and the gradient of that. Two rewrites, registered for canonicalisation and stabilisation, turn the one into the other:
+
+* ``Sum(LogMatVec)`` becomes the value of ``LogMatVecSum``. PyMC and nutpie canonicalise a log-probability before
+  they differentiate it, so the gradient is then the second output of the same node;
+* ``LogMatVecVJP`` with the same weight for all events becomes the gradient of ``LogMatVecSum``: this catches graphs that
+  were differentiated first.
+
+*Lowering.* JAX has no use for the kernels: XLA fuses ``log(P v)`` itself, on any device, and differentiates it. In JAX mode
+each Op is therefore written out in PyTensor's own operations, and no JAX code (or import) is needed here.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.compile import optdb
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.math import Sum
+from pytensor.tensor.rewriting.basic import register_canonicalize, register_stabilize
+
+from pymc_gamma.ops.logmatvec import (
+    TABLE_INPUTS,
+    LogMatVec,
+    LogMatVecHVP,
+    LogMatVecJVP,
+    LogMatVecSum,
+    LogMatVecVJP,
+    log_matvec_sum,
+)
+
+__all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra"]
+
+_N_TABLE = len(TABLE_INPUTS)
+
+
+@register_canonicalize("pymc_gamma")
+@register_stabilize("pymc_gamma")
+@node_rewriter([Sum])
+def fuse_sum(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """``Sum(LogMatVec)`` -> value of ``LogMatVecSum``."""
+    summand = node.inputs[0].owner
+    if summand is None or not isinstance(summand.op, LogMatVec):
+        return None
+    if node.op.axis is not None and tuple(node.op.axis) != (0,):
+        return None
+    value, _ = log_matvec_sum.make_node(*summand.inputs).outputs
+    copy_stack_trace(node.outputs[0], value)
+    return [value]
+
+
+@register_canonicalize("pymc_gamma")
+@register_stabilize("pymc_gamma")
+@node_rewriter([LogMatVecVJP])
+def fuse_uniform_vjp(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """``LogMatVecVJP`` with one weight for all events -> that weight times the gradient of ``LogMatVecSum``."""
+    *inputs, weight = node.inputs
+    uniform = _uniform_value(weight)
+    if uniform is None:
+        return None
+    _, gradient = log_matvec_sum.make_node(*inputs).outputs
+    copy_stack_trace(node.outputs[0], gradient)
+    return [uniform * gradient]
+
+
+def _uniform_value(vector: Variable) -> Variable | None:
+    """The scalar that a vector repeats, if that can be seen from the graph."""
+    if isinstance(vector, Constant):
+        values = np.unique(vector.data)
+        return pt.constant(values[0]) if values.size == 1 else None
+    if vector.owner is None or not isinstance(vector.owner.op, Alloc):
+        return None
+    filler = vector.owner.inputs[0]
+    if not all(filler.type.broadcastable):
+        return None
+    return filler.squeeze() if filler.type.ndim else filler
+
+
+def _unblock(table: Variable, n_events: Variable) -> Variable:
+    """Rows (K, N) of a blocked table."""
+    return table.transpose(1, 0, 2).reshape((table.shape[1], -1))[:, :n_events]
+
+
+@node_rewriter([LogMatVec, LogMatVecSum, LogMatVecVJP, LogMatVecJVP, LogMatVecHVP])
+def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
+    """Write an Op of the family out in elementary operations."""
+    table, multiplicity, _, offset, offset_sum, coefficients, *rest = node.inputs
+    rows = _unblock(table, multiplicity.shape[0])
+    counts = pt.neq(multiplicity, 0)
+    # events of multiplicity zero may have density zero; their gradient must not become 0 * inf
+    density = pt.switch(counts, pt.dot(coefficients, rows), 1.0)
+    match node.op:
+        case LogMatVec():
+            outputs = [multiplicity * (pt.log(density) + offset)]
+        case LogMatVecSum():
+            outputs = [
+                pt.dot(multiplicity, pt.log(density)) + offset_sum,
+                pt.dot(rows, multiplicity / density),
+            ]
+        case LogMatVecVJP():
+            outputs = [pt.dot(rows, rest[0] * multiplicity / density)]
+        case LogMatVecJVP():
+            outputs = [rest[0] * multiplicity * pt.dot(rest[1], rows) / density]
+        case _:
+            outputs = [-pt.dot(rows, rest[0] * multiplicity * pt.dot(rest[1], rows) / density**2)]
+    copy_stack_trace(node.outputs, outputs)
+    return outputs
+
+
+optdb.register(
+    "pymc_gamma_lower_to_tensor_algebra",
+    dfs_rewriter(lower_to_tensor_algebra, ignore_newtrees=True),
+    "jax",
+    position=1.95,  # after the fusion above, before specialisation, which simplifies what is written out
+)

@@ -1,0 +1,138 @@
+r"""Counts maps: events, model, and the significance of their difference.
+
+The significance of a cell with *n* events where :math:`\mu` are expected is the signed root of the
+likelihood ratio (Li & Ma 1983 for a known background; Cash 1979),
+:math:`\mathrm{sign}(n-\mu)\sqrt{2\,[\,n\ln(n/\mu) - n + \mu\,]}`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from pymc_gamma.errors import EventError
+from pymc_gamma.events import Events
+from pymc_gamma.events.peek import label_sky_axes
+from pymc_gamma.events.validation import wrap_longitude
+from pymc_gamma.plotting.expected import bin_probability, expected_counts, sky_edges
+from pymc_gamma.plotting.samples import component_draws
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_counts", "significance"]
+
+FloatArray = NDArray[np.float64]
+
+_EVENTS_PER_CELL = 8
+_CELLS = (8, 80)
+_LIMIT = 5.0
+
+
+def significance(counts: ArrayLike, expected: ArrayLike) -> FloatArray:
+    r"""Signed significance of counts against a known expectation, in standard deviations.
+
+    Parameters
+    ----------
+    counts, expected : array_like
+        Same shape; where nothing is expected the result is NaN.
+
+    Returns
+    -------
+    numpy.ndarray
+        Same shape.
+
+    Examples
+    --------
+    >>> significance([100.0, 120.0, 0.0], [100.0, 100.0, 2.0]).round(2) + 0.0
+    array([ 0.  ,  1.94, -2.  ])
+    """
+    n, mu = np.broadcast_arrays(np.asarray(counts, dtype=np.float64), np.asarray(expected, dtype=np.float64))
+    result = np.full(n.shape, np.nan)
+    known = mu > 0
+    n, mu = n[known], mu[known]
+    with_events = np.maximum(n, np.finfo(float).tiny)
+    deviance = np.where(n > 0, n * np.log(with_events / mu), 0.0) - n + mu
+    result[known] = np.sign(n - mu) * np.sqrt(2 * np.maximum(deviance, 0.0))
+    return result
+
+
+def plot_counts(
+    events: Events,
+    response: Any,
+    idata: xr.DataTree | xr.Dataset,
+    *,
+    var_name: str = "fraction",
+    cells: int | None = None,
+    weights: ArrayLike | None = None,
+    fig: "Figure | None" = None,
+) -> "Figure":
+    """Draw maps of the events, the posterior mean of the model, and the significance of the residuals.
+
+    Parameters
+    ----------
+    events : Events
+        What was observed.
+    response : Response
+        The response of the model.
+    idata : `xarray.DataTree` or `xarray.Dataset`
+        Posterior.
+    var_name : str
+        Variable with the fraction of each component.
+    cells : int, optional
+        Cells along each side. Default: about eight events in each.
+    weights : array_like, optional
+        One weight per draw, for a nested run that is not resampled.
+    fig : `~matplotlib.figure.Figure`, optional
+        Figure to draw in.
+
+    Returns
+    -------
+    `~matplotlib.figure.Figure`
+        Three maps; the first two share their colour scale.
+
+    Raises
+    ------
+    EventError
+        If there are no events.
+    ModelError
+        If the posterior does not fit the response.
+    """
+    if len(events) == 0:
+        raise EventError("There are no events to draw: the list is empty.")
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import PowerNorm
+
+    roi = response.roi
+    events = events.to_frame(roi.frame)
+    side = cells or int(np.clip(np.sqrt(events.n_total / _EVENTS_PER_CELL), *_CELLS))
+    lon, lat = sky_edges(roi, side)
+    values = wrap_longitude(events.lon.value, roi.lon)
+    counts, *_ = np.histogram2d(events.lat.value, values, bins=[lat, lon], weights=events.multiplicity)
+
+    draws = component_draws(idata, var_name, [str(name) for name in response.component_names])
+    mean = np.average(draws, axis=0, weights=None if weights is None else np.ravel(np.asarray(weights)))
+    model = expected_counts(mean[None], bin_probability(response, lat=lat, lon=lon), events.n_total)[0].sum(
+        axis=0
+    )
+
+    if fig is None:
+        fig = plt.figure(figsize=(14.5, 4.5), layout="constrained")
+    axes = fig.subplots(1, 3, sharex=True, sharey=True)
+    # A square root between linear and logarithmic: sources and background show in one picture.
+    scale = PowerNorm(0.5, vmin=0.0, vmax=max(counts.max(), model.max()))
+    panels = (
+        ("Events", counts, {"norm": scale, "cmap": "inferno"}),
+        ("Model, posterior mean", np.where(model > 0, model, np.nan), {"norm": scale, "cmap": "inferno"}),
+        ("Residual", significance(counts, model), {"vmin": -_LIMIT, "vmax": _LIMIT, "cmap": "RdBu_r"}),
+    )
+    meshes = []
+    for ax, (title, image, colours) in zip(axes, panels, strict=True):
+        meshes.append(ax.pcolormesh(lon, lat, image, rasterized=True, **colours))
+        label_sky_axes(ax, roi.frame, roi.lat)
+        ax.set_title(title)
+        ax.label_outer()
+    fig.colorbar(meshes[1], ax=axes[:2], label=f"events per ({lat[1] - lat[0]:.2g} deg)$^2$ cell")
+    fig.colorbar(meshes[2], ax=axes[2], label="significance [σ]", extend="both")
+    return fig

@@ -1,0 +1,504 @@
+r"""Columns of a sky model under one or several observations.
+
+.. math:: D_{ik} = \lambda_k(x_i) \;[\mathrm{TeV^{-1}\,sr^{-1}}], \qquad
+          c_k = \sum_{\rm obs} \int_{\rm ROI} \lambda_{k,\rm obs}(x)\,\mathrm{d}E\,\mathrm{d}\Omega ,
+
+the expected counts density of component :math:`k` at event :math:`i` (under the observation the event belongs to) and its total
+over all observations, for the nominal fluxes. The model uses :math:`p_{ik} = D_{ik}/c_k`.
+
+The same object runs forwards: :meth:`Response.simulate` picks a component with probability proportional to its
+weight, an observation and a source of it with probability proportional to their share of :math:`c_k`, draws a true photon
+and passes it through the response.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from pymc_gamma.datasets import Citation
+from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
+from pymc_gamma.events import Events
+from pymc_gamma.folding.engine import FoldedObservation
+from pymc_gamma.folding.parts import CompiledComponent
+from pymc_gamma.folding.raster import Ladder
+from pymc_gamma.folding.tables import FoldTables, build_tables
+from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors, unit_vectors
+from pymc_gamma.observation import Observation
+from pymc_gamma.simulation import BackgroundSampler, SourceSampler, TrueEvents
+from pymc_gamma.threads import run_parallel
+
+__all__ = ["Response"]
+
+FloatArray = NDArray[np.float64]
+
+SIMULATION_CHUNK = 200_000
+
+
+class Response:
+    """Densities, acceptances and simulation of sky components; made by :func:`pymc_gamma.fold`.
+
+    Parameters
+    ----------
+    components : sequence of CompiledComponent
+        Mixture components.
+    observations : sequence of Observation
+        Pointings.
+    roi : RegionOfInterest
+        Region of interest.
+    energy_edges : numpy.ndarray
+        Edges of the true-energy bins in TeV.
+    citations : sequence of Citation
+        What to cite.
+
+    Attributes
+    ----------
+    component_names : tuple of str
+        Names, in the order of the columns.
+    observations : tuple of Observation
+        Pointings, in the order of the events' ``observation`` index.
+    roi : RegionOfInterest
+        Region of interest.
+    energy_true_edges : numpy.ndarray
+        TeV.
+    reco : tuple of str
+        Columns of an event row: energy (TeV), lon, lat (deg), and observation where there are several.
+    """
+
+    def __init__(
+        self,
+        components: Sequence[CompiledComponent],
+        observations: Sequence[Observation],
+        roi: RegionOfInterest,
+        energy_edges: FloatArray,
+        citations: Sequence[Citation] = (),
+    ) -> None:
+        self._components = tuple(components)
+        self.component_names = tuple(component.name for component in components)
+        self.observations = tuple(observations)
+        self.roi = roi
+        self.energy_true_edges = np.ascontiguousarray(energy_edges, float)
+        self._citations = tuple(citations)
+        self.reco: tuple[str, ...] = ("energy", "lon", "lat")
+        if len(self.observations) > 1:
+            self.reco = (*self.reco, "observation")
+        _check_coverage(self.observations, roi)
+        self._folded = self._fold()
+        self._counts = self._acceptances()
+        dark = self._counts.sum(axis=1) <= 0
+        if dark.any():
+            names = [name for name, is_dark in zip(self.component_names, dark, strict=True) if is_dark]
+            raise SkyModelError(f"no events expected from {names} in {roi!r}; leave them out or enlarge the region.")
+
+    def __repr__(self) -> str:
+        rows = [
+            f"  {name:<16} {count:12.5g} expected counts"
+            for name, count in zip(self.component_names, self._counts.sum(axis=1), strict=True)
+        ]
+        head = f"<Response: {len(rows)} components, {len(self.observations)} observation(s), {self.roi!r}>"
+        return "\n".join([head, *rows])
+
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        """Coordinates for ``pm.Model(coords=...)``."""
+        return {"component": list(self.component_names), "reco": list(self.reco)}
+
+    @property
+    def acceptance(self) -> xr.DataArray:
+        """Expected counts of each component at its nominal flux, over all observations."""
+        return self.acceptance_by_observation.sum("observation")
+
+    @property
+    def acceptance_by_observation(self) -> xr.DataArray:
+        """Expected counts, dims (component, observation)."""
+        coords = {"component": list(self.component_names), "observation": np.arange(len(self.observations))}
+        return xr.DataArray(
+            self._counts.copy(), coords, ("component", "observation"), name="acceptance", attrs={"units": "counts"}
+        )
+
+    def density(self, events: Events) -> FloatArray:
+        """Expected counts density of each component at each event, at nominal fluxes.
+
+        Parameters
+        ----------
+        events : Events
+            N events inside the region.
+
+        Returns
+        -------
+        numpy.ndarray
+            TeV-1 sr-1, shape (N, K), under the observation each event belongs to.
+
+        Raises
+        ------
+        EventError
+            If an event is outside the region, the energy range or the list of observations.
+        """
+        return self._density(events.to_frame(self.roi.frame).to_rows(self.reco))
+
+    def component_pdf(self, rows: ArrayLike) -> FloatArray:
+        """Probability density of event rows under each component.
+
+        Parameters
+        ----------
+        rows : array_like
+            Shape (N, len(reco)): TeV, degrees in the frame of the region, observation index.
+
+        Returns
+        -------
+        numpy.ndarray
+            TeV-1 sr-1, shape (N, K); each column integrates to 1 over the region and observations.
+
+        Raises
+        ------
+        EventError
+            If a row is not finite or outside the region.
+        """
+        return self._density(np.asarray(rows, float)) / self._counts.sum(axis=1)
+
+    def simulate_rows(self, weights: ArrayLike, n: int, rng: np.random.Generator) -> FloatArray:
+        """Draw event rows.
+
+        Parameters
+        ----------
+        weights : array_like
+            Fraction of each component, shape (K,); need not be normalised.
+        n : int
+            Number of events.
+        rng : numpy.random.Generator
+            Random numbers.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n, len(reco)), in random order.
+        """
+        weights = self._weights(weights)
+        counts = rng.multinomial(n, weights / weights.sum())
+        rows = self._simulate_counts(counts, rng)
+        return rows[rng.permutation(n)]
+
+    def simulate(
+        self,
+        weights: ArrayLike | Mapping[str, float] | None = None,
+        n_events: int | None = None,
+        *,
+        rng: np.random.Generator | int | None = None,
+    ) -> Events:
+        """Simulate an event list through the instrument response.
+
+        Parameters
+        ----------
+        weights : array_like or mapping, optional
+            Fraction of each component (need not be normalised), in order or by name. Default: proportional to the
+            expected counts of the nominal fluxes.
+        n_events : int, optional
+            Number of events. Default: a Poisson number around the expected counts of the nominal fluxes, or around the
+            sum of ``weights`` when these are given (which are then counts).
+        rng : numpy.random.Generator or int, optional
+            Random numbers or a seed.
+
+        Returns
+        -------
+        Events
+            In random order, in the frame of the region.
+
+        Raises
+        ------
+        ModelError
+            If the weights do not match the components.
+
+        Examples
+        --------
+        >>> events = response.simulate({"diffuse": 1, "hgps": 2, "ccr": 3}, 4500, rng=1)  # doctest: +SKIP
+        """
+        rng = np.random.default_rng(rng)
+        values = self._weights(self._counts.sum(axis=1) if weights is None else weights)
+        n = int(rng.poisson(values.sum())) if n_events is None else int(n_events)
+        if n < 0:
+            raise ModelError(f"n_events must be at least 0, got {n}.")
+        return Events.from_rows(self.simulate_rows(values, n, rng), self.reco, frame=self.roi.frame)
+
+    def simulate_true(
+        self, component: str, n: int, *, observation: int = 0, rng: np.random.Generator | int | None = None
+    ) -> TrueEvents:
+        """Photons of one component that pass the effective area, before reconstruction.
+
+        Parameters
+        ----------
+        component : str
+            Name of a sky component.
+        n : int
+            Number of photons.
+        observation : int
+            Index of the observation.
+        rng : numpy.random.Generator or int, optional
+            Random numbers or a seed.
+
+        Returns
+        -------
+        TrueEvents
+
+        Raises
+        ------
+        SkyModelError
+            If the component is the residual background, which has no true coordinates, or unknown.
+        """
+        return self._sky_sampler(component, observation).sample_true(np.random.default_rng(rng), n)
+
+    def reconstruct(
+        self, photons: TrueEvents, *, observation: int = 0, rng: np.random.Generator | int | None = None
+    ) -> Events:
+        """Pass photons through the energy dispersion and the PSF.
+
+        Nothing is cut: use ``events.select(response.roi)`` afterwards.
+
+        Parameters
+        ----------
+        photons : TrueEvents
+            From :meth:`simulate_true`, in the frame of the region.
+        observation : int
+            Index of the observation.
+        rng : numpy.random.Generator or int, optional
+            Random numbers or a seed.
+
+        Returns
+        -------
+        Events
+            One per photon, in the same order; photons reconstructed at zero energy are left out and counted in
+            ``meta["lost"]``.
+        """
+        if photons.frame != self.roi.frame:
+            raise EventError(f"photons are in the frame {photons.frame}, the response in {self.roi.frame}.")
+        sampler = next(s for s in self._samplers[observation] if isinstance(s, SourceSampler))
+        vectors = unit_vectors(photons.lon_true, photons.lat_true)
+        energy, directions = sampler.reconstruct(np.random.default_rng(rng), np.log(photons.energy_true), vectors)
+        seen = energy > 0
+        lon, lat = lonlat_from_vectors(directions[seen])
+        rows = np.column_stack([energy[seen], lon, lat, np.full(int(seen.sum()), float(observation))])
+        events = Events.from_rows(rows, ("energy", "lon", "lat", "observation"), frame=self.roi.frame)
+        events.meta["lost"] = int((~seen).sum())
+        return events
+
+    def npred(
+        self,
+        energy: Any = None,
+        lon: Any = None,
+        lat: Any = None,
+        *,
+        step: float = 0.05,
+        observation: int | None = None,
+    ) -> xr.DataArray:
+        """Expected counts of each component at its nominal flux, in bins.
+
+        Parameters
+        ----------
+        energy, lon, lat : array_like or `~astropy.units.Quantity`, optional
+            Bin edges (TeV; degrees in the frame of the region). An axis left out is integrated over the region. Bins are
+            cut at the region. Give ``lon`` and ``lat`` together.
+        step : float
+            Largest spacing in deg of the points at which a spatial bin is sampled.
+        observation : int, optional
+            One observation only; default all.
+
+        Returns
+        -------
+        xarray.DataArray
+            Dims (component[, energy][, lat, lon]); coordinates are bin centres.
+        """
+        from pymc_gamma.response.npred import npred
+
+        return npred(self, energy, lon, lat, step, observation)
+
+    def citations(self) -> tuple[Citation, ...]:
+        """What a paper that uses this response should cite."""
+        return self._citations
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hash of each input: IRFs and pointing of each observation, region, energy bins, components."""
+        from pymc_gamma.response.storage import fingerprint
+
+        return fingerprint(self)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the response to a zarr store, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            Directory of the store.
+        overwrite : bool
+            Replace an existing store.
+
+        Raises
+        ------
+        FileExistsError
+            If it exists and ``overwrite`` is false.
+        """
+        from pymc_gamma.response.storage import save
+
+        save(self, path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Response":
+        """Read a response written by :meth:`save`; the sky models that made it are not needed.
+
+        Raises
+        ------
+        DataFileError
+            If there is no response at ``path`` or it cannot be read.
+        ResponseMismatchError
+            If it was written by another format or its content does not match its hash.
+        """
+        from pymc_gamma.response.storage import load
+
+        return load(path)
+
+    def _density(self, rows: FloatArray) -> FloatArray:
+        self._check_rows(rows)
+        vectors = unit_vectors(rows[:, 1], rows[:, 2])
+        out = np.empty((len(rows), len(self._components)))
+        if len(self.observations) == 1:
+            self._folded[0].density(self._components, vectors, rows[:, 0], out)
+            return out
+        which = rows[:, 3].astype(int)
+        for k, folded in enumerate(self._folded):
+            mine = np.flatnonzero(which == k)
+            if len(mine):
+                part = np.empty((len(mine), len(self._components)))
+                folded.density(self._components, vectors[mine], rows[mine, 0], part)
+                out[mine] = part
+        return out
+
+    def _check_rows(self, rows: FloatArray) -> None:
+        if rows.ndim != 2 or rows.shape[1] != len(self.reco):
+            raise EventError(f"event rows must have shape (N, {len(self.reco)}) = {self.reco}, got {rows.shape}.")
+        problems = {"not finite": ~np.isfinite(rows).all(axis=1)}
+        energy = rows[:, 0]
+        # edges are inclusive up to rounding: bins and files store them in single precision
+        problems["outside the energy range"] = ~(
+            (energy >= self.roi.energy_min * (1 - 1e-9)) & (energy <= self.roi.energy_max * (1 + 1e-9))
+        )
+        problems["outside the region"] = ~self.roi.contains(rows[:, 1], rows[:, 2])
+        if len(self.reco) > 3:
+            problems[f"of an unknown observation (there are {len(self.observations)})"] = ~np.isin(
+                rows[:, 3], np.arange(len(self.observations))
+            )
+        for what, bad in problems.items():
+            if bad.any():
+                first = np.flatnonzero(bad)[:5]
+                raise EventError(
+                    f"{int(bad.sum())} of {len(rows)} events are {what}, first rows {first.tolist()}: "
+                    f"{dict(zip(self.reco, rows[first[0]].tolist(), strict=True))}; the region is {self.roi!r}. "
+                    "Use events.select(roi), which reports what it leaves out."
+                )
+
+    def _weights(self, weights: ArrayLike | Mapping[str, float]) -> FloatArray:
+        if isinstance(weights, Mapping):
+            if set(weights) != set(self.component_names):
+                raise ModelError(f"weights are given for {sorted(weights)}, the components are {self.component_names}.")
+            weights = [weights[name] for name in self.component_names]
+        values = np.asarray(weights, float).ravel()
+        if len(values) != len(self.component_names):
+            raise ModelError(f"{len(values)} weights for {len(self.component_names)} components {self.component_names}.")
+        if not (np.all(np.isfinite(values)) and np.all(values >= 0) and values.sum() > 0):
+            raise ModelError(f"weights must be finite, not negative and not all zero, got {values}.")
+        return values
+
+    def _fold(self) -> tuple[FoldedObservation, ...]:
+        span = (self.roi.energy_min, self.roi.energy_max)
+        tables: dict[int, FoldTables] = {}
+        for observation in self.observations:
+            if id(observation.irfs) not in tables:
+                tables[id(observation.irfs)] = build_tables(observation.irfs, self.energy_true_edges, span)
+        low = min(float(table.variance.min()) for table in tables.values())
+        high = max(float(table.variance.max()) for table in tables.values())
+        ladders = {
+            (component.name, template.name): Ladder(template.raster, (low, high))
+            for component in self._components
+            for template in component.templates
+        }
+        return tuple(
+            FoldedObservation(observation, tables[id(observation.irfs)], self.roi, ladders)
+            for observation in self.observations
+        )
+
+    def _acceptances(self) -> FloatArray:
+        edges = np.array([self.roi.energy_min, self.roi.energy_max])
+        self._part_counts = [
+            [np.ravel(folded.part_acceptance(component, edges)) for component in self._components]
+            for folded in self._folded
+        ]
+        return np.array([[counts[k].sum() for counts in self._part_counts] for k in range(len(self._components))])
+
+    @cached_property
+    def _samplers(self) -> list[list[SourceSampler | BackgroundSampler]]:
+        """Samplers by observation and component."""
+        return [
+            [
+                BackgroundSampler(folded.background)
+                if component.instrumental
+                else SourceSampler(component, folded.observation, self.roi, self.energy_true_edges, counts)
+                for component, counts in zip(self._components, part_counts, strict=True)
+            ]
+            for folded, part_counts in zip(self._folded, self._part_counts, strict=True)
+        ]
+
+    def _sky_sampler(self, component: str, observation: int) -> SourceSampler:
+        if component not in self.component_names:
+            raise SkyModelError(f"no component {component!r}; there are {self.component_names}.")
+        sampler = self._samplers[observation][self.component_names.index(component)]
+        if isinstance(sampler, BackgroundSampler):
+            raise SkyModelError(f"{component!r} is the residual background; it has no true coordinates.")
+        return sampler
+
+    def _simulate_counts(self, counts: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
+        """Rows of given numbers of events per component, one after the other."""
+        tasks = []
+        for k, count in enumerate(counts):
+            share = self._counts[k] / self._counts[k].sum()
+            for o, some in enumerate(rng.multinomial(count, share)):
+                for first in range(0, int(some), SIMULATION_CHUNK):
+                    size = min(SIMULATION_CHUNK, int(some) - first)
+                    # own generators, so that the result does not depend on the number of threads
+                    tasks.append((k, o, size, np.random.default_rng(rng.integers(2**63, size=4))))
+
+        def one(task: tuple[int, int, int, np.random.Generator]) -> FloatArray:
+            k, o, size, generator = task
+            energy, directions = self._samplers[o][k].sample(generator, size)
+            lon, lat = lonlat_from_vectors(directions)
+            columns = [energy, lon, lat, np.full(size, float(o))]
+            return np.column_stack(columns[: len(self.reco)])
+
+        _ = self._samplers
+        blocks = run_parallel(one, tasks)
+        return np.concatenate(blocks) if blocks else np.empty((0, len(self.reco)))
+
+
+def _check_coverage(observations: Sequence[Observation], roi: RegionOfInterest) -> None:
+    """Every part of the region must be seen by an observation, in reconstructed energy too."""
+    lon, lat, _ = roi.quadrature(max(roi.radius / 40, 0.02))
+    seen = np.zeros(len(lon), bool)
+    largest = 0.0
+    for observation in observations:
+        offset = observation.offset(lon, lat, roi.frame)
+        seen |= offset <= observation.irfs.offset_max
+        largest = max(largest, float(offset.min(initial=180)))
+    if not seen.all():
+        worst = int((~seen).argmax())
+        raise RegionError(
+            f"{1 - seen.mean():.1%} of the region lies outside the field of view of every observation (for example "
+            f"{roi.frame} lon={lon[worst]:.2f} lat={lat[worst]:.2f} deg); the IRFs reach offsets of "
+            f"{observations[0].irfs.offset_max:g} deg. Use a smaller region or more pointings."
+        )
+    for observation in observations:
+        low, high = observation.irfs.energy_true_range
+        if not (low <= roi.energy_min and roi.energy_max <= high):
+            raise RegionError(
+                f"energy range {roi.energy_min:g}-{roi.energy_max:g} TeV exceeds that of the IRFs "
+                f"{observation.irfs.name}: {low:.4g}-{high:.4g} TeV."
+            )

@@ -1,0 +1,47 @@
+"""Sampling the residual background, directly in reconstructed coordinates.
+
+The expected counts of small cells of the region times segments of energy, in which the rate is a power law, form one discrete
+distribution; inside a cell positions are uniform and the energy follows the power law of that cell.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.folding.engine import BACKGROUND_CELL, BackgroundRate
+from pymc_gamma.simulation import kernels
+
+__all__ = ["BackgroundSampler"]
+
+FloatArray = NDArray[np.float64]
+
+
+class BackgroundSampler:
+    """Sampler of the residual background of one observation.
+
+    Parameters
+    ----------
+    rate : BackgroundRate
+        The rate and its region of interest.
+    """
+
+    def __init__(self, rate: BackgroundRate) -> None:
+        self.roi = rate.roi
+        self._energy = rate.segments(np.array([rate.roi.energy_min, rate.roi.energy_max]))
+        counts, self._slope = rate.cell_counts(self._energy)
+        self._cdf = np.cumsum(counts.ravel())
+        self._cdf /= self._cdf[-1]
+        self._guide = kernels.guide_table(self._cdf, len(self._cdf))
+
+    def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
+        """Events inside the region: energies in TeV (n,) and unit vectors (n, 3)."""
+        index = kernels.draw_indices(self._cdf, self._guide, rng.random(n))
+        segment, cell = np.divmod(index, self._slope.shape[1])
+        power = self._slope[segment, cell] + 1
+        low, high = self._energy[segment], self._energy[segment + 1]
+        u = rng.random(n)
+        flat = np.abs(power) < 1e-6
+        safe = np.where(flat, 1.0, power)
+        ratio = np.log(high / low)
+        growth = np.where(flat, u * ratio, np.log1p(u * np.expm1(safe * ratio)) / safe)
+        energy = np.clip(low * np.exp(growth), self._energy[0], self._energy[-1])
+        return energy, self.roi.sample_cells(cell, rng, BACKGROUND_CELL)

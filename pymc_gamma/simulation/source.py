@@ -1,0 +1,226 @@
+r"""Sampling events of sky sources through the instrument response.
+
+One photon at a time: a true energy and direction from flux times effective area, then a reconstructed energy from the
+energy dispersion and a reconstructed direction from the PSF. What falls outside the region or the energy
+range is drawn again, so the events follow :math:`\lambda(E', \Omega') / c` (DESIGN of the likelihood: the
+model that is fitted is the model that is simulated).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.errors import SkyModelError
+from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.tables import OFFSET_STEP, interpolate_area
+from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors, tangent_basis
+from pymc_gamma.observation import Observation
+from pymc_gamma.simulation import kernels
+
+__all__ = ["SourceSampler", "TrueEvents"]
+
+FloatArray = NDArray[np.float64]
+
+MIN_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TrueEvents:
+    """Photons that passed the effective area, before reconstruction.
+
+    Attributes
+    ----------
+    energy_true : numpy.ndarray
+        TeV, shape (N,).
+    lon_true, lat_true : numpy.ndarray
+        Degrees, in ``frame``.
+    frame : str
+        ``"galactic"`` or ``"icrs"``.
+    """
+
+    energy_true: FloatArray
+    lon_true: FloatArray
+    lat_true: FloatArray
+    frame: str
+
+    def __len__(self) -> int:
+        return len(self.energy_true)
+
+    def __add__(self, other: "TrueEvents") -> "TrueEvents":
+        if not isinstance(other, TrueEvents):
+            return NotImplemented
+        if self.frame != other.frame:
+            raise ValueError(f"cannot concatenate photons in the frames {self.frame} and {other.frame}.")
+        columns = ("energy_true", "lon_true", "lat_true")
+        joined = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in columns}
+        return TrueEvents(frame=self.frame, **joined)
+
+    def peek(self, ax: Any = None) -> Any:
+        """Spectrum of the true energies.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        edges = np.geomspace(self.energy_true.min(), self.energy_true.max() * (1 + 1e-9), 41)
+        ax.hist(self.energy_true, bins=edges, histtype="step")
+        ax.set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="detected photons / bin")
+        return ax
+
+
+class SourceSampler:
+    """Sampler of one component for one observation.
+
+    Parameters
+    ----------
+    component : CompiledComponent
+        Sky component.
+    observation : Observation
+        Pointing and response.
+    roi : RegionOfInterest
+        Region of interest.
+    energy_edges : numpy.ndarray
+        Edges of the true-energy bins in TeV; photons are drawn over their whole range.
+    part_counts : numpy.ndarray
+        Expected counts in the region of each analytic source, then each template.
+    """
+
+    def __init__(
+        self,
+        component: CompiledComponent,
+        observation: Observation,
+        roi: RegionOfInterest,
+        energy_edges: FloatArray,
+        part_counts: FloatArray,
+    ) -> None:
+        self.component, self.observation, self.roi = component, observation, roi
+        self.axis = observation.axis_vector(roi.frame)
+        self._log_nodes = np.log(spectrum_nodes(energy_edges))
+        self._probability = np.asarray(part_counts, float) / np.sum(part_counts)
+        self._area = interpolate_area(observation.irfs, np.exp(self._log_nodes))
+        self._proposals: dict[int, tuple[Any, ...]] = {}
+
+    def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
+        """Reconstructed events inside the region: energies in TeV (n,) and unit vectors (n, 3)."""
+        energy, directions = np.empty(n), np.empty((n, 3))
+        filled = 0
+        for part, count in enumerate(rng.multinomial(n, self._probability)):
+            if count:
+                rows = slice(filled, filled + count)
+                energy[rows], directions[rows] = self._accepted(rng, part, int(count))
+                filled += count
+        return energy, directions
+
+    def sample_true(self, rng: np.random.Generator, n: int) -> TrueEvents:
+        """Photons that pass the effective area, whether or not they end up in the region."""
+        rates = np.array([self._proposal(part)[-1] for part in range(len(self._probability))])
+        # proposals are accepted with different efficiency: weight by what passes, measured exactly
+        weights = rates * np.array([self._efficiency(part) for part in range(len(rates))])
+        if not weights.sum() > 0:
+            raise SkyModelError(f"component {self.component.name!r} is not seen by {self.observation!r}.")
+        logs, vectors = [], []
+        for part, count in enumerate(rng.multinomial(n, weights / weights.sum())):
+            log_energy, directions = np.empty(count), np.empty((count, 3))
+            kernels.sample_true(rng, *self._proposal(part)[:-1], log_energy, directions)
+            logs.append(log_energy)
+            vectors.append(directions)
+        order = rng.permutation(n)
+        lon, lat = lonlat_from_vectors(np.concatenate(vectors)[order])
+        return TrueEvents(np.exp(np.concatenate(logs)[order]), lon, lat, self.roi.frame)
+
+    def reconstruct(
+        self, rng: np.random.Generator, log_energy: FloatArray, vectors: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Reconstructed energies in TeV and unit vectors of photons, wherever they end up."""
+        energy, directions = np.empty(len(log_energy)), np.empty((len(log_energy), 3))
+        kernels.reconstruct(rng, log_energy, vectors, self.axis, *self._response, energy, directions)
+        return energy, directions
+
+    @cached_property
+    def _response(self) -> tuple[Any, ...]:
+        edisp, psf = self.observation.irfs.edisp, self.observation.irfs.psf
+        cdf = np.cumsum(edisp.density, axis=2)
+        cdf /= cdf[..., -1:]
+        step = edisp.migra[1] - edisp.migra[0]
+        return (
+            np.log(edisp.energy), edisp.offset, cdf, edisp.migra[0], step,
+            np.log(psf.energy), psf.offset, psf.sigma, psf.weight,
+        )  # fmt: skip
+
+    def _accepted(self, rng: np.random.Generator, part: int, n: int) -> tuple[FloatArray, FloatArray]:
+        energies, vectors, have, efficiency = [], [], 0, 0.5
+        proposal = self._proposal(part)[:-1]
+        while have < n:
+            batch = MIN_BATCH + int(1.05 * (n - have) / efficiency)
+            log_energy, directions = np.empty(batch), np.empty((batch, 3))
+            kernels.sample_true(rng, *proposal, log_energy, directions)
+            energy, directions = self.reconstruct(rng, log_energy, directions)
+            keep = (energy >= self.roi.energy_min) & (energy <= self.roi.energy_max)
+            keep[keep] = self.roi.contains_vectors(directions[keep])
+            energies.append(energy[keep])
+            vectors.append(directions[keep])
+            have += len(energies[-1])
+            efficiency = max(len(energies[-1]) / batch, 1e-3)
+        return np.concatenate(energies)[:n], np.concatenate(vectors)[:n]
+
+    def _efficiency(self, part: int, trials: int = 20_000) -> float:
+        """Share of proposals that pass the effective area."""
+        rng = np.random.default_rng(0)
+        log_energy, directions = np.empty(trials), np.empty((trials, 3))
+        tried = kernels.sample_true(rng, *self._proposal(part)[:-1], log_energy, directions)
+        return trials / tried
+
+    def _proposal(self, part: int) -> tuple[Any, ...]:
+        """Arguments of the kernel for one part, and the integral of its proposal density."""
+        if part in self._proposals:
+            return self._proposals[part]
+        analytic, templates = self.component.analytic, self.component.templates
+        sources = 0 if analytic is None else len(analytic.variance)
+        empty = np.ones(1)
+        grid: tuple[Any, ...] = (np.zeros(1, np.int64), empty, np.zeros(1, np.int64), np.eye(3), 1, 0.0, 1.0)
+        if analytic is not None and part < sources:
+            centre, sigma = analytic.vectors[part], math.sqrt(analytic.variance[part])
+            kind = kernels.GAUSSIAN if sigma > 0 else kernels.POINT
+            flux = analytic.flux[part]
+            middle = float(np.degrees(2 * np.arcsin(min(1.0, np.linalg.norm(centre - self.axis) / 2))))
+            reach = (middle - 6.5 * sigma, middle + 6.5 * sigma)
+        else:
+            raster = templates[part - sources].raster
+            flux, kind, sigma = templates[part - sources].flux, kernels.TEMPLATE, 0.0
+            flat = np.flatnonzero(raster.values)
+            cdf = np.cumsum(raster.values.ravel()[flat])
+            cdf /= cdf[-1]
+            centre = self.axis
+            offsets = np.degrees(2 * np.arcsin(np.linalg.norm(raster.nodes()[0] - self.axis, axis=1) / 2))
+            reach = (offsets.min() - 2 * raster.pixel, offsets.max() + 2 * raster.pixel)
+            basis = tangent_basis(raster.plane.lon, raster.plane.lat)
+            guide = kernels.guide_table(cdf, len(cdf))
+            grid = (flat, cdf, guide, basis, len(raster.values), raster.origin, raster.pixel)
+        nodes = np.arange(self._area.shape[1]) * OFFSET_STEP
+        if kind == kernels.POINT:
+            highest = np.array([np.interp(reach[0], nodes, row, right=0.0) for row in self._area])
+        else:
+            near = (nodes > reach[0] - OFFSET_STEP) & (nodes < reach[1] + OFFSET_STEP)
+            highest = self._area[:, near].max(axis=1) if near.any() else np.zeros(len(self._area))
+        pdf = flux * np.exp(self._log_nodes) * highest
+        segments = 0.5 * (pdf[1:] + pdf[:-1])
+        total = float(segments.sum())
+        if not total > 0:
+            raise SkyModelError(
+                f"component {self.component.name!r}: nothing of part {part} is seen by {self.observation!r}."
+            )
+        energy_cdf = np.cumsum(segments) / total
+        energy_guide = kernels.guide_table(energy_cdf, len(energy_cdf))
+        self._proposals[part] = (
+            self._log_nodes, pdf, energy_cdf, energy_guide, self._area, highest, OFFSET_STEP, self.axis,
+            kind, np.ascontiguousarray(centre), sigma, *grid, total,
+        )  # fmt: skip
+        return self._proposals[part]

@@ -1,0 +1,83 @@
+"""The residual cosmic-ray background of the instrument."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
+
+from pymc_gamma.sky.component import SkyComponent, SkyPart
+
+if TYPE_CHECKING:
+    from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.observation import Observation
+
+__all__ = ["CosmicRayBackground"]
+
+
+class CosmicRayBackground(SkyComponent):
+    """Cosmic rays that pass the gamma-ray selection, as the instrument response functions give them.
+
+    The background of the IRFs is a rate per *reconstructed* energy and direction. It is not folded again, so
+    it has no sky parts; the response takes it from each observation.
+
+    Parameters
+    ----------
+    name : str
+        Name of the component.
+
+    Examples
+    --------
+    >>> background = CosmicRayBackground()
+    >>> background.name, background.instrumental
+    ('ccr', True)
+    """
+
+    instrumental: ClassVar[bool] = True
+
+    def __init__(self, name: str = "ccr") -> None:
+        super().__init__(name)
+
+    def parts(self, roi: "RegionOfInterest", margin_deg: float = 0.8) -> tuple[SkyPart, ...]:
+        """No parts: the background does not come from the sky."""
+        return ()
+
+    def peek(
+        self,
+        roi: "RegionOfInterest | None" = None,
+        observation: "Observation | None" = None,
+        **kwargs: Any,
+    ) -> NDArray[Any]:
+        """Show the rate on the sky and its integrated spectrum, for one observation.
+
+        Parameters
+        ----------
+        roi : RegionOfInterest, optional
+            What to show. Default: 6.4 deg around the pointing.
+        observation : Observation
+            Whose instrument and pointing.
+        **kwargs
+            Passed on: ``energy``, ``figsize``.
+
+        Returns
+        -------
+        numpy.ndarray
+            The two `~matplotlib.axes.Axes`.
+
+        Raises
+        ------
+        TypeError
+            If no observation is given: the background is a property of the instrument.
+        IRFError
+            If the observation has no background.
+        """
+        import astropy.units as u
+
+        from pymc_gamma.geometry import RegionOfInterest
+        from pymc_gamma.sky.plotting import peek_background
+
+        if observation is None:
+            raise TypeError(
+                "The residual background belongs to an instrument: pass `observation=` an Observation."
+            )
+        if roi is None:
+            roi = RegionOfInterest(center=observation.pointing, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
+        return peek_background(self, roi, observation, **kwargs)

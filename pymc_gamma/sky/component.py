@@ -1,0 +1,254 @@
+r"""What a sky component is to the layers that fold and simulate it.
+
+A component is a sum of parts, each separable in true energy and direction,
+
+.. math:: \phi(E, \Omega) = \sum_p \phi_p(E)\, S_p(\Omega),
+
+in TeV-1 cm-2 s-1 sr-1, with :math:`\phi_p` in TeV-1 cm-2 s-1 and :math:`S_p` in sr-1. For a source
+:math:`S_p` integrates to one over the sphere, so :math:`\phi_p` is its total flux. Three kinds of :math:`S_p`
+suffice, because three kinds of numerics treat them: a point (no integral), a Gaussian (closed form), and any
+other brightness (numerical convolution).
+
+Directions are longitude and latitude in degrees in the frame of the region of interest.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.datasets.citation import Citation
+from pymc_gamma.errors import SkyModelError
+
+if TYPE_CHECKING:
+    from pymc_gamma.geometry import RegionOfInterest
+
+__all__ = [
+    "Array",
+    "Brightness",
+    "GaussianShape",
+    "PointShape",
+    "Shape",
+    "SkyComponent",
+    "SkyPart",
+    "Spectrum",
+    "TemplateShape",
+    "check_unique_names",
+]
+
+Array = NDArray[np.float64]
+#: ``(lon, lat)`` in degrees -> sr-1, arrays of one shape.
+Brightness = Callable[[Array, Array], Array]
+#: True energy in TeV -> TeV-1 cm-2 s-1, of the same shape.
+Spectrum = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class PointShape:
+    """A point source.
+
+    Parameters
+    ----------
+    lon, lat : float
+        Position in degrees, in the frame of the region of interest.
+    """
+
+    lon: float
+    lat: float
+
+
+@dataclass(frozen=True)
+class GaussianShape:
+    r"""A round Gaussian, :math:`S = e^{-r^2 / 2\sigma^2} / 2\pi\sigma^2`, of unit integral.
+
+    Parameters
+    ----------
+    lon, lat : float
+        Centre in degrees, in the frame of the region of interest.
+    sigma : float
+        Standard deviation per axis in degrees.
+    """
+
+    lon: float
+    lat: float
+    sigma: float
+
+
+@dataclass(frozen=True)
+class TemplateShape:
+    """Any other brightness.
+
+    Parameters
+    ----------
+    lon, lat : float
+        Centre in degrees, in the frame of the region of interest.
+    radius : float
+        Radius in degrees outside which the brightness is zero (or negligible); ``inf`` when it fills the sky.
+    brightness : callable
+        ``(lon, lat)`` in degrees to sr-1.
+    unit_integral : bool
+        Whether it integrates to one over the sphere, so that pixels which hold all of it may be renormalised.
+    feature : float
+        Smallest angular scale in degrees that has to be resolved.
+    """
+
+    lon: float
+    lat: float
+    radius: float
+    brightness: Brightness
+    unit_integral: bool
+    feature: float
+
+
+Shape = PointShape | GaussianShape | TemplateShape
+
+
+@dataclass(frozen=True)
+class SkyPart:
+    """One separable part of a component: ``spectrum(energy_true) * shape``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the part, for messages and labels.
+    shape : PointShape, GaussianShape or TemplateShape
+        Where it shines, in sr-1.
+    spectrum : callable
+        True energy in TeV to TeV-1 cm-2 s-1.
+    """
+
+    name: str
+    shape: Shape
+    spectrum: Spectrum
+
+
+class SkyComponent(ABC):
+    """Base class of everything that emits.
+
+    Parameters
+    ----------
+    name : str
+        Name of the component; it becomes a coordinate of the model's ``component`` dimension.
+    citations : iterable of Citation, optional
+        What a publication that uses the component should cite.
+    """
+
+    #: True for a component given by the instrument in reconstructed coordinates, hence without sky parts.
+    instrumental: ClassVar[bool] = False
+
+    def __init__(self, name: str, citations: Iterable[Citation] = ()) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise SkyModelError(f"A sky component needs a non-empty name, got {name!r}.")
+        self._name = name
+        self._citations = tuple(citations)
+
+    @property
+    def name(self) -> str:
+        """Name of the component."""
+        return self._name
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """What to cite."""
+        return self._citations
+
+    @abstractmethod
+    def parts(self, roi: "RegionOfInterest", margin_deg: float = 0.8) -> tuple[SkyPart, ...]:
+        """Separable parts that shine into a region of interest.
+
+        Parameters
+        ----------
+        roi : RegionOfInterest
+            Region of interest; its frame is the frame of the shapes.
+        margin_deg : float
+            Sources are kept when they reach within this many degrees of the region, by extent.
+
+        Returns
+        -------
+        tuple of SkyPart
+            Empty when nothing is near.
+        """
+
+    def peek(self, roi: "RegionOfInterest | None" = None, **kwargs: Any) -> "NDArray[Any]":
+        """Show the map and the integrated spectrum; see :func:`pymc_gamma.sky.plotting.peek_component`.
+
+        Parameters
+        ----------
+        roi : RegionOfInterest, optional
+            What to show. Default: 6.4 deg around the Galactic centre, or around the source.
+        **kwargs
+            Passed on: ``energy_true``, ``max_labels``, ``figsize``.
+
+        Returns
+        -------
+        numpy.ndarray
+            The two `~matplotlib.axes.Axes`.
+
+        Raises
+        ------
+        SkyModelError
+            If nothing of the component reaches into the region.
+        """
+        from pymc_gamma.sky.plotting import peek_component
+
+        return peek_component(self, self._default_roi() if roi is None else roi, **kwargs)
+
+    def _default_roi(self) -> "RegionOfInterest":
+        """Region that `peek` shows when it is given none."""
+        import astropy.units as u
+        from astropy.coordinates import SkyCoord
+
+        from pymc_gamma.geometry import RegionOfInterest
+
+        return RegionOfInterest(
+            center=SkyCoord(0.0, 0.0, unit="deg", frame="galactic"),
+            width=6.4 * u.deg,
+            energy=(0.1, 100) * u.TeV,
+        )
+
+    def __repr__(self) -> str:
+        """Class and name."""
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+def check_unique_names(components: Iterable[SkyComponent]) -> tuple[SkyComponent, ...]:
+    """Components as a tuple, after checking that there are some and that their names differ.
+
+    Parameters
+    ----------
+    components : iterable of SkyComponent
+        Components of one model.
+
+    Returns
+    -------
+    tuple of SkyComponent
+        The same, in order.
+
+    Raises
+    ------
+    SkyModelError
+        If there is none, if one is not a `SkyComponent`, or if two share a name.
+
+    Examples
+    --------
+    >>> from pymc_gamma.sky import CosmicRayBackground
+    >>> check_unique_names([CosmicRayBackground()])
+    (CosmicRayBackground(name='ccr'),)
+    """
+    result = tuple(components)
+    if not result:
+        raise SkyModelError("A model needs at least one sky component, got none.")
+    seen: set[str] = set()
+    for component in result:
+        if not isinstance(component, SkyComponent):
+            raise SkyModelError(
+                f"{component!r} is not a sky component; wrap a gammapy model with "
+                "`SkySource.from_gammapy(model)`."
+            )
+        if component.name in seen:
+            raise SkyModelError(f"Two sky components are named {component.name!r}; give each its own name.")
+        seen.add(component.name)
+    return result

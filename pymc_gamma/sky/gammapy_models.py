@@ -1,0 +1,290 @@
+r"""From gammapy's spatial and spectral models to sky parts.
+
+A point and a round Gaussian keep their analytic shape. Every other model is evaluated by gammapy.
+
+An energy-dependent template :math:`T(E, \Omega)` on energies :math:`E_n` becomes one part per energy,
+
+.. math:: T(E, \Omega) \approx \sum_n h_n(\ln E)\; a(E)\; \frac{T(E_n, \Omega)}{a(E_n)},
+          \qquad a(E_n) = \int T(E_n, \Omega)\,d\Omega,
+
+with hat functions :math:`h_n`, and :math:`a` a power law between its values: exact at the template's
+energies, the *shape* linear in :math:`\ln E` in between. Like gammapy's, it is zero beyond the outermost
+energies.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import astropy.units as u
+import numpy as np
+
+from pymc_gamma.errors import SkyModelError
+from pymc_gamma.geometry import FRAMES
+from pymc_gamma.sky.component import Array, GaussianShape, PointShape, SkyPart, Spectrum, TemplateShape
+from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum
+
+if TYPE_CHECKING:
+    from astropy.units import UnitBase
+
+__all__ = ["GammapyBrightness", "HatSpectrum", "convert_model"]
+
+INTENSITY_UNIT = FLUX_UNIT / u.sr
+
+#: Angular scale in degrees that resolves a brightness without structure.
+SMOOTH_FEATURE_DEG = 1.0
+
+
+@dataclass(frozen=True)
+class GammapyBrightness:
+    """Brightness of a gammapy spatial model.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source, for messages.
+    model : gammapy.modeling.models.SpatialModel
+        The model.
+    unit : astropy.units.Unit
+        Unit in which its values are returned.
+    energy_true : float, optional
+        True energy in TeV at which an energy-dependent model is evaluated.
+    scale : float
+        Factor on the values.
+    """
+
+    name: str
+    model: Any
+    unit: "UnitBase"
+    energy_true: float | None = None
+    scale: float = 1.0
+
+    def __call__(self, lon: Array, lat: Array) -> Array:
+        """Brightness at directions in degrees, in the frame of the model."""
+        shape = np.shape(lon)
+        # Some models index their values, so hand over arrays of one dimension.
+        directions = (np.ravel(lon) * u.deg, np.ravel(lat) * u.deg)
+        energy = {} if self.energy_true is None else {"energy": self.energy_true * u.TeV}
+        values = u.Quantity(self.model(*directions, **energy)).to_value(self.unit)
+        values = np.broadcast_to(values, directions[0].shape).reshape(shape) * self.scale
+        if not np.all(np.isfinite(values) & (values >= 0)):
+            k = int(np.argmin(np.isfinite(values) & (values >= 0)))
+            raise SkyModelError(
+                f"The morphology of {self.name!r} ({type(self.model).__name__}) is {values.ravel()[k]:g} at "
+                f"({np.ravel(lon)[k]:g}, {np.ravel(lat)[k]:g}) deg in its own frame; a brightness must be "
+                "finite and not negative."
+            )
+        return values
+
+
+@dataclass(frozen=True)
+class HatSpectrum:
+    """Spectrum of one energy of an energy-dependent template.
+
+    Parameters
+    ----------
+    spectrum : callable
+        What multiplies the template.
+    log_energy, log_integral : tuple of float
+        Logarithms of the template's energies (TeV) and of its integrals over the sphere at them.
+    node : int
+        Which energy.
+    """
+
+    spectrum: Spectrum
+    log_energy: tuple[float, ...]
+    log_integral: tuple[float, ...]
+    node: int
+
+    def __call__(self, energy_true: Array) -> Array:
+        """Differential flux in TeV-1 cm-2 s-1 at true energies in TeV."""
+        energy = np.asarray(energy_true, dtype=np.float64)
+        x = np.log(energy)
+        nodes = np.array(self.log_energy)
+        # Energies read from a file may be rounded to single precision.
+        inside = (x >= nodes[0] - 1e-6) & (x <= nodes[-1] + 1e-6)
+        hat = np.interp(x, nodes, np.arange(nodes.size) == self.node)
+        result = np.zeros(energy.shape)
+        lit = inside & (hat > 0)
+        if lit.any():
+            integral = np.exp(np.interp(x[lit], nodes, self.log_integral))
+            result[lit] = hat[lit] * integral * self.spectrum(energy[lit])
+        return result
+
+
+def convert_model(name: str, spatial: Any, spectral: Any) -> tuple[str, tuple[SkyPart, ...]]:
+    """Sky parts of a gammapy spatial and a spectral model.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source.
+    spatial : gammapy.modeling.models.SpatialModel
+        Morphology.
+    spectral : gammapy.modeling.models.SpectralModel
+        Spectrum.
+
+    Returns
+    -------
+    frame : str
+        ``"galactic"`` or ``"icrs"``, the frame of the shapes.
+    parts : tuple of SkyPart
+        One part; for an energy-dependent template one per energy.
+
+    Raises
+    ------
+    SkyModelError
+        If either is not a gammapy model, the frame is another, the model has a dependence that cannot be
+        separated, or the product has not the unit of an intensity.
+    """
+    from gammapy.modeling.models import (
+        GaussianSpatialModel,
+        PointSpatialModel,
+        SpatialModel,
+        SpectralModel,
+        TemplateSpatialModel,
+    )
+
+    for what, model, kind in (("spatial", spatial, SpatialModel), ("spectral", spectral, SpectralModel)):
+        if not isinstance(model, kind):
+            raise SkyModelError(
+                f"The {what} model of {name!r} must be a gammapy {kind.__name__}, got {model!r}. "
+                "Instances are needed, not classes."
+            )
+    frame = str(spatial.frame)
+    if frame not in FRAMES:
+        raise SkyModelError(f"The spatial model of {name!r} is in the frame {frame!r}; use one of {FRAMES}.")
+    if isinstance(spatial, PointSpatialModel):
+        shape = PointShape(*_position(spatial, frame))
+        return frame, (SkyPart(name, shape, GammapySpectrum(name, spectral)),)
+    if isinstance(spatial, GaussianSpatialModel) and spatial.e.value == 0:
+        sigma = spatial.sigma.quantity.to_value("deg")
+        gaussian = GaussianShape(*_position(spatial, frame), float(sigma))
+        return frame, (SkyPart(name, gaussian, GammapySpectrum(name, spectral)),)
+    if not spatial.is_energy_dependent:
+        return frame, (_template_part(name, spatial, spectral, frame),)
+    if isinstance(spatial, TemplateSpatialModel):
+        return frame, _cube_parts(name, spatial, spectral, frame)
+    raise SkyModelError(
+        f"The spatial model of {name!r} ({type(spatial).__name__}) depends on energy in a way that cannot be "
+        "separated; evaluate it into a map with an energy_true axis and use a TemplateSpatialModel."
+    )
+
+
+def _position(spatial: Any, frame: str) -> tuple[float, float]:
+    direction = spatial.position.transform_to(frame).spherical
+    return float(direction.lon.deg), float(direction.lat.deg)
+
+
+def _units(name: str, spatial_unit: "UnitBase", spectral: Any) -> tuple["UnitBase", "UnitBase"]:
+    """Units of shape and spectrum: sr-1 and a flux if the model allows it, else as near as it does."""
+    shape_unit = u.Unit("sr-1") if spatial_unit.is_equivalent("sr-1") else spatial_unit
+    spectral_unit = u.Quantity(spectral(np.array([1.0]) * u.TeV)).unit
+    if not (shape_unit * spectral_unit).is_equivalent(INTENSITY_UNIT):
+        raise SkyModelError(
+            f"The spatial model of {name!r} is in '{spatial_unit}' and its spectrum in '{spectral_unit}'; "
+            f"their product must be convertible to '{INTENSITY_UNIT}'."
+        )
+    return shape_unit, INTENSITY_UNIT / shape_unit
+
+
+def _template_part(name: str, spatial: Any, spectral: Any, frame: str) -> SkyPart:
+    value = u.Quantity(spatial(np.array([0.0]) * u.deg, np.array([0.0]) * u.deg))
+    shape_unit, flux_unit = _units(name, value.unit, spectral)
+    radius = spatial.evaluation_radius
+    shape = TemplateShape(
+        *((0.0, 0.0) if spatial.position is None else _position(spatial, frame)),
+        radius=np.inf if radius is None else _template_radius(spatial, radius),
+        brightness=GammapyBrightness(name, spatial, shape_unit),
+        unit_integral=_has_unit_integral(spatial),
+        feature=_feature(spatial),
+    )
+    return SkyPart(name, shape, GammapySpectrum(name, spectral, flux_unit))
+
+
+def _has_unit_integral(spatial: Any) -> bool:
+    from gammapy.modeling.models import (
+        DiskSpatialModel,
+        GaussianSpatialModel,
+        GeneralizedGaussianSpatialModel,
+        Shell2SpatialModel,
+        ShellSpatialModel,
+        TemplateSpatialModel,
+    )
+
+    if isinstance(spatial, TemplateSpatialModel):
+        return bool(spatial.normalize)
+    normalised = (
+        DiskSpatialModel,
+        GaussianSpatialModel,
+        GeneralizedGaussianSpatialModel,
+        Shell2SpatialModel,
+        ShellSpatialModel,
+    )
+    return isinstance(spatial, normalised)
+
+
+def _template_radius(spatial: Any, radius: u.Quantity) -> float:
+    from gammapy.modeling.models import TemplateSpatialModel
+
+    # gammapy gives half the longer side of a map; its corners reach further.
+    corner = np.sqrt(2) if isinstance(spatial, TemplateSpatialModel) else 1.0
+    return float(corner * radius.to_value("deg"))
+
+
+def _feature(spatial: Any) -> float:
+    from gammapy.modeling.models import GaussianSpatialModel, TemplateSpatialModel
+
+    if isinstance(spatial, TemplateSpatialModel):
+        return _pixel_deg(spatial.map.geom)
+    if isinstance(spatial, GaussianSpatialModel):
+        minor = spatial.sigma.quantity * np.sqrt(1 - spatial.e.value**2)
+        return float(minor.to_value("deg") / 3)
+    smallest = spatial.evaluation_bin_size_min
+    return SMOOTH_FEATURE_DEG if smallest is None else float(smallest.to_value("deg"))
+
+
+def _pixel_deg(geom: Any) -> float:
+    if geom.is_hpx:
+        return float(np.degrees(np.sqrt(4 * np.pi / geom.npix_max)))
+    return float(np.min(geom.pixel_scales.to_value("deg")))
+
+
+def _cube_parts(name: str, spatial: Any, spectral: Any, frame: str) -> tuple[SkyPart, ...]:
+    template = spatial.map
+    energy = template.geom.axes["energy_true"].center.to_value("TeV")
+    shape_unit, flux_unit = _units(name, template.unit, spectral)
+    solid_angle = template.geom.to_image().solid_angle().to_value("sr")
+    values = np.clip(np.nan_to_num(template.quantity.to_value(shape_unit)), 0, None)
+    integral = (values * solid_angle).reshape(energy.size, -1).sum(axis=1)
+    lit = integral > 0
+    if not lit.any():
+        raise SkyModelError(f"The template of {name!r} is zero everywhere.")
+    if not lit.all():
+        warnings.warn(
+            f"The template of {name!r} is zero at {int((~lit).sum())} of {lit.size} energies; it is taken as "
+            "zero there.",
+            stacklevel=4,
+        )
+    # At a dark energy the hats of the neighbours end in zero; any finite number serves as its integral.
+    log_integral = np.interp(np.log(energy), np.log(energy[lit]), np.log(integral[lit]))
+    spectrum = GammapySpectrum(name, spectral, flux_unit)
+    centre, radius, feature = (
+        _position(spatial, frame),
+        _template_radius(spatial, spatial.evaluation_radius),
+        _feature(spatial),
+    )
+    return tuple(
+        SkyPart(
+            f"{name}@{energy[n]:.4g} TeV",
+            TemplateShape(
+                *centre,
+                radius=radius,
+                brightness=GammapyBrightness(name, spatial, shape_unit, float(energy[n]), 1 / integral[n]),
+                unit_integral=True,
+                feature=feature,
+            ),
+            HatSpectrum(spectrum, tuple(np.log(energy)), tuple(log_integral), int(n)),
+        )
+        for n in np.flatnonzero(lit)
+    )

@@ -1,0 +1,29 @@
+"""A pool of threads for compiled kernels that release the GIL.
+
+Kernels are compiled for one thread and called on chunks, rather than with numba's own parallel loops: those start slowly,
+stall when another process holds a core, and their threading layer may abort the process when two Python threads use it.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+__all__ = ["cpu_count", "run_parallel"]
+
+
+def cpu_count() -> int:
+    """Number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def run_parallel[T](task: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
+    """Results of ``task`` for each item, in order; the first exception is raised."""
+    items = list(items)
+    workers = min(cpu_count(), len(items))
+    if workers < 2:
+        return [task(item) for item in items]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(task, items))
