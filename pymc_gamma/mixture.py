@@ -182,9 +182,13 @@ class MixtureTree:
         for node, value in values.items():
             n_children = len(self.nodes[node])
             if value.ndim == 0 or value.shape[-1] != n_children:
-                raise ModelError(f"node {node!r} has the children {self.nodes[node]}, got shares of shape {value.shape}.")
+                raise ModelError(
+                    f"node {node!r} has the children {self.nodes[node]}, got shares of shape {value.shape}."
+                )
             if np.any(value < 0) or not np.allclose(value.sum(axis=-1), 1.0, atol=1e-6):
-                raise ModelError(f"the shares of node {node!r} must not be negative and must sum to one, got {value.tolist()}.")
+                raise ModelError(
+                    f"the shares of node {node!r} must not be negative and must sum to one, got {value.tolist()}."
+                )
         flat = np.broadcast_arrays(*(self._product(leaf, values) for leaf in self.leaves))
         return np.stack([np.asarray(flat[i], dtype=np.float64) for i in order], axis=-1)
 
@@ -248,7 +252,9 @@ class MixtureTree:
             import matplotlib.pyplot as plt
 
             depth = max(level for level, _ in self._positions().values())
-            _, ax = plt.subplots(figsize=(2.0 + 2.2 * depth, 1.0 + 0.6 * len(self.leaves)), layout="constrained")
+            _, ax = plt.subplots(
+                figsize=(2.0 + 2.2 * depth, 1.0 + 0.6 * len(self.leaves)), layout="constrained"
+            )
         positions = self._positions()
         for node, children in self.nodes.items():
             x, y = positions[node]
@@ -313,12 +319,16 @@ class MixtureTree:
     def _concentrations(self, given: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
         unknown = sorted(set(given) - set(self.nodes))
         if unknown:
-            raise ModelError(f"concentration is given for {unknown}, but the nodes of the tree are {list(self.nodes)}.")
+            raise ModelError(
+                f"concentration is given for {unknown}, but the nodes of the tree are {list(self.nodes)}."
+            )
         alphas = {}
         for node, children in self.nodes.items():
-            alpha = np.broadcast_to(np.asarray(given.get(node, 1.0), dtype=np.float64), (len(children),)) if (
-                np.ndim(given.get(node, 1.0)) == 0
-            ) else np.asarray(given[node], dtype=np.float64)
+            alpha = (
+                np.broadcast_to(np.asarray(given.get(node, 1.0), dtype=np.float64), (len(children),))
+                if (np.ndim(given.get(node, 1.0)) == 0)
+                else np.asarray(given[node], dtype=np.float64)
+            )
             if alpha.shape != (len(children),) or not np.all(alpha > 0):
                 raise ModelError(
                     f"concentration of node {node!r} must be one positive number for each of {children}, got {alpha.tolist()}."

@@ -88,7 +88,9 @@ class NestedProblem:
 
     def __init__(self, model: pm.Model) -> None:
         if not (model.observed_RVs or model.potentials):
-            raise ModelError("the model has no observed variable and no potential, hence no likelihood to integrate.")
+            raise ModelError(
+                "the model has no observed variable and no potential, hence no likelihood to integrate."
+            )
         if not model.free_RVs:
             raise ModelError("the model has no free variable to integrate over.")
         if model.discrete_value_vars:
@@ -187,9 +189,7 @@ class NestedProblem:
         data = {name: (self._dims(name, value), value) for name, value in draws.items()}
         dataset = xr.Dataset(data, coords=self._coords(data))
         if self.model.deterministics:
-            dataset = pm.compute_deterministics(
-                dataset, model=self.model, merge_dataset=True, progressbar=False
-            )
+            dataset = dataset.merge(pm.compute_deterministics(dataset, model=self.model, progressbar=False))
         return dataset
 
     def _dims(self, name: str, value: NDArray[np.float64]) -> tuple[str, ...]:

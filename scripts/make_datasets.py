@@ -167,7 +167,7 @@ def make_fermi(cutout: Path, output: Path) -> Path:
         "BUNIT": ("", "intensity / mean intensity of this map"),
         "EMIN": (band[0], "TeV, band whose integral is mapped"),
         "EMAX": (band[1], "TeV"),
-        "REFERENC": ("arXiv:1602.07246", "Acero et al. 2016, ApJS 223, 26"),
+        "ARXIV": ("1602.07246", "Acero et al. 2016, ApJS 223, 26"),
     }
     for key, (value, comment) in cards.items():
         hdu.header[key] = (value, comment)

@@ -11,7 +11,7 @@ from pymc_gamma.geometry import lonlat_from_vectors, separation_deg, tangent_bas
 
 
 class Oracle:
-    def __init__(self, observation, roi, energy_true, n_energy=700, n_radius=28, n_azimuth=48):
+    def __init__(self, observation, roi, energy_true, n_energy=1500, n_radius=28, n_azimuth=48):
         irfs = observation.irfs
         self.roi, self.livetime = roi, observation.livetime_s
         self.axis = observation.axis_vector(roi.frame)

@@ -18,7 +18,7 @@ Ours is timed twice: in a fresh process with empty compilation caches ("first"),
 
     python benchmarks/gammabayes/compare.py
 
-On a twentieth of the events, in two minutes::
+On a twentieth of the events, in a few minutes::
 
     python benchmarks/gammabayes/compare.py --fraction-of-job 0.05
 
@@ -106,7 +106,7 @@ def parse_arguments() -> argparse.Namespace:
         "--fraction-of-job", type=float, default=1.0, metavar="F", help="0 < F <= 1; default 1"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3, help="passes of ours after the first (default 3)")
+    parser.add_argument("--repeats", type=int, default=5, help="passes of ours after the first (default 5)")
     return parser.parse_args()
 
 
@@ -117,10 +117,10 @@ def compare(arguments: argparse.Namespace) -> str:
         peer = read_peer(arguments.reuse)
     else:
         python = arguments.peer_python or ensure_peer(arguments.environment)
-        options = (*seed, "--fraction-of-job", arguments.fraction_of_job)
-        peer = run_script(python, "peer.py", RESULTS / "gammabayes-peer.json", options)
-    options = (*seed, "--events", peer["n_events"], "--repeats", arguments.repeats)
-    ours = run_ours(RESULTS / "gammabayes-ours.json", options)
+        job = (*seed, "--fraction-of-job", arguments.fraction_of_job)
+        peer = run_script(python, "peer.py", RESULTS / "gammabayes-peer.json", job)
+    passes = (*seed, "--events", peer["n_events"], "--repeats", arguments.repeats)
+    ours = run_ours(RESULTS / "gammabayes-ours.json", passes)
     return report(peer, ours, arguments.reuse)
 
 

@@ -251,7 +251,8 @@ def _find(folder: Path, file_name: str) -> Iterator[Path]:
 
 
 def _verify(file: Path, sha256: str) -> None:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != sha256:
         raise DataFileError(
             f"{file} is damaged or another version: its SHA-256 is {digest}, expected {sha256}. "

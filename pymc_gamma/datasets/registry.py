@@ -150,7 +150,7 @@ _BUNDLED = (
         description="Fermi-LAT interstellar emission, 0.1-0.6 TeV shape around the Galactic centre",
         citation=FERMI_DIFFUSE,
         home="https://fermi.gsfc.nasa.gov/ssc/data/access/lat/BackgroundModels.html",
-        sha256="c6e99028d5fffb73cab3a00d728ddc3e58612c101ee95dc735bbbb1854390746",
+        sha256="9ead1bd01dcf3efdd0559e7b502d8e1bf2b157337c475b1273a773544d2d300d",
         bundled=True,
     ),
 )

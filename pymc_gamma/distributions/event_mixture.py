@@ -123,7 +123,9 @@ class EventMixture(Distribution):
                 )
             source = _response_source(name, response)
             if observed is not None and n_events is not None:
-                raise ModelError(f"{name}: pass either observed or n_events; observed events say how many they are.")
+                raise ModelError(
+                    f"{name}: pass either observed or n_events; observed events say how many they are."
+                )
             if not isinstance(observed, Variable | None):
                 observed = source.value(observed)
         _check_components(name, model, fraction, source)
@@ -232,7 +234,9 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     if name is None and len(candidates) == 1:
         name = next(iter(candidates))
     if name not in candidates:
-        raise ModelError(f"name must be one of the EventMixture variables of the model, {list(candidates)}; got {name!r}.")
+        raise ModelError(
+            f"name must be one of the EventMixture variables of the model, {list(candidates)}; got {name!r}."
+        )
     op = candidates[name].owner.op
     if not isinstance(op.source, ResponseSource):
         raise ModelError(f"{name} was made from a log_likelihood table; make a new model for other events.")
@@ -256,11 +260,18 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
 
 @_logprob.register(EventMixtureRV)
 def _event_mixture_logp(
-    op: EventMixtureRV, values: list[Variable], rng: Variable, size: Variable, fraction: Variable, **kwargs: Any
+    op: EventMixtureRV,
+    values: list[Variable],
+    rng: Variable,
+    size: Variable,
+    fraction: Variable,
+    **kwargs: Any,
 ) -> Variable:
     (value,) = values
     if not fraction.type.broadcastable[-2]:
-        raise NotImplementedError("all events of an EventMixture share their fractions; got fractions for each event")
+        raise NotImplementedError(
+            "all events of an EventMixture share their fractions; got fractions for each event"
+        )
     coefficients = (fraction / fraction.sum(axis=-1, keepdims=True))[..., 0, :]
     batch_shape = value.type.shape[:-2]
     if None in batch_shape:
@@ -268,8 +279,7 @@ def _event_mixture_logp(
     logps = []
     for index in np.ndindex(batch_shape):
         own = tuple(
-            0 if same else i
-            for i, same in zip(index, coefficients.type.broadcastable[:-1], strict=True)
+            0 if same else i for i, same in zip(index, coefficients.type.broadcastable[:-1], strict=True)
         )
         logps.append(log_matvec(*_table_inputs(op.source, value, index), coefficients[own]))
     if not batch_shape:
@@ -322,7 +332,9 @@ def _tabulated_names(model: pm.Model, fraction: Variable, log_likelihood: Any) -
 def _check_components(name: str, model: pm.Model, fraction: Variable, source: EventSource) -> None:
     """Raise a ModelError unless the fractions are those of the components, in their order."""
     if fraction.type.ndim == 0:
-        raise ModelError(f"{name}: fractions must be a vector with one entry for each of {source.component_names}.")
+        raise ModelError(
+            f"{name}: fractions must be a vector with one entry for each of {source.component_names}."
+        )
     label = fraction.name or "the fractions"
     given = _coords_of_fraction(model, fraction)
     if given is not None and given != source.component_names:
@@ -368,4 +380,6 @@ def _default_dims(
             if known is None:
                 model.add_coord(dim, columns)
             return (event_dim, dim)
-    raise ModelError(f"{name}: the coordinates {plain!r} and '{name}_{plain}' of the model are not {columns}.")
+    raise ModelError(
+        f"{name}: the coordinates {plain!r} and '{name}_{plain}' of the model are not {columns}."
+    )

@@ -77,7 +77,10 @@ class LiveTable(Op):
         """Events are data."""
         return [
             grad_not_implemented(
-                self, 0, inputs[0], "the density of events has no gradient with respect to the events; observe them"
+                self,
+                0,
+                inputs[0],
+                "the density of events has no gradient with respect to the events; observe them",
             )
         ]
 

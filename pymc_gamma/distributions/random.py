@@ -69,7 +69,9 @@ class EventMixtureRV(RandomVariable):
 
 def _check_fractions(fraction: NDArray[np.float64], component_names: tuple[str, ...]) -> None:
     if fraction.shape[-1] != len(component_names):
-        raise ModelError(f"{fraction.shape[-1]} fractions for the {len(component_names)} components {component_names}.")
+        raise ModelError(
+            f"{fraction.shape[-1]} fractions for the {len(component_names)} components {component_names}."
+        )
     if not (np.all(fraction >= 0) and np.all(np.isfinite(fraction)) and np.all(fraction.sum(axis=-1) > 0)):
         raise ModelError(
             f"the fractions of {component_names} must be finite and not negative, with a positive sum, to draw events."

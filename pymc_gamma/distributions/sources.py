@@ -46,15 +46,11 @@ class EventSource(ABC):
         return {**self.__dict__, "_tables": OrderedDict()}
 
     @abstractmethod
-    def scaled_densities(
-        self, rows: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Densities over their largest in each row (N, K), and the logarithm of that largest (N,)."""
 
     @abstractmethod
-    def simulate(
-        self, weights: NDArray[np.float64], n: int, rng: np.random.Generator
-    ) -> NDArray[np.float64]:
+    def simulate(self, weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """``n`` rows drawn from the mixture with these weights (K,)."""
 
     def split(self, value: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -66,7 +62,9 @@ class EventSource(ABC):
                 f"got an array of shape {value.shape}."
             )
         if len(value) == 0:
-            raise EventError("the list of observed events is empty; an event mixture needs at least one event.")
+            raise EventError(
+                "the list of observed events is empty; an event mixture needs at least one event."
+            )
         rows = np.ascontiguousarray(value[:, :n_columns], dtype=np.float64)
         if value.shape[1] == n_columns:
             return rows, np.ones(len(rows))
@@ -126,9 +124,7 @@ class ResponseSource(EventSource):
         super().__init__(tuple(response.reco), tuple(response.component_names))
         self.response = response
 
-    def scaled_densities(
-        self, rows: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Densities of the response over their largest in each row, and the logarithm of that largest."""
         densities = np.asarray(self.response.component_pdf(rows), dtype=np.float64)
         if densities.shape != (len(rows), self.n_components):
@@ -145,9 +141,7 @@ class ResponseSource(EventSource):
         scale = np.where(largest > 0, largest, 1.0)
         return densities / scale[:, None], np.log(scale)
 
-    def simulate(
-        self, weights: NDArray[np.float64], n: int, rng: np.random.Generator
-    ) -> NDArray[np.float64]:
+    def simulate(self, weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Events drawn through the response."""
         return np.asarray(self.response.simulate_rows(weights, n, rng), dtype=np.float64)
 
@@ -180,9 +174,7 @@ class TabulatedSource(EventSource):
     def __init__(self, component_names: tuple[str, ...]) -> None:
         super().__init__(component_names, component_names)
 
-    def scaled_densities(
-        self, rows: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Exponentials of the rows less their largest, and that largest."""
         _reject(np.isnan(rows).any(axis=1), "have NaN in the log_likelihood table")
         _reject((rows == np.inf).any(axis=1), "have +inf in the log_likelihood table")
@@ -190,9 +182,7 @@ class TabulatedSource(EventSource):
         scale = np.where(np.isfinite(largest), largest, 0.0)
         return np.exp(rows - scale[:, None]), scale
 
-    def simulate(
-        self, weights: NDArray[np.float64], n: int, rng: np.random.Generator
-    ) -> NDArray[np.float64]:
+    def simulate(self, weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Not possible: a table of likelihoods does not say how events are distributed."""
         raise NotImplementedError(
             "an EventMixture made from a log_likelihood table cannot draw events: the table says how likely the "

@@ -24,15 +24,15 @@ from pymc_gamma.folding import kernels
 from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import FoldTables
-from pymc_gamma.geometry import RegionOfInterest, tangent_basis
+from pymc_gamma.geometry import RegionOfInterest, separation_deg, tangent_basis, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
 
 __all__ = ["BackgroundRate", "FoldedObservation"]
 
 FloatArray = NDArray[np.float64]
-Place = tuple[NDArray[np.int64], FloatArray, NDArray[np.int64]]
-"""Row and fraction of each event on the grid of reconstructed energies, and the start of its band."""
+Place = tuple[NDArray[np.int64], FloatArray, NDArray[np.int64], NDArray[np.int64]]
+"""Row and fraction of each event on the grid of reconstructed energies, start and stop of its band."""
 
 CHUNK = 8192
 TINY_RATE = 1e-60
@@ -116,7 +116,9 @@ class FoldedObservation:
                 component.analytic.variance,
                 np.ascontiguousarray(at_bin_centres(component.analytic.flux)) * livetime,
                 tables.aeff,
+                tables.aeff_smooth,
                 tables.variance,
+                tables.widest,
                 tables.weight,
                 tables.offset_step,
                 out,
@@ -128,6 +130,7 @@ class FoldedObservation:
             kernels.add_template(
                 x,
                 y,
+                separation_deg(vectors, self.axis),
                 *place,
                 tables.edisp,
                 tables.edisp_offset,
@@ -137,6 +140,7 @@ class FoldedObservation:
                 raster.origin,
                 raster.pixel,
                 ladder.variance,
+                ladder.rungs(tables.variance),
                 np.ascontiguousarray(at_bin_centres(template.flux)) * livetime,
                 tables.aeff_smooth,
                 tables.variance,
@@ -171,8 +175,8 @@ class FoldedObservation:
     ) -> None:
         tables, n = self.tables, len(log_energy)
         vectors = np.ascontiguousarray(vectors)
-        place = (np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64))
-        kernels.locate_bands(log_energy, *tables.log_energy, tables.band_start, tables.edisp.shape[1], *place)
+        place = (np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64))
+        kernels.locate_bands(log_energy, *tables.log_energy, tables.band_start, tables.band_stop, *place)
         band = np.empty((n, tables.band_width))
         for k, component in enumerate(components):
             if component.instrumental:
@@ -303,8 +307,6 @@ class BackgroundRate:
 
     def cell_counts(self, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts in each (segment, cell), and the power-law index of each; shapes (n - 1, n_cells)."""
-        from pymc_gamma.geometry import unit_vectors
-
         lon, lat, solid_angle = self.cells
         vectors = unit_vectors(lon, lat)
         log_energy = np.log(energy)

@@ -27,56 +27,85 @@ __all__ = [
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 DEG = math.pi / 180
 PER_SR = (180 / math.pi) ** 2
+REACH = 45.0
+"""Squared distance, in variances, beyond which a Gaussian (there 2e-10 of its peak) is not evaluated."""
+
+
+@nb.njit(inline="always")
+def _cumulative(row, integral, q):
+    """Integral from the first node to position q of a density that is linear between nodes one apart, 0 outside."""
+    n = len(row)
+    if q <= 0.0:
+        # half a bin below the first node the histogram still has its first value
+        return row[0] * max(q, -0.5)
+    if q >= n - 1:
+        return integral[n - 1] + row[n - 1] * min(q - (n - 1), 0.5)
+    m = int(q)
+    f = q - m
+    return integral[m] + f * (row[m] + 0.5 * f * (row[m + 1] - row[m]))
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def average_dispersion(sub, weight, log_nodes, density, migra0, migra_step, energy, out):
-    """Average the dispersion over sub-nodes: out[r, e] = sum_s weight[e, s] p(energy[r] / sub[e, s]) / sub[e, s]."""
-    n_e, n_sub = sub.shape
+def average_dispersion(edges, weight, log_nodes, density, migra0, migra_step, energy, out):
+    """Average the dispersion over the sub-bins of each true-energy bin.
+
+    ``out[r, e] = sum_s weight[e, s] <p(energy[r] / E) / E>_s``, where the average over sub-bin s between ``edges[e, s]`` and
+    ``edges[e, s + 1]`` is the exact integral over the migration: the histograms are spiky where few
+    events were simulated, and sampling them at points would miss or double spikes.
+    """
+    n_e, n_sub = weight.shape
     n_nodes, n_migra = density.shape
     n_r = len(energy)
     log0 = math.log(energy[0])
     per_log = (n_r - 1) / math.log(energy[n_r - 1] / energy[0])
-    row = np.empty(n_migra)
-    column = np.empty(n_r)
+    row, integral, column = np.empty(n_migra), np.empty(n_migra), np.empty(n_r)
+    bottom = max(migra0 - 0.5 * migra_step, 1e-9)
+    top = migra0 + (n_migra - 0.5) * migra_step
     for e in range(n_e):
         column[:] = 0.0
         lowest, highest = n_r, 0
         for s in range(n_sub):
-            w = weight[e, s] / sub[e, s]
-            if w <= 0.0:
-                continue
-            x = math.log(sub[e, s])
+            low, high = edges[e, s], edges[e, s + 1]
+            middle = math.sqrt(low * high)
+            x = math.log(middle)
             k = min(max(np.searchsorted(log_nodes, x) - 1, 0), n_nodes - 2)
             t = min(max((x - log_nodes[k]) / (log_nodes[k + 1] - log_nodes[k]), 0.0), 1.0)
+            first, last = n_migra, 0
             for m in range(n_migra):
                 row[m] = density[k, m] * (1 - t) + density[k + 1, m] * t
-            # nodes of reconstructed energy inside the support of the migration axis
-            first = max(migra0 - 0.5 * migra_step, 1e-9) * sub[e, s]
-            last = (migra0 + (n_migra - 0.5) * migra_step) * sub[e, s]
-            lo = min(max(int((math.log(first) - log0) * per_log), 0), n_r)
-            hi = min(max(int((math.log(last) - log0) * per_log) + 2, 0), n_r)
-            lowest, highest = min(lowest, lo), max(highest, hi)
-            for r in range(lo, hi):
-                q = (energy[r] / sub[e, s] - migra0) / migra_step
-                if q < -0.5 or q > n_migra - 0.5:
-                    continue
-                m = min(max(int(math.floor(q)), 0), n_migra - 2)
-                f = min(max(q - m, 0.0), 1.0)
-                column[r] += w * (row[m] * (1 - f) + row[m + 1] * f)
+                integral[m] = 0.0 if m == 0 else integral[m - 1] + 0.5 * (row[m - 1] + row[m])
+                if row[m] > 0:
+                    first, last = min(first, m), m + 1
+            if last == 0:
+                continue
+            # nodes of reconstructed energy that this sub-bin can reach
+            reach_low = max(bottom, migra0 + (first - 1) * migra_step) * low
+            reach_high = min(top, migra0 + last * migra_step) * high
+            r0 = min(max(int((math.log(reach_low) - log0) * per_log), 0), n_r)
+            r1 = min(max(int((math.log(reach_high) - log0) * per_log) + 2, 0), n_r)
+            lowest, highest = min(lowest, r0), max(highest, r1)
+            scale = weight[e, s] * middle * migra_step / (high - low)
+            for r in range(r0, r1):
+                upper = (energy[r] / low - migra0) / migra_step
+                lower = (energy[r] / high - migra0) / migra_step
+                mass = _cumulative(row, integral, upper) - _cumulative(row, integral, lower)
+                if mass > 0:
+                    column[r] += scale * mass / energy[r]
         for r in range(lowest, highest):
             out[r, e] = column[r]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
-def locate_bands(log_energy, log0, step, band_start, n_r, row, fraction, start):
-    """Where each event lies on the grid of reconstructed energies, and where its band of true energies starts."""
+def locate_bands(log_energy, log0, step, band_start, band_stop, row, fraction, start, stop):
+    """Where each event lies on the grid of reconstructed energies, and its band of true energies."""
+    n_r = len(band_start)
     for i in range(len(log_energy)):
         x = (log_energy[i] - log0) / step
         r = min(max(int(x), 0), n_r - 2)
         row[i] = r
         fraction[i] = min(max(x - r, 0.0), 1.0)
         start[i] = band_start[r]
+        stop[i] = band_stop[r]
 
 
 @nb.njit(inline="always")
@@ -111,12 +140,19 @@ def _chord_deg(x, y, z):
     return 2 * math.asin(min(1.0, 0.5 * math.sqrt(x * x + y * y + z * z))) / DEG
 
 
+@nb.njit(inline="always")
+def _angle_deg(chord2):
+    """Angle in degrees of a squared chord; the series is right to 1e-7 up to 20 deg."""
+    return math.sqrt(chord2) * (1 + chord2 * (1 / 24 + chord2 * (3 / 640))) / DEG
+
+
 @nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
 def add_gaussians(
     vectors,
     row,
     fraction,
     start,
+    stop,
     edisp,
     edisp_offset,
     axis,
@@ -124,54 +160,64 @@ def add_gaussians(
     source_variance,
     flux,
     aeff,
+    aeff_smooth,
     variance,
+    widest,
     weight,
     offset_step,
     out,
 ):
-    """Add point (variance 0) and Gaussian sources to the bands: out[i, b] += flux[p, e] A_p(x_i, e)."""
-    n, width = out.shape
+    """Add point (variance 0) and Gaussian sources to the bands: out[i, b] += flux[p, e] A_p(x_i, e).
+
+    ``widest[e]`` is the largest variance of the PSF in a true-energy bin, for a quick way out.
+    """
     n_g, n_e, n_o = variance.shape
     last = (n_o - 1) * offset_step
-    widest = variance.max()
+    overall = widest.max()
     for p in range(len(source_variance)):
         s2 = source_variance[p]
         sx, sy, sz = source[p, 0], source[p, 1], source[p, 2]
-        source_offset = _chord_deg(sx - axis[0], sy - axis[1], sz - axis[2])
+        ax, ay, az = sx - axis[0], sy - axis[1], sz - axis[2]
+        # squared chord to the pointing of s + f d is quadratic in f: c0 + f c1 + f^2 c2
+        c0 = ax * ax + ay * ay + az * az
+        source_offset = _angle_deg(c0)
         if source_offset > last + 6 * math.sqrt(s2):
             continue
-        reach = 60 * (s2 + widest)
-        for i in range(n):
+        source_position = min(source_offset, last) / offset_step
+        for i in range(len(row)):
             dx, dy, dz = vectors[i, 0] - sx, vectors[i, 1] - sy, vectors[i, 2] - sz
-            r = _chord_deg(dx, dy, dz)
-            r2 = r * r
-            if r2 > reach:
+            c2 = dx * dx + dy * dy + dz * dz
+            r2 = c2 * (1 + c2 / 12) / (DEG * DEG)
+            if r2 > REACH * (s2 + overall):
                 continue
-            for b in range(min(width, n_e - start[i])):
-                e = start[i] + b
+            c1 = 2 * (dx * ax + dy * ay + dz * az)
+            for e in range(start[i], stop[i]):
+                if r2 > REACH * (s2 + widest[e]):
+                    continue
                 total = 0.0
                 for g in range(n_g):
-                    o = source_offset
+                    position, offset, f = source_position, source_offset, 0.0
+                    v = _linear(variance[g, e], position)
                     if s2 > 0:
-                        # posterior mean of the true direction; two fixed-point steps, the PSF varies slowly
-                        for _ in range(2):
-                            f = s2 / (s2 + _linear(variance[g, e], min(o, last) / offset_step))
-                            o = _chord_deg(
-                                sx + f * dx - axis[0], sy + f * dy - axis[1], sz + f * dz - axis[2]
-                            )
-                    if o > last:
+                        f = s2 / (s2 + v)
+                        offset = _angle_deg(c0 + f * (c1 + f * c2))
+                        position = offset / offset_step
+                    if offset > last:
                         continue
-                    position = o / offset_step
-                    v = s2 + _linear(variance[g, e], position)
-                    if r2 < 60 * v:
-                        total += (
-                            _linear(weight[g, e], position)
-                            * math.exp(-0.5 * r2 / v)
-                            / (2 * math.pi * v)
-                            * _linear(aeff[e], position)
-                            * _dispersion(edisp, edisp_offset, o, row[i], fraction[i], e)
-                        )
-                out[i, b] += total * flux[p, e] * PER_SR
+                    area = _linear(aeff[e], position)
+                    if s2 > 0:
+                        v = _linear(variance[g, e], position)
+                        # the posterior of the true direction has the variance f v: that share of the curvature
+                        area += f * (_linear(aeff_smooth[g, e], position) - area)
+                    v += s2
+                    total += (
+                        _linear(weight[g, e], position)
+                        * math.exp(-0.5 * r2 / v)
+                        / (2 * math.pi * v)
+                        * area
+                        * _dispersion(edisp, edisp_offset, offset, row[i], fraction[i], e)
+                    )
+                out[i, e - start[i]] += total * flux[p, e] * PER_SR
 
 
 @nb.njit(inline="always")
@@ -192,9 +238,11 @@ def _spline_weights(t, w, d):
 def add_template(
     x,
     y,
+    offset,
     row,
     fraction,
     start,
+    stop,
     edisp,
     edisp_offset,
     axis_x,
@@ -203,6 +251,7 @@ def add_template(
     origin,
     pixel,
     nodes,
+    rung,
     flux,
     aeff,
     variance,
@@ -214,9 +263,9 @@ def add_template(
 
     ``ladder[iy, ix, j]`` are cubic B-spline coefficients of the template convolved with a Gaussian of variance
     ``nodes[j]`` (deg2); in between linear in the variance, because a small change of the variance adds its
-    Laplacian times half that change. (x, y) are plane coordinates of the events, (axis_x, axis_y) of the pointing.
+    Laplacian times half that change. ``rung[g, e, o]`` is the rung below the variance of offset node o. (x, y) are plane
+    coordinates of the events, (axis_x, axis_y) of the pointing.
     """
-    n, width = out.shape
     n_y, n_x, n_j = ladder.shape
     n_g, n_e, n_o = variance.shape
     last = (n_o - 1) * offset_step
@@ -224,11 +273,10 @@ def add_template(
     wy, dy = np.empty(4, np.float32), np.empty(4, np.float32)
     value = np.empty(n_j, np.float32)
     slope_x, slope_y = np.empty(n_j, np.float32), np.empty(n_j, np.float32)
-    node_of = np.empty(n_e, np.int64)
-    for i in range(n):
+    for i in range(len(row)):
         qx, qy = (x[i] - origin) / pixel, (y[i] - origin) / pixel
         kx, ky = int(math.floor(qx)), int(math.floor(qy))
-        if kx < 1 or ky < 1 or kx > n_x - 3 or ky > n_y - 3:
+        if kx < 1 or ky < 1 or kx > n_x - 3 or ky > n_y - 3 or offset[i] > last:
             continue
         _spline_weights(np.float32(qx - kx), wx, dx)
         _spline_weights(np.float32(qy - ky), wy, dy)
@@ -245,18 +293,16 @@ def add_template(
                     slope_x[j] += gx * c
                     slope_y[j] += gy * c
         ox, oy = x[i] - axis_x, y[i] - axis_y
-        offset = math.sqrt(ox * ox + oy * oy)
-        if offset > last:
-            continue
-        position = offset / offset_step
+        # distances on the plane are angles only around its centre: use them for the small shift alone
+        stretch = offset[i] - math.sqrt(ox * ox + oy * oy)
+        position = offset[i] / offset_step
         ko = min(int(position), n_o - 2)
         to = position - ko
-        for b in range(min(width, n_e - start[i])):
-            e = start[i] + b
+        for e in range(start[i], stop[i]):
             total = 0.0
             for g in range(n_g):
                 s2 = variance[g, e, ko] * (1 - to) + variance[g, e, ko + 1] * to
-                j = 0
+                j = rung[g, e, ko]
                 while j < n_j - 2 and s2 > nodes[j + 1]:
                     j += 1
                 f = (s2 - nodes[j]) / (nodes[j + 1] - nodes[j])
@@ -266,7 +312,7 @@ def add_template(
                 shift = s2 / (pixel * v)
                 mx = ox + shift * (slope_x[j] * (1 - f) + slope_x[j + 1] * f)
                 my = oy + shift * (slope_y[j] * (1 - f) + slope_y[j + 1] * f)
-                at = math.sqrt(mx * mx + my * my)
+                at = max(math.sqrt(mx * mx + my * my) + stretch, 0.0)
                 if at > last:
                     continue
                 total += (
@@ -275,7 +321,7 @@ def add_template(
                     * _linear(aeff[g, e], at / offset_step)
                     * _dispersion(edisp, edisp_offset, at, row[i], fraction[i], e)
                 )
-            out[i, b] += total * flux[e]
+            out[i, e - start[i]] += total * flux[e]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")

@@ -99,6 +99,12 @@ class Ladder:
 
         run_parallel(rung, range(RUNGS))
 
+    def rungs(self, variance: FloatArray) -> NDArray[np.int64]:
+        """Highest rung not above each variance nor its right neighbour (last axis), at most the last but one."""
+        lowest = variance.copy()
+        lowest[..., :-1] = np.minimum(variance[..., :-1], variance[..., 1:])
+        return np.clip(np.searchsorted(self.variance, lowest, side="right") - 1, 0, RUNGS - 2)
+
 
 def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, name: str) -> Raster:
     """Draw a template on an equal-area grid that reaches beyond the region, or holds the source.

@@ -11,11 +11,12 @@ Averaging the dispersion matters: the matrices of CTAO files are histograms of s
 them at bin centres instead changes densities by 2 to 16 %.
 
 The dispersion is stored dense on a fine grid of reconstructed energies; the true-energy bins that can produce a given
-reconstructed energy are a band of it, ``band_start[r]`` to ``band_start[r] + band_width``.
+reconstructed energy are a band of it, ``band_start[r]`` to ``band_stop[r]``.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +60,8 @@ class FoldTables:
         First node and spacing of the natural logarithm of reconstructed energy.
     edisp : numpy.ndarray
         Density in reconstructed energy, TeV-1, float32, shape (n_j, n_r, n_e).
-    band_start : numpy.ndarray
-        First true-energy bin of the band of each reconstructed-energy node, shape (n_r,).
-    band_width : int
-        Number of true-energy bins of every band.
+    band_start, band_stop : numpy.ndarray
+        Band of true-energy bins of each reconstructed-energy node and the next, shape (n_r,).
     """
 
     energy_edges: FloatArray
@@ -75,7 +74,17 @@ class FoldTables:
     log_energy: tuple[float, float]
     edisp: NDArray[np.float32]
     band_start: NDArray[np.int64]
-    band_width: int
+    band_stop: NDArray[np.int64]
+
+    @property
+    def band_width(self) -> int:
+        """Number of true-energy bins of the widest band."""
+        return int((self.band_stop - self.band_start).max())
+
+    @cached_property
+    def widest(self) -> FloatArray:
+        """Largest variance of the PSF in each true-energy bin, deg2, shape (n_e,)."""
+        return np.asarray(self.variance.max(axis=(0, 2)))
 
     @property
     def energy(self) -> FloatArray:
@@ -121,38 +130,47 @@ def build_tables(irfs: IRFs, energy_edges: FloatArray, energy_range: tuple[float
     energy_edges = np.ascontiguousarray(energy_edges, float)
     n_e = len(energy_edges) - 1
     log_edges = np.log(energy_edges)
-    centre = np.exp(0.5 * (log_edges[1:] + log_edges[:-1]))
+    centre = np.exp(0.5 * (log_edges[1:] + log_edges[:-1]))[:, None]
     width = np.diff(log_edges)
-    sub = np.exp(log_edges[:-1, None] + width[:, None] * (np.arange(SUB_NODES) + 0.5) / SUB_NODES)
-    measure = sub * (width / SUB_NODES)[:, None] * (sub / centre[:, None]) ** (-IN_BIN_INDEX)  # dE x in-bin weight
+    sub_edges = np.exp(log_edges[:-1, None] + width[:, None] * np.arange(SUB_NODES + 1) / SUB_NODES)
+    sub = np.sqrt(sub_edges[:, 1:] * sub_edges[:, :-1])
+    measure = np.diff(sub_edges, axis=1) * (sub / centre) ** (-IN_BIN_INDEX)  # dE x in-bin weight
 
     offset = _offset_nodes(irfs)
     area = interpolate_area(irfs, sub.ravel()).reshape(n_e, SUB_NODES, len(offset))
     aeff = (area * measure[..., None]).sum(axis=1)
 
     psf = irfs.psf
-    sigma = np.stack([_bilinear(psf.energy, psf.offset, table, centre, offset) for table in psf.sigma])
-    weight = np.stack([_bilinear(psf.energy, psf.offset, table, centre, offset) for table in psf.weight])
+    # averaged like the dispersion: where the effective area rises steeply a bin is dominated by its upper end
+    share = area * measure[..., None]
+    total = share.sum(axis=1, keepdims=True)
+    share = np.where(total > 0, share / np.where(total > 0, total, 1), 1 / SUB_NODES)
+
+    def average(table: FloatArray, power: int = 1) -> FloatArray:
+        fine = _bilinear(psf.energy, psf.offset, table, sub.ravel(), offset).reshape(area.shape)
+        return np.asarray((fine**power * share).sum(axis=1))
+
+    weight = np.stack([average(table) for table in psf.weight])
     weight /= weight.sum(axis=0)
-    variance = sigma**2
+    variance = np.stack([average(table, power=2) for table in psf.sigma])
 
     nodes = int(round(math.log10(energy_range[1] / energy_range[0]) * ENERGY_NODES_PER_DECADE)) + 1
     nodes = max(nodes, 16)
     log_rec = np.linspace(math.log(energy_range[0]), math.log(energy_range[1]), nodes)
-    dispersion = _dispersion(irfs, sub, measure, area, offset, np.exp(log_rec))
-    start, band_width = _bands(dispersion)
+    dispersion = _dispersion(irfs, sub_edges, measure, area, offset, np.exp(log_rec))
+    start, stop = _bands(dispersion)
     return FoldTables(
         energy_edges=energy_edges,
         offset_step=OFFSET_STEP,
         aeff=aeff,
-        aeff_smooth=_smooth_over_psf(aeff, sigma, offset),
+        aeff_smooth=_smooth_over_psf(aeff, np.sqrt(variance), offset),
         variance=variance,
         weight=weight,
         edisp_offset=irfs.edisp.offset,
         log_energy=(float(log_rec[0]), float(log_rec[1] - log_rec[0])),
         edisp=dispersion,
         band_start=start,
-        band_width=band_width,
+        band_stop=stop,
     )
 
 
@@ -168,11 +186,11 @@ def _offset_nodes(irfs: IRFs) -> FloatArray:
 
 
 def _dispersion(
-    irfs: IRFs, sub: FloatArray, measure: FloatArray, area: FloatArray, offset: FloatArray, energy: FloatArray
+    irfs: IRFs, edges: FloatArray, measure: FloatArray, area: FloatArray, offset: FloatArray, energy: FloatArray
 ) -> NDArray[np.float32]:
     """Aeff-weighted, bin-averaged dispersion at the offset nodes of the IRF, one offset per task."""
     edisp = irfs.edisp
-    n_e, n_sub = sub.shape
+    n_e, n_sub = measure.shape
     out = np.zeros((len(edisp.offset), len(energy), n_e), np.float32)
 
     def one_offset(j: int) -> None:
@@ -184,7 +202,7 @@ def _dispersion(
         # a bin without effective area keeps a plain average: it is multiplied by zero later
         weight = np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / n_sub)
         kernels.average_dispersion(
-            sub,
+            edges,
             weight,
             np.log(edisp.energy),
             np.ascontiguousarray(edisp.density[:, j, :]),
@@ -198,7 +216,7 @@ def _dispersion(
     return out
 
 
-def _bands(dispersion: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
+def _bands(dispersion: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Common band of true-energy bins of each pair of neighbouring reconstructed-energy nodes."""
     n_e = dispersion.shape[2]
     present = (dispersion > 0).any(axis=0)
@@ -206,7 +224,7 @@ def _bands(dispersion: NDArray[np.float32]) -> tuple[NDArray[np.int64], int]:
     last = np.where(present.any(axis=1), n_e - present[:, ::-1].argmax(axis=1), n_e)
     start = np.minimum(first, np.r_[first[1:], first[-1]])
     stop = np.maximum(last, np.r_[last[1:], last[-1]])
-    return start.astype(np.int64), int((stop - start).max())
+    return start.astype(np.int64), stop.astype(np.int64)
 
 
 def _smooth_over_psf(aeff: FloatArray, sigma: FloatArray, offset: FloatArray) -> FloatArray:

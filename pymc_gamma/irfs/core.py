@@ -272,12 +272,11 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     from pymc_gamma.irfs import hygiene
 
     citations: tuple[Any, ...] = ()
-    known = False
+    known = not isinstance(source, Mapping) and str(source) in datasets.names()
     if isinstance(source, Mapping):
         name, tables = "gammapy IRF dictionary", dict(source)
     else:
-        known = str(source) in datasets.names()
-        path = datasets.path(str(source)) if known else Path(source)
+        path = datasets.fetch(str(source)) if known else Path(source)
         name = str(source) if known else path.name
         citations = (datasets.citation(str(source)),) if known else ()
         tables = _read(path)
@@ -299,10 +298,9 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
 def _read(path: Path) -> dict[str, Any]:
     """Gammapy IRF objects of a FITS file; every way a file can be damaged becomes one error."""
     if not path.is_file():
-        from pymc_gamma import datasets
-
         raise DataFileError(
-            f"no IRF file {str(path)!r}, and no data set of that name; data sets: {', '.join(datasets.names())}."
+            f"no IRF file {str(path)!r}, and no data set of that name; pymc_gamma.datasets.available() lists the data "
+            "sets, for example 'prod5-south-20deg-50h'."
         )
     from gammapy.irf import load_irf_dict_from_file
 

@@ -19,12 +19,17 @@ are never read.
 Logarithm
 ---------
 A logarithm costs as much as reading twenty numbers. Events of multiplicity one need only the sum of their
-logarithms: eight densities are multiplied first, and one logarithm is taken of the product. This is exact to
-rounding while each factor is within ``1e-37 ... 1e37``, which is checked for every block; other blocks take one
-logarithm per event, and blocks with zeros, negative numbers, subnormals or NaN take a scalar path that gives each of
-them its proper value. The logarithm itself is :math:`\log x = e \log 2 + 2\,\mathrm{artanh}\frac{f-1}{f+1}` with
-:math:`x = 2^e f`, :math:`f \in [\sqrt{1/2}, \sqrt 2)`, a series in odd powers that LLVM vectorises (it does not
-vectorise ``math.log``); nine terms leave a relative error below 1e-16.
+logarithms: with :math:`s_i = 2^{e_i} f_i`, :math:`f_i \in [1, 2)`,
+
+.. math::
+
+    \sum_i \log s_i = \log 2 \sum_i e_i + \log \prod_i f_i ,
+
+an integer sum and a product, taken from the bits of the numbers, and one logarithm for a block (the product of 256
+mantissas is below :math:`2^{256}`). Blocks with other multiplicities take one logarithm per event,
+:math:`\log x = e \log 2 + 2\,\mathrm{artanh}\frac{f-1}{f+1}` with :math:`f \in [\sqrt{1/2}, \sqrt 2)`, a series in odd powers
+that LLVM vectorises (it does not vectorise ``math.log``); nine terms leave a relative error below 1e-16. Blocks with zeros,
+negative numbers, subnormals or NaN take a scalar path that gives each of them its proper value.
 
 Zeros
 -----
@@ -41,18 +46,32 @@ import sys
 
 import numba as nb
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "SOURCE_VERSION", "fused", "hessian_product", "pointwise", "pushforward", "to_blocks", "vjp"]
+__all__ = [
+    "BLOCK",
+    "SOURCE_VERSION",
+    "fused",
+    "hessian_product",
+    "pointwise",
+    "pushforward",
+    "to_blocks",
+    "vjp",
+]
 
 BLOCK = 256
 """Events per block."""
 
-_PRODUCT_MIN, _PRODUCT_MAX = 1e-37, 1e37  # eight factors stay within 1e-296 ... 1e296
-_PRODUCT_MIN_BITS, _PRODUCT_MAX_BITS = (np.float64(x).view(np.int64) for x in (_PRODUCT_MIN, _PRODUCT_MAX))
-_NORMAL_MIN, _NORMAL_MAX = 2.3e-308, 1.7e308
+_LINE = 8  # numbers in a cache line
 _LOG2 = math.log(2.0)
+_LARGEST = 1.7e308
+_MANTISSA_BITS = np.int64(0x000FFFFFFFFFFFFF)
+_ONE_BITS = np.int64(0x3FF0000000000000)
 _SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
+_NORMAL_MIN_BITS = np.int64(0x0010000000000000)
+_NORMAL_MAX_BITS = np.int64(0x7FEFFFFFFFFFFFFF)
 _A1, _A3, _A5, _A7, _A9, _A11, _A13, _A15, _A17 = (2.0 / n for n in range(1, 18, 2))
 
 # nnan and ninf are left out on purpose: with them LLVM may assume that there is no NaN to report.
@@ -60,40 +79,83 @@ _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 _jit = nb.njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")
 
 
+@nb.extending.intrinsic
+def _bits(typing_context, number):  # type: ignore[no-untyped-def]
+    """The bits of a float64 as an int64."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(nb.int64))
+
+    return nb.int64(nb.float64), codegen
+
+
+@nb.extending.intrinsic
+def _from_bits(typing_context, bits):  # type: ignore[no-untyped-def]
+    """The float64 that has these bits."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(nb.float64))
+
+    return nb.float64(nb.int64), codegen
+
+
+@nb.extending.intrinsic
+def _prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of ``array[index]`` (one-dimensional, contiguous) ahead of its use."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, value=arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type] + [ir.IntType(32)] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        flags = [
+            ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1)
+        ]  # read; second level and beyond; data
+        builder.call(function, [address, *flags])
+        return context.get_dummy_value()
+
+    return nb.void(array, index), codegen
+
+
+@_jit
+def _prefetch_block(block):
+    """Fetch a block into the second-level cache while the one before it is computed on (a fifth of the time)."""
+    flat = block.reshape(-1)
+    for j in range(0, flat.shape[0], _LINE):
+        _prefetch(flat, j)
+
+
 @_jit
 def _dot_block(block, coefficients, n, density):
     """``density[j] = sum_k block[k, j] coefficients[k]`` for the first ``n`` events.
 
-    Four columns at a time: the running sum is written and read back once for four products.
+    Four columns at a time: the running sum is written and read back once for four products. Elements are indexed
+    one by one, because taking a row of an array costs atomic reference counts in every block.
     """
     n_columns = block.shape[0]
     head = (n_columns - 1) % 4 + 1
-    r0, c0 = block[0], coefficients[0]
+    c0 = coefficients[0]
     if head == 1:
         for j in range(n):
-            density[j] = c0 * r0[j]
+            density[j] = c0 * block[0, j]
     elif head == 2:
-        r1, c1 = block[1], coefficients[1]
+        c1 = coefficients[1]
         for j in range(n):
-            density[j] = c0 * r0[j] + c1 * r1[j]
+            density[j] = c0 * block[0, j] + c1 * block[1, j]
     elif head == 3:
-        r1, c1 = block[1], coefficients[1]
-        r2, c2 = block[2], coefficients[2]
+        c1, c2 = coefficients[1], coefficients[2]
         for j in range(n):
-            density[j] = c0 * r0[j] + c1 * r1[j] + c2 * r2[j]
+            density[j] = c0 * block[0, j] + c1 * block[1, j] + c2 * block[2, j]
     else:
-        r1, c1 = block[1], coefficients[1]
-        r2, c2 = block[2], coefficients[2]
-        r3, c3 = block[3], coefficients[3]
+        c1, c2, c3 = coefficients[1], coefficients[2], coefficients[3]
         for j in range(n):
-            density[j] = c0 * r0[j] + c1 * r1[j] + c2 * r2[j] + c3 * r3[j]
+            density[j] = c0 * block[0, j] + c1 * block[1, j] + c2 * block[2, j] + c3 * block[3, j]
     for k in range(head, n_columns, 4):
-        r0, c0 = block[k], coefficients[k]
-        r1, c1 = block[k + 1], coefficients[k + 1]
-        r2, c2 = block[k + 2], coefficients[k + 2]
-        r3, c3 = block[k + 3], coefficients[k + 3]
+        c0, c1, c2, c3 = coefficients[k], coefficients[k + 1], coefficients[k + 2], coefficients[k + 3]
         for j in range(n):
-            density[j] += c0 * r0[j] + c1 * r1[j] + c2 * r2[j] + c3 * r3[j]
+            density[j] += (
+                c0 * block[k, j] + c1 * block[k + 1, j] + c2 * block[k + 2, j] + c3 * block[k + 3, j]
+            )
 
 
 @_jit
@@ -102,43 +164,38 @@ def _accumulate_block(block, weight, n, total):
     n_columns = block.shape[0]
     head = (n_columns - 1) % 4 + 1
     t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-    r0 = block[0]
     if head == 1:
         for j in range(n):
-            t0 += r0[j] * weight[j]
+            t0 += block[0, j] * weight[j]
     elif head == 2:
-        r1 = block[1]
         for j in range(n):
-            t0 += r0[j] * weight[j]
-            t1 += r1[j] * weight[j]
+            t0 += block[0, j] * weight[j]
+            t1 += block[1, j] * weight[j]
         total[1] += t1
     elif head == 3:
-        r1, r2 = block[1], block[2]
         for j in range(n):
-            t0 += r0[j] * weight[j]
-            t1 += r1[j] * weight[j]
-            t2 += r2[j] * weight[j]
+            t0 += block[0, j] * weight[j]
+            t1 += block[1, j] * weight[j]
+            t2 += block[2, j] * weight[j]
         total[1] += t1
         total[2] += t2
     else:
-        r1, r2, r3 = block[1], block[2], block[3]
         for j in range(n):
-            t0 += r0[j] * weight[j]
-            t1 += r1[j] * weight[j]
-            t2 += r2[j] * weight[j]
-            t3 += r3[j] * weight[j]
+            t0 += block[0, j] * weight[j]
+            t1 += block[1, j] * weight[j]
+            t2 += block[2, j] * weight[j]
+            t3 += block[3, j] * weight[j]
         total[1] += t1
         total[2] += t2
         total[3] += t3
     total[0] += t0
     for k in range(head, n_columns, 4):
         t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-        r0, r1, r2, r3 = block[k], block[k + 1], block[k + 2], block[k + 3]
         for j in range(n):
-            t0 += r0[j] * weight[j]
-            t1 += r1[j] * weight[j]
-            t2 += r2[j] * weight[j]
-            t3 += r3[j] * weight[j]
+            t0 += block[k, j] * weight[j]
+            t1 += block[k + 1, j] * weight[j]
+            t2 += block[k + 2, j] * weight[j]
+            t3 += block[k + 3, j] * weight[j]
         total[k] += t0
         total[k + 1] += t1
         total[k + 2] += t2
@@ -146,96 +203,44 @@ def _accumulate_block(block, weight, n, total):
 
 
 @_jit
-def _within(density, n, lowest, highest):
-    """Whether all of the first ``n`` densities lie strictly within the bounds (NaN does not)."""
-    inside = True
-    for j in range(n):
-        inside &= (density[j] > lowest) & (density[j] < highest)
-    return inside
+def _all_normal(density, n):
+    """Whether the first ``n`` densities are positive normal numbers: neither zero, subnormal, infinite nor NaN."""
+    outside = np.int64(0)
+    for j in range(n):  # the sign bit records any number beyond the bounds
+        bits = _bits(density[j])
+        outside |= bits | (bits - _NORMAL_MIN_BITS) | (_NORMAL_MAX_BITS - bits)
+    return outside >= 0
 
 
 @_jit
-def _log_normal(x_bits, f):
-    """Logarithm of a positive normal number: its bits, and ``f`` its mantissa in [sqrt(1/2), sqrt(2))."""
-    exponent = float((x_bits - _SQRT_HALF_BITS) >> 52)
+def _log_normal(x):
+    """Logarithm of a positive normal number."""
+    bits = _bits(x)
+    exponent = (bits - _SQRT_HALF_BITS) >> 52
+    f = _from_bits(bits - (exponent << 52))
     t = (f - 1.0) / (f + 1.0)
     z = t * t
     series = _A1 + z * (
-        _A3 + z * (_A5 + z * (_A7 + z * (_A9 + z * (_A11 + z * (_A13 + z * (_A15 + z * _A17)))))))
-    return exponent * _LOG2 + t * series
+        _A3 + z * (_A5 + z * (_A7 + z * (_A9 + z * (_A11 + z * (_A13 + z * (_A15 + z * _A17))))))
+    )
+    return float(exponent) * _LOG2 + t * series
 
 
 @_jit
-def _multiply_halves(x, out):
-    """``out[j] = x[j] x[j + half]``; the length is read from the array so that LLVM vectorises instead of unrolling."""
-    half = x.shape[0] // 2
-    low, high = x[:half], x[half:]
-    for j in range(half):
-        out[j] = low[j] * high[j]
-
-
-@_jit
-def _divide_halves(x, reciprocal, out):
-    """``out = 1 / x`` from ``reciprocal[j] = 1 / (x[j] x[j + half])``, without a division."""
-    half = x.shape[0] // 2
-    low, high = x[:half], x[half:]
-    out_low, out_high = out[:half], out[half:]
-    for j in range(half):
-        out_low[j] = reciprocal[j] * high[j]
-    for j in range(half):
-        out_high[j] = reciprocal[j] * low[j]
-
-
-@_jit
-def _sum_log(x, mantissa_bits):
-    """``sum_j log x[j]`` of positive normal numbers."""
-    bits, mantissa = x.view(np.int64), mantissa_bits.view(np.float64)
-    n = x.shape[0]
-    for j in range(n):
-        mantissa_bits[j] = bits[j] - (((bits[j] - _SQRT_HALF_BITS) >> 52) << 52)
-    total = 0.0
-    for j in range(n):
-        total += _log_normal(bits[j], mantissa[j])
-    return total
-
-
-@_jit
-def _unit_block(density, reciprocal, work, mantissa_bits):
-    """Sum of the logarithms of one full block, and the reciprocals, from products of eight densities.
-
-    Returns NaN, and leaves ``reciprocal`` alone, if a density lies outside the product range.
-    """
-    bits = density.view(np.int64)
+def _sum_log_and_reciprocal(density, reciprocal, n):
+    """Sum of the logarithms of at most a block of densities, and their reciprocals; NaN unless all are normal."""
+    exponents = np.int64(0)
     outside = np.int64(0)
-    for j in range(density.shape[0]):  # the sign bit records what is not positive, or too small, too large, NaN
-        outside |= (bits[j] - _PRODUCT_MIN_BITS) | (_PRODUCT_MAX_BITS - bits[j])
+    mantissas = 1.0
+    for j in range(n):
+        bits = _bits(density[j])
+        outside |= bits | (bits - _NORMAL_MIN_BITS) | (_NORMAL_MAX_BITS - bits)
+        exponents += bits >> 52
+        mantissas *= _from_bits((bits & _MANTISSA_BITS) | _ONE_BITS)
+        reciprocal[j] = 1.0 / density[j]
     if outside < 0:
         return np.nan
-    pairs, quads, octets, inverse = work
-    _multiply_halves(density, pairs)
-    _multiply_halves(pairs, quads)
-    _multiply_halves(quads, octets)
-    total = _sum_log(octets, mantissa_bits)
-    for j in range(octets.shape[0]):
-        octets[j] = 1.0 / octets[j]
-    _divide_halves(quads, octets, inverse[: quads.shape[0]])
-    _divide_halves(pairs, inverse[: quads.shape[0]], reciprocal[: pairs.shape[0]])
-    for j in range(pairs.shape[0]):
-        inverse[j] = reciprocal[j]
-    _divide_halves(density, inverse, reciprocal)
-    return total
-
-
-@_jit
-def _sum_log_weighted(density, multiplicity, n, mantissa_bits):
-    """``sum_j multiplicity[j] log density[j]`` of positive normal densities."""
-    bits, mantissa = density.view(np.int64), mantissa_bits.view(np.float64)
-    for j in range(n):
-        mantissa_bits[j] = bits[j] - (((bits[j] - _SQRT_HALF_BITS) >> 52) << 52)
-    total = 0.0
-    for j in range(n):
-        total += multiplicity[j] * _log_normal(bits[j], mantissa[j])
-    return total
+    return float(exponents - 1023 * n) * _LOG2 + math.log(mantissas)
 
 
 @_jit
@@ -253,28 +258,28 @@ def _quotient(weight, density):
     """``weight / density`` without ``0 / 0`` and without overflow, so that it may be multiplied by zero."""
     if weight == 0.0 and density == 0.0:
         return 0.0
-    return min(max(weight / density, -_NORMAL_MAX), _NORMAL_MAX) if density == density else np.nan
+    return min(max(weight / density, -_LARGEST), _LARGEST) if density == density else np.nan
 
 
 @_jit
-def _log_and_weight(density, multiplicity, unit, n, weight, work, mantissa_bits):
+def _log_and_weight(density, multiplicity, unit, n, weight):
     """Sum of ``multiplicity * log(density)``; ``weight`` becomes ``multiplicity / density``.
 
     This is the part of the kernels that does not know where the densities come from.
     """
-    if unit and n == BLOCK:
-        total = _unit_block(density, weight, work, mantissa_bits)
+    if unit:
+        total = _sum_log_and_reciprocal(density, weight, n)
         if total == total:
             return total
-    if _within(density, n, _NORMAL_MIN, _NORMAL_MAX):
-        total = _sum_log_weighted(density, multiplicity, n, mantissa_bits)
-        for j in range(n):
-            weight[j] = multiplicity[j] / density[j]
-        return total
     total = 0.0
-    for j in range(n):
-        total += _log_term(density[j], multiplicity[j])
-        weight[j] = _quotient(multiplicity[j], density[j])
+    if _all_normal(density, n):
+        for j in range(n):
+            total += multiplicity[j] * _log_normal(density[j])
+            weight[j] = multiplicity[j] / density[j]
+    else:
+        for j in range(n):
+            total += _log_term(density[j], multiplicity[j])
+            weight[j] = _quotient(multiplicity[j], density[j])
     return total
 
 
@@ -310,25 +315,17 @@ def fused(table, multiplicity, unit, coefficients):
     n_events = multiplicity.shape[0]
     density = np.empty(BLOCK)
     weight = np.empty(BLOCK)
-    work = (np.empty(BLOCK // 2), np.empty(BLOCK // 4), np.empty(BLOCK // 8), np.empty(BLOCK // 2))
-    mantissa_bits = np.empty(BLOCK, np.int64)
     gradient = np.zeros(coefficients.shape[0])
     value = 0.0
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
         block = table[b]
-        if n == BLOCK:  # a constant trip count lets LLVM drop the remainder loops
-            _dot_block(block, coefficients, BLOCK, density)
-        else:
-            _dot_block(block, coefficients, n, density)
-        value += _log_and_weight(
-            density, multiplicity[first : first + n], unit[b], n, weight, work, mantissa_bits
-        )
-        if n == BLOCK:
-            _accumulate_block(block, weight, BLOCK, gradient)
-        else:
-            _accumulate_block(block, weight, n, gradient)
+        _dot_block(block, coefficients, n, density)
+        if b + 1 < table.shape[0]:
+            _prefetch_block(table[b + 1])
+        value += _log_and_weight(density, multiplicity[first : first + n], unit[b], n, weight)
+        _accumulate_block(block, weight, n, gradient)
     return value, gradient
 
 

@@ -5,6 +5,7 @@ Every function returns a `matplotlib.figure.Figure` and accepts one to draw in.
 
 from pymc_gamma.plotting.corner import plot_corner
 from pymc_gamma.plotting.counts import plot_counts
+from pymc_gamma.plotting.expected import SkyCells
 from pymc_gamma.plotting.ppc import plot_ppc
 
-__all__ = ["plot_corner", "plot_counts", "plot_ppc"]
+__all__ = ["SkyCells", "plot_corner", "plot_counts", "plot_ppc"]

@@ -109,6 +109,7 @@ def plot_corner(
             max_n_ticks=4,
             quiet=True,
         )
+    fig.subplots_adjust(top=0.94)
     if len(draws) == 1:
         _add_titles(fig, first, next(iter(run_weights.values())))
     _legend(fig, list(draws), true_values is not None)

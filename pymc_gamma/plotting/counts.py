@@ -15,13 +15,13 @@ from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.peek import label_sky_axes
 from pymc_gamma.events.validation import wrap_longitude
-from pymc_gamma.plotting.expected import bin_probability, expected_counts, sky_edges
+from pymc_gamma.plotting.expected import SkyCells, expected_counts
 from pymc_gamma.plotting.samples import component_draws
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_counts", "significance"]
+__all__ = ["default_cells", "plot_counts", "significance"]
 
 FloatArray = NDArray[np.float64]
 
@@ -58,13 +58,18 @@ def significance(counts: ArrayLike, expected: ArrayLike) -> FloatArray:
     return result
 
 
+def default_cells(events: Events) -> int:
+    """Cells along each side of a map with about eight events in each."""
+    return int(np.clip(np.sqrt(events.n_total / _EVENTS_PER_CELL), *_CELLS))
+
+
 def plot_counts(
     events: Events,
     response: Any,
     idata: xr.DataTree | xr.Dataset,
     *,
     var_name: str = "fraction",
-    cells: int | None = None,
+    cells: int | SkyCells | None = None,
     weights: ArrayLike | None = None,
     fig: "Figure | None" = None,
 ) -> "Figure":
@@ -80,8 +85,8 @@ def plot_counts(
         Posterior.
     var_name : str
         Variable with the fraction of each component.
-    cells : int, optional
-        Cells along each side. Default: about eight events in each.
+    cells : int or SkyCells, optional
+        Cells along each side, or those of another picture. Default: about eight events in each.
     weights : array_like, optional
         One weight per draw, for a nested run that is not resampled.
     fig : `~matplotlib.figure.Figure`, optional
@@ -106,16 +111,16 @@ def plot_counts(
 
     roi = response.roi
     events = events.to_frame(roi.frame)
-    side = cells or int(np.clip(np.sqrt(events.n_total / _EVENTS_PER_CELL), *_CELLS))
-    lon, lat = sky_edges(roi, side)
+    sky = cells
+    if not isinstance(sky, SkyCells):
+        sky = SkyCells.from_response(response, sky or default_cells(events))
+    lon, lat = sky.lon, sky.lat
     values = wrap_longitude(events.lon.value, roi.lon)
     counts, *_ = np.histogram2d(events.lat.value, values, bins=[lat, lon], weights=events.multiplicity)
 
     draws = component_draws(idata, var_name, [str(name) for name in response.component_names])
     mean = np.average(draws, axis=0, weights=None if weights is None else np.ravel(np.asarray(weights)))
-    model = expected_counts(mean[None], bin_probability(response, lat=lat, lon=lon), events.n_total)[0].sum(
-        axis=0
-    )
+    model = expected_counts(mean[None], sky.probability, events.n_total)[0].sum(axis=0)
 
     if fig is None:
         fig = plt.figure(figsize=(14.5, 4.5), layout="constrained")

@@ -9,7 +9,8 @@ flux and :math:`c_k = \sum_b n_{kb}` its acceptance. So
 is exact, needs no simulation, and the counts of a bin are binomial with mean :math:`\sum_k \mu_{kb}`.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -19,29 +20,55 @@ from pymc_gamma.errors import ModelError
 from pymc_gamma.events.validation import wrap_longitude
 from pymc_gamma.geometry import RegionOfInterest
 
-__all__ = ["bin_probability", "energy_edges", "expected_counts", "predictive_counts", "sky_edges"]
+__all__ = ["SkyCells", "energy_edges", "energy_probability", "expected_counts", "predictive_counts"]
 
 FloatArray = NDArray[np.float64]
 
-_UNITS = {"energy": "TeV", "lon": "deg", "lat": "deg"}
+# Points per side of a cell, over which its expected counts are averaged.
+_POINTS_PER_SIDE = 4
 
 
-def bin_probability(response: Any, **edges: FloatArray) -> FloatArray:
-    """Probability of each bin for an event of each component, shape ``(component, *bins)``.
+@dataclass(frozen=True, eq=False)
+class SkyCells:
+    """Cells that cover a region of interest, and where the events of each component fall.
+
+    The costly part of a counts map; pictures that show the same cells share it.
+
+    Parameters
+    ----------
+    lon, lat : numpy.ndarray
+        Edges of the cells in the frame of the region [deg].
+    probability : numpy.ndarray
+        Probability of each cell for an event of each component, shape ``(component, lat, lon)``.
+    """
+
+    lon: FloatArray
+    lat: FloatArray
+    probability: FloatArray
+
+    @classmethod
+    def from_response(cls, response: Any, cells: int) -> Self:
+        """Divide the region of a response into ``cells`` x ``cells`` cells."""
+        lon, lat = _sky_edges(response.roi, cells)
+        step = float(lat[1] - lat[0]) / _POINTS_PER_SIDE
+        counts = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step).transpose(
+            "component", "lat", "lon"
+        )
+        return cls(lon, lat, _normalised(np.asarray(counts.values, dtype=np.float64)))
+
+
+def energy_probability(response: Any, edges: FloatArray) -> FloatArray:
+    """Probability of each energy bin for an event of each component, shape ``(component, bin)``.
 
     Parameters
     ----------
     response : Response
-        Has ``npred`` and ``acceptance``.
-    **edges : numpy.ndarray
-        Bin edges of any of ``energy`` [TeV], ``lat`` and ``lon`` [deg]. Axes come in the order energy, lat,
-        lon.
+        Has ``npred``.
+    edges : numpy.ndarray
+        Edges of bins that cover the energy range of the region [TeV].
     """
-    counts = response.npred(**{name: values * u.Unit(_UNITS[name]) for name, values in edges.items()})
-    order = [dim for dim in ("component", "energy", "lat", "lon") if dim in counts.dims]
-    npred = np.asarray(counts.transpose(*order).values, dtype=np.float64)
-    acceptance = np.asarray(response.acceptance, dtype=np.float64)
-    return np.asarray(npred / acceptance.reshape(-1, *[1] * (npred.ndim - 1)))
+    counts = response.npred(energy=edges * u.TeV).transpose("component", "energy")
+    return _normalised(np.asarray(counts.values, dtype=np.float64))
 
 
 def expected_counts(fractions: FloatArray, probability: FloatArray, n_events: float) -> FloatArray:
@@ -52,7 +79,7 @@ def expected_counts(fractions: FloatArray, probability: FloatArray, n_events: fl
     fractions : numpy.ndarray
         Shape ``(sample, component)``.
     probability : numpy.ndarray
-        From :func:`bin_probability`.
+        Shape ``(component, *bins)``.
     n_events : float
         Number of events observed.
 
@@ -79,7 +106,7 @@ def energy_edges(roi: RegionOfInterest, bins: int) -> FloatArray:
     return np.asarray(np.geomspace(roi.energy_min, roi.energy_max, bins + 1), dtype=np.float64)
 
 
-def sky_edges(roi: RegionOfInterest, bins: int) -> tuple[FloatArray, FloatArray]:
+def _sky_edges(roi: RegionOfInterest, bins: int) -> tuple[FloatArray, FloatArray]:
     """Bins in longitude and latitude that cover a region [deg], in its frame, ``bins + 1`` edges each."""
     # Walking along the cell edges of the region covers its boundary, also away from the equator of the frame.
     lam, beta = roi.cell_edges(0.1)
@@ -89,3 +116,10 @@ def sky_edges(roi: RegionOfInterest, bins: int) -> tuple[FloatArray, FloatArray]
         np.asarray(np.linspace(lon.min(), lon.max(), bins + 1), dtype=np.float64),
         np.asarray(np.linspace(lat.min(), lat.max(), bins + 1), dtype=np.float64),
     )
+
+
+def _normalised(counts: FloatArray) -> FloatArray:
+    # The bins cover the region, so dividing by their sum rather than by the acceptance takes the error of the
+    # quadrature inside the bins out of the total.
+    axes = tuple(range(1, counts.ndim))
+    return np.asarray(counts / counts.sum(axis=axes, keepdims=True))

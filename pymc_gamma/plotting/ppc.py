@@ -11,11 +11,11 @@ from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.validation import wrap_longitude
 from pymc_gamma.plotting.expected import (
-    bin_probability,
+    SkyCells,
     energy_edges,
+    energy_probability,
     expected_counts,
     predictive_counts,
-    sky_edges,
 )
 from pymc_gamma.plotting.samples import component_draws, resample
 from pymc_gamma.plotting.style import component_color
@@ -45,6 +45,7 @@ def plot_ppc(
     var_name: str = "fraction",
     axes: Sequence[str] = ("energy", "lon", "lat"),
     bins: int = 30,
+    sky: SkyCells | None = None,
     weights: ArrayLike | None = None,
     random_seed: int = 0,
     fig: "Figure | None" = None,
@@ -65,6 +66,9 @@ def plot_ppc(
         Which distributions to show, one column each.
     bins : int
         Bins per axis.
+    sky : SkyCells, optional
+        Cells of the sky shared with another picture; their number then replaces ``bins`` for longitude and
+        latitude.
     weights : array_like, optional
         One weight per draw, for a nested run that is not resampled.
     random_seed : int
@@ -99,21 +103,21 @@ def plot_ppc(
     names = [str(name) for name in response.component_names]
     fractions = resample(component_draws(idata, var_name, names), weights, _MAX_DRAWS, rng)
     events = events.to_frame(response.roi.frame)
-    edges = _edges(response.roi, bins)
-    probability = _marginal_probability(response, axes, edges)
+    marginals = _marginals(response, axes, bins, sky)
 
     if fig is None:
         fig = plt.figure(figsize=(4.6 * len(axes) + 0.6, 5.0), layout="constrained")
     grid = fig.subplots(2, len(axes), squeeze=False, sharex="col", sharey="row", height_ratios=(3, 1))
     tallest = 1.0
     for column, name in enumerate(axes):
-        expected = expected_counts(fractions, probability[name], events.n_total)
+        edges, probability = marginals[name]
+        expected = expected_counts(fractions, probability, events.n_total)
         replicated = predictive_counts(expected.sum(axis=1), events.n_total, rng)
-        counts = _histogram(events, name, edges[name])
+        counts = _histogram(events, name, edges)
         tallest = max(tallest, float(counts.max()), float(replicated.max()))
         upper, lower = grid[0, column], grid[1, column]
-        _draw_counts(upper, edges[name], counts, expected, replicated, names)
-        _draw_residuals(lower, edges[name], counts, replicated)
+        _draw_counts(upper, edges, counts, expected, replicated, names)
+        _draw_residuals(lower, edges, counts, replicated)
         lower.set_xlabel(
             "Reconstructed energy [TeV]" if name == "energy" else _AXIS_LABELS[response.roi.frame][name]
         )
@@ -121,7 +125,7 @@ def plot_ppc(
             lower.set_xscale("log")
             lower.xaxis.set_major_formatter("{x:g}")
         else:
-            lower.set_xlim(edges[name][0], edges[name][-1])
+            lower.set_xlim(edges[0], edges[-1])
         if name == "lon":
             lower.invert_xaxis()
     grid[0, 0].set(ylabel="Events per bin", yscale="log")
@@ -132,22 +136,19 @@ def plot_ppc(
     return fig
 
 
-def _edges(roi: Any, bins: int) -> dict[str, FloatArray]:
-    lon, lat = sky_edges(roi, bins)
-    return {"energy": energy_edges(roi, bins), "lon": lon, "lat": lat}
-
-
-def _marginal_probability(
-    response: Any, axes: Sequence[str], edges: dict[str, FloatArray]
-) -> dict[str, FloatArray]:
-    """Probability of the bins of each axis, shape ``(component, bin)`` each."""
-    probability = {}
+def _marginals(
+    response: Any, axes: Sequence[str], bins: int, sky: SkyCells | None
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Edges and probability of the bins of each axis, the latter of shape ``(component, bin)``."""
+    marginals = {}
     if "energy" in axes:
-        probability["energy"] = bin_probability(response, energy=edges["energy"])
+        edges = energy_edges(response.roi, bins)
+        marginals["energy"] = (edges, energy_probability(response, edges))
     if "lon" in axes or "lat" in axes:
-        sky = bin_probability(response, lat=edges["lat"], lon=edges["lon"])
-        probability |= {"lon": sky.sum(axis=1), "lat": sky.sum(axis=2)}
-    return probability
+        sky = sky or SkyCells.from_response(response, bins)
+        marginals["lon"] = (sky.lon, sky.probability.sum(axis=1))
+        marginals["lat"] = (sky.lat, sky.probability.sum(axis=2))
+    return marginals
 
 
 def _histogram(events: Events, name: str, edges: FloatArray) -> FloatArray:

@@ -21,7 +21,8 @@ __all__ = ["npred"]
 
 FloatArray = NDArray[np.float64]
 
-ENERGY_POINTS_PER_DECADE = 20
+PANELS_PER_DECADE = 12
+NODE, WEIGHT = np.polynomial.legendre.leggauss(2)
 
 
 def npred(
@@ -85,16 +86,22 @@ def _cube(
     for b, (low, high) in enumerate(zip(energy_edges[:-1], energy_edges[1:], strict=True)):
         if high <= low:
             continue
-        # midpoints in log E; the integrand E dN/dE is smooth on this scale
-        points = max(4, math.ceil(math.log10(high / low) * ENERGY_POINTS_PER_DECADE))
-        width = math.log(high / low) / points
-        for x in math.log(low) + width * (np.arange(points) + 0.5):
+        for x, width in _log_quadrature(low, high):
             for one in folded:
                 one.density(response._components, vectors, np.full(len(vectors), math.exp(x)), out)
                 weight = area * math.exp(x) * width
                 for j in range(k):
                     counts[j, b] += np.bincount(cell, weights=out[:, j] * weight, minlength=n_cells)
     return counts.reshape(k, len(energy_edges) - 1, len(lat_edges) - 1, len(lon_edges) - 1)
+
+
+def _log_quadrature(low: float, high: float) -> list[tuple[float, float]]:
+    """Nodes in log E and weights: two-point Gauss-Legendre on equal panels."""
+    panels = max(2, math.ceil(math.log10(high / low) * PANELS_PER_DECADE))
+    edges = np.linspace(math.log(low), math.log(high), panels + 1)
+    half = 0.5 * np.diff(edges)[:, None]
+    nodes = 0.5 * (edges[1:] + edges[:-1])[:, None] + half * NODE
+    return list(zip(nodes.ravel().tolist(), (half * WEIGHT).ravel().tolist(), strict=True))
 
 
 def _points(edges: FloatArray, step: float) -> tuple[FloatArray, NDArray[np.int64]]:

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -159,7 +159,7 @@ class HGPSCatalog(SkyComponent):
         >>> from astropy.coordinates import SkyCoord
         >>> from pymc_gamma.geometry import RegionOfInterest
         >>> centre = SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic")
-        >>> roi = RegionOfInterest(center=centre, width=1 * u.deg, energy=(0.1, 100) * u.TeV)
+        >>> roi = RegionOfInterest(center=centre, width=0.5 * u.deg, energy=(0.1, 100) * u.TeV)
         >>> [part.name for part in HGPSCatalog().parts(roi, margin_deg=0)]
         ['HESS J1745-290', 'HESS J1746-285']
         """
@@ -190,7 +190,8 @@ def _read_bundled() -> tuple[_Entry, ...]:
     columns = {column: table[column].tolist() for column in table.colnames}
     entries = []
     for k in range(len(table)):
-        row = {column: values[k] for column, values in columns.items()}
+        # Empty names are masked, which a list holds as None.
+        row: dict[str, Any] = {c: "" if values[k] is None else values[k] for c, values in columns.items()}
         spectrum = PowerLawSpectrum(
             amplitude=row["amplitude"] * row["fraction"],
             index=row["index"],
@@ -235,7 +236,10 @@ def _read_official(path: Path) -> tuple[_Entry, ...]:
     entries = []
     for source in catalog:
         identified = str(source.data["Identified_Object"]).strip("- ")
-        for model in source.components_models():
+        # gammapy evaluates each model once; one Gaussian of the survey is so narrow that it divides by zero.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            models = source.components_models()
+        for model in models:
             component = "" if model.name == source.name else model.name
             name = _part_name(source.name, component)
             _, (part,) = convert_model(name, model.spatial_model, model.spectral_model)

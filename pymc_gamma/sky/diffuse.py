@@ -20,7 +20,7 @@ from pymc_gamma.datasets.references import FERMI_DIFFUSE, GAGGERO_2015
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import convert_lonlat
 from pymc_gamma.sky.component import Array, SkyComponent, SkyPart, Spectrum, TemplateShape
-from pymc_gamma.sky.spectra import GammapySpectrum, PowerLawSpectrum
+from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum, PowerLawSpectrum
 from pymc_gamma.sky.template import GridTemplate, load_template
 from pymc_gamma.units import scalar_value
 
@@ -76,7 +76,8 @@ class GalacticDiffuse(SkyComponent):
         Image of relative brightness, or a cube whose 0.1-0.6 TeV integral is taken. Default: the bundled
         Fermi-LAT shape, which covers 7.4 deg in longitude and 4 deg in latitude around the Galactic centre.
     spectral : gammapy.modeling.models.SpectralModel, optional
-        Mean intensity over the region of interest in units of TeV-1 cm-2 s-1 sr-1, instead of the power law.
+        Spectrum instead of the power law. Its unit says what it is: the mean intensity over the region of
+        interest (TeV-1 cm-2 s-1 sr-1), or the flux from the whole region (TeV-1 cm-2 s-1).
 
     Raises
     ------
@@ -95,8 +96,8 @@ class GalacticDiffuse(SkyComponent):
     >>> roi = RegionOfInterest(center=centre, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
     >>> (part,) = GalacticDiffuse().parts(roi)
     >>> lon, lat, weight = roi.quadrature()
-    >>> bool(np.isclose((part.shape.brightness(lon, lat) * weight).sum(), 1))
-    True
+    >>> round(float(part.shape.brightness(lon, lat) @ weight), 3)
+    1.0
     >>> bool(np.isclose(part.spectrum(np.array([1.0]))[0] / roi.solid_angle, 1.36e-8))
     True
     """
@@ -117,15 +118,19 @@ class GalacticDiffuse(SkyComponent):
         if template is None:
             citations.append(FERMI_DIFFUSE)
         super().__init__(name, citations)
-        self._intensity: Spectrum
+        self._spectrum: Spectrum
+        self._is_intensity = True
         if spectral is None:
-            self._intensity = PowerLawSpectrum(
+            self._spectrum = PowerLawSpectrum(
                 amplitude=scalar_value(GAGGERO_NORM if norm is None else norm, INTENSITY_UNIT, "norm"),
                 index=float(GAGGERO_INDEX if index is None else index),
                 reference=scalar_value(reference, "TeV", "reference"),
             )
         elif norm is None and index is None:
-            self._intensity = GammapySpectrum(name, spectral.copy(), u.Unit(INTENSITY_UNIT))
+            unit = u.Quantity(spectral(np.array([1.0]) * u.TeV)).unit
+            self._is_intensity = not unit.is_equivalent(FLUX_UNIT)
+            wanted = u.Unit(INTENSITY_UNIT) if self._is_intensity else FLUX_UNIT
+            self._spectrum = GammapySpectrum(name, spectral.copy(), wanted)
         else:
             raise SkyModelError(f"{name!r}: give either norm and index, or spectral, not both.")
         self._template = load_template(template)
@@ -152,7 +157,7 @@ class GalacticDiffuse(SkyComponent):
             If the region reaches over the template, or the template is dark in it.
         """
         template = self._template
-        lon, lat, weight = roi.quadrature(min(template.step, 0.05))
+        lon, lat, weight = roi.quadrature(0.5 * template.step)
         own_lon, own_lat = convert_lonlat(lon, lat, roi.frame, template.frame)
         covered = template.contains(own_lon, own_lat)
         if not covered.all():
@@ -174,4 +179,5 @@ class GalacticDiffuse(SkyComponent):
             unit_integral=False,
             feature=template.step,
         )
-        return (SkyPart(self.name, shape, _RegionFlux(self._intensity, roi.solid_angle)),)
+        flux = _RegionFlux(self._spectrum, roi.solid_angle) if self._is_intensity else self._spectrum
+        return (SkyPart(self.name, shape, flux),)

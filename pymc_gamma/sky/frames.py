@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import convert_lonlat
 from pymc_gamma.sky.component import Array, Brightness, GaussianShape, Shape, SkyPart, TemplateShape
 
@@ -99,9 +100,21 @@ def parts_near(
     -------
     tuple of SkyPart
         In the order given. A shape that fills the sky is centred on the region.
+
+    Raises
+    ------
+    SkyModelError
+        If a position or an extent is not a number.
     """
     if not parts:
         return ()
+    for part in parts:
+        values = (part.shape.lon, part.shape.lat, extent_deg(part.shape))
+        if np.isnan(values).any() or values[2] < 0:
+            raise SkyModelError(
+                f"The source {part.name!r} is at lon={values[0]:g} deg, lat={values[1]:g} deg with a radius "
+                f"of {values[2]:g} deg; all must be numbers, the radius not negative."
+            )
     lon, lat = convert_lonlat([p.shape.lon for p in parts], [p.shape.lat for p in parts], frame, roi.frame)
     lon = 180.0 - (180.0 - lon) % 360.0
     extent = np.array([extent_deg(p.shape) for p in parts])

@@ -229,7 +229,8 @@ def _template_radius(spatial: Any, radius: u.Quantity) -> float:
 
     # gammapy gives half the longer side of a map; its corners reach further.
     corner = np.sqrt(2) if isinstance(spatial, TemplateSpatialModel) else 1.0
-    return float(corner * radius.to_value("deg"))
+    reach = float(corner * radius.to_value("deg"))
+    return np.inf if reach >= 180 else reach
 
 
 def _feature(spatial: Any) -> float:

@@ -10,7 +10,7 @@ from scipy.optimize import isotonic_regression
 
 from pymc_gamma.errors import IRFError, SkyModelError
 from pymc_gamma.geometry import lonlat_from_vectors, separation_deg, unit_vectors
-from pymc_gamma.sky.component import Array, GaussianShape, SkyComponent, SkyPart, TemplateShape
+from pymc_gamma.sky.component import Array, GaussianShape, Shape, SkyComponent, SkyPart, TemplateShape
 from pymc_gamma.units import scalar_value
 
 if TYPE_CHECKING:
@@ -84,22 +84,17 @@ def peek_component(
     _mark_sources(sky, parts, energy, max_labels)
     sky.set_title(f"{component.name} at {energy:g} TeV")
 
-    axes = figure.add_subplot(1, 2, 2)
     energies = np.geomspace(roi.energy_min, roi.energy_max, N_ENERGIES)
     fluxes = [part_flux(part, roi)(energies) for part in parts]
+    total = np.array(fluxes).sum(axis=0)
+    axes = _sed_axes(figure, energies, total)
     if len(parts) > 1:
-        for flux in fluxes:
-            _draw_sed(axes, energies, flux, color="0.6", linewidth=0.8)
-    total = np.sum(fluxes, axis=0)
+        for k, values in enumerate(fluxes):
+            label = f"its {len(parts)} parts" if k == 0 else None
+            _draw_sed(axes, energies, values, color="0.6", linewidth=0.8, label=label)
     _draw_sed(axes, energies, total, color="C0", linewidth=2, label=component.name)
-    if len(parts) > 1:
-        axes.plot([], [], color="0.6", linewidth=0.8, label=f"its {len(parts)} parts")
-    _finish_sed(
-        axes,
-        energies**2 * total,
-        r"energy $E$ [TeV]",
-        r"$E^2\,\mathrm{d}N/\mathrm{d}E$ [TeV cm$^{-2}$ s$^{-1}$]",
-    )
+    axes.set(xlabel="energy $E$ [TeV]", ylabel=r"$E^2\,\mathrm{d}N/\mathrm{d}E$ [TeV cm$^{-2}$ s$^{-1}$]")
+    axes.legend(frameon=False)
     return np.array([sky, axes])
 
 
@@ -145,17 +140,15 @@ def peek_background(
     _draw_outline(sky, roi)
     sky.set_title(f"{component.name} at {value:g} TeV")
 
-    axes = figure.add_subplot(1, 2, 2)
     energies = np.geomspace(roi.energy_min, roi.energy_max, N_ENERGIES)
     nodes = roi.quadrature(max(roi.radius / 25, 0.02))
     total = np.array([rate(np.full(nodes[0].size, e), nodes[0], nodes[1]) @ nodes[2] for e in energies])
+    axes = _sed_axes(figure, energies, total)
     _draw_sed(axes, energies, total, color="C0", linewidth=2, label=component.name)
-    _finish_sed(
-        axes,
-        energies**2 * total,
-        r"reconstructed energy $E$ [TeV]",
-        r"$E^2\,\mathrm{d}\dot N/\mathrm{d}E$ [TeV s$^{-1}$]",
+    axes.set(
+        xlabel="reconstructed energy $E$ [TeV]", ylabel=r"$E^2\,\mathrm{d}\dot N/\mathrm{d}E$ [TeV s$^{-1}$]"
     )
+    axes.legend(frameon=False)
     return np.array([sky, axes])
 
 
@@ -175,10 +168,14 @@ def part_flux(part: SkyPart, roi: "RegionOfInterest") -> Callable[[Array], Array
         True energy in TeV to TeV-1 cm-2 s-1.
     """
     shape, share = part.shape, 1.0
-    if isinstance(shape, TemplateShape) and not shape.unit_integral:
+    if isinstance(shape, TemplateShape) and not _has_edge(shape):
         lon, lat, weight = roi.quadrature(max(min(shape.feature, roi.radius / 25), 0.02))
         share = float(shape.brightness(lon, lat) @ weight)
     return lambda energy_true: share * part.spectrum(energy_true)
+
+
+def _has_edge(shape: Shape) -> bool:
+    return not isinstance(shape, TemplateShape) or (shape.unit_integral and bool(np.isfinite(shape.radius)))
 
 
 def _brightness(part: SkyPart, lon: Array, lat: Array, pixel: float) -> Array:
@@ -226,7 +223,7 @@ def _sky_axes(roi: "RegionOfInterest", figsize: tuple[float, float]) -> tuple[An
     half_x, half_y = (float(np.degrees(2 * np.sin(np.radians(h) / 2))) for h in (half_x, half_y))
     half_y = max(half_y, SLIMMEST_MAP * half_x)
     step = 2 * MAP_EXCESS * half_x / N_PIXELS
-    n_y = int(N_PIXELS * half_y / half_x)
+    n_y = round(N_PIXELS * half_y / half_x)
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["GLON-ZEA", "GLAT-ZEA"] if roi.frame == "galactic" else ["RA---ZEA", "DEC--ZEA"]
     wcs.wcs.cunit = ["deg", "deg"]
@@ -255,12 +252,15 @@ def _draw_map(axes: Any, image: Array, label: str) -> None:
     top = float(image.max())
     if top <= 0:
         raise SkyModelError("The component is dark at this energy; choose another `energy_true`.")
-    lit = image[image > top * 10**-MAP_DECADES]
-    norm = LogNorm(max(float(lit.min()), top * 10**-MAP_DECADES), top)
-    if norm.vmin == norm.vmax:
-        norm = LogNorm(top / 2, top * 2)
+    bottom = float(image[image > top * 10**-MAP_DECADES].min())
+    if bottom == top:
+        bottom, top = top / 2, top * 2
     drawn = axes.imshow(
-        np.maximum(image, norm.vmin), origin="lower", cmap="inferno", norm=norm, interpolation="nearest"
+        np.maximum(image, bottom),
+        origin="lower",
+        cmap="inferno",
+        norm=LogNorm(bottom, top),
+        interpolation="nearest",
     )
     axes.figure.colorbar(drawn, ax=axes, label=label, shrink=0.9)
 
@@ -285,7 +285,7 @@ def _mark_sources(axes: Any, parts: Sequence[SkyPart], energy: float, max_labels
     """Cross and name of each source in the picture, once per source, the brightest first."""
     from matplotlib import patheffects
 
-    sources = [p for p in parts if not (isinstance(p.shape, TemplateShape) and not p.shape.unit_integral)]
+    sources = [part for part in parts if _has_edge(part.shape)]
     at_energy = np.array([energy])
     sources.sort(key=lambda p: float(p.spectrum(at_energy)[0]), reverse=True)
     named: dict[str, SkyPart] = {}
@@ -336,13 +336,16 @@ def _spread(columns: Sequence[float], width: int) -> list[float]:
 
 def _draw_sed(axes: Any, energy: Array, flux: Array, **style: Any) -> None:
     lit = flux > 0
-    axes.loglog(energy[lit], (energy**2 * flux)[lit], **style)
+    axes.plot(energy[lit], (energy**2 * flux)[lit], **style)
 
 
-def _finish_sed(axes: Any, total: Array, xlabel: str, ylabel: str) -> None:
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    if total.any():
-        lit = total[total > 0]
-        axes.set_ylim(max(lit.max() * 1e-5, lit.min() * 0.02), lit.max() * 2)
+def _sed_axes(figure: Any, energy: Array, total: Array) -> Any:
+    """Logarithmic axes whose limits follow from the sum, not from its faintest part."""
+    axes = figure.add_subplot(1, 2, 2)
+    axes.set(xscale="log", yscale="log", xlim=(energy[0] / 1.3, energy[-1] * 1.3))
+    sed = (energy**2 * total)[total > 0]
+    if sed.size:
+        axes.set_ylim(max(sed.max() * 1e-5, sed.min() * 0.02), sed.max() * 2)
+    axes.autoscale(enable=False)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    return axes

@@ -1,6 +1,7 @@
 """A source with any gammapy spatial and spectral model."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from pymc_gamma.datasets.citation import Citation
@@ -115,5 +116,7 @@ class SkySource(SkyComponent):
 
 
 def _copy(model: Any) -> Any:
-    # Something that is no model is left to the check that names it.
-    return model.copy() if hasattr(model, "copy") and not isinstance(model, type) else model
+    """Deep copy, except for a template's map, which may be large and is not changed."""
+    # Not model.copy(): that of a normalised template divides by the solid angle of its pixels once more.
+    sky_map = getattr(model, "map", None)
+    return deepcopy(model, {} if sky_map is None else {id(sky_map): sky_map})

@@ -17,7 +17,7 @@ import numpy as np
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.sky.component import Array
 
-__all__ = ["GammapySpectrum", "PowerLawSpectrum", "check_flux"]
+__all__ = ["FLUX_UNIT", "GammapySpectrum", "PowerLawSpectrum", "check_flux"]
 
 FLUX_UNIT = u.Unit("TeV-1 cm-2 s-1")
 

@@ -203,6 +203,7 @@ def load_template(source: Any = None) -> GridTemplate:
         return source
     if source is None:
         return _read_bundled()
+    from astropy.io import fits
     from gammapy.maps import Map
 
     if isinstance(source, Map):
@@ -213,7 +214,8 @@ def load_template(source: Any = None) -> GridTemplate:
     if not path.is_file():
         raise DataFileError(f"There is no template file {path}; leave `template` out to use the bundled one.")
     try:
-        sky_map = Map.read(path)
+        with path.open("rb") as file, fits.open(file, memmap=False) as hdus:
+            sky_map = Map.from_hdulist(hdus)
     except Exception as error:
         raise DataFileError(f"{path} is not a map that gammapy can read ({error}).") from error
     return _from_map(sky_map, path.name)
@@ -247,12 +249,12 @@ def _from_map(sky_map: Any, name: str) -> GridTemplate:
     image = _to_image(sky_map, name)
     geom = image.geom
     if not geom.is_hpx and geom.wcs.wcs.ctype[0].endswith("CAR") and geom.wcs.wcs.crval[1] == 0:
-        return _from_plate_carree(geom.wcs.to_header() | _axes(geom.wcs), image.data, str(geom.frame), name)
+        return _from_plate_carree(_grid_keywords(geom.wcs), image.data, str(geom.frame), name)
     return _resampled(image, name)
 
 
-def _axes(wcs: Any) -> dict[str, float]:
-    """Grid keywords, which astropy leaves out of a header when they have default values."""
+def _grid_keywords(wcs: Any) -> dict[str, float]:
+    """FITS keywords of the grid; astropy leaves those with default values out of its headers."""
     pairs = {}
     for axis in (0, 1):
         for key in ("crval", "crpix", "cdelt"):

@@ -20,7 +20,9 @@ if importlib.util.find_spec("jax"):
 
 def reference(rows, multiplicity, offset, v):
     s = rows @ v
-    terms = np.where(multiplicity == 0, 0.0, multiplicity * (np.log(np.where(multiplicity == 0, 1, s)) + offset))
+    terms = np.where(
+        multiplicity == 0, 0.0, multiplicity * (np.log(np.where(multiplicity == 0, 1, s)) + offset)
+    )
     weight = np.divide(multiplicity, s, out=np.zeros_like(s), where=multiplicity != 0)
     gradient = rows.T @ weight
     hessian = -(rows * np.divide(weight, s, out=np.zeros_like(s), where=multiplicity != 0)[:, None]).T @ rows
@@ -62,7 +64,10 @@ def test_kernels_for_every_shape(rng, n_columns, n_events):
         kernels.hessian_product(arrays.table, arrays.multiplicity, v, u), hessian @ u, rtol=1e-10, atol=1e-9
     )
     np.testing.assert_allclose(
-        kernels.pushforward(arrays.table, arrays.multiplicity, v, u), rows @ u / (rows @ v), rtol=1e-10, atol=1e-13
+        kernels.pushforward(arrays.table, arrays.multiplicity, v, u),
+        rows @ u / (rows @ v),
+        rtol=1e-10,
+        atol=1e-13,
     )
 
 

@@ -1,0 +1,54 @@
+# Every target sets up what it needs: a virtual environment in .venv, made at the first run, renewed when
+# pyproject.toml changes. Give PYTHON=/path/to/python to choose the interpreter.
+
+VENV ?= .venv
+OUTPUT ?= quickstart
+BIN := $(VENV)/bin
+# Each test process takes about 1 GB: no more than four of them.
+PYTEST_WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(PYTEST_WORKERS) --maxprocesses=4 --dist=loadfile
+
+# One thread per process: the tests run side by side, and the package has its own threads.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help quickstart test lint types docs bench validate clean
+
+help:  ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: $(VENV)/.installed-base  ## simulate and fit the Galactic centre; replaces the results in quickstart/
+	$(BIN)/pymc-gamma quickstart --output $(OUTPUT) --force
+
+test: $(VENV)/.installed-test  ## run the tests and the examples in the docstrings
+	$(PYTEST) --doctest-modules -m "not slow" pymc_gamma tests
+
+lint: $(VENV)/.installed-lint  ## check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(VENV)/.installed-lint  ## check types
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs  ## build the documentation, notebooks executed, into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/.installed-test  ## measure and print the figures of the README
+	$(BIN)/python -m benchmarks
+
+validate: $(VENV)/.installed-test  ## run the slow comparisons with gammapy and brute force (minutes)
+	$(PYTEST) -m slow -rP tests
+
+clean:  ## remove caches and built files; results and .venv stay
+	rm -rf docs/_build docs/jupyter_execute docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+$(VENV)/.installed-base: pyproject.toml scripts/environment.sh
+	scripts/environment.sh $(VENV)
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml scripts/environment.sh
+	scripts/environment.sh $(VENV) $*
+	@touch $@

@@ -1,0 +1,258 @@
+"""Bundled files, the registry, the search for a file, and what happens when it is not there."""
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import os
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pooch
+import pytest
+
+from pymc_gamma import datasets
+from pymc_gamma.datasets import access
+from pymc_gamma.errors import DataFileError
+
+BUNDLED = ("prod5-south-20deg-50h", "hgps-sources", "fermi-diffuse-template")
+REMOTE = "prod5-north-40deg-5h"
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache, no mirror, no network."""
+    folder = tmp_path / "cache"
+
+    def offline(url, **_):
+        raise OSError(f"no route to {url}")
+
+    monkeypatch.delenv(datasets.MIRROR_VARIABLE, raising=False)
+    monkeypatch.setattr(access, "cache_folder", lambda: folder)
+    monkeypatch.setattr(pooch, "retrieve", offline)
+    return folder
+
+
+@pytest.fixture
+def mirror(monkeypatch, tmp_path, cache):
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    monkeypatch.setenv(datasets.MIRROR_VARIABLE, str(folder))
+    return folder
+
+
+def register(monkeypatch, dataset):
+    monkeypatch.setattr(access, "REGISTRY", {**datasets.REGISTRY, dataset.name: dataset})
+
+
+def tar_bytes(name, content):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        member = tarfile.TarInfo(f"./{name}")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def with_archive(monkeypatch, content=b"irfs"):
+    """Register a stand-in for a remote data set; returns it with the bytes of its archive."""
+    known = datasets.info(REMOTE)
+    archive = tar_bytes(known.file_name, content)
+    sha256 = hashlib.sha256(archive).hexdigest()
+    dataset = replace(known, archive=replace(known.archive, sha256=sha256))
+    register(monkeypatch, dataset)
+    return dataset, archive
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_files_are_intact_and_need_no_network(name, cache):
+    path = datasets.fetch(name)
+    assert path == datasets.path(name)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == datasets.info(name).sha256
+
+
+def test_every_bundled_file_has_its_terms():
+    folder = datasets.path("hgps-sources").parent
+    terms = (folder / "LICENSES.md").read_text(encoding="utf-8")
+    files = {path.name for path in folder.iterdir() if path.suffix != ".md"}
+    assert files == {datasets.info(name).file_name for name in BUNDLED}
+    for name in BUNDLED:
+        assert f"## {datasets.info(name).file_name}" in terms
+        assert datasets.citation(name).doi in terms
+        assert datasets.citation(name).terms
+
+
+def test_bundled_irfs_hold_every_table():
+    from astropy.io import fits
+
+    with fits.open(datasets.path("prod5-south-20deg-50h")) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == [
+            "EFFECTIVE AREA",
+            "POINT SPREAD FUNCTION",
+            "ENERGY DISPERSION",
+            "BACKGROUND",
+        ]
+        assert hdus["BACKGROUND"].header["HDUCLAS4"] == "BKG_3D"
+
+
+def test_names_and_table_agree():
+    table = datasets.available()
+    assert tuple(table["name"]) == datasets.names()
+    assert len(set(datasets.names())) == len(table) == 3 + 3 + (18 * 9 - 1) + 6
+    assert tuple(table["name"][table["bundled"]]) == BUNDLED
+    assert all(table["cite"])
+    assert "prod3b-south-20deg-50h" in datasets.names()
+
+
+def test_archive_names_follow_the_release():
+    lst = datasets.info("prod5-north-lst-60deg-0.5h-south-az")
+    assert lst.file_name == "Prod5-North-60deg-SouthAz-4LSTs.1800s-v0.1.fits.gz"
+    assert lst.archive.file_name == "CTA-Performance-prod5-v0.1-North-LSTSubArray-60deg.FITS.tar.gz"
+
+
+def test_unknown_name_suggests_a_near_one():
+    with pytest.raises(
+        DataFileError, match=r"no data set named 'prod5-south-20deg-50'.*'prod5-south-20deg-50h'"
+    ):
+        datasets.fetch("prod5-south-20deg-50")
+
+
+@pytest.mark.parametrize("name", [REMOTE, "hgps-catalog", "dark-matter-spectra", "prod3b-south-20deg-50h"])
+def test_missing_and_offline_says_what_to_do(name, cache):
+    dataset = datasets.info(name)
+    for access_function in (datasets.fetch, datasets.path):
+        with pytest.raises(DataFileError) as caught:
+            access_function(name)
+        for part in (name, dataset.file_name, dataset.home, str(cache), datasets.MIRROR_VARIABLE):
+            assert part in str(caught.value)
+
+
+def test_mirror_is_searched_at_any_depth_and_verified(monkeypatch, mirror):
+    content = b"catalogue"
+    sha256 = hashlib.sha256(content).hexdigest()
+    register(monkeypatch, replace(datasets.info("hgps-catalog"), sha256=sha256))
+    (mirror / "deep" / "er").mkdir(parents=True)
+    file = mirror / "deep" / "er" / "hgps_catalog_v1.fits.gz"
+    file.write_bytes(content)
+    assert datasets.path("hgps-catalog") == file
+    file.write_bytes(b"truncated")
+    with pytest.raises(DataFileError, match=r"hgps_catalog_v1\.fits\.gz is damaged"):
+        datasets.path("hgps-catalog")
+
+
+def test_mirror_that_is_no_folder(monkeypatch, cache):
+    monkeypatch.setenv(datasets.MIRROR_VARIABLE, "/no/such/folder")
+    with pytest.raises(DataFileError, match="PYMC_GAMMA_DATA names '/no/such/folder'"):
+        datasets.path("hgps-catalog")
+
+
+def test_archive_in_the_mirror_is_unpacked_into_the_cache(monkeypatch, mirror, cache):
+    dataset, archive = with_archive(monkeypatch)
+    (mirror / dataset.archive.file_name).write_bytes(archive)
+    path = datasets.path(REMOTE)
+    assert path == cache / dataset.file_name
+    assert path.read_bytes() == b"irfs"
+    (mirror / dataset.archive.file_name).unlink()
+    assert datasets.path(REMOTE) == path
+
+
+def test_damaged_archive_is_refused(monkeypatch, mirror):
+    dataset, archive = with_archive(monkeypatch)
+    (mirror / dataset.archive.file_name).write_bytes(archive[:-10])
+    with pytest.raises(DataFileError, match="is damaged or another version"):
+        datasets.path(REMOTE)
+
+
+def test_archive_without_the_file(monkeypatch, mirror):
+    known = datasets.info(REMOTE)
+    archive = tar_bytes("something-else.fits.gz", b"")
+    sha256 = hashlib.sha256(archive).hexdigest()
+    register(monkeypatch, replace(known, archive=replace(known.archive, sha256=sha256)))
+    (mirror / known.archive.file_name).write_bytes(archive)
+    with pytest.raises(DataFileError, match=f"does not hold {known.file_name}"):
+        datasets.path(REMOTE)
+
+
+def test_download_of_an_archive_in_a_container(monkeypatch, cache):
+    dataset, archive = with_archive(monkeypatch)
+    asked = []
+
+    def retrieve(url, *, known_hash, fname, path):
+        asked.append((url, known_hash))
+        path.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(path / fname, "w") as container:
+            container.writestr(f"fits/{dataset.archive.file_name}", archive)
+        return str(path / fname)
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    assert datasets.fetch(REMOTE).read_bytes() == b"irfs"
+    assert datasets.fetch(REMOTE).read_bytes() == b"irfs"
+    assert asked == [(dataset.archive.container_url, None)]
+
+
+def test_downloaded_archive_is_verified(monkeypatch, cache):
+    dataset = datasets.info(REMOTE)
+
+    def retrieve(url, *, known_hash, fname, path):
+        path.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(path / fname, "w") as container:
+            container.writestr(f"fits/{dataset.archive.file_name}", b"forged")
+        return str(path / fname)
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    with pytest.raises(DataFileError, match="is damaged or another version"):
+        datasets.fetch(REMOTE)
+
+
+def test_direct_download_passes_the_checksum_on(monkeypatch, cache):
+    asked = {}
+
+    def retrieve(url, **kwargs):
+        asked.update(kwargs, url=url)
+        raise ValueError("hash of downloaded file does not match")
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    with pytest.raises(DataFileError, match=r"downloading https://.*does not match"):
+        datasets.fetch("hgps-catalog")
+    assert asked["known_hash"] == f"sha256:{datasets.info('hgps-catalog').sha256}"
+    assert asked["path"] == cache
+
+
+def test_citation_needs_a_text():
+    with pytest.raises(ValueError, match="needs a text"):
+        datasets.Citation(" ")
+    assert str(datasets.Citation("A", doi="10.1/2", arxiv="1.2")) == "A, doi:10.1/2, arXiv:1.2"
+
+
+def official(name):
+    """An official file in the mirror of the developer, or a skipped test."""
+    if not os.environ.get(datasets.MIRROR_VARIABLE):
+        pytest.skip(f"needs official files: set {datasets.MIRROR_VARIABLE} to a folder that holds them")
+    found = list(Path(os.environ[datasets.MIRROR_VARIABLE]).rglob(name))
+    if not found:
+        pytest.skip(f"needs the official file {name}")
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("maker", "source", "name"),
+    [
+        ("make_irfs", "CTA-Performance-prod5-v0.1-South-20deg.FITS.tar.gz", "prod5-south-20deg-50h"),
+        ("make_hgps", "hgps_catalog_v1.fits.gz", "hgps-sources"),
+        ("make_fermi", "gll_iem_v06_gc.fits.gz", "fermi-diffuse-template"),
+    ],
+)
+def test_shipped_files_are_reproducible(maker, source, name, tmp_path):
+    script = Path(__file__).parents[1] / "scripts" / "make_datasets.py"
+    if not script.is_file():
+        pytest.skip("the scripts are not part of an installation")
+    specification = importlib.util.spec_from_file_location("make_datasets", script)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    made = getattr(module, maker)(official(source), tmp_path).read_bytes()
+    shipped = datasets.path(name).read_bytes()
+    if maker == "make_fermi":  # the compressed bytes depend on the version of zlib
+        made, shipped = gzip.decompress(made), gzip.decompress(shipped)
+    assert made == shipped
