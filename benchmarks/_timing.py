@@ -1,4 +1,4 @@
-"""Timing on a machine that others use too: the minimum over many repetitions, and a table of figures against targets."""
+"""Timing on a machine that others use too: minima over many repetitions, and a table of figures against targets."""
 
 import os
 import platform
@@ -54,6 +54,7 @@ class Figures:
         table = [header, *self.rows]
         widths = [max(len(row[i]) for row in table) for i in range(4)]
         print(f"\n{self.title}")
-        print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}")
+        load = os.getloadavg()[0]
+        print(f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}")
         for row in table:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

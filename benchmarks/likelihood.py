@@ -28,7 +28,7 @@ from pymc_gamma.nested import sample_nested
 from pymc_gamma.ops import BLOCK, kernels, to_blocks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from toy import ToyResponse  # noqa: E402
+from toy import ToyResponse
 
 N_EVENTS = 4500
 TRUTH = np.array([1 / 6, 1 / 3, 1 / 2])

@@ -1,8 +1,8 @@
 """Event-by-event Bayesian inference for gamma-ray astronomy, as a plug-in for PyMC.
 
-Simulate events of a Cherenkov telescope through its instrument response functions, and infer which fraction of them comes from
-which component, inside an ordinary PyMC model. Names are loaded when they are first used, so that importing the
-package is quick.
+Simulate events of a Cherenkov telescope through its instrument response functions, and infer which fraction of them
+comes from which component, inside an ordinary PyMC model. Names are loaded when they are first used, so that
+importing the package is quick.
 """
 
 from importlib import import_module

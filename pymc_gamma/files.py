@@ -15,9 +15,7 @@ from pathlib import Path
 __all__ = ["atomic_path", "refuse_overwrite"]
 
 
-def refuse_overwrite(
-    path: str | os.PathLike[str], *, overwrite: bool = False, hint: str = "overwrite=True"
-) -> None:
+def refuse_overwrite(path: str | os.PathLike[str], *, overwrite: bool = False, hint: str = "overwrite=True") -> None:
     """Raise ``FileExistsError`` if ``path`` exists and may not be replaced.
 
     Parameters
@@ -39,9 +37,7 @@ def refuse_overwrite(
     >>> refuse_overwrite("no-such-file.fits")
     """
     if not overwrite and Path(path).exists():
-        raise FileExistsError(
-            f"{path} exists and is left as it is; choose another name or pass {hint} to replace it."
-        )
+        raise FileExistsError(f"{path} exists and is left as it is; choose another name or pass {hint} to replace it.")
 
 
 @contextmanager

@@ -86,9 +86,7 @@ def convert_lonlat(lon: ArrayLike, lat: ArrayLike, frame: str, to: str) -> tuple
 
 
 def _rotation(frame: str, to: str) -> FloatArray:
-    axes = SkyCoord([0, 90, 0] * u.deg, [0, 0, 90] * u.deg, frame=sky_frame(frame)).transform_to(
-        sky_frame(to)
-    )
+    axes = SkyCoord([0, 90, 0] * u.deg, [0, 0, 90] * u.deg, frame=sky_frame(frame)).transform_to(sky_frame(to))
     return np.asarray(axes.cartesian.xyz.value)
 
 
@@ -125,9 +123,7 @@ class EqualAreaPlane:
         x, y = np.radians(np.asarray(x, float)), np.radians(np.asarray(y, float))
         r2 = x * x + y * y
         scale = np.sqrt(np.maximum(1 - r2 / 4, 0))
-        return (
-            (x * scale)[..., None] * east + (y * scale)[..., None] * north + (1 - r2 / 2)[..., None] * towards
-        )
+        return (x * scale)[..., None] * east + (y * scale)[..., None] * north + (1 - r2 / 2)[..., None] * towards
 
 
 class RegionOfInterest:
@@ -309,9 +305,7 @@ class RegionOfInterest:
         """
         if self.half_width is not None:
             edges_lon, edges_lat = self.cell_edges(step)
-            lon, lat = np.meshgrid(
-                0.5 * (edges_lon[1:] + edges_lon[:-1]), 0.5 * (edges_lat[1:] + edges_lat[:-1])
-            )
+            lon, lat = np.meshgrid(0.5 * (edges_lon[1:] + edges_lon[:-1]), 0.5 * (edges_lat[1:] + edges_lat[:-1]))
             weight = np.diff(np.sin(np.radians(edges_lat)))[:, None] * np.radians(np.diff(edges_lon))
             return *self.from_offset(lon.ravel(), lat.ravel()), weight.ravel()
         edges, turn = self._rings(step)
@@ -366,7 +360,8 @@ def scalar_direction(direction: SkyCoord, name: str) -> tuple[str, float, float]
     frame = str(direction.frame.name)
     if frame not in FRAMES:
         raise RegionError(
-            f"{name} is in the frame {frame!r}; only galactic and icrs are supported: pass {name}.galactic or {name}.icrs."
+            f"{name} is in the frame {frame!r}; only galactic and icrs are supported: "
+            f"pass {name}.galactic or {name}.icrs."
         )
     spherical = direction.spherical
     lon = float((spherical.lon.deg + 180) % 360 - 180)

@@ -7,8 +7,8 @@ The fraction of a leaf is the product of the shares on the way to it. Written fo
 
     f_l = \prod_{j=0}^{d} s_{n_j, c_j}, \qquad s_n \sim \mathrm{Dirichlet}(\alpha_n),
 
-where :math:`c_j` is the child of :math:`n_j` that leads to *l*. The shares of a node answer questions such as "which part of
-the background is cosmic rays", and can be given priors one by one.
+where :math:`c_j` is the child of :math:`n_j` that leads to *l*. The shares of a node answer questions such as
+"which part of the background is cosmic rays", and can be given priors one by one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +32,8 @@ class MixtureTree:
     Parameters
     ----------
     spec : mapping or sequence
-        A mapping names the children and gives their own children (a mapping, a sequence, or None for a leaf); in a sequence, strings
-        are leaves and mappings hold named nodes.
+        A mapping names the children and gives their own children (a mapping, a sequence, or None for a leaf); in a
+        sequence, strings are leaves and mappings hold named nodes.
     name : str
         Name of the root; its shares are the variable of this name.
 
@@ -143,9 +143,7 @@ class MixtureTree:
         flat = pt.stack([self._product(leaf, shares) for leaf in self.leaves])
         return pm.Deterministic(name, flat[list(order)], dims=dims)
 
-    def flatten(
-        self, shares: Mapping[str, ArrayLike], components: Sequence[str] | None = None
-    ) -> NDArray[np.float64]:
+    def flatten(self, shares: Mapping[str, ArrayLike], components: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Fractions of the leaves from the shares of the nodes, as numbers.
 
         Parameters
@@ -252,9 +250,7 @@ class MixtureTree:
             import matplotlib.pyplot as plt
 
             depth = max(level for level, _ in self._positions().values())
-            _, ax = plt.subplots(
-                figsize=(2.0 + 2.2 * depth, 1.0 + 0.6 * len(self.leaves)), layout="constrained"
-            )
+            _, ax = plt.subplots(figsize=(2.0 + 2.2 * depth, 1.0 + 0.6 * len(self.leaves)), layout="constrained")
         positions = self._positions()
         for node, children in self.nodes.items():
             x, y = positions[node]
@@ -319,19 +315,16 @@ class MixtureTree:
     def _concentrations(self, given: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
         unknown = sorted(set(given) - set(self.nodes))
         if unknown:
-            raise ModelError(
-                f"concentration is given for {unknown}, but the nodes of the tree are {list(self.nodes)}."
-            )
+            raise ModelError(f"concentration is given for {unknown}, but the nodes of the tree are {list(self.nodes)}.")
         alphas = {}
         for node, children in self.nodes.items():
-            alpha = (
-                np.broadcast_to(np.asarray(given.get(node, 1.0), dtype=np.float64), (len(children),))
-                if (np.ndim(given.get(node, 1.0)) == 0)
-                else np.asarray(given[node], dtype=np.float64)
-            )
+            alpha = np.asarray(given.get(node, 1.0), dtype=np.float64)
+            if alpha.ndim == 0:
+                alpha = np.full(len(children), alpha)
             if alpha.shape != (len(children),) or not np.all(alpha > 0):
                 raise ModelError(
-                    f"concentration of node {node!r} must be one positive number for each of {children}, got {alpha.tolist()}."
+                    f"concentration of node {node!r} must be one positive number for each of {children}, "
+                    f"got {alpha.tolist()}."
                 )
             alphas[node] = alpha
         return alphas

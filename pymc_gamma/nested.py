@@ -1,8 +1,8 @@
 r"""Nested sampling of PyMC models: evidence and posterior from a deterministic prior transform.
 
-Nested samplers draw from the unit cube. The transform :math:`\theta = T(u)` that turns the uniform distribution into the
-prior follows from the model: variables are visited in the order in which they depend on each other, each through the
-inverse of its cumulative distribution given the ones before it,
+Nested samplers draw from the unit cube. The transform :math:`\theta = T(u)` that turns the uniform distribution
+into the prior follows from the model: variables are visited in the order in which they depend on each other, each
+through the inverse of its cumulative distribution given the ones before it,
 
 .. math::
 
@@ -15,8 +15,8 @@ and a Dirichlet with concentrations :math:`\alpha` by breaking a stick,
     v_k = F^{-1}_{\mathrm{Beta}(\alpha_k,\, \sum_{j>k} \alpha_j)}(u_k), \qquad
     f_k = v_k \prod_{j<k} (1 - v_j),
 
-which takes one coordinate less than there are fractions (Devroye 1986, section XI.4). The transform is deterministic and its
-Jacobian is the prior; nothing is rejected and no prior density is evaluated.
+which takes one coordinate less than there are fractions (Devroye 1986, section XI.4). The transform is
+deterministic and its Jacobian is the prior; nothing is rejected and no prior density is evaluated.
 """
 
 from collections.abc import Callable, Mapping
@@ -88,9 +88,7 @@ class NestedProblem:
 
     def __init__(self, model: pm.Model) -> None:
         if not (model.observed_RVs or model.potentials):
-            raise ModelError(
-                "the model has no observed variable and no potential, hence no likelihood to integrate."
-            )
+            raise ModelError("the model has no observed variable and no potential, hence no likelihood to integrate.")
         if not model.free_RVs:
             raise ModelError("the model has no free variable to integrate over.")
         if model.discrete_value_vars:
@@ -392,8 +390,8 @@ def _from_cube(
         except (NotImplementedError, RuntimeError) as error:
             raise ModelError(
                 f"nested sampling needs the inverse cumulative distribution of {rv.name!r}, and PyMC has none for "
-                f"{rv.owner.op}. Write the prior with one that has (Normal, Uniform, LogNormal, Gamma, Beta, Dirichlet, ...), for "
-                "example by a non-centred parametrisation and pm.Deterministic."
+                f"{rv.owner.op}. Write the prior with one that has (Normal, Uniform, LogNormal, Gamma, Beta, "
+                "Dirichlet, ...), for example by a non-centred parametrisation and pm.Deterministic."
             ) from error
     if before:
         (value,) = clone_replace([value], dict(before), rebuild_strict=False)

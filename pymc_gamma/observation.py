@@ -78,7 +78,8 @@ class Observation:
         self.ontime_s = self.livetime_s if ontime is None else scalar_value(ontime, "s", "ontime")
         if not (np.isfinite(self.ontime_s) and 0 < self.livetime_s <= self.ontime_s * (1 + 1e-9)):
             raise ValueError(
-                f"times must satisfy 0 < livetime <= ontime, got livetime={self.livetime_s} s, ontime={self.ontime_s} s."
+                f"times must satisfy 0 < livetime <= ontime, got livetime={self.livetime_s} s and "
+                f"ontime={self.ontime_s} s."
             )
         self.name = name
 
@@ -132,9 +133,7 @@ class Observation:
         """
         lon, lat = convert_lonlat(self.lon, self.lat, self.frame, "icrs")
         towards, east, north = tangent_basis(float(lon), float(lat))
-        axes = [
-            unit_vectors(*convert_lonlat(*_lonlat(axis), "icrs", frame)) for axis in (towards, -east, north)
-        ]
+        axes = [unit_vectors(*convert_lonlat(*_lonlat(axis), "icrs", frame)) for axis in (towards, -east, north)]
         return np.stack(axes)
 
     def exposure(self, energy_true: float, lon: ArrayLike, lat: ArrayLike, frame: str) -> FloatArray:
@@ -146,7 +145,7 @@ class Observation:
             return np.zeros(np.shape(lon))
         profile = np.array([np.interp(x, nodes, column) for column in aeff.values.T])
         offset = self.offset(lon, lat, frame)
-        return np.interp(offset, aeff.offset, profile, right=0.0) * self.livetime_s
+        return np.maximum(np.interp(offset, aeff.offset, profile, right=0.0), 0) * self.livetime_s
 
     def peek(self, roi: RegionOfInterest, energy_true: u.Quantity = 1 * u.TeV, ax: Any = None) -> Any:
         """Exposure map over a region at one true energy.
@@ -174,7 +173,11 @@ class Observation:
         if ax is None:
             _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
         image = ax.pcolormesh(
-            x + roi.lon, y + roi.lat, self.exposure(energy, lon, lat, roi.frame), shading="auto", rasterized=True
+            x + roi.lon,
+            y + roi.lat,
+            self.exposure(energy, lon, lat, roi.frame),
+            shading="auto",
+            rasterized=True,
         )
         ax.figure.colorbar(image, ax=ax, label="exposure [cm$^2$ s]")
         inside = roi.contains(lon, lat).astype(float)

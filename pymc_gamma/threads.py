@@ -1,7 +1,8 @@
 """A pool of threads for compiled kernels that release the GIL.
 
-Kernels are compiled for one thread and called on chunks, rather than with numba's own parallel loops: those start slowly,
-stall when another process holds a core, and their threading layer may abort the process when two Python threads use it.
+Kernels are compiled for one thread and called on chunks, rather than with numba's own parallel loops: those start
+slowly, stall when another process holds a core, and their threading layer may abort the process when two Python
+threads use it.
 """
 
 import os

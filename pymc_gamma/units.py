@@ -52,7 +52,8 @@ def to_value(quantity: Any, unit: str, name: str) -> NDArray[np.float64]:
             )
     if not quantity.unit.is_equivalent(unit):
         raise u.UnitConversionError(
-            f"{name} must be convertible to {unit}, got a quantity in '{quantity.unit}' ({quantity.unit.physical_type})."
+            f"{name} must be convertible to {unit}, got a quantity in '{quantity.unit}' "
+            f"({quantity.unit.physical_type})."
         )
     return np.asarray(quantity.to_value(unit), dtype=np.float64)
 

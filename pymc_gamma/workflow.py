@@ -139,9 +139,7 @@ def quickstart(
                 callback=lambda **_: advance(),
             )
         with stages.run("sample the evidence"):
-            nested = pmg.sample_nested(
-                model, nlive=_NLIVE, dlogz=_DLOGZ, random_seed=seeds[2], progressbar=False
-            )
+            nested = pmg.sample_nested(model, nlive=_NLIVE, dlogz=_DLOGZ, random_seed=seeds[2], progressbar=False)
         posterior = _collect(idata, nested, truth, n_events, seed)
         with stages.run("draw the pictures"):
             figures = _draw(events, response, idata, nested, truth, seeds[3])
@@ -168,8 +166,7 @@ def check_arguments(n_events: int, fractions: Sequence[float], seed: int) -> Non
         raise ValueError(f"seed must be at least 0, got {seed}.")
     if len(fractions) != _N_COMPONENTS:
         raise ValueError(
-            f"fractions must be {_N_COMPONENTS} numbers (diffuse emission, sources, cosmic rays), "
-            f"got {len(fractions)}."
+            f"fractions must be {_N_COMPONENTS} numbers (diffuse emission, sources, cosmic rays), got {len(fractions)}."
         )
     values = np.asarray(fractions, dtype=np.float64)
     if not np.all(values >= 0) or abs(values.sum() - 1) > 1e-6:
@@ -214,9 +211,7 @@ def galactic_centre_response() -> "Response":
     import pymc_gamma as pmg
 
     centre = SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic")
-    observation = pmg.Observation(
-        irfs=pmg.load_irfs("prod5-south-20deg-50h"), pointing=centre, livetime=50 * u.h
-    )
+    observation = pmg.Observation(irfs=pmg.load_irfs("prod5-south-20deg-50h"), pointing=centre, livetime=50 * u.h)
     roi = pmg.RegionOfInterest(center=centre, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
     components = [pmg.GalacticDiffuse(), pmg.HGPSCatalog(), pmg.CosmicRayBackground()]
     return pmg.fold(components, observation, roi)
@@ -240,15 +235,11 @@ def _simulate(response: "Response", n_events: int, truth: np.ndarray, seed: int)
 
     known = pm.do(_mixture_model(response, n_events=n_events), {"fraction": truth})
     # Python draws the events either way: compiling the graph would only cost time.
-    prior = pm.sample_prior_predictive(
-        draws=1, model=known, random_seed=seed, compile_kwargs={"mode": "FAST_COMPILE"}
-    )
+    prior = pm.sample_prior_predictive(draws=1, model=known, random_seed=seed, compile_kwargs={"mode": "FAST_COMPILE"})
     return pmg.Events.from_predictive(prior, response)
 
 
-def _collect(
-    idata: xr.DataTree, nested: xr.DataTree, truth: np.ndarray, n_events: int, seed: int
-) -> xr.DataTree:
+def _collect(idata: xr.DataTree, nested: xr.DataTree, truth: np.ndarray, n_events: int, seed: int) -> xr.DataTree:
     """Both runs in one tree; what was asked for and the evidence among its attributes."""
     tree = idata.copy()
     tree["nested_posterior"] = nested["posterior"]
@@ -276,17 +267,13 @@ def _draw(
 
     sky = SkyCells.from_response(response, default_cells(events))
     return {
-        "corner.png": plot_corner(
-            {"NUTS": idata, "nested sampling": nested}, ["fraction"], truths={"fraction": truth}
-        ),
+        "corner.png": plot_corner({"NUTS": idata, "nested sampling": nested}, ["fraction"], truths={"fraction": truth}),
         "counts.png": plot_counts(events, response, idata, cells=sky),
         "ppc.png": plot_ppc(events, response, idata, sky=sky, random_seed=seed),
     }
 
 
-def _write(
-    folder: Path, events: "Events", posterior: xr.DataTree, figures: dict[str, Any], *, overwrite: bool
-) -> None:
+def _write(folder: Path, events: "Events", posterior: xr.DataTree, figures: dict[str, Any], *, overwrite: bool) -> None:
     import matplotlib.pyplot as plt
 
     events.write(folder / "events.fits", overwrite=overwrite)
@@ -323,9 +310,7 @@ def _report(result: QuickStart, truth: np.ndarray, console: Console) -> None:
         )
     console.print(table)
     attrs = result.posterior.attrs
-    console.print(
-        f"log evidence {attrs['log_evidence']:.2f} ± {attrs['log_evidence_err']:.2f} (nested sampling)"
-    )
+    console.print(f"log evidence {attrs['log_evidence']:.2f} ± {attrs['log_evidence_err']:.2f} (nested sampling)")
 
     times = Table(title="Time")
     times.add_column("stage")

@@ -56,9 +56,7 @@ def make_hgps(catalogue: Path, output: Path) -> Path:
     """One row per sky model of the H.E.S.S. Galactic plane survey."""
     sources = Table.read(catalogue, hdu="HGPS_SOURCES")
     components = Table.read(catalogue, hdu="HGPS_GAUSS_COMPONENTS")
-    component_row = {
-        str(name).strip(): row for name, row in zip(components["Component_ID"], components, strict=True)
-    }
+    component_row = {str(name).strip(): row for name, row in zip(components["Component_ID"], components, strict=True)}
     rows = []
     for source in sources:
         law = str(source["Spectral_Model"]).strip()

@@ -18,11 +18,7 @@ def layers() -> dict[str, int]:
     """Height of each part of the package, from the table in the document; 0 is the ground."""
     text = DOCUMENT.read_text(encoding="utf-8")
     rows = re.findall(r"^\|[^|]+\|([^|]*`[^|]*)\|[^|]*\|$", text, flags=re.MULTILINE)
-    return {
-        name: len(rows) - 1 - position
-        for position, row in enumerate(rows)
-        for name in re.findall(r"`(\w+)`", row)
-    }
+    return {name: len(rows) - 1 - position for position, row in enumerate(rows) for name in re.findall(r"`(\w+)`", row)}
 
 
 def part_of(path: Path) -> str:
@@ -39,9 +35,7 @@ def imported_parts(source: str, package: tuple[str, ...]) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, *([node.module] if node.module else [])))
-            modules = (
-                [f"{module}.{alias.name}" for alias in node.names] if module == "pymc_gamma" else [module]
-            )
+            modules = [f"{module}.{alias.name}" for alias in node.names] if module == "pymc_gamma" else [module]
         else:
             continue
         for module in modules:

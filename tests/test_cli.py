@@ -78,9 +78,7 @@ def test_bad_arguments_are_named(arguments, names, tmp_path, capsys):
     assert not output.exists()
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--events", "many"], ["--fractions", "a,b,c"], ["--fractions", "1/0,1,1"]]
-)
+@pytest.mark.parametrize("arguments", [["--events", "many"], ["--fractions", "a,b,c"], ["--fractions", "1/0,1,1"]])
 def test_arguments_that_cannot_be_read(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["quickstart", *arguments])

@@ -113,9 +113,7 @@ def test_archive_names_follow_the_release():
 
 
 def test_unknown_name_suggests_a_near_one():
-    with pytest.raises(
-        DataFileError, match=r"no data set named 'prod5-south-20deg-50'.*'prod5-south-20deg-50h'"
-    ):
+    with pytest.raises(DataFileError, match=r"no data set named 'prod5-south-20deg-50'.*'prod5-south-20deg-50h'"):
         datasets.fetch("prod5-south-20deg-50")
 
 

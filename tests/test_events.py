@@ -173,9 +173,7 @@ def test_from_skycoord():
 
 
 def test_rows_round_trip(rng):
-    events = make_events(
-        rng, 20, observation=rng.integers(0, 3, 20), multiplicity=rng.integers(1, 5, 20), frame="icrs"
-    )
+    events = make_events(rng, 20, observation=rng.integers(0, 3, 20), multiplicity=rng.integers(1, 5, 20), frame="icrs")
     reco = ("lat", "energy", "lon", "multiplicity", "observation")
     rows = events.to_rows(reco)
     assert rows.shape == (20, 5)

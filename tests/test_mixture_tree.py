@@ -17,7 +17,7 @@ def test_structure():
     tree = MixtureTree(SPEC)
     assert tree.leaves == ("dm", "ccr", "diffuse", "hgps")
     assert tree.nodes["background"] == ("cosmic", "gamma")
-    assert eval(repr(tree)).nodes == tree.nodes  # noqa: S307
+    assert eval(repr(tree)).nodes == tree.nodes
 
 
 @pytest.mark.parametrize("spec", [["a", "b"], {"a": None, "b": None}, [{"a": None}, "b"]])

@@ -62,16 +62,12 @@ class SeparableResponse:
         index, sigma = np.array(self.index)[which], np.array(self.sigma)[which]
         energy = 0.1 * (1 - rng.random(n) * (1 - 1e-3**index)) ** (-1 / index)
         lon, lat = (stats.truncnorm.rvs(-3 / sigma, 3 / sigma, 0, sigma, random_state=rng) for _ in range(2))
-        return Events(
-            energy * u.TeV, (lon + self.roi.lon) * u.deg, (lat + self.roi.lat) * u.deg, frame=self.roi.frame
-        )
+        return Events(energy * u.TeV, (lon + self.roi.lon) * u.deg, (lat + self.roi.lat) * u.deg, frame=self.roi.frame)
 
 
 def posterior(rng, draws=300, truth=TRUTH, names=NAMES, concentration=4000):
     values = rng.dirichlet(concentration * np.asarray(truth), (2, draws))
-    dataset = xr.Dataset(
-        {"fraction": (("chain", "draw", "component"), values)}, coords={"component": list(names)}
-    )
+    dataset = xr.Dataset({"fraction": (("chain", "draw", "component"), values)}, coords={"component": list(names)})
     return xr.DataTree.from_dict({"posterior": dataset})
 
 
@@ -104,9 +100,7 @@ def test_component_draws_follow_the_order_of_the_response(rng):
             r"about the components \['narrow', 'wide'\]",
         ),
         (
-            lambda tree: component_draws(
-                tree["posterior"].to_dataset().drop_vars("component"), "fraction", "abc"
-            ),
+            lambda tree: component_draws(tree["posterior"].to_dataset().drop_vars("component"), "fraction", "abc"),
             "3 components",
         ),
         (lambda tree: posterior_draws(xr.DataTree()), "no group 'posterior'"),
@@ -263,9 +257,7 @@ def test_counts_maps_conserve_events(response, rng):
 def test_shared_cells(response, rng):
     sky = SkyCells.from_response(response, 7)
     events = response.simulate(TRUTH, 500, rng)
-    assert plot_counts(events, response, posterior(rng), cells=sky).axes[0].collections[
-        0
-    ].get_array().shape == (7, 7)
+    assert plot_counts(events, response, posterior(rng), cells=sky).axes[0].collections[0].get_array().shape == (7, 7)
     figure = plot_ppc(events, response, posterior(rng), axes=("lon",), sky=sky)
     assert figure.axes[0].get_xlim() == (sky.lon[-1], sky.lon[0])
 

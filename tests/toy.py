@@ -25,9 +25,7 @@ class ToyResponse:
         energy, lon, lat = np.asarray(rows, dtype=float).T
         bad = ~((energy >= E_MIN) & (energy <= E_MAX) & (abs(lon) <= HALF_WIDTH) & (abs(lat) <= HALF_WIDTH))
         if bad.any():
-            raise EventError(
-                f"{bad.sum()} events outside the region of interest, first rows {np.flatnonzero(bad)[:5]}"
-            )
+            raise EventError(f"{bad.sum()} events outside the region of interest, first rows {np.flatnonzero(bad)[:5]}")
         a, s = 1 - self.index, self.sigma
         spectrum = energy[:, None] ** -self.index * a / (E_MAX**a - E_MIN**a)
         norm = np.sqrt(2 * np.pi) * s * erf(HALF_WIDTH / s / np.sqrt(2))
@@ -72,9 +70,7 @@ class ToyEvents:
 
     def __init__(self, rows, multiplicity=None):
         self.rows = np.asarray(rows, dtype=float)
-        self.multiplicity = (
-            np.ones(len(self.rows)) if multiplicity is None else np.asarray(multiplicity, dtype=float)
-        )
+        self.multiplicity = np.ones(len(self.rows)) if multiplicity is None else np.asarray(multiplicity, dtype=float)
 
     def to_rows(self, reco):
         assert tuple(reco) == ("energy", "lon", "lat")

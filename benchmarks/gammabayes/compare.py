@@ -87,24 +87,16 @@ def read_peer(path: Path) -> dict[str, Any]:
         raise ComparisonError(f"--reuse {path}: {error}") from error
     missing = {"stages", "n_events", "fraction_mean", "likelihood_calls"} - record.keys()
     if missing:
-        raise ComparisonError(
-            f"--reuse {path}: lacks {', '.join(sorted(missing))}; give a file that peer.py wrote."
-        )
+        raise ComparisonError(f"--reuse {path}: lacks {', '.join(sorted(missing))}; give a file that peer.py wrote.")
     return record
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare pymc_gamma with GammaBayes 0.1.9 on the same job.")
-    parser.add_argument(
-        "--reuse", type=Path, metavar="JSON", help="take the peer's numbers from an earlier run"
-    )
-    parser.add_argument(
-        "--environment", type=Path, default=ENVIRONMENT, metavar="DIR", help="the peer's environment"
-    )
+    parser.add_argument("--reuse", type=Path, metavar="JSON", help="take the peer's numbers from an earlier run")
+    parser.add_argument("--environment", type=Path, default=ENVIRONMENT, metavar="DIR", help="the peer's environment")
     parser.add_argument("--peer-python", type=Path, help="interpreter that already has the peer installed")
-    parser.add_argument(
-        "--fraction-of-job", type=float, default=1.0, metavar="F", help="0 < F <= 1; default 1"
-    )
+    parser.add_argument("--fraction-of-job", type=float, default=1.0, metavar="F", help="0 < F <= 1; default 1")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="passes of ours after the first (default 5)")
     return parser.parse_args()

@@ -58,14 +58,9 @@ def find_base_python() -> str:
 
 def has_peer(python: Path) -> bool:
     """Return whether an interpreter can import the peer, in the version compared."""
-    code = (
-        "from importlib.metadata import version; import gammabayes.hyper_inference; "
-        "print(version('GammaBayes'))"
-    )
+    code = "from importlib.metadata import version; import gammabayes.hyper_inference; print(version('GammaBayes'))"
     try:
-        answer = subprocess.run(
-            [python, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
-        )
+        answer = subprocess.run([python, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return False
     return answer.stdout.split()[-1:] == [PEER_VERSION]

@@ -64,9 +64,7 @@ def installed_version(package: str) -> str:
         return "source tree"
 
 
-def write_record(
-    path: Path, program: str, packages: Sequence[str], seed: int, measurements: Mapping[str, Any]
-) -> None:
+def write_record(path: Path, program: str, packages: Sequence[str], seed: int, measurements: Mapping[str, Any]) -> None:
     """Write measurements as JSON, with the job and everything that a reader needs to judge them."""
     record = {
         "program": f"{program} {installed_version(program)}",

@@ -102,7 +102,5 @@ def report(peer: Mapping[str, Any], ours: Mapping[str, Any], reused: Path | None
     if not whole_job:
         lines.append(f"NOT THE WHOLE JOB: {peer['n_events']} events instead of {N_EVENTS}.")
     if reused:
-        lines.append(
-            f"THE PEER WAS NOT RUN: its numbers are those of {reused}, from a {peer['machine']} machine."
-        )
+        lines.append(f"THE PEER WAS NOT RUN: its numbers are those of {reused}, from a {peer['machine']} machine.")
     return "\n".join(lines)

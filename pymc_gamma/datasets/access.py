@@ -235,9 +235,7 @@ def _folders() -> Iterator[Path]:
     if mirror:
         folder = Path(mirror).expanduser()
         if not folder.is_dir():
-            raise DataFileError(
-                f"The environment variable {MIRROR_VARIABLE} names {mirror!r}, which is not a folder."
-            )
+            raise DataFileError(f"The environment variable {MIRROR_VARIABLE} names {mirror!r}, which is not a folder.")
         yield folder
     yield cache_folder()
 

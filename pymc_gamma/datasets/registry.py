@@ -189,9 +189,7 @@ def _prod5() -> list[Dataset]:
     for (site, sub_array, telescopes), archives in _PROD5_ARCHIVES.items():
         for zenith, sha256 in archives.items():
             infix = f"{sub_array}SubArray-" if sub_array else ""
-            archive = Archive(
-                f"CTA-Performance-prod5-v0.1-{site}-{infix}{zenith}deg.FITS.tar.gz", sha256, _PROD5_ZIP
-            )
+            archive = Archive(f"CTA-Performance-prod5-v0.1-{site}-{infix}{zenith}deg.FITS.tar.gz", sha256, _PROD5_ZIP)
             for duration, seconds in _PROD5_DURATIONS.items():
                 for suffix, azimuth in _PROD5_AZIMUTHS.items():
                     array = f"{site}-{sub_array}".rstrip("-").lower()

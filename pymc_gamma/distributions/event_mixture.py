@@ -111,21 +111,15 @@ class EventMixture(Distribution):
         source: EventSource
         if log_likelihood is not None:
             if response is not None or observed is not None or n_events is not None:
-                raise ModelError(
-                    f"{name}: log_likelihood replaces response, observed and n_events; pass it alone."
-                )
+                raise ModelError(f"{name}: log_likelihood replaces response, observed and n_events; pass it alone.")
             source = TabulatedSource(_tabulated_names(model, fraction, log_likelihood))
             observed = source.value(log_likelihood, multiplicity)
         else:
             if multiplicity is not None:
-                raise ModelError(
-                    f"{name}: multiplicity goes with log_likelihood; observed events carry their own."
-                )
+                raise ModelError(f"{name}: multiplicity goes with log_likelihood; observed events carry their own.")
             source = _response_source(name, response)
             if observed is not None and n_events is not None:
-                raise ModelError(
-                    f"{name}: pass either observed or n_events; observed events say how many they are."
-                )
+                raise ModelError(f"{name}: pass either observed or n_events; observed events say how many they are.")
             if not isinstance(observed, Variable | None):
                 observed = source.value(observed)
         _check_components(name, model, fraction, source)
@@ -228,9 +222,7 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     --------
     >>> observed_model = observe_events(model, events)  # doctest: +SKIP
     """
-    candidates = {
-        rv.name: rv for rv in model.basic_RVs if rv.owner and isinstance(rv.owner.op, EventMixtureRV)
-    }
+    candidates = {rv.name: rv for rv in model.basic_RVs if rv.owner and isinstance(rv.owner.op, EventMixtureRV)}
     if name is None and len(candidates) == 1:
         name = next(iter(candidates))
     if name not in candidates:
@@ -252,9 +244,7 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     dims = observed_model.named_vars_to_dims.get(name)
     if dims:
         coords = observed_model.coords.get(dims[-2])
-        observed_model.set_dim(
-            dims[-2], len(value), coord_values=None if coords is None else np.arange(len(value))
-        )
+        observed_model.set_dim(dims[-2], len(value), coord_values=None if coords is None else np.arange(len(value)))
     return observed_model
 
 
@@ -269,18 +259,14 @@ def _event_mixture_logp(
 ) -> Variable:
     (value,) = values
     if not fraction.type.broadcastable[-2]:
-        raise NotImplementedError(
-            "all events of an EventMixture share their fractions; got fractions for each event"
-        )
+        raise NotImplementedError("all events of an EventMixture share their fractions; got fractions for each event")
     coefficients = (fraction / fraction.sum(axis=-1, keepdims=True))[..., 0, :]
     batch_shape = value.type.shape[:-2]
     if None in batch_shape:
         raise NotImplementedError(f"batch axes of observed events must have known lengths, got {value.type}")
     logps = []
     for index in np.ndindex(batch_shape):
-        own = tuple(
-            0 if same else i for i, same in zip(index, coefficients.type.broadcastable[:-1], strict=True)
-        )
+        own = tuple(0 if same else i for i, same in zip(index, coefficients.type.broadcastable[:-1], strict=True))
         logps.append(log_matvec(*_table_inputs(op.source, value, index), coefficients[own]))
     if not batch_shape:
         return logps[0]
@@ -308,7 +294,9 @@ def _response_source(name: str, response: Any) -> ResponseSource:
 def _n_columns(observed: NDArray[np.float64] | Variable) -> int:
     if isinstance(observed, SharedVariable):
         return int(observed.get_value(borrow=True).shape[-1])
-    columns = observed.type.shape[-1] if isinstance(observed, Variable) else observed.shape[-1]
+    if not isinstance(observed, Variable):
+        return int(observed.shape[-1])
+    columns = observed.type.shape[-1]
     if columns is None:
         raise ModelError(f"the number of columns of the observed events must be known, got {observed.type}.")
     return int(columns)
@@ -332,9 +320,7 @@ def _tabulated_names(model: pm.Model, fraction: Variable, log_likelihood: Any) -
 def _check_components(name: str, model: pm.Model, fraction: Variable, source: EventSource) -> None:
     """Raise a ModelError unless the fractions are those of the components, in their order."""
     if fraction.type.ndim == 0:
-        raise ModelError(
-            f"{name}: fractions must be a vector with one entry for each of {source.component_names}."
-        )
+        raise ModelError(f"{name}: fractions must be a vector with one entry for each of {source.component_names}.")
     label = fraction.name or "the fractions"
     given = _coords_of_fraction(model, fraction)
     if given is not None and given != source.component_names:
@@ -342,7 +328,8 @@ def _check_components(name: str, model: pm.Model, fraction: Variable, source: Ev
         extra = [c for c in given if c not in source.component_names]
         what = f"missing {missing}, unknown {extra}" if missing or extra else "they differ in order"
         raise ModelError(
-            f"{name}: the components of {label!r}, {given}, are not those of the response, {source.component_names}: {what}."
+            f"{name}: the components of {label!r}, {given}, are not those of the response, "
+            f"{source.component_names}: {what}."
         )
     length = fraction.type.shape[-1]
     if length is not None and length != source.n_components:
@@ -380,6 +367,4 @@ def _default_dims(
             if known is None:
                 model.add_coord(dim, columns)
             return (event_dim, dim)
-    raise ModelError(
-        f"{name}: the coordinates {plain!r} and '{name}_{plain}' of the model are not {columns}."
-    )
+    raise ModelError(f"{name}: the coordinates {plain!r} and '{name}_{plain}' of the model are not {columns}.")

@@ -51,9 +51,7 @@ class MixtureResponse(Protocol):
         """
         ...
 
-    def simulate_rows(
-        self, weights: NDArray[np.float64], n: int, rng: np.random.Generator
-    ) -> NDArray[np.float64]:
+    def simulate_rows(self, weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Events of the mixture.
 
         Parameters

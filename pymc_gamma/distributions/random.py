@@ -48,8 +48,9 @@ class EventMixtureRV(RandomVariable):
         """Draw rows: one call of the simulator for each distinct parameter row, never one per event."""
         if self.weighted:
             raise NotImplementedError(
-                "events with multiplicities (binned or weighted events) cannot be drawn row by row. For predictive draws "
-                "use response.simulate(...), or a second model with EventMixture(..., n_events=...) and unbinned events."
+                "events with multiplicities (binned or weighted events) cannot be drawn row by row. For predictive "
+                "draws use response.simulate(...), or a second model with EventMixture(..., n_events=...) and "
+                "unbinned events."
             )
         size = fraction.shape[:-1] if size is None else size
         _check_fractions(fraction, self.source.component_names)
@@ -58,8 +59,7 @@ class EventMixtureRV(RandomVariable):
         rows = np.empty((*size, len(self.source.columns)))
         for index in np.ndindex(batch):
             block = tuple(
-                slice(None) if length == 1 else slice(i, i + 1)
-                for i, length in zip(index, batch, strict=True)
+                slice(None) if length == 1 else slice(i, i + 1) for i, length in zip(index, batch, strict=True)
             )
             shape = rows[block].shape
             n_rows = int(np.prod(shape[:-1], dtype=np.int64))
@@ -69,9 +69,7 @@ class EventMixtureRV(RandomVariable):
 
 def _check_fractions(fraction: NDArray[np.float64], component_names: tuple[str, ...]) -> None:
     if fraction.shape[-1] != len(component_names):
-        raise ModelError(
-            f"{fraction.shape[-1]} fractions for the {len(component_names)} components {component_names}."
-        )
+        raise ModelError(f"{fraction.shape[-1]} fractions for the {len(component_names)} components {component_names}.")
     if not (np.all(fraction >= 0) and np.all(np.isfinite(fraction)) and np.all(fraction.sum(axis=-1) > 0)):
         raise ModelError(
             f"the fractions of {component_names} must be finite and not negative, with a positive sum, to draw events."
@@ -82,8 +80,8 @@ class EventDraw(RNGConsumerOp):
     """Draws of an `EventMixtureRV` in compiled code.
 
     PyTensor's numba linker would call the random variable once per event, or fall back to Python with a warning.
-    The simulator vectorises over events itself; this Op, put in place of the random variable when a graph is compiled for
-    numba, calls it once.
+    The simulator vectorises over events itself; this Op, put in place of the random variable when a graph is
+    compiled for numba, calls it once.
     """
 
     __props__ = ("rv_op",)

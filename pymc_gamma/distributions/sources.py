@@ -21,7 +21,8 @@ __all__ = ["MULTIPLICITY", "EventSource", "ResponseSource", "TabulatedSource", "
 MULTIPLICITY = "multiplicity"
 """Name of the extra last column of values that stand for several events per row."""
 
-_N_TABLES = 2  # enough for a model and its posterior predictive twin, without hoarding the tables of a loop over data sets
+# enough for a model and its posterior predictive twin, without hoarding the tables of a loop over data sets
+_N_TABLES = 2
 
 
 class EventSource(ABC):
@@ -62,9 +63,7 @@ class EventSource(ABC):
                 f"got an array of shape {value.shape}."
             )
         if len(value) == 0:
-            raise EventError(
-                "the list of observed events is empty; an event mixture needs at least one event."
-            )
+            raise EventError("the list of observed events is empty; an event mixture needs at least one event.")
         rows = np.ascontiguousarray(value[:, :n_columns], dtype=np.float64)
         if value.shape[1] == n_columns:
             return rows, np.ones(len(rows))
@@ -186,8 +185,8 @@ class TabulatedSource(EventSource):
         """Not possible: a table of likelihoods does not say how events are distributed."""
         raise NotImplementedError(
             "an EventMixture made from a log_likelihood table cannot draw events: the table says how likely the "
-            "given events are, not how others are distributed. Use a response for predictive draws, or leave this variable "
-            "out of var_names."
+            "given events are, not how others are distributed. Use a response for predictive draws, or leave this "
+            "variable out of var_names."
         )
 
     def value(self, log_likelihood: Any, multiplicity: Any = None) -> NDArray[np.float64]:
@@ -229,6 +228,4 @@ def _reject(
         return
     indices = np.flatnonzero(bad)
     example = "" if rows is None else f" (row {indices[0]} is {rows[indices[0]].tolist()})"
-    raise EventError(
-        f"{len(indices)} of {len(bad)} events {fault}: rows {list_first(indices)}{example}{advice}"
-    )
+    raise EventError(f"{len(indices)} of {len(bad)} events {fault}: rows {list_first(indices)}{example}{advice}")

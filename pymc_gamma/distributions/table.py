@@ -63,7 +63,7 @@ class TableArrays(NamedTuple):
         --------
         >>> import numpy as np
         >>> TableArrays.build(np.ones((4500, 3))).table.shape
-        (18, 3, 256)
+        (9, 3, 512)
         """
         n_events = len(densities)
         counts = np.ones(n_events) if multiplicity is None else np.ascontiguousarray(multiplicity)
@@ -90,7 +90,7 @@ class EventTable:
     >>> import numpy as np
     >>> table = EventTable(np.array([[1.0, 0.1], [0.2, 1.0]]))
     >>> [variable.type.shape for variable in table.inputs]
-    [(1, 2, 256), (2,), (1,), (2,), ()]
+    [(1, 2, 512), (2,), (1,), (2,), ()]
     """
 
     def __init__(self, arrays: TableArrays | NDArray[np.float64]) -> None:

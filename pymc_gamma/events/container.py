@@ -161,9 +161,7 @@ class Events:
         if isinstance(item, np.ndarray | list) and np.asarray(item).dtype == bool:
             mask = np.asarray(item)
             if mask.shape != (len(self),):
-                raise EventError(
-                    f"A mask for {len(self)} events needs shape ({len(self)},), got {mask.shape}."
-                )
+                raise EventError(f"A mask for {len(self)} events needs shape ({len(self)},), got {mask.shape}.")
         if isinstance(item, int | np.integer):
             item = [range(len(self))[item]]  # negative indices and IndexError as in any sequence
         return self._take(item)
@@ -184,9 +182,7 @@ class Events:
             frame=self._frame,
             observation=np.concatenate([self._observation, other._observation]),
             multiplicity=np.concatenate([self._multiplicity, other._multiplicity]),
-            meta={
-                k: v for k, v in {**other._meta, **self._meta}.items() if _agree(k, self._meta, other._meta)
-            },
+            meta={k: v for k, v in {**other._meta, **self._meta}.items() if _agree(k, self._meta, other._meta)},
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
@@ -336,9 +332,7 @@ class Events:
             raise EventError(f"reco must name {', '.join(missing)} too; got {tuple(reco)}.")
         table = np.asarray(rows, dtype=np.float64)
         if table.ndim != 2 or table.shape[1] != len(reco):
-            raise EventError(
-                f"rows must have shape (event, {len(reco)}) for reco={tuple(reco)}, got {table.shape}."
-            )
+            raise EventError(f"rows must have shape (event, {len(reco)}) for reco={tuple(reco)}, got {table.shape}.")
         columns = {name: table[:, column] for column, name in enumerate(reco)}
         return cls(
             columns["energy"] * u.TeV,
@@ -351,9 +345,7 @@ class Events:
         )
 
     @classmethod
-    def from_skycoord(
-        cls, energy: u.Quantity, coords: SkyCoord, *, frame: str = "galactic", **kwargs: Any
-    ) -> Self:
+    def from_skycoord(cls, energy: u.Quantity, coords: SkyCoord, *, frame: str = "galactic", **kwargs: Any) -> Self:
         """Events from energies and a `~astropy.coordinates.SkyCoord` in any frame.
 
         Parameters
@@ -513,9 +505,7 @@ class Events:
         """
         from pymc_gamma.events.predictive import events_from_predictive
 
-        return events_from_predictive(
-            cls, idata, response, draw=draw, chain=chain, var_name=var_name, group=group
-        )
+        return events_from_predictive(cls, idata, response, draw=draw, chain=chain, var_name=var_name, group=group)
 
     def to_table(self) -> "QTable":
         """Events as an astropy table.

@@ -109,9 +109,7 @@ def to_gammapy(events: "Events") -> Any:
     return EventList(table)
 
 
-def from_gammapy[EventsT: "Events"](
-    cls: type[EventsT], event_list: Any, *, frame: str, observation: int
-) -> EventsT:
+def from_gammapy[EventsT: "Events"](cls: type[EventsT], event_list: Any, *, frame: str, observation: int) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.from_gammapy`."""
     table = event_list.table
     events = from_table(cls, table, frame=frame)
@@ -128,9 +126,7 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
         fits.Column("TIME", "D", unit="s", array=np.zeros(len(events))),
     ]
     for name in ("ENERGY", "RA", "DEC", "GLON", "GLAT"):
-        columns.append(
-            fits.Column(name, "D", unit=table[name].unit.to_string("fits"), array=table[name].value)
-        )
+        columns.append(fits.Column(name, "D", unit=table[name].unit.to_string("fits"), array=table[name].value))
     columns.append(fits.Column("OBS_INDEX", "K", array=events.observation))
     columns.append(fits.Column("MULTIPLICITY", "D", array=events.multiplicity))
     hdu = fits.BinTableHDU.from_columns(columns, name="EVENTS")
@@ -164,9 +160,7 @@ def read_gadf[EventsT: "Events"](
     except DataFileError:
         raise
     except (OSError, TypeError, ValueError, EOFError, AstropyUserWarning) as error:
-        raise DataFileError(
-            f"{path} cannot be read as a FITS event file; is it truncated? ({error})"
-        ) from error
+        raise DataFileError(f"{path} cannot be read as a FITS event file; is it truncated? ({error})") from error
     try:
         return from_table(cls, table, frame=frame)
     except EventError as error:

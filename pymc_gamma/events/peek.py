@@ -71,9 +71,7 @@ def _draw_map(ax: "Axes", events: "Events", count_scaling: str) -> None:
     edges = [_linear_edges(lon, cells), _linear_edges(lat, cells)]
     counts, *_ = np.histogram2d(lat, lon, bins=[edges[1], edges[0]], weights=events.multiplicity)
     norm: Any = LogNorm(0.7, max(counts.max(), 1.0)) if count_scaling == "log" else Normalize(0, counts.max())
-    image = ax.pcolormesh(
-        edges[0], edges[1], np.ma.masked_equal(counts, 0), norm=norm, cmap="inferno", rasterized=True
-    )
+    image = ax.pcolormesh(edges[0], edges[1], np.ma.masked_equal(counts, 0), norm=norm, cmap="inferno", rasterized=True)
     ax.set_facecolor("black")
     label_sky_axes(ax, events.frame, float(lat.mean()))
     size = np.sqrt(np.diff(edges[0])[0] * np.diff(edges[1])[0])

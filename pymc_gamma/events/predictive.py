@@ -34,14 +34,11 @@ def events_from_predictive[EventsT: "Events"](
         if dim not in array.dims:
             continue
         if not -array.sizes[dim] <= index < array.sizes[dim]:
-            raise EventError(
-                f"{dim}={index} is out of range: '{array.name}' has {array.sizes[dim]} {dim}s, from 0."
-            )
+            raise EventError(f"{dim}={index} is out of range: '{array.name}' has {array.sizes[dim]} {dim}s, from 0.")
         array = array.isel({dim: index})
     if array.ndim != 2:
         raise EventError(
-            f"'{array.name}' has dims {array.dims} after choosing chain and draw; "
-            f"events need (event, {_RECO_DIM})."
+            f"'{array.name}' has dims {array.dims} after choosing chain and draw; events need (event, {_RECO_DIM})."
         )
     if array.dims[0] == _RECO_DIM:
         array = array.transpose()
@@ -81,9 +78,7 @@ def _datasets(idata: xr.DataTree | xr.Dataset, group: str | None) -> dict[str, x
         raise TypeError(f"idata must be an xarray DataTree or Dataset, got {type(idata).__name__}.")
     if group is not None:
         if group not in idata.children:
-            raise EventError(
-                f"There is no group '{group}'; the groups are {', '.join(idata.children) or 'none'}."
-            )
+            raise EventError(f"There is no group '{group}'; the groups are {', '.join(idata.children) or 'none'}.")
         return {group: idata[group].to_dataset()}
     groups = {name: idata[name].to_dataset() for name in _GROUPS if name in idata.children}
     if not groups and idata.has_data:
@@ -97,7 +92,5 @@ def _reco_names(array: xr.DataArray, response: Any) -> Sequence[str]:
         return tuple(str(name) for name in array.coords[dim].values)
     names: Sequence[str] = tuple(getattr(response, "reco", ("energy", "lon", "lat")))
     if len(names) != array.sizes[dim]:
-        raise EventError(
-            f"'{array.name}' has {array.sizes[dim]} columns without names; the response has {names}."
-        )
+        raise EventError(f"'{array.name}' has {array.sizes[dim]} columns without names; the response has {names}.")
     return names

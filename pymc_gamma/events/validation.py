@@ -78,9 +78,7 @@ def as_observation(observation: ArrayLike | None, length: int) -> NDArray[np.int
         raise EventError(f"observation must hold integer indices, got an array of {values.dtype}.")
     if values.dtype.kind == "f":
         _refuse(values != np.floor(values), values, "observation", "must be an integer index")  # NaN too
-    return (
-        np.broadcast_to(values, (length,)).astype(np.int64) if values.size == 1 else values.astype(np.int64)
-    )
+    return np.broadcast_to(values, (length,)).astype(np.int64) if values.size == 1 else values.astype(np.int64)
 
 
 def as_multiplicity(multiplicity: ArrayLike | None, length: int) -> NDArray[np.float64]:

@@ -4,9 +4,9 @@ r"""Densities and acceptances of compiled components for one observation.
    \lambda(E', \Omega') = t \sum_e \phi(E_e)\, R_e(E'\mid o)\, M_e(\Omega') , \qquad
    c = t \sum_e \phi(E_e) \int S(\Omega)\, A_e(o)\, P_e(\mathrm{ROI}\mid\Omega)\, p_e(o)\,\mathrm{d}\Omega ,
 
-where :math:`M_e` is the brightness times effective area convolved with the PSF, :math:`P_e` the probability to be reconstructed
-inside the region and :math:`p_e` inside the energy range. The acceptance is integrated over the *true* sky, where it
-needs no convolution; so it does not share the approximations of the densities and checks them.
+where :math:`M_e` is the brightness times effective area convolved with the PSF, :math:`P_e` the probability to be
+reconstructed inside the region and :math:`p_e` inside the energy range. The acceptance is integrated over the
+*true* sky, where it needs no convolution; so it does not share the approximations of the densities and checks them.
 
 The residual background is already in reconstructed coordinates: rate times on-time, nothing is folded.
 """
@@ -71,7 +71,11 @@ class FoldedObservation:
         return BackgroundRate(self.observation, self.roi)
 
     def density(
-        self, components: Sequence[CompiledComponent], vectors: FloatArray, energy: FloatArray, out: FloatArray
+        self,
+        components: Sequence[CompiledComponent],
+        vectors: FloatArray,
+        energy: FloatArray,
+        out: FloatArray,
     ) -> None:
         """Expected counts density of each component at each event.
 
@@ -171,7 +175,11 @@ class FoldedObservation:
         return out
 
     def _chunk(
-        self, components: Sequence[CompiledComponent], vectors: FloatArray, log_energy: FloatArray, out: FloatArray
+        self,
+        components: Sequence[CompiledComponent],
+        vectors: FloatArray,
+        log_energy: FloatArray,
+        out: FloatArray,
     ) -> None:
         tables, n = self.tables, len(log_energy)
         vectors = np.ascontiguousarray(vectors)
@@ -212,7 +220,8 @@ class FoldedObservation:
         radius = np.radians(sigma * np.sqrt(2 * t))[:, None]
         angle = (np.arange(azimuths) + 0.5) * 2 * np.pi / azimuths
         local = np.stack(
-            np.broadcast_arrays(np.cos(radius), np.sin(radius) * np.cos(angle), np.sin(radius) * np.sin(angle)), -1
+            np.broadcast_arrays(np.cos(radius), np.sin(radius) * np.cos(angle), np.sin(radius) * np.sin(angle)),
+            -1,
         )
         weights = np.repeat(weight / azimuths, azimuths)
         return np.ascontiguousarray(local.reshape(-1, 3) @ tangent_basis(lon, lat)), weights

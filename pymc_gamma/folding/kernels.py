@@ -1,13 +1,13 @@
 r"""Compiled kernels of the fold.
 
-All angles are in degrees unless a name says otherwise, directions are unit vectors in the frame of the region. Densities
-per solid angle are converted from deg-2 to sr-1 by :math:`(180/\pi)^2`.
+All angles are in degrees unless a name says otherwise, directions are unit vectors in the frame of the region.
+Densities per solid angle are converted from deg-2 to sr-1 by :math:`(180/\pi)^2`.
 
-For a Gaussian source of variance :math:`\sigma_s^2` and a PSF of variance :math:`\sigma^2` the convolution is a Gaussian of
-variance :math:`\sigma_s^2+\sigma^2`, and the true direction of an event at distance vector :math:`d` from the source has the
-posterior mean :math:`s + d\,\sigma_s^2/(\sigma_s^2+\sigma^2)`: effective area and PSF are taken there. For a template
-convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v` (Tweedie's formula; Efron 2011, JASA 106,
-1602).
+For a Gaussian source of variance :math:`\sigma_s^2` and a PSF of variance :math:`\sigma^2` the convolution is a
+Gaussian of variance :math:`\sigma_s^2+\sigma^2`, and the true direction of an event at distance vector :math:`d`
+from the source has the posterior mean :math:`s + d\,\sigma_s^2/(\sigma_s^2+\sigma^2)`: effective area and PSF are
+taken there. For a template convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v`
+(Tweedie's formula; Efron 2011, JASA 106, 1602).
 """
 
 import math
@@ -49,9 +49,9 @@ def _cumulative(row, integral, q):
 def average_dispersion(edges, weight, log_nodes, density, migra0, migra_step, energy, out):
     """Average the dispersion over the sub-bins of each true-energy bin.
 
-    ``out[r, e] = sum_s weight[e, s] <p(energy[r] / E) / E>_s``, where the average over sub-bin s between ``edges[e, s]`` and
-    ``edges[e, s + 1]`` is the exact integral over the migration: the histograms are spiky where few
-    events were simulated, and sampling them at points would miss or double spikes.
+    ``out[r, e] = sum_s weight[e, s] <p(energy[r] / E) / E>_s``, where the average over sub-bin s between ``edges[e,
+    s]`` and ``edges[e, s + 1]`` is the exact integral over the migration: the histograms are spiky where few events
+    were simulated, and sampling them at points would miss or double spikes.
     """
     n_e, n_sub = weight.shape
     n_nodes, n_migra = density.shape
@@ -171,7 +171,7 @@ def add_gaussians(
 
     ``widest[e]`` is the largest variance of the PSF in a true-energy bin, for a quick way out.
     """
-    n_g, n_e, n_o = variance.shape
+    n_g, n_o = variance.shape[0], variance.shape[2]
     last = (n_o - 1) * offset_step
     overall = widest.max()
     for p in range(len(source_variance)):
@@ -263,11 +263,11 @@ def add_template(
 
     ``ladder[iy, ix, j]`` are cubic B-spline coefficients of the template convolved with a Gaussian of variance
     ``nodes[j]`` (deg2); in between linear in the variance, because a small change of the variance adds its
-    Laplacian times half that change. ``rung[g, e, o]`` is the rung below the variance of offset node o. (x, y) are plane
-    coordinates of the events, (axis_x, axis_y) of the pointing.
+    Laplacian times half that change. ``rung[g, e, o]`` is the rung below the variance of offset node o. (x, y) are
+    plane coordinates of the events, (axis_x, axis_y) of the pointing.
     """
     n_y, n_x, n_j = ladder.shape
-    n_g, n_e, n_o = variance.shape
+    n_g, n_o = variance.shape[0], variance.shape[2]
     last = (n_o - 1) * offset_step
     wx, dx = np.empty(4, np.float32), np.empty(4, np.float32)
     wy, dy = np.empty(4, np.float32), np.empty(4, np.float32)
@@ -275,7 +275,7 @@ def add_template(
     slope_x, slope_y = np.empty(n_j, np.float32), np.empty(n_j, np.float32)
     for i in range(len(row)):
         qx, qy = (x[i] - origin) / pixel, (y[i] - origin) / pixel
-        kx, ky = int(math.floor(qx)), int(math.floor(qy))
+        kx, ky = math.floor(qx), math.floor(qy)
         if kx < 1 or ky < 1 or kx > n_x - 3 or ky > n_y - 3 or offset[i] > last:
             continue
         _spline_weights(np.float32(qx - kx), wx, dx)
@@ -341,8 +341,7 @@ def background_density(vectors, log_energy, basis, log_nodes, lon_nodes, lat_nod
         if radial:
             px, py = math.atan2(math.sqrt(b * b + c * c), a) / DEG, 0.0
         if (
-            px < lon_nodes[0] - 0.5 * x_step
-            and not radial
+            (px < lon_nodes[0] - 0.5 * x_step and not radial)
             or px > lon_nodes[n_x - 1] + 0.5 * x_step
             or abs(py) > abs(lat_nodes[n_y - 1]) + 0.5 * y_step
         ):
@@ -423,7 +422,7 @@ def true_sky_integral(
 
     out[e, k] += sum_q brightness[q] A_e(o_q) containment(q, e) migration[e, k](o_q), in cm2 TeV.
     """
-    n_g, n_e, n_o = variance.shape
+    n_g, n_o = variance.shape[0], variance.shape[2]
     n_j, _, n_k = migration.shape
     limit = (n_o - 1) * offset_step
     for q in range(len(brightness)):

@@ -1,7 +1,8 @@
 r"""Sky components compiled to plain arrays: all that folding and simulation need of them.
 
-Spectra are tabulated on a grid of true energies with :data:`NODES_PER_BIN` intervals per bin, whose centre is a node. What is
-stored here is also what a saved response holds, so a response can be loaded without the sky models that made it.
+Spectra are tabulated on a grid of true energies with :data:`NODES_PER_BIN` intervals per bin, whose centre is a
+node. What is stored here is also what a saved response holds, so a response can be loaded without the sky models
+that made it.
 """
 
 from collections.abc import Iterable
@@ -132,7 +133,8 @@ def _flux(part: SkyPart, energy: FloatArray, component: str) -> FloatArray:
     flux = np.asarray(part.spectrum(energy), dtype=np.float64)
     if flux.shape != energy.shape:
         raise SkyModelError(
-            f"component {component!r}, {part.name!r}: the spectrum returned shape {flux.shape} for {energy.shape} energies."
+            f"component {component!r}, {part.name!r}: the spectrum returned shape {flux.shape} "
+            f"for energies of shape {energy.shape}."
         )
     bad = ~(np.isfinite(flux) & (flux >= 0))
     if bad.any():

@@ -154,7 +154,7 @@ def build_tables(irfs: IRFs, energy_edges: FloatArray, energy_range: tuple[float
     weight /= weight.sum(axis=0)
     variance = np.stack([average(table, power=2) for table in psf.sigma])
 
-    nodes = int(round(math.log10(energy_range[1] / energy_range[0]) * ENERGY_NODES_PER_DECADE)) + 1
+    nodes = round(math.log10(energy_range[1] / energy_range[0]) * ENERGY_NODES_PER_DECADE) + 1
     nodes = max(nodes, 16)
     log_rec = np.linspace(math.log(energy_range[0]), math.log(energy_range[1]), nodes)
     dispersion = _dispersion(irfs, sub_edges, measure, area, offset, np.exp(log_rec))
@@ -177,7 +177,8 @@ def build_tables(irfs: IRFs, energy_edges: FloatArray, energy_range: tuple[float
 def interpolate_area(irfs: IRFs, energy: FloatArray) -> FloatArray:
     """Effective area in cm2 at energies in TeV and the offset nodes 0, OFFSET_STEP, ...; shape (n, n_o)."""
     aeff = irfs.aeff
-    return _bilinear(aeff.energy, aeff.offset, aeff.values, energy, _offset_nodes(irfs), zero_beyond=True)
+    area = _bilinear(aeff.energy, aeff.offset, aeff.values, energy, _offset_nodes(irfs), zero_beyond=True)
+    return np.maximum(area, 0)
 
 
 def _offset_nodes(irfs: IRFs) -> FloatArray:
@@ -186,7 +187,12 @@ def _offset_nodes(irfs: IRFs) -> FloatArray:
 
 
 def _dispersion(
-    irfs: IRFs, edges: FloatArray, measure: FloatArray, area: FloatArray, offset: FloatArray, energy: FloatArray
+    irfs: IRFs,
+    edges: FloatArray,
+    measure: FloatArray,
+    area: FloatArray,
+    offset: FloatArray,
+    energy: FloatArray,
 ) -> NDArray[np.float32]:
     """Aeff-weighted, bin-averaged dispersion at the offset nodes of the IRF, one offset per task."""
     edisp = irfs.edisp

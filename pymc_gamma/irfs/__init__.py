@@ -1,10 +1,10 @@
 """Instrument response functions: reading, checking, repairing, looking at them."""
 
 from pymc_gamma.irfs.core import (
-    IRFs,
     Background,
     EffectiveArea,
     EnergyDispersion,
+    IRFs,
     PointSpread,
     load_irfs,
 )

@@ -14,6 +14,7 @@ linear extrapolation from the outermost bin centres to the bin edges, zero beyon
 Files are read by gammapy; :mod:`pymc_gamma.irfs.hygiene` checks and repairs what is in them.
 """
 
+import gzip
 import hashlib
 import warnings
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ class EffectiveArea:
     offset : numpy.ndarray
         Nodes of offset in deg, shape (n_offset,).
     values : numpy.ndarray
-        cm2, shape (n_energy, n_offset).
+        cm2, shape (n_energy, n_offset). Extrapolated to the edges it may be negative there: interpolate
+        first, then clip at zero, as gammapy does.
     """
 
     energy: FloatArray
@@ -309,6 +311,7 @@ def _read(path: Path) -> dict[str, Any]:
         warnings.filterwarnings("error", message=".*truncated.*")
         warnings.filterwarnings("ignore", message=".*did not parse as fits unit.*")
         try:
+            _check_compression(path)
             return dict(load_irf_dict_from_file(path))
         except Exception as error:
             raise DataFileError(
@@ -316,6 +319,13 @@ def _read(path: Path) -> dict[str, Any]:
                 "Expected a complete GADF FITS file with EFFECTIVE AREA, POINT SPREAD FUNCTION and "
                 "ENERGY DISPERSION; if the file is damaged, download it again."
             ) from error
+
+
+def _check_compression(path: Path) -> None:
+    """Raise where a gzip file ends early; FITS readers would take the tables before the end and go on."""
+    with path.open("rb") as file:
+        if file.read(2) == b"\x1f\x8b":
+            gzip.decompress(path.read_bytes())
 
 
 def require(tables: Mapping[str, Any], key: str, what: str, name: str) -> Any:

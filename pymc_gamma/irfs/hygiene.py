@@ -40,7 +40,7 @@ def effective_area(tables: Mapping[str, Any], name: str) -> EffectiveArea:
         raise IRFError(f"IRFs {name}: the effective area is zero everywhere.")
     log_energy, values = _extend(np.log(energy.centers), np.log(energy.edges), values, axis=0)
     nodes, values = _extend(offset.centers, offset.edges, values, axis=1)
-    return EffectiveArea(np.exp(log_energy), nodes, np.maximum(values, 0))
+    return EffectiveArea(np.exp(log_energy), nodes, values)
 
 
 def energy_dispersion(tables: Mapping[str, Any], name: str, repairs: list[str]) -> EnergyDispersion:
@@ -200,9 +200,7 @@ def _gaussians(psf: Any) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     return sigma, weight / np.where(valid, weight.sum(axis=0), 1), valid
 
 
-def _fit_gaussians(
-    psf: Any, energy: _Axis, offset: _Axis
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_], float]:
+def _fit_gaussians(psf: Any, energy: _Axis, offset: _Axis) -> tuple[FloatArray, FloatArray, NDArray[np.bool_], float]:
     """Describe a PSF given as a function of separation by a mixture of Gaussians of fixed relative widths."""
     import astropy.units as u
 
@@ -220,9 +218,7 @@ def _fit_gaussians(
             ).to_value("sr-1"),
             float,
         ).ravel()
-        containment = np.r_[
-            0.0, np.cumsum(np.diff(radius**2) * 0.25 * (profile[1:] + profile[:-1])) * 2 * np.pi
-        ]
+        containment = np.r_[0.0, np.cumsum(np.diff(radius**2) * 0.25 * (profile[1:] + profile[:-1])) * 2 * np.pi]
         if not (np.all(np.isfinite(containment)) and containment[-1] > 0):
             continue
         containment /= containment[-1]

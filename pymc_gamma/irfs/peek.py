@@ -71,10 +71,8 @@ def _background(irfs: "IRFs", ax: Any) -> None:
         ax.set_axis_off()
         ax.text(0.5, 0.5, "no background in these IRFs", ha="center", va="center", transform=ax.transAxes)
         return
-    if bkg.radial:
-        profile = bkg.rate[:, 0, 0]
-    else:
-        profile = bkg.rate[:, len(bkg.fov_lon) // 2, len(bkg.fov_lat) // 2]
+    axis = (0, 0) if bkg.radial else (len(bkg.fov_lon) // 2, len(bkg.fov_lat) // 2)
+    profile = bkg.rate[:, axis[0], axis[1]]
     seen = profile > 0
     ax.plot(bkg.energy[seen], profile[seen])
     ax.set(

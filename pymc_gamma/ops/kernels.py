@@ -11,7 +11,7 @@ With a table :math:`P_{ik} \ge 0` (event *i*, column *k*), multiplicities :math:
 
 Layout
 ------
-The table is stored as ``(n_blocks, K, BLOCK)``: a block of 256 events lies together, column by column, so that one
+The table is stored as ``(n_blocks, K, BLOCK)``: a block of 512 events lies together, column by column, so that one
 contiguous stream of memory serves both the products and the gradient (the second reading of a block comes from the
 first-level cache), and every inner loop runs over consecutive events and vectorises. Entries past the last event
 are never read.
@@ -25,11 +25,15 @@ logarithms: with :math:`s_i = 2^{e_i} f_i`, :math:`f_i \in [1, 2)`,
 
     \sum_i \log s_i = \log 2 \sum_i e_i + \log \prod_i f_i ,
 
-an integer sum and a product, taken from the bits of the numbers, and one logarithm for a block (the product of 256
-mantissas is below :math:`2^{256}`). Blocks with other multiplicities take one logarithm per event,
-:math:`\log x = e \log 2 + 2\,\mathrm{artanh}\frac{f-1}{f+1}` with :math:`f \in [\sqrt{1/2}, \sqrt 2)`, a series in odd powers
-that LLVM vectorises (it does not vectorise ``math.log``); nine terms leave a relative error below 1e-16. Blocks with zeros,
-negative numbers, subnormals or NaN take a scalar path that gives each of them its proper value.
+an integer sum and a product, taken from the bits of the numbers, and one logarithm for a whole block. Densities are
+taken in pairs, :math:`s_i s_j`, which also gives two reciprocals for one division, and the product of the 256
+mantissas of a block stays below :math:`2^{256}`. This is exact to rounding while densities are within
+1e-150 ... 1e150, which is checked.
+
+Blocks with other multiplicities take one logarithm per event,
+:math:`\log x = e \log 2 + 2\,\mathrm{artanh}\frac{f-1}{f+1}` with :math:`f \in [\sqrt{1/2}, \sqrt 2)`, a series in
+odd powers that LLVM vectorises (it does not vectorise ``math.log``); nine terms leave a relative error below 1e-16.
+Blocks with zeros, negative numbers, subnormals or NaN take a scalar path that gives each of them its proper value.
 
 Zeros
 -----
@@ -46,7 +50,7 @@ import sys
 
 import numba as nb
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils
 from numpy.typing import NDArray
 
@@ -61,13 +65,17 @@ __all__ = [
     "vjp",
 ]
 
-BLOCK = 256
+type _Floats = NDArray[np.float64]
+type _Flags = NDArray[np.bool_]
+
+BLOCK = 512
 """Events per block."""
 
 _LINE = 8  # numbers in a cache line
 _LOG2 = math.log(2.0)
 _LARGEST = 1.7e308
 _MANTISSA_BITS = np.int64(0x000FFFFFFFFFFFFF)
+_PAIR_MIN_BITS, _PAIR_MAX_BITS = (np.float64(x).view(np.int64) for x in (1e-150, 1e150))
 _ONE_BITS = np.int64(0x3FF0000000000000)
 _SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
 _NORMAL_MIN_BITS = np.int64(0x0010000000000000)
@@ -100,33 +108,33 @@ def _from_bits(typing_context, bits):  # type: ignore[no-untyped-def]
 
 
 @nb.extending.intrinsic
-def _prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
-    """Ask for the cache line of ``array[index]`` (one-dimensional, contiguous) ahead of its use."""
+def _prefetch(typing_context, array, k, j):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of ``array[k, j]`` ahead of its use."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, value=arguments[0]).data
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        array_type = signature.args[0]
+        header = context.make_array(array_type)(context, builder, value=arguments[0])
+        element = cgutils.get_item_pointer(context, builder, array_type, header, arguments[1:])
+        address = builder.bitcast(element, ir.IntType(8).as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [address.type] + [ir.IntType(32)] * 3)
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        flags = [
-            ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1)
-        ]  # read; second level and beyond; data
+        flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1)]  # read; second level and beyond; data
         builder.call(function, [address, *flags])
         return context.get_dummy_value()
 
-    return nb.void(array, index), codegen
+    return nb.void(array, nb.int64, nb.int64), codegen
 
 
 @_jit
-def _prefetch_block(block):
+def _prefetch_block(block: _Floats) -> None:
     """Fetch a block into the second-level cache while the one before it is computed on (a fifth of the time)."""
-    flat = block.reshape(-1)
-    for j in range(0, flat.shape[0], _LINE):
-        _prefetch(flat, j)
+    for k in range(block.shape[0]):
+        for j in range(0, BLOCK, _LINE):
+            _prefetch(block, k, j)
 
 
 @_jit
-def _dot_block(block, coefficients, n, density):
+def _dot_block(block: _Floats, coefficients: _Floats, n: int, density: _Floats) -> None:
     """``density[j] = sum_k block[k, j] coefficients[k]`` for the first ``n`` events.
 
     Four columns at a time: the running sum is written and read back once for four products. Elements are indexed
@@ -153,14 +161,12 @@ def _dot_block(block, coefficients, n, density):
     for k in range(head, n_columns, 4):
         c0, c1, c2, c3 = coefficients[k], coefficients[k + 1], coefficients[k + 2], coefficients[k + 3]
         for j in range(n):
-            density[j] += (
-                c0 * block[k, j] + c1 * block[k + 1, j] + c2 * block[k + 2, j] + c3 * block[k + 3, j]
-            )
+            density[j] += c0 * block[k, j] + c1 * block[k + 1, j] + c2 * block[k + 2, j] + c3 * block[k + 3, j]
 
 
 @_jit
-def _accumulate_block(block, weight, n, total):
-    """``total[k] += sum_j block[k, j] weight[j]`` over the first ``n`` events, columns in the groups of `_dot_block`."""
+def _accumulate_block(block: _Floats, weight: _Floats, n: int, total: _Floats) -> None:
+    """``total[k] += sum_j block[k, j] weight[j]`` over the first ``n`` events, grouped as in `_dot_block`."""
     n_columns = block.shape[0]
     head = (n_columns - 1) % 4 + 1
     t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
@@ -203,7 +209,7 @@ def _accumulate_block(block, weight, n, total):
 
 
 @_jit
-def _all_normal(density, n):
+def _all_normal(density: _Floats, n: int) -> np.bool_:
     """Whether the first ``n`` densities are positive normal numbers: neither zero, subnormal, infinite nor NaN."""
     outside = np.int64(0)
     for j in range(n):  # the sign bit records any number beyond the bounds
@@ -213,38 +219,45 @@ def _all_normal(density, n):
 
 
 @_jit
-def _log_normal(x):
+def _log_normal(x: float) -> float:
     """Logarithm of a positive normal number."""
     bits = _bits(x)
     exponent = (bits - _SQRT_HALF_BITS) >> 52
     f = _from_bits(bits - (exponent << 52))
     t = (f - 1.0) / (f + 1.0)
     z = t * t
-    series = _A1 + z * (
-        _A3 + z * (_A5 + z * (_A7 + z * (_A9 + z * (_A11 + z * (_A13 + z * (_A15 + z * _A17))))))
-    )
+    series = _A1 + z * (_A3 + z * (_A5 + z * (_A7 + z * (_A9 + z * (_A11 + z * (_A13 + z * (_A15 + z * _A17)))))))
     return float(exponent) * _LOG2 + t * series
 
 
 @_jit
-def _sum_log_and_reciprocal(density, reciprocal, n):
-    """Sum of the logarithms of at most a block of densities, and their reciprocals; NaN unless all are normal."""
+def _sum_log_and_reciprocal(density: _Floats, reciprocal: _Floats) -> float:
+    """Sum of the logarithms of a full block of densities, and their reciprocals, two by two with one division.
+
+    NaN, with void reciprocals, if a density lies outside the range in which the product of two is exact to rounding.
+    """
     exponents = np.int64(0)
     outside = np.int64(0)
     mantissas = 1.0
-    for j in range(n):
-        bits = _bits(density[j])
-        outside |= bits | (bits - _NORMAL_MIN_BITS) | (_NORMAL_MAX_BITS - bits)
+    half = BLOCK // 2
+    for j in range(half):
+        x, y = density[j], density[j + half]
+        bx, by = _bits(x), _bits(y)
+        outside |= (bx - _PAIR_MIN_BITS) | (_PAIR_MAX_BITS - bx) | (by - _PAIR_MIN_BITS) | (_PAIR_MAX_BITS - by)
+        product = x * y
+        bits = _bits(product)
         exponents += bits >> 52
         mantissas *= _from_bits((bits & _MANTISSA_BITS) | _ONE_BITS)
-        reciprocal[j] = 1.0 / density[j]
+        r = 1.0 / product
+        reciprocal[j] = r * y
+        reciprocal[j + half] = r * x
     if outside < 0:
         return np.nan
-    return float(exponents - 1023 * n) * _LOG2 + math.log(mantissas)
+    return float(exponents - 1023 * half) * _LOG2 + math.log(mantissas)
 
 
 @_jit
-def _log_term(density, multiplicity):
+def _log_term(density: float, multiplicity: float) -> float:
     """``multiplicity * log density`` of one event, whatever the numbers."""
     if density > 0.0:
         return multiplicity * math.log(density)
@@ -254,7 +267,7 @@ def _log_term(density, multiplicity):
 
 
 @_jit
-def _quotient(weight, density):
+def _quotient(weight: float, density: float) -> float:
     """``weight / density`` without ``0 / 0`` and without overflow, so that it may be multiplied by zero."""
     if weight == 0.0 and density == 0.0:
         return 0.0
@@ -262,13 +275,13 @@ def _quotient(weight, density):
 
 
 @_jit
-def _log_and_weight(density, multiplicity, unit, n, weight):
+def _log_and_weight(density: _Floats, multiplicity: _Floats, unit: bool, n: int, weight: _Floats) -> float:
     """Sum of ``multiplicity * log(density)``; ``weight`` becomes ``multiplicity / density``.
 
     This is the part of the kernels that does not know where the densities come from.
     """
-    if unit:
-        total = _sum_log_and_reciprocal(density, weight, n)
+    if unit and n == BLOCK:
+        total = _sum_log_and_reciprocal(density, weight)
         if total == total:
             return total
     total = 0.0
@@ -284,13 +297,13 @@ def _log_and_weight(density, multiplicity, unit, n, weight):
 
 
 @_jit
-def _check_columns(table, coefficients):
+def _check_columns(table: _Floats, coefficients: _Floats) -> None:
     if table.shape[1] != coefficients.shape[0]:
         raise ValueError("the number of coefficients does not match the number of columns of the event table")
 
 
 @_jit
-def fused(table, multiplicity, unit, coefficients):
+def fused(table: _Floats, multiplicity: _Floats, unit: _Flags, coefficients: _Floats) -> tuple[float, _Floats]:
     """Value and gradient of ``sum_i m_i log s_i`` in one pass.
 
     Parameters
@@ -330,7 +343,7 @@ def fused(table, multiplicity, unit, coefficients):
 
 
 @_jit
-def pointwise(table, multiplicity, offset, coefficients):
+def pointwise(table: _Floats, multiplicity: _Floats, offset: _Floats, coefficients: _Floats) -> _Floats:
     """``m_i (log s_i + offset_i)`` of every event, shape (N,); zero where the multiplicity is zero and ``s_i`` too."""
     _check_columns(table, coefficients)
     n_events = multiplicity.shape[0]
@@ -347,7 +360,7 @@ def pointwise(table, multiplicity, offset, coefficients):
 
 
 @_jit
-def vjp(table, weight, coefficients):
+def vjp(table: _Floats, weight: _Floats, coefficients: _Floats) -> _Floats:
     """``sum_i weight_i P_ik / s_i``, shape (K,): the gradient for arbitrary weights (cotangent times multiplicity)."""
     _check_columns(table, coefficients)
     n_events = weight.shape[0]
@@ -364,7 +377,7 @@ def vjp(table, weight, coefficients):
 
 
 @_jit
-def pushforward(table, weight, coefficients, direction):
+def pushforward(table: _Floats, weight: _Floats, coefficients: _Floats, direction: _Floats) -> _Floats:
     """``weight_i (P_i . direction) / s_i`` of every event, shape (N,): the derivative along a direction."""
     _check_columns(table, coefficients)
     _check_columns(table, direction)
@@ -383,7 +396,7 @@ def pushforward(table, weight, coefficients, direction):
 
 
 @_jit
-def hessian_product(table, weight, coefficients, direction):
+def hessian_product(table: _Floats, weight: _Floats, coefficients: _Floats, direction: _Floats) -> _Floats:
     """``-sum_i weight_i P_ik (P_i . direction) / s_i^2``, shape (K,): the Hessian times a direction."""
     _check_columns(table, coefficients)
     _check_columns(table, direction)
@@ -419,7 +432,7 @@ def to_blocks(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     --------
     >>> import numpy as np
     >>> to_blocks(np.ones((300, 3))).shape
-    (2, 3, 256)
+    (1, 3, 512)
     """
     n_events, n_columns = rows.shape
     n_blocks = -(-n_events // BLOCK)

@@ -83,9 +83,7 @@ class _EventOp(Op):
     def _data_cotangents(self, inputs: Sequence[Variable]) -> list[Variable]:
         """Cotangents of the table inputs: observed data, which nothing may be differentiated with respect to."""
         return [
-            grad_not_implemented(
-                self, i, inputs[i], "the event table is data; only its coefficients have gradients"
-            )
+            grad_not_implemented(self, i, inputs[i], "the event table is data; only its coefficients have gradients")
             for i in range(_N_TABLE)
         ]
 

@@ -1,15 +1,16 @@
 """Graph rewrites: the fused form before differentiation, and plain tensor algebra for JAX.
 
-*Fusion.* A distribution's ``logp`` is pointwise, so that PyMC can compute pointwise log-likelihoods; a sampler needs its
-sum and the gradient of that. Two rewrites, registered for canonicalisation and stabilisation, turn the one into the other:
+*Fusion.* A distribution's ``logp`` is pointwise, so that PyMC can compute pointwise log-likelihoods; a sampler
+needs its sum and the gradient of that. Two rewrites, registered for canonicalisation and stabilisation, turn the
+one into the other:
 
 * ``Sum(LogMatVec)`` becomes the value of ``LogMatVecSum``. PyMC and nutpie canonicalise a log-probability before
   they differentiate it, so the gradient is then the second output of the same node;
-* ``LogMatVecVJP`` with the same weight for all events becomes the gradient of ``LogMatVecSum``: this catches graphs that
-  were differentiated first.
+* ``LogMatVecVJP`` with the same weight for all events becomes the gradient of ``LogMatVecSum``: this catches
+  graphs that were differentiated first.
 
-*Lowering.* JAX has no use for the kernels: XLA fuses ``log(P v)`` itself, on any device, and differentiates it. In JAX mode
-each Op is therefore written out in PyTensor's own operations, and no JAX code (or import) is needed here.
+*Lowering.* JAX has no use for the kernels: XLA fuses ``log(P v)`` itself, on any device, and differentiates it. In
+JAX mode each Op is therefore written out in PyTensor's own operations, and no JAX code (or import) is needed here.
 """
 
 from collections.abc import Sequence

@@ -79,8 +79,7 @@ def plot_corner(
             )
     true_values = _flatten_truths(truths, first)
     run_weights = {
-        name: _density_weights(run, _weights_of(name, weights, several=len(runs) > 1))
-        for name, run in draws.items()
+        name: _density_weights(run, _weights_of(name, weights, several=len(runs) > 1)) for name, run in draws.items()
     }
     ranges = _ranges(draws, run_weights, true_values)
 
@@ -146,15 +145,11 @@ def _density_weights(run: PosteriorDraws, weights: NDArray[np.float64] | None) -
     if weights is None:
         return np.full(n, 1.0 / n)
     if weights.shape != (n,) or not np.all(weights >= 0) or not weights.sum() > 0:
-        raise ModelError(
-            f"weights must be {n} non-negative numbers, one per draw, got shape {weights.shape}."
-        )
+        raise ModelError(f"weights must be {n} non-negative numbers, one per draw, got shape {weights.shape}.")
     return weights / weights.sum()
 
 
-def _flatten_truths(
-    truths: Mapping[str, ArrayLike] | None, draws: PosteriorDraws
-) -> list[float | None] | None:
+def _flatten_truths(truths: Mapping[str, ArrayLike] | None, draws: PosteriorDraws) -> list[float | None] | None:
     if truths is None:
         return None
     names = {name for name, _ in draws.owners}
@@ -218,9 +213,7 @@ def _legend(fig: "Figure", names: Sequence[str], with_truths: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=color, label=name)
-        for name, color in zip(names, _cycle(len(names)), strict=True)
-        if name
+        Line2D([], [], color=color, label=name) for name, color in zip(names, _cycle(len(names)), strict=True) if name
     ]
     if with_truths:
         handles.append(Line2D([], [], color=_TRUTH_COLOR, marker="s", markersize=4, label="truth"))

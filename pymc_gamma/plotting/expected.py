@@ -51,9 +51,7 @@ class SkyCells:
         """Divide the region of a response into ``cells`` x ``cells`` cells."""
         lon, lat = _sky_edges(response.roi, cells)
         step = float(lat[1] - lat[0]) / _POINTS_PER_SIDE
-        counts = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step).transpose(
-            "component", "lat", "lon"
-        )
+        counts = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step).transpose("component", "lat", "lon")
         return cls(lon, lat, _normalised(np.asarray(counts.values, dtype=np.float64)))
 
 

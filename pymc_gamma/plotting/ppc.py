@@ -118,9 +118,7 @@ def plot_ppc(
         upper, lower = grid[0, column], grid[1, column]
         _draw_counts(upper, edges, counts, expected, replicated, names)
         _draw_residuals(lower, edges, counts, replicated)
-        lower.set_xlabel(
-            "Reconstructed energy [TeV]" if name == "energy" else _AXIS_LABELS[response.roi.frame][name]
-        )
+        lower.set_xlabel("Reconstructed energy [TeV]" if name == "energy" else _AXIS_LABELS[response.roi.frame][name])
         if name == "energy":
             lower.set_xscale("log")
             lower.xaxis.set_major_formatter("{x:g}")

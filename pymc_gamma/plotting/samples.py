@@ -35,9 +35,7 @@ class PosteriorDraws:
     owners: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def posterior_draws(
-    idata: xr.DataTree | xr.Dataset, var_names: Sequence[str] | None = None
-) -> PosteriorDraws:
+def posterior_draws(idata: xr.DataTree | xr.Dataset, var_names: Sequence[str] | None = None) -> PosteriorDraws:
     """Flatten the variables of a posterior to columns.
 
     Parameters
@@ -75,9 +73,7 @@ def posterior_draws(
     return PosteriorDraws(np.column_stack(columns), tuple(labels), tuple(owners))
 
 
-def component_draws(
-    idata: xr.DataTree | xr.Dataset, var_name: str, component_names: Sequence[str]
-) -> FloatArray:
+def component_draws(idata: xr.DataTree | xr.Dataset, var_name: str, component_names: Sequence[str]) -> FloatArray:
     """Draws of one number per component, in the order of the response, shape ``(sample, component)``.
 
     Raises
@@ -134,9 +130,7 @@ def _posterior(idata: xr.DataTree | xr.Dataset) -> xr.Dataset:
             return idata["posterior"].to_dataset()
         if idata.has_data:
             return idata.to_dataset()
-        raise ModelError(
-            f"There is no group 'posterior'; the groups are {', '.join(idata.children) or 'none'}."
-        )
+        raise ModelError(f"There is no group 'posterior'; the groups are {', '.join(idata.children) or 'none'}.")
     raise TypeError(f"Expected an xarray DataTree or Dataset, got {type(idata).__name__}.")
 
 
@@ -155,7 +149,6 @@ def _label(array: xr.DataArray, name: str, index: tuple[int, ...]) -> str:
     if not index:
         return name
     where: list[Any] = [
-        array.coords[dim].values[i] if dim in array.coords else i
-        for dim, i in zip(array.dims[1:], index, strict=True)
+        array.coords[dim].values[i] if dim in array.coords else i for dim, i in zip(array.dims[1:], index, strict=True)
     ]
     return f"{name}\n{', '.join(map(str, where))}"

@@ -90,9 +90,7 @@ def fold(
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
     compiled = [compile_component(component, roi, edges, size) for component in sky]
     citations = dict.fromkeys(
-        citation
-        for source in [*(obs.irfs for obs in observations), *sky]
-        for citation in source.citations
+        citation for source in [*(obs.irfs for obs in observations), *sky] for citation in source.citations
     )
     response = Response(compiled, observations, roi, edges, tuple(citations))
     if path is not None:

@@ -3,12 +3,12 @@ r"""Columns of a sky model under one or several observations.
 .. math:: D_{ik} = \lambda_k(x_i) \;[\mathrm{TeV^{-1}\,sr^{-1}}], \qquad
           c_k = \sum_{\rm obs} \int_{\rm ROI} \lambda_{k,\rm obs}(x)\,\mathrm{d}E\,\mathrm{d}\Omega ,
 
-the expected counts density of component :math:`k` at event :math:`i` (under the observation the event belongs to) and its total
-over all observations, for the nominal fluxes. The model uses :math:`p_{ik} = D_{ik}/c_k`.
+the expected counts density of component :math:`k` at event :math:`i` (under the observation the event belongs to)
+and its total over all observations, for the nominal fluxes. The model uses :math:`p_{ik} = D_{ik}/c_k`.
 
 The same object runs forwards: :meth:`Response.simulate` picks a component with probability proportional to its
-weight, an observation and a source of it with probability proportional to their share of :math:`c_k`, draws a true photon
-and passes it through the response.
+weight, an observation and a source of it with probability proportional to their share of :math:`c_k`, draws a true
+photon and passes it through the response.
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,7 +117,11 @@ class Response:
         """Expected counts, dims (component, observation)."""
         coords = {"component": list(self.component_names), "observation": np.arange(len(self.observations))}
         return xr.DataArray(
-            self._counts.copy(), coords, ("component", "observation"), name="acceptance", attrs={"units": "counts"}
+            self._counts.copy(),
+            coords,
+            ("component", "observation"),
+            name="acceptance",
+            attrs={"units": "counts"},
         )
 
     def density(self, events: Events) -> FloatArray:
@@ -298,8 +302,8 @@ class Response:
         Parameters
         ----------
         energy, lon, lat : array_like or `~astropy.units.Quantity`, optional
-            Bin edges (TeV; degrees in the frame of the region). An axis left out is integrated over the region. Bins are
-            cut at the region. Give ``lon`` and ``lat`` together.
+            Bin edges (TeV; degrees in the frame of the region). An axis left out is integrated over the region.
+            Bins are cut at the region. Give ``lon`` and ``lat`` together.
         step : float
             Largest spacing in deg of the points at which a spatial bin is sampled.
         observation : int, optional
@@ -377,16 +381,18 @@ class Response:
     def _check_rows(self, rows: FloatArray) -> None:
         if rows.ndim != 2 or rows.shape[1] != len(self.reco):
             raise EventError(f"event rows must have shape (N, {len(self.reco)}) = {self.reco}, got {rows.shape}.")
-        problems = {"not finite": ~np.isfinite(rows).all(axis=1)}
-        energy = rows[:, 0]
+        finite = np.isfinite(rows).all(axis=1)
+        problems = {"not finite": ~finite}
+        checked = np.where(finite[:, None], rows, 0.0)
+        energy = checked[:, 0]
         # edges are inclusive up to rounding: bins and files store them in single precision
         problems["outside the energy range"] = ~(
             (energy >= self.roi.energy_min * (1 - 1e-9)) & (energy <= self.roi.energy_max * (1 + 1e-9))
         )
-        problems["outside the region"] = ~self.roi.contains(rows[:, 1], rows[:, 2])
+        problems["outside the region"] = ~self.roi.contains(checked[:, 1], checked[:, 2])
         if len(self.reco) > 3:
             problems[f"of an unknown observation (there are {len(self.observations)})"] = ~np.isin(
-                rows[:, 3], np.arange(len(self.observations))
+                checked[:, 3], np.arange(len(self.observations))
             )
         for what, bad in problems.items():
             if bad.any():
@@ -404,7 +410,9 @@ class Response:
             weights = [weights[name] for name in self.component_names]
         values = np.asarray(weights, float).ravel()
         if len(values) != len(self.component_names):
-            raise ModelError(f"{len(values)} weights for {len(self.component_names)} components {self.component_names}.")
+            raise ModelError(
+                f"{len(values)} weights for {len(self.component_names)} components {self.component_names}."
+            )
         if not (np.all(np.isfinite(values)) and np.all(values >= 0) and values.sum() > 0):
             raise ModelError(f"weights must be finite, not negative and not all zero, got {values}.")
         return values

@@ -1,7 +1,7 @@
 """Responses on disk: a zarr store with everything that made them, and a hash of each part.
 
-A store holds the inputs after compilation (IRF tables, rasters, spectra) rather than the tables derived from them, which take less
-time to rebuild than to read. Reading checks the content against the stored hashes.
+A store holds the inputs after compilation (IRF tables, rasters, spectra) rather than the tables derived from them,
+which take less time to rebuild than to read. Reading checks the content against the stored hashes.
 """
 
 import hashlib

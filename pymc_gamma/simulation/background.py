@@ -1,7 +1,7 @@
 """Sampling the residual background, directly in reconstructed coordinates.
 
-The expected counts of small cells of the region times segments of energy, in which the rate is a power law, form one discrete
-distribution; inside a cell positions are uniform and the energy follows the power law of that cell.
+The expected counts of small cells of the region times segments of energy, in which the rate is a power law, form
+one discrete distribution; inside a cell positions are uniform and the energy follows the power law of that cell.
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
 r"""Compiled kernels of the simulator.
 
-The interpolated response is sampled exactly, as the mixture that an interpolation is: an IRF linear between nodes with weights
-:math:`1-t, t` is drawn by picking one of the nodes with these probabilities. Linear interpolation *inside* a histogram is the
-convolution with a triangle, hence the sum of two uniform numbers.
+The interpolated response is sampled exactly, as the mixture that an interpolation is: an IRF linear between nodes
+with weights
+:math:`1-t, t` is drawn by picking one of the nodes with these probabilities. Linear interpolation *inside* a
+histogram is the convolution with a triangle, hence the sum of two uniform numbers.
 """
 
 import math
@@ -93,8 +94,9 @@ def sample_true(
 ):
     """Fill with photons that pass the effective area: natural logarithm of the true energy (TeV) and true direction.
 
-    Energies are proposed from ``pdf`` (piecewise linear in log E, proportional to flux x E x ``area_max``), directions from
-    the brightness, and kept with probability ``area(E, offset) / area_max(E)``. Returns the number of proposals.
+    Energies are proposed from ``pdf`` (piecewise linear in log E, proportional to flux x E x ``area_max``),
+    directions from the brightness, and kept with probability ``area(E, offset) / area_max(E)``. Returns the number
+    of proposals.
     """
     n = len(log_energy)
     step = log_nodes[1] - log_nodes[0]

@@ -75,9 +75,7 @@ class CosmicRayBackground(SkyComponent):
         from pymc_gamma.sky.plotting import peek_background
 
         if observation is None:
-            raise TypeError(
-                "The residual background belongs to an instrument: pass `observation=` an Observation."
-            )
+            raise TypeError("The residual background belongs to an instrument: pass `observation=` an Observation.")
         if roi is None:
             roi = RegionOfInterest(center=observation.pointing, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
         return peek_background(self, roi, observation, **kwargs)

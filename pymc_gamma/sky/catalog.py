@@ -230,9 +230,7 @@ def _read_official(path: Path) -> tuple[_Entry, ...]:
     try:
         catalog = SourceCatalogHGPS(path)
     except (OSError, KeyError, ValueError) as error:
-        raise DataFileError(
-            f"{path} is not the H.E.S.S. Galactic plane survey catalogue ({error})."
-        ) from error
+        raise DataFileError(f"{path} is not the H.E.S.S. Galactic plane survey catalogue ({error}).") from error
     entries = []
     for source in catalog:
         identified = str(source.data["Identified_Object"]).strip("- ")

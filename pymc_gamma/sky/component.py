@@ -245,8 +245,7 @@ def check_unique_names(components: Iterable[SkyComponent]) -> tuple[SkyComponent
     for component in result:
         if not isinstance(component, SkyComponent):
             raise SkyModelError(
-                f"{component!r} is not a sky component; wrap a gammapy model with "
-                "`SkySource.from_gammapy(model)`."
+                f"{component!r} is not a sky component; wrap a gammapy model with `SkySource.from_gammapy(model)`."
             )
         if component.name in seen:
             raise SkyModelError(f"Two sky components are named {component.name!r}; give each its own name.")

@@ -80,9 +80,7 @@ def distance_to_region(roi: "RegionOfInterest", lon: Array, lat: Array) -> Array
     return np.hypot(beyond_x, np.maximum(np.abs(y) - roi.half_width[1], 0.0))
 
 
-def parts_near(
-    parts: Sequence[SkyPart], frame: str, roi: "RegionOfInterest", margin_deg: float
-) -> tuple[SkyPart, ...]:
+def parts_near(parts: Sequence[SkyPart], frame: str, roi: "RegionOfInterest", margin_deg: float) -> tuple[SkyPart, ...]:
     """Parts that reach into a region, in its frame.
 
     Parameters

@@ -145,9 +145,7 @@ def peek_background(
     total = np.array([rate(np.full(nodes[0].size, e), nodes[0], nodes[1]) @ nodes[2] for e in energies])
     axes = _sed_axes(figure, energies, total)
     _draw_sed(axes, energies, total, color="C0", linewidth=2, label=component.name)
-    axes.set(
-        xlabel="reconstructed energy $E$ [TeV]", ylabel=r"$E^2\,\mathrm{d}\dot N/\mathrm{d}E$ [TeV s$^{-1}$]"
-    )
+    axes.set(xlabel="reconstructed energy $E$ [TeV]", ylabel=r"$E^2\,\mathrm{d}\dot N/\mathrm{d}E$ [TeV s$^{-1}$]")
     axes.legend(frameon=False)
     return np.array([sky, axes])
 
@@ -275,9 +273,7 @@ def _draw_outline(axes: Any, roi: "RegionOfInterest") -> None:
         x, y = roi.half_width
         s = np.linspace(-1, 1, 46)
         side = np.ones_like(s)
-        lon, lat = roi.from_offset(
-            np.concatenate([s, side, -s, -side]) * x, np.concatenate([-side, s, side, -s]) * y
-        )
+        lon, lat = roi.from_offset(np.concatenate([s, side, -s, -side]) * x, np.concatenate([-side, s, side, -s]) * y)
     axes.plot(lon, lat, transform=axes.get_transform("world"), color="white", linewidth=1, linestyle="--")
 
 

@@ -52,9 +52,7 @@ class PowerLawSpectrum:
     def __post_init__(self) -> None:
         values = (self.amplitude, self.index, self.reference, self.cutoff)
         if not (np.all(np.isfinite(values)) and self.amplitude >= 0 and self.reference > 0):
-            raise SkyModelError(
-                f"A power law needs finite numbers, amplitude >= 0 and reference > 0, got {self!r}."
-            )
+            raise SkyModelError(f"A power law needs finite numbers, amplitude >= 0 and reference > 0, got {self!r}.")
 
     def __call__(self, energy_true: Array) -> Array:
         """Differential flux in TeV-1 cm-2 s-1 at true energies in TeV."""

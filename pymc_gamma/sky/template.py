@@ -74,9 +74,7 @@ class GridTemplate:
                 f"{FRAMES}, got shape {values.shape} in {self.frame!r}."
             )
         if not np.all(np.isfinite(values) & (values >= 0)) or not values.any():
-            raise SkyModelError(
-                f"The template {self.name!r} must be finite, not negative, and not zero everywhere."
-            )
+            raise SkyModelError(f"The template {self.name!r} must be finite, not negative, and not zero everywhere.")
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
 
@@ -112,9 +110,7 @@ class GridTemplate:
         """Whether directions in degrees, in its frame, lie on a pixel."""
         x, y = self._pixels(lon, lat)
         n_lat, n_lon = self.values.shape
-        return ((np.abs(x - (n_lon - 1) / 2) <= n_lon / 2) | self.periodic) & (
-            np.abs(y - (n_lat - 1) / 2) <= n_lat / 2
-        )
+        return ((np.abs(x - (n_lon - 1) / 2) <= n_lon / 2) | self.periodic) & (np.abs(y - (n_lat - 1) / 2) <= n_lat / 2)
 
     def __call__(self, lon: Array, lat: Array) -> Array:
         """Relative brightness at directions in degrees, in its frame."""

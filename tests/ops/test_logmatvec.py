@@ -20,9 +20,7 @@ if importlib.util.find_spec("jax"):
 
 def reference(rows, multiplicity, offset, v):
     s = rows @ v
-    terms = np.where(
-        multiplicity == 0, 0.0, multiplicity * (np.log(np.where(multiplicity == 0, 1, s)) + offset)
-    )
+    terms = np.where(multiplicity == 0, 0.0, multiplicity * (np.log(np.where(multiplicity == 0, 1, s)) + offset))
     weight = np.divide(multiplicity, s, out=np.zeros_like(s), where=multiplicity != 0)
     gradient = rows.T @ weight
     hessian = -(rows * np.divide(weight, s, out=np.zeros_like(s), where=multiplicity != 0)[:, None]).T @ rows
@@ -78,9 +76,9 @@ def test_blocks_hold_the_rows(rng):
     np.testing.assert_array_equal(blocks.transpose(0, 2, 1).reshape(-1, 3)[:N_EVENTS], rows)
 
 
-@pytest.mark.parametrize("exponent", [-300, -120, -40, -36, 0, 36, 40, 120, 300])
+@pytest.mark.parametrize("exponent", [-300, -160, -149, -36, 0, 36, 149, 160, 300])
 def test_logarithm_over_the_whole_range_of_numbers(rng, exponent):
-    """Blocks within and beyond the range in which eight densities are multiplied."""
+    """Blocks within and beyond the range in which densities are multiplied in pairs."""
     rows = rng.uniform(0.1, 1.0, (4 * BLOCK, 1)) * 10.0**exponent
     rows[: 2 * BLOCK] *= 10.0 ** rng.integers(-4, 4, (2 * BLOCK, 1))
     arrays = TableArrays.build(rows)
@@ -131,6 +129,17 @@ def test_a_zero_column_does_not_turn_an_impossible_event_into_nan():
     assert value == -np.inf
     assert gradient[0] == 0
     assert gradient[1] > 1e300
+
+
+def test_tables_of_any_memory_layout(rng):
+    """Tables that a graph computes, or that Python hands over, need not be contiguous."""
+    arrays = TableArrays.build(rng.random((N_EVENTS, 3)) + 0.1)
+    strided = np.repeat(arrays.table, 2, axis=1)[:, ::2]
+    v = np.array([0.2, 0.3, 0.5])
+    expected, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v)
+    value, found = kernels.fused(strided, arrays.multiplicity, arrays.unit, v)
+    np.testing.assert_allclose(value, expected, rtol=1e-13)
+    np.testing.assert_allclose(found, gradient, rtol=1e-13)
 
 
 def test_wrong_number_of_coefficients():

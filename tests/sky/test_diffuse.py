@@ -64,9 +64,7 @@ def test_same_sky_in_both_frames(diffuse, region):
 def test_margin_continues_the_edge(diffuse, roi):
     (part,) = diffuse.parts(roi)
     edge = part.shape.brightness(np.array([1.0]), np.array([3.875]))
-    np.testing.assert_array_equal(
-        part.shape.brightness(np.array([1.0, 1.0]), np.array([3.9, 4.4])), [*edge, *edge]
-    )
+    np.testing.assert_array_equal(part.shape.brightness(np.array([1.0, 1.0]), np.array([3.9, 4.4])), [*edge, *edge])
 
 
 def test_region_outside_the_template(diffuse, region):
@@ -222,9 +220,7 @@ def test_bilinear_interpolation(rng):
     values = rng.uniform(1, 2, (5, 6))
     template = GridTemplate(358.0, -1.0, 0.5, 0.25, values, "galactic", "random")
     assert template.cover == (357.75, 360.75, -1.125, 0.125)
-    np.testing.assert_allclose(
-        template(np.array([-2.0, 0.5]), np.array([-1.0, 0.0])), values[[0, -1], [0, -1]]
-    )
+    np.testing.assert_allclose(template(np.array([-2.0, 0.5]), np.array([-1.0, 0.0])), values[[0, -1], [0, -1]])
     middle = template(np.array([-1.75]), np.array([-0.875]))
     assert middle[0] == pytest.approx(values[:2, :2].mean())
     assert template.contains(np.array([-2.2, -2.3]), np.array([0.0, 0.0])).tolist() == [True, False]

@@ -48,9 +48,7 @@ def polar_integral(shape, brightness, radius, n_radius=1500, n_angle=120):
     r = (np.arange(n_radius) + 0.5) / n_radius * np.radians(radius)
     turn = (np.arange(n_angle) + 0.5) / n_angle * 2 * np.pi
     local = np.stack(
-        np.broadcast_arrays(
-            np.cos(r)[:, None], np.sin(r)[:, None] * np.cos(turn), np.sin(r)[:, None] * np.sin(turn)
-        ),
+        np.broadcast_arrays(np.cos(r)[:, None], np.sin(r)[:, None] * np.cos(turn), np.sin(r)[:, None] * np.sin(turn)),
         axis=-1,
     )
     lon, lat = lonlat_from_vectors(local @ tangent_basis(shape.lon, shape.lat))
@@ -61,9 +59,7 @@ def polar_integral(shape, brightness, radius, n_radius=1500, n_angle=120):
 def cube(normalised=False):
     axis = MapAxis.from_energy_bounds("0.05 TeV", "50 TeV", nbin=8, name="energy_true")
     unit = "" if normalised else "TeV-1 cm-2 s-1 sr-1"
-    result = Map.create(
-        width=3, binsz=0.1, frame="galactic", skydir=(1, 0.5), axes=[axis], unit=unit, dtype=float
-    )
+    result = Map.create(width=3, binsz=0.1, frame="galactic", skydir=(1, 0.5), axes=[axis], unit=unit, dtype=float)
     coords = result.geom.get_coord()
     # It shrinks with energy.
     sigma2 = 0.2 * coords["energy_true"].to_value("TeV") ** -0.1
@@ -74,9 +70,7 @@ def cube(normalised=False):
 
 def test_point(region, frame):
     spectral = ExpCutoffPowerLawSpectralModel(lambda_="0.1 TeV-1")
-    source = SkySource(
-        "crab", PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg", frame="icrs"), spectral
-    )
+    source = SkySource("crab", PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg", frame="icrs"), spectral)
     (part,) = source.parts(region(184.55, -5.78, frame))
     assert isinstance(part.shape, PointShape)
     position = SkyCoord(part.shape.lon, part.shape.lat, unit="deg", frame=frame)
@@ -175,9 +169,7 @@ def test_dark_energies_of_a_cube_are_reported(roi):
     template = cube()
     template.data[2] = 0
     with pytest.warns(UserWarning, match="'cube' is zero at 1 of 8 energies"):
-        source = SkySource(
-            "cube", TemplateSpatialModel(template, normalize=False), PowerLawNormSpectralModel()
-        )
+        source = SkySource("cube", TemplateSpatialModel(template, normalize=False), PowerLawNormSpectralModel())
     parts = source.parts(roi)
     energy = template.geom.axes["energy_true"].center.to_value("TeV")
     assert len(parts) == 7
@@ -230,9 +222,7 @@ class TestBadModels:
             SkySource.from_gammapy(model)
 
     def test_units(self):
-        with pytest.raises(
-            SkyModelError, match=r"spectrum of 'p' \(PowerLawNorm.*expected a unit convertible"
-        ):
+        with pytest.raises(SkyModelError, match=r"spectrum of 'p' \(PowerLawNorm.*expected a unit convertible"):
             SkySource("p", PointSpatialModel(), PowerLawNormSpectralModel())
         with pytest.raises(SkyModelError, match=r"'iso' is in '1 / sr'.*product must be convertible"):
             SkySource("iso", ConstantSpatialModel(), PowerLawNormSpectralModel())

@@ -1,0 +1,61 @@
+"""Configuration of the documentation: Sphinx, MyST Markdown, notebooks executed at every build.
+
+Builds without network access: nothing is fetched from other sites.
+"""
+
+import os
+
+# One thread for linear algebra in the notebooks: the package brings its own threads. Set before the kernels start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pymc_gamma import __version__
+
+project = "pymc_gamma"
+author = "pymc_gamma developers"
+copyright = "pymc_gamma developers"
+version = release = __version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "jupyter_execute", "Thumbs.db", ".DS_Store"]
+templates_path = ["_templates"]
+
+# Markdown and notebooks
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+
+# Reference pages from docstrings
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc sections say types, with shapes and units
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+numpydoc_show_class_members = False  # the template of a class lists them
+numpydoc_xref_param_type = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"pymc_gamma {release}"
+html_static_path = ["_static"]
+html_show_sourcelink = False
+html_theme_options = {
+    "github_url": "https://github.com/pymc-gamma/pymc-gamma",
+    "navbar_align": "left",
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"

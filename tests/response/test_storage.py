@@ -1,0 +1,93 @@
+import json
+
+import astropy.units as u
+import numpy as np
+import pytest
+
+import pymc_gamma as pmg
+from pymc_gamma.errors import DataFileError, ResponseMismatchError
+
+
+@pytest.fixture
+def store(two_pointings, tmp_path):
+    path = tmp_path / "response.zarr"
+    two_pointings.save(path)
+    return path
+
+
+def test_a_loaded_response_is_the_same(two_pointings, store):
+    again = pmg.Response.load(store)
+    assert again.fingerprint() == two_pointings.fingerprint()
+    assert again.component_names == two_pointings.component_names
+    assert np.allclose(again.acceptance_by_observation, two_pointings.acceptance_by_observation, rtol=1e-12)
+    events = two_pointings.simulate([1, 1, 1], 100, rng=1)
+    assert np.allclose(again.density(events), two_pointings.density(events), rtol=1e-12)
+    assert np.array_equal(
+        again.simulate([1, 1, 1], 50, rng=2).to_rows(), two_pointings.simulate([1, 1, 1], 50, rng=2).to_rows()
+    )
+    assert again.citations() == two_pointings.citations()
+
+
+def test_nothing_is_overwritten_unasked(two_pointings, store):
+    with pytest.raises(FileExistsError, match=r"response\.zarr"):
+        two_pointings.save(store)
+    two_pointings.save(store, overwrite=True)
+    assert pmg.Response.load(store).fingerprint() == two_pointings.fingerprint()
+
+
+def test_fold_keeps_and_reuses_a_store(components, observation, roi, tmp_path):
+    path = tmp_path / "kept.zarr"
+    first = pmg.fold(components[1], observation, roi, path=path)
+    assert path.exists()
+    assert pmg.fold(components[1], observation, roi, path=path).fingerprint() == first.fingerprint()
+
+
+def test_other_inputs_are_refused_by_name(components, observation, roi, tmp_path):
+    path = tmp_path / "kept.zarr"
+    pmg.fold(components[1], observation, roi, path=path)
+    longer = pmg.Observation(observation.irfs, observation.pointing, livetime=60 * u.h)
+    with pytest.raises(ResponseMismatchError, match="differing: observation 0"):
+        pmg.fold(components[1], longer, roi, path=path)
+    with pytest.raises(ResponseMismatchError, match="component 'ccr', component 'hgps'"):
+        pmg.fold(components[2], observation, roi, path=path)
+
+
+def test_a_damaged_store_is_refused(store):
+    import zarr
+
+    root = zarr.open_group(str(store), mode="r+")
+    root["components/1/sources_flux"][0] = 1.0
+    with pytest.raises(ResponseMismatchError, match="is damaged; differing: component 'hgps'"):
+        pmg.Response.load(store)
+
+
+def test_an_incomplete_store_is_refused(store):
+    import shutil
+
+    shutil.rmtree(store / "components" / "1")
+    with pytest.raises((DataFileError, ResponseMismatchError), match=r"response\.zarr"):
+        pmg.Response.load(store)
+
+
+def test_other_formats_and_missing_files(store, tmp_path):
+    import zarr
+
+    root = zarr.open_group(str(store), mode="r+")
+    header = json.loads(root.attrs["pymc_gamma"])
+    root.attrs["pymc_gamma"] = json.dumps({**header, "format": "pymc-gamma response 0"})
+    with pytest.raises(ResponseMismatchError, match="format 'pymc-gamma response 0'"):
+        pmg.Response.load(store)
+    with pytest.raises(DataFileError, match="no response at"):
+        pmg.Response.load(tmp_path / "nothing.zarr")
+
+
+def test_a_failed_write_leaves_nothing(two_pointings, tmp_path, monkeypatch):
+    import zarr
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(zarr.Group, "create_array", fail)
+    with pytest.raises(OSError, match="disk full"):
+        two_pointings.save(tmp_path / "half.zarr")
+    assert list(tmp_path.iterdir()) == []
