@@ -19,10 +19,10 @@ import numba as nb
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from _timing import Figures, interleaved_times
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from benchmarks._timing import Figures, interleaved_times
 from pymc_gamma.distributions import EventMixture
 from pymc_gamma.nested import sample_nested
 from pymc_gamma.ops import BLOCK, kernels, to_blocks

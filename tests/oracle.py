@@ -70,19 +70,30 @@ class Oracle:
         parts = component.parts(self.roi)
         return np.array([sum(self.density(part, *row[:3]) for part in parts) for row in rows])
 
-    def detections(self, part):
-        """Photons of a point or Gaussian source that pass the effective area, wherever they are reconstructed."""
+    def detections(self, part, vectors=None, weight=None):
+        """Photons of a part that pass the effective area, wherever they are reconstructed.
+
+        A template needs its sky: unit vectors (n, 3) and brightness times solid angle (n,).
+        """
         shape = part.shape
-        edges = np.geomspace(*self.span, 8 * self.n_energy + 1)
-        energy, width = np.sqrt(edges[1:] * edges[:-1]), np.diff(edges)
         if isinstance(shape, PointShape):
-            vectors, share = unit_vectors(shape.lon, shape.lat)[None], np.ones(1)
-        else:
+            vectors, weight = unit_vectors(shape.lon, shape.lat)[None], np.ones(1)
+        elif isinstance(shape, GaussianShape):
             vectors, solid, profile = self._polar(tangent_basis(shape.lon, shape.lat), shape.sigma)
-            share = (profile * solid).ravel() / (2 * np.pi * np.radians(shape.sigma) ** 2)
-            vectors = vectors.reshape(-1, 3)
+            weight = profile * solid / (2 * np.pi * np.radians(shape.sigma) ** 2)
+            vectors, weight = vectors.reshape(-1, 3), weight.ravel()
         offset = separation_deg(vectors, self.axis)
-        area = np.array([self.area(e, offset) @ share for e in energy])
+        seen = offset <= self.area_table.grid[1][-1]
+        if len(offset) > 4000:  # many directions share an offset
+            weight, edges = np.histogram(
+                offset[seen], np.arange(0, offset[seen].max() + 5e-3, 5e-3), weights=weight[seen]
+            )
+            offset = 0.5 * (edges[1:] + edges[:-1])
+        else:
+            offset, weight = offset[seen], weight[seen]
+        edges = np.geomspace(*self.span, 4 * self.n_energy + 1)
+        energy, width = np.sqrt(edges[1:] * edges[:-1]), np.diff(edges)
+        area = np.array([self.area(e, offset) @ weight for e in energy])
         return self.livetime * float(np.sum(part.spectrum(energy) * width * area))
 
     def area(self, energy, offset):

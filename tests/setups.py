@@ -8,10 +8,11 @@ from functools import cache
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
+from oracle import Oracle
 from scipy import stats
 
 import pymc_gamma as pmg
-from pymc_gamma.geometry import separation_deg, unit_vectors
+from pymc_gamma.geometry import lonlat_from_vectors, separation_deg, tangent_basis, unit_vectors
 
 QUICK_START = "prod5-south-20deg-50h"
 P_VALUE = 1e-3
@@ -113,8 +114,6 @@ def rings(response, radius_edges, step):
     solid = np.repeat(2 * np.pi * -np.diff(np.cos(radii), axis=0)[0] / turns, turns)
     angle = np.concatenate([(np.arange(n) + 0.5) * 2 * np.pi / n for n in turns])
     middle = np.repeat(radii.mean(axis=0), turns)
-    from pymc_gamma.geometry import lonlat_from_vectors, tangent_basis
-
     basis = tangent_basis(*map(float, lonlat_from_vectors(axis)))
     local = np.stack([np.cos(middle), np.sin(middle) * np.cos(angle), np.sin(middle) * np.sin(angle)], -1)
     vectors = local @ basis
@@ -125,35 +124,35 @@ def rings(response, radius_edges, step):
 
 def pdf_in_bins(response, name, energy_edges, radius_edges, step=0.05, per_decade=30, observation=0):
     """Integral of the density of a component over bins of energy and radius from the pointing."""
-    lon, lat, solid, ring = rings(response, radius_edges, step)
+    nodes = rings(response, radius_edges, step)
+    shape = (len(energy_edges) - 1, len(radius_edges) - 1)
+    return _integrate(response, name, nodes, shape, energy_nodes(energy_edges, per_decade), observation)
+
+
+def pdf_integral(response, name, step=0.05, per_decade=30, observation=0):
+    """Integral of the density of a component over the region, in one observation."""
+    lon, lat, solid = response.roi.quadrature(step)
+    nodes = lon, lat, solid, np.zeros(len(lon), int)
+    span = np.array([response.roi.energy_min, response.roi.energy_max])
+    return float(_integrate(response, name, nodes, (1, 1), energy_nodes(span, per_decade), observation)[0, 0])
+
+
+def _integrate(response, name, nodes, shape, energies, observation):
+    """Sum the density of one column over directions, by ring, and energies, by bin."""
+    lon, lat, solid, ring = nodes
+    vectors = unit_vectors(lon, lat)
     compact = compact_shape(response, name)
     if compact is not None:
-        near = separation_deg(unit_vectors(lon, lat), compact[0]) < compact[1]
-        lon, lat, solid, ring = lon[near], lat[near], solid[near], ring[near]
+        near = separation_deg(vectors, compact[0]) < compact[1]
+        vectors, solid, ring = vectors[near], solid[near], ring[near]
     k = column(response, name)
-    result = np.zeros((len(energy_edges) - 1, len(radius_edges) - 1))
-    rows = np.column_stack([np.empty(len(lon)), lon, lat])
-    if len(response.reco) > 3:
-        rows = np.column_stack([rows, np.full(len(lon), float(observation))])
-    single = _single(response, k)
-    for energy, width, b in zip(*energy_nodes(energy_edges, per_decade), strict=True):
-        rows[:, 0] = energy
-        result[b] += width * np.bincount(ring, weights=single(rows) * solid, minlength=result.shape[1])
-    return result
-
-
-def _single(response, k):
-    """Density of one column only: the others would cost as much again."""
-    folded, component = response._folded, response._components[k]
-    total = float(response.acceptance[k])
-
-    def density(rows):
-        which = int(rows[0, 3]) if rows.shape[1] > 3 and len(rows) else 0
-        out = np.empty((len(rows), 1))
-        folded[which].density((component,), unit_vectors(rows[:, 1], rows[:, 2]), rows[:, 0], out)
-        return out[:, 0] / total
-
-    return density
+    # one column only: the others would cost as much again
+    component, folded = response._components[k], response._folded[observation]
+    result, out = np.zeros(shape), np.empty((len(vectors), 1))
+    for energy, width, b in zip(*energies, strict=True):
+        folded.density((component,), vectors, np.full(len(vectors), energy), out)
+        result[b] += width * np.bincount(ring, weights=out[:, 0] * solid, minlength=shape[1])
+    return result / float(response.acceptance[k])
 
 
 def chi_square(counts, expected):
@@ -180,3 +179,25 @@ def relative_errors(values, truth):
     """Median and 95th percentile of |value / truth - 1|."""
     error = np.abs(np.asarray(values) / np.asarray(truth) - 1)
     return float(np.median(error)), float(np.quantile(error, 0.95))
+
+
+def simulated_acceptance(response, component, n, rng, observation=0, batch=500_000):
+    """Expected counts of a component of one part, from a simulation: detected photons times the share accepted.
+
+    Returns the counts and their standard deviation. Nothing of the fold is used, except the pixels of a template,
+    which are the sky that is simulated.
+    """
+    name, roi = component.name, response.roi
+    (part,) = component.parts(roi)
+    oracle = Oracle(response.observations[observation], roi, response.energy_true_edges)
+    templates = response._components[column(response, name)].templates
+    detected = oracle.detections(part, *(templates[0].raster.nodes() if templates else ()))
+    kept = 0
+    for first in range(0, n, batch):
+        photons = response.simulate_true(name, min(batch, n - first), observation=observation, rng=rng)
+        events = response.reconstruct(photons, observation=observation, rng=rng)
+        energy, lon, lat = (np.asarray(column) for column in events.to_rows().T)
+        inside = (energy >= roi.energy_min) & (energy <= roi.energy_max)
+        kept += int(np.count_nonzero(inside & roi.contains(lon, lat)))
+    share = kept / n
+    return detected * share, detected * np.sqrt(share * (1 - share) / n)

@@ -168,10 +168,10 @@ class FoldedObservation:
             fluxes = at_bin_centres(component.analytic.flux)
             for p, flux in enumerate(fluxes):
                 vectors, weight = self._source_nodes(component.analytic, p)
-                out.append(livetime * flux @ self._true_sky(vectors, weight, migration))
+                out.append(livetime * self._true_sky(vectors, weight, migration) @ flux)
         for template in component.templates:
             response = self._true_sky(*template.raster.nodes(), migration)
-            out.append(livetime * at_bin_centres(template.flux) @ response)
+            out.append(livetime * response @ at_bin_centres(template.flux))
         return out
 
     def _chunk(
@@ -227,12 +227,12 @@ class FoldedObservation:
         return np.ascontiguousarray(local.reshape(-1, 3) @ tangent_basis(lon, lat)), weights
 
     def _true_sky(self, vectors: FloatArray, weight: FloatArray, migration: FloatArray) -> FloatArray:
-        """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_e, n_bins)."""
+        """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_bins, n_e)."""
         tables, roi = self.tables, self.roi
         half = roi.half_width or (0.0, 0.0)
         node, node_weight = hermegauss(32)
-        n_e = len(tables.aeff)
-        out = np.zeros((n_e, migration.shape[2]))
+        n_e = tables.aeff.shape[1]
+        out = np.zeros((migration.shape[1], n_e))
         bounds = np.linspace(0, n_e, min(n_e, 2 * cpu_count()) + 1).astype(int)
 
         def some_bins(k: int) -> None:
@@ -246,6 +246,7 @@ class FoldedObservation:
                 node_weight / node_weight.sum(),
                 tables.aeff,
                 tables.variance,
+                tables.widest,
                 tables.weight,
                 tables.offset_step,
                 tables.edisp_offset,

@@ -126,12 +126,12 @@ def _dispersion(edisp, edisp_offset, offset, r, t, e):
 
 
 @nb.njit(inline="always")
-def _linear(table, position):
-    """Table at a position in units of its node spacing; the last interval is extrapolated to nothing."""
+def _linear(table, position, e):
+    """Column e of a table at a position in units of its node spacing, constant beyond the last node."""
     n = len(table)
     k = min(int(position), n - 2)
     t = min(position - k, 1.0)
-    return table[k] * (1 - t) + table[k + 1] * t
+    return table[k, e] * (1 - t) + table[k + 1, e] * t
 
 
 @nb.njit(inline="always")
@@ -171,7 +171,7 @@ def add_gaussians(
 
     ``widest[e]`` is the largest variance of the PSF in a true-energy bin, for a quick way out.
     """
-    n_g, n_o = variance.shape[0], variance.shape[2]
+    n_g, n_o = variance.shape[0], variance.shape[1]
     last = (n_o - 1) * offset_step
     overall = widest.max()
     for p in range(len(source_variance)):
@@ -197,21 +197,21 @@ def add_gaussians(
                 total = 0.0
                 for g in range(n_g):
                     position, offset, f = source_position, source_offset, 0.0
-                    v = _linear(variance[g, e], position)
+                    v = _linear(variance[g], position, e)
                     if s2 > 0:
                         f = s2 / (s2 + v)
                         offset = _angle_deg(c0 + f * (c1 + f * c2))
                         position = offset / offset_step
                     if offset > last:
                         continue
-                    area = _linear(aeff[e], position)
+                    area = _linear(aeff, position, e)
                     if s2 > 0:
-                        v = _linear(variance[g, e], position)
+                        v = _linear(variance[g], position, e)
                         # the posterior of the true direction has the variance f v: that share of the curvature
-                        area += f * (_linear(aeff_smooth[g, e], position) - area)
+                        area += f * (_linear(aeff_smooth[g], position, e) - area)
                     v += s2
                     total += (
-                        _linear(weight[g, e], position)
+                        _linear(weight[g], position, e)
                         * math.exp(-0.5 * r2 / v)
                         / (2 * math.pi * v)
                         * area
@@ -263,11 +263,11 @@ def add_template(
 
     ``ladder[iy, ix, j]`` are cubic B-spline coefficients of the template convolved with a Gaussian of variance
     ``nodes[j]`` (deg2); in between linear in the variance, because a small change of the variance adds its
-    Laplacian times half that change. ``rung[g, e, o]`` is the rung below the variance of offset node o. (x, y) are
+    Laplacian times half that change. ``rung[g, o, e]`` is the rung below the variance of offset node o. (x, y) are
     plane coordinates of the events, (axis_x, axis_y) of the pointing.
     """
     n_y, n_x, n_j = ladder.shape
-    n_g, n_o = variance.shape[0], variance.shape[2]
+    n_g, n_o = variance.shape[0], variance.shape[1]
     last = (n_o - 1) * offset_step
     wx, dx = np.empty(4, np.float32), np.empty(4, np.float32)
     wy, dy = np.empty(4, np.float32), np.empty(4, np.float32)
@@ -301,8 +301,8 @@ def add_template(
         for e in range(start[i], stop[i]):
             total = 0.0
             for g in range(n_g):
-                s2 = variance[g, e, ko] * (1 - to) + variance[g, e, ko + 1] * to
-                j = rung[g, e, ko]
+                s2 = variance[g, ko, e] * (1 - to) + variance[g, ko + 1, e] * to
+                j = rung[g, ko, e]
                 while j < n_j - 2 and s2 > nodes[j + 1]:
                     j += 1
                 f = (s2 - nodes[j]) / (nodes[j + 1] - nodes[j])
@@ -316,9 +316,9 @@ def add_template(
                 if at > last:
                     continue
                 total += (
-                    (weight[g, e, ko] * (1 - to) + weight[g, e, ko + 1] * to)
+                    (weight[g, ko, e] * (1 - to) + weight[g, ko + 1, e] * to)
                     * v
-                    * _linear(aeff[g, e], at / offset_step)
+                    * _linear(aeff[g], at / offset_step, e)
                     * _dispersion(edisp, edisp_offset, at, row[i], fraction[i], e)
                 )
             out[i, e - start[i]] += total * flux[e]
@@ -376,19 +376,21 @@ def _interval(centre, half, sigma):
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _containment(lon, lat, sigma, half_lon, half_lat, radius, hermite, hermite_weight):
-    """Probability to reconstruct inside the region: a rectangle, or a circle where ``half_lon`` is 0.
+def _edge_distance(x, y, centre, region):
+    """Distance to the edge of the region, positive inside; (x, y) from the middle of a rectangle, else the radius."""
+    if region[0] > 0:
+        return min(region[0] - abs(x), region[1] - abs(y))
+    return region[2] - centre
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _containment(x, y, centre, sigma, half_x, half_y, radius, hermite, hermite_weight):
+    """Probability to reconstruct inside the region: a rectangle, or a circle where ``half_x`` is 0.
 
     The rectangle is a product of two error functions at the latitude of the source. The circle is a sum over chords.
     """
-    if half_lon > 0:
-        across = _interval(lon * math.cos(lat * DEG), half_lon * math.cos(lat * DEG), sigma)
-        return across * _interval(lat, half_lat, sigma)
-    centre = math.acos(max(-1.0, min(1.0, math.cos(lat * DEG) * math.cos(lon * DEG)))) / DEG
-    if centre + 7 * sigma < radius:
-        return 1.0
-    if centre - 7 * sigma > radius:
-        return 0.0
+    if half_x > 0:
+        return _interval(x, half_x, sigma) * _interval(y, half_y, sigma)
     total = 0.0
     s = 1 / (sigma * math.sqrt(2.0))
     for q in range(len(hermite)):
@@ -410,6 +412,7 @@ def true_sky_integral(
     hermite_weight,
     aeff,
     variance,
+    widest,
     weight,
     offset_step,
     edisp_offset,
@@ -420,10 +423,10 @@ def true_sky_integral(
 ):
     """Integrate brightness x A x P(inside region) x P(energy bin) over the true sky, for a range of true-energy bins.
 
-    out[e, k] += sum_q brightness[q] A_e(o_q) containment(q, e) migration[e, k](o_q), in cm2 TeV.
+    out[k, e] += sum_q brightness[q] A_e(o_q) containment(q, e) migration[k, e](o_q), in cm2 TeV.
     """
-    n_g, n_o = variance.shape[0], variance.shape[2]
-    n_j, _, n_k = migration.shape
+    n_g, n_o = variance.shape[0], variance.shape[1]
+    n_j, n_k, _ = migration.shape
     limit = (n_o - 1) * offset_step
     for q in range(len(brightness)):
         vx, vy, vz = vectors[q, 0], vectors[q, 1], vectors[q, 2]
@@ -433,8 +436,11 @@ def true_sky_integral(
         a = roi_basis[0, 0] * vx + roi_basis[0, 1] * vy + roi_basis[0, 2] * vz
         b = roi_basis[1, 0] * vx + roi_basis[1, 1] * vy + roi_basis[1, 2] * vz
         c = roi_basis[2, 0] * vx + roi_basis[2, 1] * vy + roi_basis[2, 2] * vz
-        lon = math.atan2(b, a) / DEG
-        lat = math.atan2(c, math.sqrt(a * a + b * b)) / DEG
+        across = math.sqrt(a * a + b * b)  # cosine of the latitude
+        x, y = math.atan2(b, a) / DEG * across, math.atan2(c, across) / DEG
+        centre = math.atan2(math.sqrt(b * b + c * c), a) / DEG
+        half_x = region[0] * across
+        edge = _edge_distance(x, y, centre, (half_x, region[1], region[2]))
         position = offset / offset_step
         j, s = 0, 0.0
         if n_j > 1:
@@ -443,15 +449,19 @@ def true_sky_integral(
             s = min(max((offset - edisp_offset[j]) / (edisp_offset[j + 1] - edisp_offset[j]), 0.0), 1.0)
         j1 = min(j + 1, n_j - 1)
         for e in range(first, last_bin):
-            area = _linear(aeff[e], position) * brightness[q]
+            area = _linear(aeff, position, e) * brightness[q]
             if area <= 0:
                 continue
-            inside = 0.0
-            for g in range(n_g):
-                sigma = math.sqrt(_linear(variance[g, e], position))
-                inside += _linear(weight[g, e], position) * _containment(
-                    lon, lat, sigma, region[0], region[1], region[2], hermite, hermite_weight
-                )
-            if inside > 0:
-                for k in range(n_k):
-                    out[e, k] += area * inside * (migration[j, e, k] * (1 - s) + migration[j1, e, k] * s)
+            if edge * edge > 49 * widest[e]:
+                if edge < 0:
+                    continue
+            else:
+                inside = 0.0
+                for g in range(n_g):
+                    sigma = math.sqrt(_linear(variance[g], position, e))
+                    inside += _linear(weight[g], position, e) * _containment(
+                        x, y, centre, sigma, half_x, region[1], region[2], hermite, hermite_weight
+                    )
+                area *= inside
+            for k in range(n_k):
+                out[k, e] += area * (migration[j, k, e] * (1 - s) + migration[j1, k, e] * s)

@@ -100,9 +100,9 @@ class Ladder:
         run_parallel(rung, range(RUNGS))
 
     def rungs(self, variance: FloatArray) -> NDArray[np.int64]:
-        """Highest rung not above each variance nor its right neighbour (last axis), at most the last but one."""
+        """Highest rung not above a variance nor that of the next offset, at most the last but one; (..., n_o, n_e)."""
         lowest = variance.copy()
-        lowest[..., :-1] = np.minimum(variance[..., :-1], variance[..., 1:])
+        lowest[..., :-1, :] = np.minimum(variance[..., :-1, :], variance[..., 1:, :])
         return np.clip(np.searchsorted(self.variance, lowest, side="right") - 1, 0, RUNGS - 2)
 
 

@@ -16,7 +16,7 @@ reconstructed energy are a band of it, ``band_start[r]`` to ``band_stop[r]``.
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,13 +47,13 @@ class FoldTables:
     offset_step : float
         Spacing in deg of the offset nodes 0, step, 2 step, ...
     aeff : numpy.ndarray
-        Bin-integrated effective area, cm2 TeV, shape (n_e, n_o).
+        Bin-integrated effective area, cm2 TeV, shape (n_o, n_e).
     aeff_smooth : numpy.ndarray
-        The same averaged over the PSF around the offset, shape (n_g, n_e, n_o).
+        The same averaged over the PSF around the offset, shape (n_g, n_o, n_e).
     variance : numpy.ndarray
-        Variances of the Gaussians of the PSF, deg2, shape (n_g, n_e, n_o).
+        Variances of the Gaussians of the PSF, deg2, shape (n_g, n_o, n_e).
     weight : numpy.ndarray
-        Their weights, shape (n_g, n_e, n_o).
+        Their weights, shape (n_g, n_o, n_e).
     edisp_offset : numpy.ndarray
         Offsets in deg of the dispersion tables, shape (n_j,).
     log_energy : tuple of float
@@ -84,7 +84,7 @@ class FoldTables:
     @cached_property
     def widest(self) -> FloatArray:
         """Largest variance of the PSF in each true-energy bin, deg2, shape (n_e,)."""
-        return np.asarray(self.variance.max(axis=(0, 2)))
+        return np.asarray(self.variance.max(axis=(0, 1)))
 
     @property
     def energy(self) -> FloatArray:
@@ -92,7 +92,7 @@ class FoldTables:
         return np.sqrt(self.energy_edges[1:] * self.energy_edges[:-1])
 
     def migration(self, energy_edges: FloatArray) -> FloatArray:
-        """Probability of each bin of reconstructed energy, shape (n_j, n_e, n_bins).
+        """Probability of each bin of reconstructed energy, shape (n_j, n_bins, n_e).
 
         Integrates the interpolated density exactly as the event densities interpolate it (linear in log E).
         """
@@ -108,17 +108,18 @@ class FoldTables:
         measure = np.zeros((len(nodes), len(energy_edges) - 1))
         np.add.at(measure, (row, which), (1 - fraction) * np.diff(grid))
         np.add.at(measure, (row + 1, which), fraction * np.diff(grid))
-        return np.stack([table.T.astype(float) @ measure for table in self.edisp])
+        return np.stack([measure.T @ table.astype(float) for table in self.edisp])
 
 
-def build_tables(irfs: IRFs, energy_edges: FloatArray, energy_range: tuple[float, float]) -> FoldTables:
-    """Average one set of IRFs over true-energy bins.
+@lru_cache(maxsize=4)
+def build_tables(irfs: IRFs, energy_edges: tuple[float, ...], energy_range: tuple[float, float]) -> FoldTables:
+    """Average one set of IRFs over true-energy bins; the last few results are kept.
 
     Parameters
     ----------
     irfs : IRFs
         Clean response.
-    energy_edges : numpy.ndarray
+    energy_edges : tuple of float
         Edges of the true-energy bins in TeV.
     energy_range : tuple of float
         Range of reconstructed energy in TeV.
@@ -127,7 +128,6 @@ def build_tables(irfs: IRFs, energy_edges: FloatArray, energy_range: tuple[float
     -------
     FoldTables
     """
-    energy_edges = np.ascontiguousarray(energy_edges, float)
     n_e = len(energy_edges) - 1
     log_edges = np.log(energy_edges)
     centre = np.exp(0.5 * (log_edges[1:] + log_edges[:-1]))[:, None]
@@ -160,18 +160,23 @@ def build_tables(irfs: IRFs, energy_edges: FloatArray, energy_range: tuple[float
     dispersion = _dispersion(irfs, sub_edges, measure, area, offset, np.exp(log_rec))
     start, stop = _bands(dispersion)
     return FoldTables(
-        energy_edges=energy_edges,
+        energy_edges=np.array(energy_edges),
         offset_step=OFFSET_STEP,
-        aeff=aeff,
-        aeff_smooth=_smooth_over_psf(aeff, np.sqrt(variance), offset),
-        variance=variance,
-        weight=weight,
+        aeff=np.ascontiguousarray(aeff.T),
+        aeff_smooth=_by_offset(_smooth_over_psf(aeff, np.sqrt(variance), offset)),
+        variance=_by_offset(variance),
+        weight=_by_offset(weight),
         edisp_offset=irfs.edisp.offset,
         log_energy=(float(log_rec[0]), float(log_rec[1] - log_rec[0])),
         edisp=dispersion,
         band_start=start,
         band_stop=stop,
     )
+
+
+def _by_offset(table: FloatArray) -> FloatArray:
+    """(..., n_e, n_o) to (..., n_o, n_e): kernels run along the energies of one offset."""
+    return np.ascontiguousarray(np.swapaxes(table, -1, -2))
 
 
 def interpolate_area(irfs: IRFs, energy: FloatArray) -> FloatArray:

@@ -122,11 +122,11 @@ class Background:
     energy_range: tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IRFs:
     """One set of instrument response functions.
 
-    Made by :func:`load_irfs`.
+    Made by :func:`load_irfs`. Compared by identity; :meth:`fingerprint` compares content.
 
     Attributes
     ----------
@@ -202,7 +202,10 @@ class IRFs:
         if "bkg_energy" in tables:
             low, high = tables["bkg_energy_range"]
             bkg = Background(
-                *(tables[f"bkg_{key}"] for key in ("energy", "fov_lon", "fov_lat", "rate")),
+                energy=tables["bkg_energy"],
+                fov_lon=tables["bkg_fov_lon"],
+                fov_lat=tables["bkg_fov_lat"],
+                rate=tables["bkg_rate"],
                 radial=bool(tables["bkg_radial"][0]),
                 energy_range=(float(low), float(high)),
             )
@@ -211,7 +214,10 @@ class IRFs:
             aeff=EffectiveArea(*(tables[f"aeff_{key}"] for key in ("energy", "offset", "values"))),
             edisp=EnergyDispersion(*(tables[f"edisp_{key}"] for key in ("energy", "offset", "migra", "density"))),
             psf=PointSpread(
-                *(tables[f"psf_{key}"] for key in ("energy", "offset", "sigma", "weight")),
+                energy=tables["psf_energy"],
+                offset=tables["psf_offset"],
+                sigma=tables["psf_sigma"],
+                weight=tables["psf_weight"],
                 fit_error=float(tables["psf_fit_error"][0]),
             ),
             bkg=bkg,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pymc_gamma.errors import RegionError, SkyModelError
 from pymc_gamma.folding.parts import compile_component
 from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.core import Response
 from pymc_gamma.sky import SkyComponent
@@ -89,9 +90,8 @@ def fold(
     if not 0 < size <= 1:
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
     compiled = [compile_component(component, roi, edges, size) for component in sky]
-    citations = dict.fromkeys(
-        citation for source in [*(obs.irfs for obs in observations), *sky] for citation in source.citations
-    )
+    sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
+    citations = dict.fromkeys(citation for source in sources for citation in source.citations)
     response = Response(compiled, observations, roi, edges, tuple(citations))
     if path is not None:
         from pymc_gamma.response.storage import check_same_inputs

@@ -26,7 +26,7 @@ from pymc_gamma.events import Events
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.parts import CompiledComponent
 from pymc_gamma.folding.raster import Ladder
-from pymc_gamma.folding.tables import FoldTables, build_tables
+from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.simulation import BackgroundSampler, SourceSampler, TrueEvents
@@ -419,10 +419,9 @@ class Response:
 
     def _fold(self) -> tuple[FoldedObservation, ...]:
         span = (self.roi.energy_min, self.roi.energy_max)
-        tables: dict[int, FoldTables] = {}
-        for observation in self.observations:
-            if id(observation.irfs) not in tables:
-                tables[id(observation.irfs)] = build_tables(observation.irfs, self.energy_true_edges, span)
+        edges = tuple(self.energy_true_edges.tolist())
+        instruments = {observation.irfs for observation in self.observations}
+        tables = {irfs: build_tables(irfs, edges, span) for irfs in instruments}
         low = min(float(table.variance.min()) for table in tables.values())
         high = max(float(table.variance.max()) for table in tables.values())
         ladders = {
@@ -431,7 +430,7 @@ class Response:
             for template in component.templates
         }
         return tuple(
-            FoldedObservation(observation, tables[id(observation.irfs)], self.roi, ladders)
+            FoldedObservation(observation, tables[observation.irfs], self.roi, ladders)
             for observation in self.observations
         )
 

@@ -1,8 +1,9 @@
 r"""Expected counts in bins.
 
 Without spatial bins the counts are integrated over the true sky, as acceptances are: exact in the instrument
-response. With spatial bins the counts density is summed over points at most ``step`` apart inside each bin; where the bins cover
-the region, each component and energy bin is scaled to its exact total (a few per mille for point sources).
+response. With spatial bins the counts density is summed over points at most ``step`` apart inside each bin; where
+the bins cover the region, each component and energy bin is scaled to its exact total (a few per mille for point
+sources).
 """
 
 import math
