@@ -79,7 +79,7 @@ def test_cells_are_sampled_uniformly_inside_the_region(size, rng):
     cell = rng.choice(len(weight), 40_000, p=weight / weight.sum())
     vectors = roi.sample_cells(cell, rng, 0.2)
     assert roi.contains_vectors(vectors).all()
-    # uniform on the sphere: sine of the latitude in the offset frame is uniform for a rectangle, cosine of the offset for a circle
+    # uniform on the sphere: so is the sine of the latitude for a rectangle, the cosine of the offset for a circle
     local = vectors @ roi.basis.T
     value = local[:, 2] if "width" in size else local[:, 0]
     low, high = (np.sin(np.radians([-1, 1]))) if "width" in size else (np.cos(np.radians(2)), 1)

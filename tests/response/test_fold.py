@@ -92,7 +92,7 @@ def test_a_region_larger_than_the_irfs(observation):
 
 def test_an_energy_range_larger_than_the_irfs(observation):
     roi = pmg.RegionOfInterest(observation.pointing, width=2 * u.deg, energy=(0.001, 100) * u.TeV)
-    with pytest.raises(RegionError, match="energy range 0.001-100 TeV exceeds"):
+    with pytest.raises(RegionError, match=r"energy range 0\.001-100 TeV exceeds"):
         pmg.fold(Source(), observation, roi)
 
 
