@@ -20,6 +20,9 @@ class ToyResponse:
         self.n_pdf_calls = 0
         self.n_simulate_calls = 0
 
+    def event_rows(self, events):
+        return events.to_rows(self.reco)
+
     def component_pdf(self, rows):
         self.n_pdf_calls += 1
         energy, lon, lat = np.asarray(rows, dtype=float).T
@@ -54,6 +57,9 @@ class DisjointResponse:
     component_names = ("west", "east")
     reco = ("energy", "lon", "lat")
     coords = {"component": ["west", "east"], "reco": ["energy", "lon", "lat"]}  # noqa: RUF012
+
+    def event_rows(self, events):
+        return events.to_rows(self.reco)
 
     def component_pdf(self, rows):
         east = np.asarray(rows)[:, 1] > 0

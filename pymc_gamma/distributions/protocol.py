@@ -51,6 +51,21 @@ class MixtureResponse(Protocol):
         """
         ...
 
+    def event_rows(self, events: "EventList") -> NDArray[np.float64]:
+        """Rows of a list of events, in the frame and with the columns of the response.
+
+        Parameters
+        ----------
+        events : EventList
+            N events.
+
+        Returns
+        -------
+        ndarray, shape (N, len(reco))
+            One event per row.
+        """
+        ...
+
     def simulate_rows(self, weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Events of the mixture.
 

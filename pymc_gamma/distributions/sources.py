@@ -147,7 +147,7 @@ class ResponseSource(EventSource):
     def value(self, events: Any) -> NDArray[np.float64]:
         """Observed value of a list of events or an array of rows, shape (N, n_columns or n_columns + 1)."""
         if isinstance(events, EventList):
-            rows = np.asarray(events.to_rows(self.columns), dtype=np.float64)
+            rows = np.asarray(self.response.event_rows(events), dtype=np.float64)
             multiplicity = np.asarray(events.multiplicity, dtype=np.float64)
             value = rows if np.all(multiplicity == 1) else np.column_stack([rows, multiplicity])
         else:
@@ -157,7 +157,8 @@ class ResponseSource(EventSource):
             flat = value.reshape(-1, value.shape[-1])
             _reject(np.isnan(flat).any(axis=1), "contain NaN", rows=flat)
         if value.ndim <= 2:
-            self.split(value)
+            # made here, where the user is, so that a bad event is refused at once; the model finds it again
+            self.table(value)
         return value
 
 

@@ -142,7 +142,24 @@ class Response:
         EventError
             If an event is outside the region, the energy range or the list of observations.
         """
-        return self._density(events.to_frame(self.roi.frame).to_rows(self.reco))
+        return self._density(self.event_rows(events))
+
+    def event_rows(self, events: Events) -> FloatArray:
+        """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
+
+        Raises
+        ------
+        EventError
+            If an event belongs to an observation that the response does not have.
+        """
+        unknown = events.observation >= len(self.observations)
+        if unknown.any():
+            first = np.flatnonzero(unknown)[:5].tolist()
+            raise EventError(
+                f"{int(unknown.sum())} of {len(events)} events, first rows {first}, belong to observation "
+                f"{int(events.observation.max())}, but the response has {len(self.observations)} observation(s)."
+            )
+        return events.to_frame(self.roi.frame).to_rows(self.reco)
 
     def component_pdf(self, rows: ArrayLike) -> FloatArray:
         """Probability density of event rows under each component.

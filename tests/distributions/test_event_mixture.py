@@ -345,8 +345,8 @@ class TestChangingData:
         assert abs(first - second) > 1
 
     def test_one_table_for_all_graphs_of_a_model(self, response, rows):
-        model = mixture_model(response, observed=rows)
         response.n_pdf_calls = 0
+        model = mixture_model(response, observed=rows)
         model.logp()
         model.logp(sum=False)
         assert response.n_pdf_calls == 1
