@@ -41,6 +41,7 @@ autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc sections say types, with shapes and units
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_default_options = {"exclude-members": "rv_op, rv_type"}  # between a distribution and PyMC only
 numpydoc_show_class_members = False  # the template of a class lists them
 numpydoc_xref_param_type = False
 

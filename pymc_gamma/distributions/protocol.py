@@ -51,13 +51,13 @@ class MixtureResponse(Protocol):
         """
         ...
 
-    def event_rows(self, events: "EventList") -> NDArray[np.float64]:
+    def event_rows(self, events: Any) -> NDArray[np.float64]:
         """Rows of a list of events, in the frame and with the columns of the response.
 
         Parameters
         ----------
         events : EventList
-            N events.
+            N events, of the kind the response knows.
 
         Returns
         -------

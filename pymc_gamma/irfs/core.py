@@ -11,23 +11,18 @@ with multilinear interpolation between them, the convention of gammapy: logarith
 linear extrapolation from the outermost bin centres to the bin edges, zero beyond
 (GADF, https://gamma-astro-data-formats.readthedocs.io).
 
-Files are read by gammapy; :mod:`pymc_gamma.irfs.hygiene` checks and repairs what is in them.
+Files are read by :mod:`pymc_gamma.irfs.load`; :mod:`pymc_gamma.irfs.hygiene` checks and repairs what is in them.
 """
 
-import gzip
 import hashlib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
-
-__all__ = ["Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread", "load_irfs"]
+__all__ = ["Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
 
 FloatArray = NDArray[np.float64]
 
@@ -242,100 +237,3 @@ class IRFs:
         from pymc_gamma.irfs.peek import peek
 
         return peek(self, figsize)
-
-
-def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
-    """Load instrument response functions.
-
-    Parameters
-    ----------
-    source : str, pathlib.Path or mapping
-        Name of a data set (``"prod5-south-20deg-50h"`` is bundled; see :mod:`pymc_gamma.datasets`), path of a
-        GADF/CTAO FITS file, or a dictionary of gammapy IRFs (``aeff``, ``edisp``, ``psf``, optional ``bkg``).
-
-    Returns
-    -------
-    IRFs
-
-    Raises
-    ------
-    DataFileError
-        If the file is missing, truncated or not FITS.
-    IRFError
-        If a table is missing, point-like, has the wrong unit or is empty.
-
-    Warns
-    -----
-    PymcGammaWarning
-        What was repaired in a file of the user (normalisation, invalid cells). What is known about bundled files
-        is listed in ``repairs`` only.
-
-    Examples
-    --------
-    >>> irfs = load_irfs("prod5-south-20deg-50h")
-    >>> irfs.offset_max
-    6.0
-    """
-    from pymc_gamma import datasets
-    from pymc_gamma.irfs import hygiene
-
-    citations: tuple[Any, ...] = ()
-    known = not isinstance(source, Mapping) and str(source) in datasets.names()
-    if isinstance(source, Mapping):
-        name, tables = "gammapy IRF dictionary", dict(source)
-    else:
-        path = datasets.fetch(str(source)) if known else Path(source)
-        name = str(source) if known else path.name
-        citations = (datasets.citation(str(source)),) if known else ()
-        tables = _read(path)
-    repairs: list[str] = []
-    irfs = IRFs(
-        name=name,
-        aeff=hygiene.effective_area(tables, name),
-        edisp=hygiene.energy_dispersion(tables, name, repairs),
-        psf=hygiene.point_spread(tables, name, repairs),
-        bkg=hygiene.background(tables, name, repairs),
-        repairs=tuple(repairs),
-        citations=citations,
-    )
-    if repairs and not known:
-        warnings.warn("\n".join([f"IRFs {name}:", *repairs]), PymcGammaWarning, stacklevel=2)
-    return irfs
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Gammapy IRF objects of a FITS file; every way a file can be damaged becomes one error."""
-    if not path.is_file():
-        raise DataFileError(
-            f"no IRF file {str(path)!r}, and no data set of that name; pymc_gamma.datasets.available() lists the data "
-            "sets, for example 'prod5-south-20deg-50h'."
-        )
-    from gammapy.irf import load_irf_dict_from_file
-
-    with warnings.catch_warnings():
-        # a short file makes astropy warn and go on; here it is an error. Unit spellings of old files are harmless.
-        warnings.filterwarnings("error", message=".*truncated.*")
-        warnings.filterwarnings("ignore", message=".*did not parse as fits unit.*")
-        try:
-            _check_compression(path)
-            return dict(load_irf_dict_from_file(path))
-        except Exception as error:
-            raise DataFileError(
-                f"cannot read IRFs from {str(path)!r}: {type(error).__name__}: {error}. "
-                "Expected a complete GADF FITS file with EFFECTIVE AREA, POINT SPREAD FUNCTION and "
-                "ENERGY DISPERSION; if the file is damaged, download it again."
-            ) from error
-
-
-def _check_compression(path: Path) -> None:
-    """Raise where a gzip file ends early; FITS readers would take the tables before the end and go on."""
-    with path.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            gzip.decompress(path.read_bytes())
-
-
-def require(tables: Mapping[str, Any], key: str, what: str, name: str) -> Any:
-    """The table ``key``, or an error that says which IRF file lacks it."""
-    if tables.get(key) is None:
-        raise IRFError(f"IRFs {name} have no {what} ({key!r}); present: {sorted(tables)}.")
-    return tables[key]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from pymc_gamma.errors import IRFError
-from pymc_gamma.irfs.core import Background, EffectiveArea, EnergyDispersion, PointSpread, require
+from pymc_gamma.irfs.core import Background, EffectiveArea, EnergyDispersion, PointSpread
 
 __all__ = ["background", "effective_area", "energy_dispersion", "point_spread"]
 
@@ -32,7 +32,7 @@ MIXTURE_RATIOS = (0.35, 0.6, 0.95, 1.5, 2.5)
 
 def effective_area(tables: Mapping[str, Any], name: str) -> EffectiveArea:
     """Clean effective area in cm2 on extended nodes."""
-    aeff = require(tables, "aeff", "effective area", name)
+    aeff = _require(tables, "aeff", "effective area", name)
     _full_enclosure(aeff, "effective area", name)
     values = _values(aeff, "cm2", "effective area", name)
     energy, offset = _axis(aeff, "energy_true", "TeV"), _axis(aeff, "offset", "deg")
@@ -45,7 +45,7 @@ def effective_area(tables: Mapping[str, Any], name: str) -> EffectiveArea:
 
 def energy_dispersion(tables: Mapping[str, Any], name: str, repairs: list[str]) -> EnergyDispersion:
     """Clean energy dispersion, normalised for every true energy and offset."""
-    edisp = require(tables, "edisp", "energy dispersion", name)
+    edisp = _require(tables, "edisp", "energy dispersion", name)
     _full_enclosure(edisp, "energy dispersion", name)
     density = np.moveaxis(_values(edisp, "", "energy dispersion", name), 1, 2)  # (energy, offset, migra)
     energy, offset = _axis(edisp, "energy_true", "TeV"), _axis(edisp, "offset", "deg")
@@ -78,7 +78,7 @@ def energy_dispersion(tables: Mapping[str, Any], name: str, repairs: list[str]) 
 
 def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str]) -> PointSpread:
     """Clean PSF as a normalised sum of Gaussians."""
-    psf = require(tables, "psf", "point spread function", name)
+    psf = _require(tables, "psf", "point spread function", name)
     _full_enclosure(psf, "point spread function", name)
     energy, offset = _axis(psf, "energy_true", "TeV"), _axis(psf, "offset", "deg")
     error = 0.0
@@ -134,6 +134,13 @@ def background(tables: Mapping[str, Any], name: str, repairs: list[str]) -> Back
         )
     lon, lat = _axis(bkg, "fov_lon", "deg"), _axis(bkg, "fov_lat", "deg")
     return Background(energy.centers, lon.centers, lat.centers, rate, False, limits)
+
+
+def _require(tables: Mapping[str, Any], key: str, what: str, name: str) -> Any:
+    """The table ``key``, or an error that says which IRFs lack it."""
+    if tables.get(key) is None:
+        raise IRFError(f"IRFs {name} have no {what} ({key!r}); present: {sorted(tables)}.")
+    return tables[key]
 
 
 class _Axis:

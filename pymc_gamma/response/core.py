@@ -21,7 +21,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.datasets import Citation
-from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
+from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.parts import CompiledComponent
@@ -29,6 +29,7 @@ from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors, unit_vectors
 from pymc_gamma.observation import Observation
+from pymc_gamma.response.checks import check_coverage, check_rows
 from pymc_gamma.simulation import BackgroundSampler, SourceSampler, TrueEvents
 from pymc_gamma.threads import run_parallel
 
@@ -86,7 +87,7 @@ class Response:
         self.reco: tuple[str, ...] = ("energy", "lon", "lat")
         if len(self.observations) > 1:
             self.reco = (*self.reco, "observation")
-        _check_coverage(self.observations, roi)
+        check_coverage(self.observations, roi)
         self._folded = self._fold()
         self._counts = self._acceptances()
         dark = self._counts.sum(axis=1) <= 0
@@ -380,7 +381,7 @@ class Response:
         return load(path)
 
     def _density(self, rows: FloatArray) -> FloatArray:
-        self._check_rows(rows)
+        check_rows(rows, self.reco, self.roi, len(self.observations))
         vectors = unit_vectors(rows[:, 1], rows[:, 2])
         out = np.empty((len(rows), len(self._components)))
         if len(self.observations) == 1:
@@ -394,31 +395,6 @@ class Response:
                 folded.density(self._components, vectors[mine], rows[mine, 0], part)
                 out[mine] = part
         return out
-
-    def _check_rows(self, rows: FloatArray) -> None:
-        if rows.ndim != 2 or rows.shape[1] != len(self.reco):
-            raise EventError(f"event rows must have shape (N, {len(self.reco)}) = {self.reco}, got {rows.shape}.")
-        finite = np.isfinite(rows).all(axis=1)
-        problems = {"not finite": ~finite}
-        checked = np.where(finite[:, None], rows, 0.0)
-        energy = checked[:, 0]
-        # edges are inclusive up to rounding: bins and files store them in single precision
-        problems["outside the energy range"] = ~(
-            (energy >= self.roi.energy_min * (1 - 1e-9)) & (energy <= self.roi.energy_max * (1 + 1e-9))
-        )
-        problems["outside the region"] = ~self.roi.contains(checked[:, 1], checked[:, 2])
-        if len(self.reco) > 3:
-            problems[f"of an unknown observation (there are {len(self.observations)})"] = ~np.isin(
-                checked[:, 3], np.arange(len(self.observations))
-            )
-        for what, bad in problems.items():
-            if bad.any():
-                first = np.flatnonzero(bad)[:5]
-                raise EventError(
-                    f"{int(bad.sum())} of {len(rows)} events are {what}, first rows {first.tolist()}: "
-                    f"{dict(zip(self.reco, rows[first[0]].tolist(), strict=True))}; the region is {self.roi!r}. "
-                    "Use events.select(roi), which reports what it leaves out."
-                )
 
     def _weights(self, weights: ArrayLike | Mapping[str, float]) -> FloatArray:
         if isinstance(weights, Mapping):
@@ -501,28 +477,3 @@ class Response:
         _ = self._samplers
         blocks = run_parallel(one, tasks)
         return np.concatenate(blocks) if blocks else np.empty((0, len(self.reco)))
-
-
-def _check_coverage(observations: Sequence[Observation], roi: RegionOfInterest) -> None:
-    """Every part of the region must be seen by an observation, in reconstructed energy too."""
-    lon, lat, _ = roi.quadrature(max(roi.radius / 40, 0.02))
-    seen = np.zeros(len(lon), bool)
-    largest = 0.0
-    for observation in observations:
-        offset = observation.offset(lon, lat, roi.frame)
-        seen |= offset <= observation.irfs.offset_max
-        largest = max(largest, float(offset.min(initial=180)))
-    if not seen.all():
-        worst = int((~seen).argmax())
-        raise RegionError(
-            f"{1 - seen.mean():.1%} of the region lies outside the field of view of every observation (for example "
-            f"{roi.frame} lon={lon[worst]:.2f} lat={lat[worst]:.2f} deg); the IRFs reach offsets of "
-            f"{observations[0].irfs.offset_max:g} deg. Use a smaller region or more pointings."
-        )
-    for observation in observations:
-        low, high = observation.irfs.energy_true_range
-        if not (low <= roi.energy_min and roi.energy_max <= high):
-            raise RegionError(
-                f"energy range {roi.energy_min:g}-{roi.energy_max:g} TeV exceeds that of the IRFs "
-                f"{observation.irfs.name}: {low:.4g}-{high:.4g} TeV."
-            )
