@@ -124,7 +124,9 @@ def test_simulated_events_are_shared_by_acceptance(pair, name, rng):
     both, _ = pair
     n = 40_000
     rows = both.simulate_rows(only(both, name), n, rng)
-    share = float(both.acceptance_by_observation.sel(component=name, observation=1) / both.acceptance.sel(component=name))
+    share = float(
+        both.acceptance_by_observation.sel(component=name, observation=1) / both.acceptance.sel(component=name)
+    )
     low, high = stats.binom.interval(0.999, n, share)
     assert low <= np.sum(rows[:, 3] == 1) <= high
 

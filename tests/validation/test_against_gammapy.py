@@ -71,7 +71,10 @@ def dataset(response, irfs):
     tables = load_irf_dict_from_file(pmg.datasets.fetch("prod5-south-20deg-50h"))
     repair(tables, irfs)
     observation = Observation.create(
-        pointing=FixedPointingInfo(fixed_icrs=direction(0, 0).icrs), livetime=50 * u.h, irfs=tables, deadtime_fraction=0.0
+        pointing=FixedPointingInfo(fixed_icrs=direction(0, 0).icrs),
+        livetime=50 * u.h,
+        irfs=tables,
+        deadtime_fraction=0.0,
     )
     energy = MapAxis.from_energy_edges(FINE * u.TeV)
     low, high = response.energy_true_edges[[0, -1]]
@@ -132,7 +135,7 @@ def report(name, ours, theirs, limit=100):
         f"sky: median {np.median(cube):.2%}, p95 {np.quantile(cube, 0.95):.2%}; {len(image)} cells of the sky: median "
         f"{np.median(image):.2%}, p95 {np.quantile(image, 0.95):.2%}; by energy {np.round(energies, 4).tolist()}"
     )
-    return abs(total), float(np.median(cube)), float(np.median(image))
+    return abs(total), float(np.median(cube))
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +172,14 @@ def models():
 @pytest.mark.parametrize(("name", "median"), [("point", None), ("gaussian", 0.005), ("diffuse", 0.01)])
 def test_source(name, median, irfs, ours, dataset, models):
     theirs = gammapy_npred(dataset, models[name])
-    total, cube, _ = report(f"{irfs.name}, {name}", ours.sel(component=name).values, theirs)
-    assert total < 0.005
-    if median is not None:
-        assert cube < median
+    total, cube = report(f"{irfs.name}, {name}", ours.sel(component=name).values, theirs)
+    # where gammapy's one kernel for the field is exact the difference is that of the grids
+    assert total < (0.001 if irfs.name == "constant" else 0.005)
+    if median is not None:  # the cells of a point source are a matter of gammapy's pixels
+        assert cube < (0.002 if irfs.name == "constant" else median)
 
 
 def test_background(irfs, ours, dataset):
-    total, cube, _ = report(f"{irfs.name}, ccr", ours.sel(component="ccr").values, cells(dataset.background, dataset))
+    total, cube = report(f"{irfs.name}, ccr", ours.sel(component="ccr").values, cells(dataset.background, dataset))
     assert total < 0.005
     assert cube < 0.005
