@@ -4,6 +4,7 @@ The setting is that of the quick start: 50 h on the Galactic centre, 6.4 deg x 6
 """
 
 from functools import cache
+from itertools import pairwise
 
 import astropy.units as u
 import numpy as np
@@ -82,7 +83,7 @@ def energy_nodes(edges, per_decade=30):
     """Nodes and weights (TeV) of an integral over energy, and the bin of each: Gauss-Legendre in log E."""
     node, weight = np.polynomial.legendre.leggauss(2)
     where, measure, which = [], [], []
-    for k, (low, high) in enumerate(zip(np.log(edges[:-1]), np.log(edges[1:]), strict=True)):
+    for k, (low, high) in enumerate(pairwise(np.log(edges))):
         panels = max(1, int(np.ceil((high - low) / np.log(10) * per_decade / 2)))
         bounds = np.linspace(low, high, panels + 1)
         half = 0.5 * np.diff(bounds)[:, None]
@@ -105,7 +106,7 @@ def rings(response, radius_edges, step):
     """Directions (deg), solid angles (sr) and ring of a polar grid around the pointing, cut at the region."""
     axis = response.observations[0].axis_vector(response.roi.frame)
     radii, ring = [], []
-    for k, (low, high) in enumerate(zip(radius_edges[:-1], radius_edges[1:], strict=True)):
+    for k, (low, high) in enumerate(pairwise(radius_edges)):
         bounds = np.linspace(low, high, int(np.ceil((high - low) / step - 1e-9)) + 1)
         radii.append(np.stack([bounds[:-1], bounds[1:]]))
         ring.append(np.full(len(bounds) - 1, k))

@@ -13,6 +13,7 @@ The residual background is already in reconstructed coordinates: rate times on-t
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
@@ -64,6 +65,7 @@ class FoldedObservation:
     ) -> None:
         self.observation, self.tables, self.roi, self.ladders = observation, tables, roi, ladders
         self.axis = observation.axis_vector(roi.frame)
+        self._responses: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
 
     @cached_property
     def background(self) -> "BackgroundRate":
@@ -100,20 +102,71 @@ class FoldedObservation:
             _ = self.background  # built once, not in every thread
         run_parallel(one_chunk, range(0, len(energy), size))
 
+    def density_in_bins(
+        self, components: Sequence[CompiledComponent], vectors: FloatArray, energy_edges: FloatArray
+    ) -> FloatArray:
+        """Expected counts per solid angle of each component, integrated over bins of reconstructed energy.
+
+        Parameters
+        ----------
+        components : sequence of CompiledComponent
+            Mixture components, K of them.
+        vectors : numpy.ndarray
+            Unit vectors of reconstructed directions, shape (N, 3).
+        energy_edges : numpy.ndarray
+            Edges of the energy bins in TeV.
+
+        Returns
+        -------
+        numpy.ndarray
+            sr-1, shape (K, n_bins, N).
+        """
+        migration = self.tables.migration(energy_edges)
+        n_bins = migration.shape[1]
+        # the kernels interpolate between two rows of energy; here the first of them is the bin and the second unused
+        rows = np.concatenate([migration, np.zeros_like(migration[:, :1])], axis=1)
+        out = np.empty((len(components), n_bins, len(vectors)))
+        n_e = migration.shape[2]
+
+        def one_chunk(first: int) -> None:
+            chunk = slice(first, first + CHUNK)
+            here = np.ascontiguousarray(vectors[chunk])
+            n = len(here)
+            band = np.empty((n, n_e))
+            every = (np.zeros(n), np.zeros(n, np.int64), np.full(n, n_e))
+            for k, component in enumerate(components):
+                if component.instrumental:
+                    out[k, :, chunk] = self.background.density_in_bins(here, energy_edges)
+                    continue
+                for b in range(n_bins):
+                    band[:] = 0
+                    self.band_density(component, here, (np.full(n, b), *every), rows, band)
+                    out[k, b, chunk] = band.sum(axis=1)
+
+        if any(component.instrumental for component in components):
+            _ = self.background
+        run_parallel(one_chunk, range(0, len(vectors), CHUNK))
+        return out
+
     def band_density(
         self,
         component: CompiledComponent,
         vectors: FloatArray,
         place: Place,
+        dispersion: NDArray[Any],
         out: FloatArray,
     ) -> None:
-        """Add a component to its true-energy bands: out[i, b] in TeV-1 sr-1, for the nominal spectra."""
+        """Add a component to its true-energy bands, for the nominal spectra.
+
+        ``dispersion[j, r, e]`` weighs true-energy bin e at row r (density in reconstructed energy, or probability of
+        a bin) and dispersion offset j; ``out[i, b]`` is in units of it times sr-1.
+        """
         tables, livetime = self.tables, self.observation.livetime_s
         if component.analytic is not None:
             kernels.add_gaussians(
                 vectors,
                 *place,
-                tables.edisp,
+                dispersion,
                 tables.edisp_offset,
                 self.axis,
                 component.analytic.vectors,
@@ -136,7 +189,7 @@ class FoldedObservation:
                 y,
                 separation_deg(vectors, self.axis),
                 *place,
-                tables.edisp,
+                dispersion,
                 tables.edisp_offset,
                 float(axis_x),
                 float(axis_y),
@@ -161,18 +214,23 @@ class FoldedObservation:
         """As :meth:`acceptance`, for each analytic source and then each template of the component."""
         if component.instrumental:
             return [self.background.counts(energy_edges)]
-        out = []
-        livetime = self.observation.livetime_s
         migration = self.tables.migration(energy_edges)
-        if component.analytic is not None:
-            fluxes = at_bin_centres(component.analytic.flux)
-            for p, flux in enumerate(fluxes):
-                vectors, weight = self._source_nodes(component.analytic, p)
-                out.append(livetime * self._true_sky(vectors, weight, migration) @ flux)
-        for template in component.templates:
-            response = self._true_sky(*template.raster.nodes(), migration)
-            out.append(livetime * response @ at_bin_centres(template.flux))
-        return out
+        return [
+            self.observation.livetime_s * np.einsum("je,jke,e->k", response, migration, flux)
+            for response, flux in self._part_responses(component)
+        ]
+
+    def _part_responses(self, component: CompiledComponent) -> list[tuple[FloatArray, FloatArray]]:
+        """Integrals over the true sky (n_j, n_e) in cm2 TeV, and fluxes (n_e,), of the parts of a component."""
+        if component.name not in self._responses:
+            parts = []
+            if component.analytic is not None:
+                for p, flux in enumerate(at_bin_centres(component.analytic.flux)):
+                    parts.append((self._true_sky(*self._source_nodes(component.analytic, p)), flux))
+            for template in component.templates:
+                parts.append((self._true_sky(*template.raster.nodes()), at_bin_centres(template.flux)))
+            self._responses[component.name] = parts
+        return self._responses[component.name]
 
     def _chunk(
         self,
@@ -191,7 +249,7 @@ class FoldedObservation:
                 out[:, k] = self.background.density(vectors, log_energy)
                 continue
             band[:] = 0
-            self.band_density(component, vectors, place, band)
+            self.band_density(component, vectors, place, tables.edisp, band)
             band.sum(axis=1, out=out[:, k])
 
     def _source_nodes(self, analytic: Analytic, p: int) -> tuple[FloatArray, FloatArray]:
@@ -226,13 +284,13 @@ class FoldedObservation:
         weights = np.repeat(weight / azimuths, azimuths)
         return np.ascontiguousarray(local.reshape(-1, 3) @ tangent_basis(lon, lat)), weights
 
-    def _true_sky(self, vectors: FloatArray, weight: FloatArray, migration: FloatArray) -> FloatArray:
-        """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_bins, n_e)."""
+    def _true_sky(self, vectors: FloatArray, weight: FloatArray) -> FloatArray:
+        """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_j, n_e)."""
         tables, roi = self.tables, self.roi
         half = roi.half_width or (0.0, 0.0)
         node, node_weight = hermegauss(32)
         n_e = tables.aeff.shape[1]
-        out = np.zeros((migration.shape[1], n_e))
+        out = np.zeros((len(tables.edisp_offset), n_e))
         bounds = np.linspace(0, n_e, min(n_e, 2 * cpu_count()) + 1).astype(int)
 
         def some_bins(k: int) -> None:
@@ -250,7 +308,6 @@ class FoldedObservation:
                 tables.weight,
                 tables.offset_step,
                 tables.edisp_offset,
-                migration,
                 bounds[k],
                 bounds[k + 1],
                 out,
@@ -318,21 +375,28 @@ class BackgroundRate:
     def cell_counts(self, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts in each (segment, cell), and the power-law index of each; shapes (n - 1, n_cells)."""
         lon, lat, solid_angle = self.cells
-        vectors = unit_vectors(lon, lat)
+        integral, slope = self._segment_integrals(unit_vectors(lon, lat), energy)
+        return integral * solid_angle, slope
+
+    def density_in_bins(self, vectors: FloatArray, energy_edges: FloatArray) -> FloatArray:
+        """Counts per sr at unit vectors (N, 3), integrated over bins of energy, shape (n_bins, N)."""
+        energy = self.segments(energy_edges)
+        integral, _ = self._segment_integrals(vectors, energy)
+        return np.asarray(np.add.reduceat(integral, np.searchsorted(energy, energy_edges[:-1]), axis=0))
+
+    def counts(self, energy_edges: FloatArray) -> FloatArray:
+        """Expected counts in the region per bin of energy, shape (n_bins,)."""
+        lon, lat, solid_angle = self.cells
+        return self.density_in_bins(unit_vectors(lon, lat), energy_edges) @ solid_angle
+
+    def _segment_integrals(self, vectors: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Counts per sr between neighbouring energies, and the index of the power law there; (n - 1, N)."""
         log_energy = np.log(energy)
-        rate = np.stack([self.density(vectors, np.full(len(lon), x)) for x in log_energy])
+        rate = np.stack([self.density(vectors, np.full(len(vectors), x)) for x in log_energy])
         slope = np.diff(np.log(np.maximum(rate, TINY_RATE)), axis=0) / np.diff(log_energy)[:, None]
         power = slope + 1  # integral of E^slope is E^power / power
         span = np.diff(log_energy)[:, None]
         flat = np.abs(power) < 1e-6
         safe = np.where(flat, 1, power)
         integral = energy[:-1, None] * rate[:-1] * np.where(flat, span, np.expm1(safe * span) / safe)
-        return integral * solid_angle, slope
-
-    def counts(self, energy_edges: FloatArray) -> FloatArray:
-        """Expected counts in the region per bin of energy, shape (n_bins,)."""
-        energy = self.segments(energy_edges)
-        counts, _ = self.cell_counts(energy)
-        middle = np.sqrt(energy[1:] * energy[:-1])
-        which = np.clip(np.searchsorted(energy_edges, middle) - 1, 0, len(energy_edges) - 2)
-        return np.bincount(which, weights=counts.sum(axis=1), minlength=len(energy_edges) - 1)
+        return integral, slope

@@ -416,17 +416,17 @@ def true_sky_integral(
     weight,
     offset_step,
     edisp_offset,
-    migration,
     first,
     last_bin,
     out,
 ):
-    """Integrate brightness x A x P(inside region) x P(energy bin) over the true sky, for a range of true-energy bins.
+    """Integrate brightness x A x P(inside region) over the true sky, for a range of true-energy bins.
 
-    out[k, e] += sum_q brightness[q] A_e(o_q) containment(q, e) migration[k, e](o_q), in cm2 TeV.
+    out[j, e] += sum_q s_j(o_q) brightness[q] A_e(o_q) containment(q, e), in cm2 TeV, where s_j are the weights of the
+    linear interpolation between the offsets of the dispersion: probabilities of energy bins multiply afterwards.
     """
     n_g, n_o = variance.shape[0], variance.shape[1]
-    n_j, n_k, _ = migration.shape
+    n_j = len(edisp_offset)
     limit = (n_o - 1) * offset_step
     for q in range(len(brightness)):
         vx, vy, vz = vectors[q, 0], vectors[q, 1], vectors[q, 2]
@@ -463,5 +463,5 @@ def true_sky_integral(
                         x, y, centre, sigma, half_x, region[1], region[2], hermite, hermite_weight
                     )
                 area *= inside
-            for k in range(n_k):
-                out[k, e] += area * (migration[j, k, e] * (1 - s) + migration[j1, k, e] * s)
+            out[j, e] += area * (1 - s)
+            out[j1, e] += area * s

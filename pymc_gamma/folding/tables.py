@@ -20,6 +20,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from pymc_gamma.folding import kernels
 from pymc_gamma.irfs import IRFs
@@ -106,10 +107,13 @@ class FoldTables:
         row = np.clip(position.astype(int), 0, len(nodes) - 2)
         fraction = position - row
         which = np.clip(np.searchsorted(energy_edges, mid) - 1, 0, len(energy_edges) - 2)
-        measure = np.zeros((len(nodes), len(energy_edges) - 1))
-        np.add.at(measure, (row, which), (1 - fraction) * np.diff(grid))
-        np.add.at(measure, (row + 1, which), fraction * np.diff(grid))
-        return np.stack([measure.T @ table.astype(float) for table in self.edisp])
+        width = np.diff(grid)
+        # each bin is a short run of rows: a sparse matrix (bins, rows)
+        measure = sparse.csr_array(
+            (np.r_[(1 - fraction) * width, fraction * width], (np.r_[which, which], np.r_[row, row + 1])),
+            shape=(len(energy_edges) - 1, len(nodes)),
+        )
+        return np.stack([measure @ table for table in self.edisp])
 
 
 @lru_cache(maxsize=4)

@@ -62,10 +62,8 @@ def energy_dispersion(tables: Mapping[str, Any], name: str, repairs: list[str]) 
         raise IRFError(f"IRFs {name}: the energy dispersion is empty.")
     worst = float(np.abs(integral[filled] - 1).max())
     if worst > NORMALISATION_TOLERANCE:
-        repairs.append(
-            f"energy dispersion: integral over migra was {integral[filled].min():.3g} to "
-            f"{integral[filled].max():.3g}, normalised to 1 along the axis migra"
-        )
+        span = f"{integral[filled].min():.3g} to {integral[filled].max():.3g}"
+        repairs.append(f"energy dispersion: integrals over the axis migra were {span}, normalised to 1")
     if not filled.all():
         repairs.append(
             f"energy dispersion: {int((~filled).sum())} of {filled.size} (energy_true, offset) columns are empty, "

@@ -35,7 +35,7 @@ def _area(irfs: "IRFs", offsets: list[float], ax: Any) -> None:
         ax.plot(aeff.energy, np.array(profile) * 1e-4, label=f"{offset:g} deg")
     ax.set(
         xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="effective area [m$^2$]",
-        ylim=(aeff.values.max() * 1e-10, aeff.values.max() * 3e-4),
+        ylim=(aeff.values.max() * 1e-10, aeff.values.max() * 3e-4), title="effective area",
     )  # fmt: skip
     ax.legend(title="offset", fontsize="small")
 
@@ -63,6 +63,8 @@ def _psf(irfs: "IRFs", offsets: list[float], ax: Any) -> None:
     for offset in offsets:
         ax.plot(psf.energy, [np.interp(offset, psf.offset, row) for row in width], label=f"{offset:g} deg")
     ax.set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="68 % containment radius [deg]")
+    ax.set_title("point spread function")
+    ax.legend(title="offset", fontsize="small")
 
 
 def _background(irfs: "IRFs", ax: Any) -> None:

@@ -216,8 +216,8 @@ class Response:
         Parameters
         ----------
         weights : array_like or mapping, optional
-            Fraction of each component (need not be normalised), in order or by name. Default: proportional to the
-            expected counts of the nominal fluxes.
+            Fraction of each component (need not be normalised), in order or by name; names left out count as 0.
+            Default: proportional to the expected counts of the nominal fluxes.
         n_events : int, optional
             Number of events. Default: a Poisson number around the expected counts of the nominal fluxes, or around the
             sum of ``weights`` when these are given (which are then counts).
@@ -398,9 +398,10 @@ class Response:
 
     def _weights(self, weights: ArrayLike | Mapping[str, float]) -> FloatArray:
         if isinstance(weights, Mapping):
-            if set(weights) != set(self.component_names):
-                raise ModelError(f"weights are given for {sorted(weights)}, the components are {self.component_names}.")
-            weights = [weights[name] for name in self.component_names]
+            unknown = sorted(set(weights) - set(self.component_names))
+            if unknown:
+                raise ModelError(f"weights are given for {unknown}, but the components are {self.component_names}.")
+            weights = [weights.get(name, 0.0) for name in self.component_names]
         values = np.asarray(weights, float).ravel()
         if len(values) != len(self.component_names):
             raise ModelError(

@@ -7,7 +7,6 @@ sources).
 """
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["npred"]
 
 FloatArray = NDArray[np.float64]
-
-PANELS_PER_DECADE = 12
-NODE, WEIGHT = np.polynomial.legendre.leggauss(2)
 
 
 def npred(response: "Response", energy: Any, lon: Any, lat: Any, step: float, observation: int | None) -> xr.DataArray:
@@ -100,26 +96,14 @@ def _cube(
     n_cells = (len(lat_edges) - 1) * (len(lon_edges) - 1)
     k = len(response.component_names)
     counts = np.zeros((k, len(energy_edges) - 1, n_cells))
-    out = np.empty((len(vectors), k))
-    for b, (low, high) in enumerate(pairwise(energy_edges)):
-        if high <= low:
-            continue
-        for x, width in _log_quadrature(low, high):
-            for one in folded:
-                one.density(response._components, vectors, np.full(len(vectors), math.exp(x)), out)
-                weight = area * math.exp(x) * width
-                for j in range(k):
-                    counts[j, b] += np.bincount(cell, weights=out[:, j] * weight, minlength=n_cells)
+    kept = np.flatnonzero(np.diff(energy_edges) > 0)
+    if len(kept):
+        used = energy_edges[np.r_[kept, kept[-1] + 1]]
+        for one in folded:
+            density = one.density_in_bins(response._components, vectors, used) * area
+            for j, b in np.ndindex(k, len(kept)):
+                counts[j, kept[b]] += np.bincount(cell, weights=density[j, b], minlength=n_cells)
     return counts.reshape(k, len(energy_edges) - 1, len(lat_edges) - 1, len(lon_edges) - 1)
-
-
-def _log_quadrature(low: float, high: float) -> list[tuple[float, float]]:
-    """Nodes in log E and weights: two-point Gauss-Legendre on equal panels."""
-    panels = max(2, math.ceil(math.log10(high / low) * PANELS_PER_DECADE))
-    edges = np.linspace(math.log(low), math.log(high), panels + 1)
-    half = 0.5 * np.diff(edges)[:, None]
-    nodes = 0.5 * (edges[1:] + edges[:-1])[:, None] + half * NODE
-    return list(zip(nodes.ravel().tolist(), (half * WEIGHT).ravel().tolist(), strict=True))
 
 
 def _points(edges: FloatArray, step: float) -> tuple[FloatArray, NDArray[np.int64]]:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import astropy.units as u
 import numpy as np
+from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
 from pymc_gamma.folding.tables import OFFSET_STEP, interpolate_area
-from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors, tangent_basis
+from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors, sky_frame, tangent_basis
 from pymc_gamma.observation import Observation
 from pymc_gamma.simulation import kernels
 
@@ -59,21 +61,32 @@ class TrueEvents:
         joined = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in columns}
         return TrueEvents(frame=self.frame, **joined)
 
-    def peek(self, ax: Any = None) -> Any:
-        """Spectrum of the true energies.
+    @property
+    def coords(self) -> SkyCoord:
+        """True directions."""
+        return SkyCoord(self.lon_true * u.deg, self.lat_true * u.deg, frame=sky_frame(self.frame))
+
+    def peek(self, figsize: tuple[float, float] = (10, 4)) -> Any:
+        """Map of the true directions and spectrum of the true energies.
 
         Returns
         -------
-        matplotlib.axes.Axes
+        numpy.ndarray
+            The two matplotlib axes.
         """
         import matplotlib.pyplot as plt
 
-        if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+        _, axes = plt.subplots(1, 2, figsize=figsize, layout="constrained")
+        image = axes[0].hist2d(self.lon_true, self.lat_true, bins=80, cmin=1)[3]
+        axes[0].figure.colorbar(image, ax=axes[0], label="photons / cell")
+        axes[0].set_aspect("equal")
+        axes[0].invert_xaxis()
+        names = ("Galactic longitude", "Galactic latitude") if self.frame == "galactic" else ("RA", "Dec")
+        axes[0].set(xlabel=f"true {names[0]} [deg]", ylabel=f"true {names[1]} [deg]")
         edges = np.geomspace(self.energy_true.min(), self.energy_true.max() * (1 + 1e-9), 41)
-        ax.hist(self.energy_true, bins=edges, histtype="step")
-        ax.set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="detected photons / bin")
-        return ax
+        axes[1].hist(self.energy_true, bins=edges, histtype="step")
+        axes[1].set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="photons / bin")
+        return axes
 
 
 class SourceSampler:

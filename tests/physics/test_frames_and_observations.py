@@ -156,5 +156,5 @@ def test_two_observations_end_to_end(pair, rng):
     gain = float(logp({"fraction": best}) - logp({"fraction": truth}))
     assert gain >= 0
     assert 2 * gain < stats.chi2.isf(P_VALUE, 2)
-    # and the fit can tell: a tenth of the events moved between components is excluded
-    assert float(logp({"fraction": best}) - logp({"fraction": truth + [0.1, -0.1, 0]})) > 10
+    # and the fit can tell: a tenth of the events moved from one component to another is excluded
+    assert float(logp({"fraction": best}) - logp({"fraction": truth + np.array([0.1, -0.1, 0])})) > 10

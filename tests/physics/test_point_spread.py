@@ -52,10 +52,10 @@ def response():
     return pmg.fold(list(SKY.values()), pointing(irfs=several_gaussians(quick_start_irfs())), small_region())
 
 
-@pytest.mark.parametrize(("name", "events"), [("point", 100), ("gaussian", 15), ("diffuse", 15)])
+@pytest.mark.parametrize(("name", "events"), [("point", 100), ("gaussian", 10), ("diffuse", 10)])
 def test_density_with_three_gaussians_is_that_of_brute_force(response, name, events, rng):
     oracle = Oracle(
-        response.observations[0], response.roi, response.energy_true_edges, n_energy=600, n_radius=24, n_azimuth=32
+        response.observations[0], response.roi, response.energy_true_edges, n_energy=500, n_radius=20, n_azimuth=24
     )
     rows = response.simulate_rows(only(response, name), events, rng)
     k = column(response, name)
