@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.mixture import MixtureTree
-    from pymc_gamma.nested import log_likelihood, prior_transform, sample_nested
+    from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.observation import Observation
     from pymc_gamma.plotting import plot_corner, plot_counts, plot_ppc
     from pymc_gamma.response import Response, fold
@@ -29,6 +29,7 @@ __all__ = [
     "HGPSCatalog",
     "IRFs",
     "MixtureTree",
+    "NestedProblem",
     "Observation",
     "RegionOfInterest",
     "Response",
@@ -56,7 +57,7 @@ _WHERE = {
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
     "pymc_gamma.mixture": ("MixtureTree",),
-    "pymc_gamma.nested": ("log_likelihood", "prior_transform", "sample_nested"),
+    "pymc_gamma.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
     "pymc_gamma.observation": ("Observation",),
     "pymc_gamma.plotting": ("plot_corner", "plot_counts", "plot_ppc"),
     "pymc_gamma.response": ("Response", "fold"),

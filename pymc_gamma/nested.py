@@ -22,6 +22,7 @@ deterministic and its Jacobian is the prior; nothing is rejected and no prior de
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from time import perf_counter
 from typing import Any
 
@@ -68,7 +69,7 @@ class NestedProblem:
     n_dim : int
         Dimension of the unit cube.
     parameter_names : list of str
-        One name per entry of the flat vector of parameters, for example ``fraction[0]``.
+        One name per entry of the flat vector of parameters, for example ``fraction[ccr]``.
 
     Raises
     ------
@@ -111,9 +112,18 @@ class NestedProblem:
         self.n_dim = cursor
         self._theta_of_u = pt.concatenate([values[rv].ravel() for rv in self._free])
         self.parameter_names = [
-            slot.name + (f"[{','.join(map(str, index))}]" if slot.shape else "")
+            slot.name + (f"[{', '.join(labels)}]" if labels else "")
             for slot in self._slots
-            for index in np.ndindex(slot.shape)
+            for labels in product(*self._axis_labels(slot))
+        ]
+
+    def _axis_labels(self, slot: "_Slot") -> list[list[str]]:
+        """Coordinate values along each axis of a variable, numbers where it has none."""
+        dims = self.model.named_vars_to_dims.get(slot.name) or (None,) * len(slot.shape)
+        known = [self.model.coords.get(dim) if dim else None for dim in dims]
+        return [
+            [str(label) for label in (range(length) if labels is None else labels)]
+            for labels, length in zip(known, slot.shape, strict=True)
         ]
 
     @cached_property
@@ -149,8 +159,7 @@ class NestedProblem:
         function = pytensor.function([theta], graph, trust_input=True)
 
         def log_likelihood(parameters: NDArray[np.float64]) -> float:
-            value = float(function(np.asarray(parameters, dtype=np.float64)))
-            return value if value == value else -np.inf
+            return self._not_nan(float(function(np.asarray(parameters, dtype=np.float64))), parameters)
 
         return log_likelihood
 
@@ -163,9 +172,16 @@ class NestedProblem:
 
         def log_likelihood_of_cube(u: NDArray[np.float64]) -> float:
             value = float(function(np.clip(u, _EDGE, 1.0 - _EDGE)))
-            return value if value == value else -np.inf
+            return value if value == value else self._not_nan(value, self.prior_transform(u))
 
         return log_likelihood_of_cube
+
+    def _not_nan(self, value: float, parameters: NDArray[np.float64]) -> float:
+        """The value, or an error that names the parameters: taking NaN for impossible would bias the evidence."""
+        if np.isnan(value):
+            at = dict(zip(self.parameter_names, np.asarray(parameters).tolist(), strict=True))
+            raise ModelError(f"the log-likelihood is NaN at {at}; check the model there, or exclude it by the prior.")
+        return value
 
     def variables(self, parameters: NDArray[np.float64]) -> xr.Dataset:
         """Variables of the model, deterministics included, of many vectors of parameters.

@@ -177,11 +177,12 @@ class Observation:
             y + roi.lat,
             self.exposure(energy, lon, lat, roi.frame),
             shading="auto",
+            cmap="inferno",
             rasterized=True,
         )
         ax.figure.colorbar(image, ax=ax, label="exposure [cm$^2$ s]")
         inside = roi.contains(lon, lat).astype(float)
-        ax.contour(x + roi.lon, y + roi.lat, inside, levels=[0.5], colors="white", linewidths=1)
+        ax.contour(x + roi.lon, y + roi.lat, inside, levels=[0.5], colors="white", linewidths=1, linestyles="--")
         ax.set_aspect("equal")
         ax.invert_xaxis()
         names = ("Galactic longitude", "Galactic latitude") if roi.frame == "galactic" else ("RA", "Dec")

@@ -135,15 +135,17 @@ def test_an_event_no_component_can_produce(response):
     far = SkyCoord(-2.5 * u.deg, 2.5 * u.deg, frame="galactic")
     only = pmg.fold(pmg.HGPSCatalog(sources=["HESS J1745-290"]), response.observations[0], response.roi)
     both = pmg.Events.from_skycoord([1, 50] * u.TeV, SkyCoord([centre, far]))
-    with pytest.raises(EventError, match=r"1 of 2 events have zero density.*hgps"), pm.Model(coords=only.coords):
+    with pm.Model(coords=only.coords):
         fraction = pm.Dirichlet("fraction", a=np.ones(1), dims="component")
-        pmg.EventMixture("events", fraction, response=only, observed=both)
+        with pytest.raises(EventError, match=r"1 of 2 events have zero density.*hgps"):
+            pmg.EventMixture("events", fraction, response=only, observed=both)
 
 
 def test_fractions_must_match_the_components(response, events):
-    with pytest.raises(ModelError, match="3"), pm.Model(coords=response.coords):
+    with pm.Model(coords=response.coords):
         fraction = pm.Dirichlet("fraction", a=np.ones(2))
-        pmg.EventMixture("events", fraction, response=response, observed=events)
+        with pytest.raises(ModelError, match="3"):
+            pmg.EventMixture("events", fraction, response=response, observed=events)
 
 
 def test_a_tree_gives_the_flat_fractions(response, events):

@@ -77,15 +77,32 @@ class EventMixture(Distribution):
 
     Examples
     --------
-    A table of log-likelihoods that was computed elsewhere:
+    Two components of a small region, simulated and fitted by the same model:
 
+    >>> import astropy.units as u
     >>> import numpy as np
     >>> import pymc as pm
-    >>> from pymc_gamma.distributions import EventMixture
+    >>> from astropy.coordinates import SkyCoord
+    >>> import pymc_gamma as pmg
+    >>> centre = SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic")
+    >>> observation = pmg.Observation(pmg.load_irfs("prod5-south-20deg-50h"), pointing=centre, livetime=5 * u.h)
+    >>> roi = pmg.RegionOfInterest(center=centre, width=2 * u.deg, energy=(0.5, 50) * u.TeV)
+    >>> response = pmg.fold([pmg.HGPSCatalog(), pmg.CosmicRayBackground()], observation, roi)
+    >>> with pm.Model(coords=response.coords) as model:
+    ...     fraction = pm.Dirichlet("fraction", a=np.ones(2), dims="component")
+    ...     events = pmg.EventMixture("events", fraction, response=response, n_events=100)
+    >>> observed = response.simulate({"hgps": 1, "ccr": 1}, 250, rng=1)
+    >>> with pmg.observe_events(model, observed) as conditioned:
+    ...     logp = conditioned.compile_logp()
+    >>> bool(np.isfinite(logp(conditioned.initial_point())))
+    True
+
+    A table of log-likelihoods that was computed elsewhere:
+
     >>> log_likelihood = np.random.default_rng(1).normal(size=(50, 2))
     >>> with pm.Model(coords={"component": ["source", "background"]}) as model:
     ...     fraction = pm.Dirichlet("fraction", a=np.ones(2), dims="component")
-    ...     events = EventMixture("events", fraction, log_likelihood=log_likelihood)
+    ...     events = pmg.EventMixture("events", fraction, log_likelihood=log_likelihood)
     >>> model.named_vars_to_dims["events"]
     ('event', 'component')
     """
@@ -220,7 +237,8 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
 
     Examples
     --------
-    >>> observed_model = observe_events(model, events)  # doctest: +SKIP
+    >>> with observe_events(model, events):  # doctest: +SKIP
+    ...     idata = pm.sample()
     """
     candidates = {rv.name: rv for rv in model.basic_RVs if rv.owner and isinstance(rv.owner.op, EventMixtureRV)}
     if name is None and len(candidates) == 1:

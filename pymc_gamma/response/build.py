@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import RegionError, SkyModelError
+from pymc_gamma.errors import RegionError
 from pymc_gamma.folding.parts import compile_component
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.core import Response
-from pymc_gamma.sky import SkyComponent
+from pymc_gamma.sky import SkyComponent, check_unique_names
 from pymc_gamma.units import to_value
 
 __all__ = ["fold"]
@@ -82,9 +82,9 @@ def fold(
     >>> response.component_names
     ('hgps', 'ccr')
     """
-    sky = [components] if isinstance(components, SkyComponent) else list(components)
+    sky = check_unique_names([components] if isinstance(components, SkyComponent) else components)
     observations = [observation] if isinstance(observation, Observation) else list(observation)
-    _check(sky, observations, roi)
+    _check(observations, roi)
     edges = _energy_edges(energy_true, observations, roi)
     size = 0.05 if pixel is None else float(to_value(pixel, "deg", "pixel"))
     if not 0 < size <= 1:
@@ -103,19 +103,7 @@ def fold(
     return response
 
 
-def _check(sky: Sequence[Any], observations: Sequence[Any], roi: Any) -> None:
-    if not sky:
-        raise SkyModelError("no components to fold; give at least one, for example CosmicRayBackground().")
-    for component in sky:
-        if not isinstance(component, SkyComponent):
-            raise TypeError(
-                f"components must be SkyComponent objects, got {type(component).__name__}; wrap gammapy models as "
-                "SkySource(name, spatial, spectral)."
-            )
-    names = [component.name for component in sky]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise SkyModelError(f"component names must differ; repeated: {repeated}.")
+def _check(observations: Sequence[Any], roi: Any) -> None:
     if not observations:
         raise RegionError("no observation to fold with; give at least one Observation.")
     for observation in observations:

@@ -83,7 +83,7 @@ class _Entry:
 
 
 class HGPSCatalog(SkyComponent):
-    """Sources of the H.E.S.S. Galactic plane survey.
+    """Sources of the Galactic plane survey by H.E.S.S. (HGPS).
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ class SkySource(SkyComponent):
 
         shape = self._parts[0].shape
         extent = extent_deg(shape)
-        width = 6.4 if np.isinf(extent) else float(np.clip(2.5 * extent, 1.0, 60.0))
+        width = 6.4 if np.isinf(extent) else float(np.clip(1.6 * extent, 1.0, 60.0))
         center = SkyCoord(shape.lon, shape.lat, unit="deg", frame=self._frame)
         return RegionOfInterest(center=center, width=width * u.deg, energy=(0.1, 100) * u.TeV)
 

@@ -63,11 +63,11 @@ def test_a_bad_spectrum_names_component_and_part(observation, roi, spectrum, mes
 
 
 def test_bad_lists_of_components(observation, roi):
-    with pytest.raises(SkyModelError, match="no components"):
+    with pytest.raises(SkyModelError, match="at least one sky component"):
         pmg.fold([], observation, roi)
-    with pytest.raises(SkyModelError, match=r"repeated: \['source'\]"):
+    with pytest.raises(SkyModelError, match="named 'source'"):
         pmg.fold([Source(), Source()], observation, roi)
-    with pytest.raises(TypeError, match="SkySource"):
+    with pytest.raises(SkyModelError, match="SkySource"):
         pmg.fold(["crab"], observation, roi)
     with pytest.raises(TypeError, match="Observation"):
         pmg.fold(Source(), ["run 1"], roi)
