@@ -26,6 +26,7 @@ __all__ = [
     "EqualAreaPlane",
     "RegionOfInterest",
     "convert_lonlat",
+    "gaussian_nodes",
     "lonlat_from_vectors",
     "scalar_direction",
     "separation_deg",
@@ -124,6 +125,43 @@ class EqualAreaPlane:
         r2 = x * x + y * y
         scale = np.sqrt(np.maximum(1 - r2 / 4, 0))
         return (x * scale)[..., None] * east + (y * scale)[..., None] * north + (1 - r2 / 2)[..., None] * towards
+
+
+def gaussian_nodes(centre: FloatArray, variance: float, radii: int, azimuths: int) -> tuple[FloatArray, FloatArray]:
+    r"""Quadrature nodes of a round Gaussian on the sphere.
+
+    The density of :math:`t = r^2/2\sigma^2` is :math:`e^{-t}`: Gauss-Laguerre nodes for few radii (smooth integrands),
+    equally probable shells for many (integrands with edges). Azimuths are equidistant.
+
+    Parameters
+    ----------
+    centre : numpy.ndarray
+        Unit vector, shape (3,).
+    variance : float
+        deg2; 0 gives the centre alone.
+    radii, azimuths : int
+        Number of nodes.
+
+    Returns
+    -------
+    vectors : numpy.ndarray
+        Unit vectors, shape (n, 3).
+    weight : numpy.ndarray
+        Sums to 1, shape (n,).
+    """
+    if variance == 0:
+        return np.ascontiguousarray(centre[None]), np.ones(1)
+    if radii <= 20:
+        t, weight = np.polynomial.laguerre.laggauss(radii)
+    else:
+        t, weight = -np.log1p(-(np.arange(radii) + 0.5) / radii), np.full(radii, 1 / radii)
+    radius = np.radians(np.sqrt(2 * variance * t))[:, None]
+    angle = (np.arange(azimuths) + 0.5) * 2 * np.pi / azimuths
+    across = np.sin(radius)
+    local = np.stack(np.broadcast_arrays(np.cos(radius), across * np.cos(angle), across * np.sin(angle)), axis=-1)
+    lon, lat = lonlat_from_vectors(centre)
+    vectors = local.reshape(-1, 3) @ tangent_basis(float(lon), float(lat))
+    return np.ascontiguousarray(vectors), np.repeat(weight / azimuths, azimuths)
 
 
 class RegionOfInterest:

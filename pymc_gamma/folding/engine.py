@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
-from numpy.polynomial.laguerre import laggauss
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import IRFError
@@ -25,7 +24,7 @@ from pymc_gamma.folding import kernels
 from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import FoldTables
-from pymc_gamma.geometry import RegionOfInterest, separation_deg, tangent_basis, unit_vectors
+from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
 
@@ -255,8 +254,7 @@ class FoldedObservation:
     def _source_nodes(self, analytic: Analytic, p: int) -> tuple[FloatArray, FloatArray]:
         """Quadrature nodes on the true sky of a point or Gaussian source.
 
-        Radius by Gauss-Laguerre in r^2 / 2 sigma^2, azimuth equidistant; far finer where the source straddles the edge
-        of the region, because the integrand then falls off within the PSF.
+        Far more where the source straddles the edge of the region: the integrand falls off within the PSF there.
         """
         centre, variance = analytic.vectors[p], analytic.variance[p]
         if variance == 0:
@@ -269,20 +267,8 @@ class FoldedObservation:
             margin = self.roi.radius - float(self.roi.offset(lon, lat))
         else:
             margin = min(self.roi.half_width[0] - abs(float(dlon)), self.roi.half_width[1] - abs(float(dlat)))
-        if margin > 5 * sigma + 0.5:
-            t, weight = laggauss(12)
-            azimuths = 16
-        else:
-            t = -np.log1p(-(np.arange(64) + 0.5) / 64)
-            weight, azimuths = np.full(64, 1 / 64), 64
-        radius = np.radians(sigma * np.sqrt(2 * t))[:, None]
-        angle = (np.arange(azimuths) + 0.5) * 2 * np.pi / azimuths
-        local = np.stack(
-            np.broadcast_arrays(np.cos(radius), np.sin(radius) * np.cos(angle), np.sin(radius) * np.sin(angle)),
-            -1,
-        )
-        weights = np.repeat(weight / azimuths, azimuths)
-        return np.ascontiguousarray(local.reshape(-1, 3) @ tangent_basis(lon, lat)), weights
+        inside = margin > 5 * sigma + 0.5
+        return gaussian_nodes(centre, variance, 12 if inside else 64, 16 if inside else 64)
 
     def _true_sky(self, vectors: FloatArray, weight: FloatArray) -> FloatArray:
         """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_j, n_e)."""

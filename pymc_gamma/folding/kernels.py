@@ -209,6 +209,11 @@ def add_gaussians(
                         v = _linear(variance[g], position, e)
                         # the posterior of the true direction has the variance f v: that share of the curvature
                         area += f * (_linear(aeff_smooth[g], position, e) - area)
+                        # and the PSF widens across it: the first order of the mean of exp(-r^2 / 2v) / v
+                        k = min(int(position), n_o - 2)
+                        slope = (variance[g, k + 1, e] - variance[g, k, e]) / offset_step
+                        outward = (0.5 * c1 + f * c2) / (DEG * math.sqrt(c0 + f * (c1 + f * c2)) + 1e-12)
+                        area *= math.exp(-f * (1 - f) * outward * slope / v)
                     v += s2
                     total += (
                         _linear(weight[g], position, e)

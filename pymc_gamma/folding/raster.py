@@ -32,7 +32,8 @@ SPILL_MARGIN = 0.8
 """Degrees beyond the region from which events still spill in."""
 RUNGS = 14
 SUPERSAMPLING = 3
-MAX_PIXELS = 2048
+MAX_PIXELS = 1024
+PIXELS_PER_FEATURE, PIXELS_PER_EDGE = 2.5, 4
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, name:
     whole = shape.radius + SPILL_MARGIN < reach
     plane = EqualAreaPlane(shape.lon, shape.lat) if whole else roi.plane
     half = shape.radius + SPILL_MARGIN if whole else reach
-    size = min(pixel, max(shape.feature / 2.5, 2 * half / MAX_PIXELS))
+    # a map that fills the field is smooth between its own pixels; a source of its own may have sharp edges
+    finest = shape.feature / (PIXELS_PER_EDGE if whole else PIXELS_PER_FEATURE)
+    size = min(pixel, max(finest, 2 * half / MAX_PIXELS))
     n = math.ceil(2 * half / size)
     values = np.zeros((n, n))
     samples = SUPERSAMPLING if whole else 1

@@ -26,8 +26,8 @@ __all__ = ["background", "effective_area", "energy_dispersion", "point_spread"]
 FloatArray = NDArray[np.float64]
 
 NORMALISATION_TOLERANCE = 1e-3
-MIXTURE_RATIOS = (0.35, 0.6, 0.95, 1.5, 2.5)
-"""Widths of the Gaussians that describe a tabulated PSF, in units of sigma = r68 / 1.5096."""
+MIXTURE_RATIOS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.8, 2.7)
+"""Widths of the Gaussians that describe a tabulated PSF, in units of sigma = r68 / 1.5096; 1 is the Gaussian itself."""
 
 
 def effective_area(tables: Mapping[str, Any], name: str) -> EffectiveArea:

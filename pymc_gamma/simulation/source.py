@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
 from pymc_gamma.folding.tables import OFFSET_STEP, interpolate_area
-from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors, sky_frame, tangent_basis
+from pymc_gamma.geometry import (
+    RegionOfInterest,
+    gaussian_nodes,
+    lonlat_from_vectors,
+    separation_deg,
+    sky_frame,
+    tangent_basis,
+)
 from pymc_gamma.observation import Observation
 from pymc_gamma.simulation import kernels
 
@@ -134,15 +141,13 @@ class SourceSampler:
 
     def sample_true(self, rng: np.random.Generator, n: int) -> TrueEvents:
         """Photons that pass the effective area, whether or not they end up in the region."""
-        rates = np.array([self._proposal(part)[-1] for part in range(len(self._probability))])
-        # proposals are accepted with different efficiency: weight by what passes, measured exactly
-        weights = rates * np.array([self._efficiency(part) for part in range(len(rates))])
-        if not weights.sum() > 0:
+        rates = np.array([self._passing_rate(part) for part in range(len(self._probability))])
+        if not rates.sum() > 0:
             raise SkyModelError(f"component {self.component.name!r} is not seen by {self.observation!r}.")
         logs, vectors = [], []
-        for part, count in enumerate(rng.multinomial(n, weights / weights.sum())):
+        for part, count in enumerate(rng.multinomial(n, rates / rates.sum())):
             log_energy, directions = np.empty(count), np.empty((count, 3))
-            kernels.sample_true(rng, *self._proposal(part)[:-1], log_energy, directions)
+            kernels.sample_true(rng, *self._proposal(part), log_energy, directions)
             logs.append(log_energy)
             vectors.append(directions)
         order = rng.permutation(n)
@@ -170,7 +175,7 @@ class SourceSampler:
 
     def _accepted(self, rng: np.random.Generator, part: int, n: int) -> tuple[FloatArray, FloatArray]:
         energies, vectors, have, efficiency = [], [], 0, 0.5
-        proposal = self._proposal(part)[:-1]
+        proposal = self._proposal(part)
         while have < n:
             batch = MIN_BATCH + int(1.05 * (n - have) / efficiency)
             log_energy, directions = np.empty(batch), np.empty((batch, 3))
@@ -184,15 +189,29 @@ class SourceSampler:
             efficiency = max(len(energies[-1]) / batch, 1e-3)
         return np.concatenate(energies)[:n], np.concatenate(vectors)[:n]
 
-    def _efficiency(self, part: int, trials: int = 20_000) -> float:
-        """Share of proposals that pass the effective area."""
-        rng = np.random.default_rng(0)
-        log_energy, directions = np.empty(trials), np.empty((trials, 3))
-        tried = kernels.sample_true(rng, *self._proposal(part)[:-1], log_energy, directions)
-        return trials / tried
+    def _passing_rate(self, part: int) -> float:
+        """Photons of a part that pass the effective area, up to a factor common to all parts."""
+        flux, vectors, weight = self._sky_nodes(part)
+        offset = separation_deg(vectors, self.axis) / OFFSET_STEP
+        n = self._area.shape[1]
+        left = np.minimum(offset.astype(int), n - 2)
+        share = np.where(offset <= n - 1, weight, 0.0)
+        fraction = offset - left
+        # the share of the brightness at each offset node, for areas that are linear between them
+        at_node = np.bincount(left, share * (1 - fraction), n) + np.bincount(left + 1, share * fraction, n)
+        return float(np.trapezoid(flux * np.exp(self._log_nodes) * (self._area @ at_node), self._log_nodes))
+
+    def _sky_nodes(self, part: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Flux on the spectrum nodes, and quadrature nodes and weights of the brightness of a part."""
+        analytic, templates = self.component.analytic, self.component.templates
+        sources = 0 if analytic is None else len(analytic.variance)
+        if analytic is None or part >= sources:
+            template = templates[part - sources]
+            return template.flux, *template.raster.nodes()
+        return analytic.flux[part], *gaussian_nodes(analytic.vectors[part], analytic.variance[part], 64, 64)
 
     def _proposal(self, part: int) -> tuple[Any, ...]:
-        """Arguments of the kernel for one part, and the integral of its proposal density."""
+        """Arguments of the kernel for one part."""
         if part in self._proposals:
             return self._proposals[part]
         analytic, templates = self.component.analytic, self.component.templates
@@ -234,6 +253,6 @@ class SourceSampler:
         energy_guide = kernels.guide_table(energy_cdf, len(energy_cdf))
         self._proposals[part] = (
             self._log_nodes, pdf, energy_cdf, energy_guide, self._area, highest, OFFSET_STEP, self.axis,
-            kind, np.ascontiguousarray(centre), sigma, *grid, total,
+            kind, np.ascontiguousarray(centre), sigma, *grid,
         )  # fmt: skip
         return self._proposals[part]
