@@ -148,7 +148,7 @@ class Observation:
         return np.maximum(np.interp(offset, aeff.offset, profile, right=0.0), 0) * self.livetime_s
 
     def peek(self, roi: RegionOfInterest, energy_true: u.Quantity = 1 * u.TeV, ax: Any = None) -> Any:
-        """Exposure map over a region at one true energy.
+        """Exposure map over a region at one true energy, in the offset frame of the region.
 
         Parameters
         ----------
@@ -166,27 +166,28 @@ class Observation:
         import matplotlib.pyplot as plt
 
         energy = scalar_value(energy_true, "TeV", "energy_true")
-        half = 1.25 * (roi.half_width[0] if roi.half_width else roi.radius)
-        grid = np.linspace(-half, half, 201)
+        half = 1.2 * (max(roi.half_width) if roi.half_width else roi.radius)
+        grid = np.linspace(-half, half, 401)
         x, y = np.meshgrid(grid, grid)
         lon, lat = roi.from_offset(x, y)
         if ax is None:
             _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
-        image = ax.pcolormesh(
-            x + roi.lon,
-            y + roi.lat,
-            self.exposure(energy, lon, lat, roi.frame),
-            shading="auto",
-            cmap="inferno",
-            rasterized=True,
-        )
+        exposure = self.exposure(energy, lon, lat, roi.frame)
+        image = ax.pcolormesh(x, y, exposure, shading="auto", cmap="inferno", rasterized=True)
         ax.figure.colorbar(image, ax=ax, label="exposure [cm$^2$ s]")
-        inside = roi.contains(lon, lat).astype(float)
-        ax.contour(x + roi.lon, y + roi.lat, inside, levels=[0.5], colors="white", linewidths=1, linestyles="--")
+        edge = roi.contains(lon, lat).astype(float)
+        ax.contour(x, y, edge, levels=[0.5], colors="white", linewidths=1, linestyles="--")
+        towards = roi.offset_lonlat(*convert_lonlat(self.lon, self.lat, self.frame, roi.frame))
+        if max(abs(float(angle)) for angle in towards) < half:
+            ax.plot(*towards, "+", color="black", markersize=9, label="pointing")
+            ax.legend(loc="upper right", fontsize="small")
         ax.set_aspect("equal")
         ax.invert_xaxis()
-        names = ("Galactic longitude", "Galactic latitude") if roi.frame == "galactic" else ("RA", "Dec")
-        ax.set(xlabel=f"{names[0]} [deg]", ylabel=f"{names[1]} [deg]", title=f"exposure at {energy:g} TeV")
+        ax.set(
+            xlabel="longitude from the centre of the region [deg]",
+            ylabel="latitude from the centre of the region [deg]",
+            title=f"exposure at {energy:g} TeV",
+        )
         return ax
 
 

@@ -3,6 +3,7 @@
 import os
 import zlib
 
+import hypothesis
 import matplotlib
 import numpy as np
 import pytest
@@ -20,6 +21,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in THIRD_PARTY_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
 
+
+# a first call may compile or fill a cache: examples have no deadline
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.load_profile("default")
 
 SEED = int(os.environ.get("PYMC_GAMMA_TEST_SEED", "20260101"))
 

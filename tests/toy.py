@@ -21,7 +21,8 @@ class ToyResponse:
         self.n_simulate_calls = 0
 
     def event_rows(self, events):
-        return events.to_rows(self.reco)
+        rows = events.to_rows(self.reco)
+        return rows if np.all(events.multiplicity == 1) else np.column_stack([rows, events.multiplicity])
 
     def component_pdf(self, rows):
         self.n_pdf_calls += 1
@@ -59,7 +60,8 @@ class DisjointResponse:
     coords = {"component": ["west", "east"], "reco": ["energy", "lon", "lat"]}  # noqa: RUF012
 
     def event_rows(self, events):
-        return events.to_rows(self.reco)
+        rows = events.to_rows(self.reco)
+        return rows if np.all(events.multiplicity == 1) else np.column_stack([rows, events.multiplicity])
 
     def component_pdf(self, rows):
         east = np.asarray(rows)[:, 1] > 0

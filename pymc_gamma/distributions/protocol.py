@@ -54,6 +54,8 @@ class MixtureResponse(Protocol):
     def event_rows(self, events: Any) -> NDArray[np.float64]:
         """Rows of a list of events, in the frame and with the columns of the response.
 
+        Where a multiplicity differs from 1, a last column holds the multiplicities.
+
         Parameters
         ----------
         events : EventList
@@ -61,7 +63,7 @@ class MixtureResponse(Protocol):
 
         Returns
         -------
-        ndarray, shape (N, len(reco))
+        ndarray, shape (N, len(reco)) or (N, len(reco) + 1)
             One event per row.
         """
         ...

@@ -147,9 +147,7 @@ class ResponseSource(EventSource):
     def value(self, events: Any) -> NDArray[np.float64]:
         """Observed value of a list of events or an array of rows, shape (N, n_columns or n_columns + 1)."""
         if isinstance(events, EventList):
-            rows = np.asarray(self.response.event_rows(events), dtype=np.float64)
-            multiplicity = np.asarray(events.multiplicity, dtype=np.float64)
-            value = rows if np.all(multiplicity == 1) else np.column_stack([rows, multiplicity])
+            value = np.asarray(self.response.event_rows(events), dtype=np.float64)
         else:
             value = np.asarray(events, dtype=np.float64)
         if value.ndim >= 2 and value.size and np.isnan(value).any():

@@ -63,19 +63,19 @@ def bin_events[EventsT: "Events"](
     shape = (int(events.observation.max()) + 1, *(len(edge) - 1 for edge in edges))
     flat = np.ravel_multi_index((events.observation[inside], *(cell[inside] for cell in cells)), shape)
     occupied, row = np.unique(flat, return_inverse=True)
-    observation, *index = np.unravel_index(occupied, shape)
-    centres = [
-        np.sqrt(edges[0][1:] * edges[0][:-1]),
-        0.5 * (edges[1][1:] + edges[1][:-1]),
-        0.5 * (edges[2][1:] + edges[2][:-1]),
-    ]
+    weight = events.multiplicity[inside]
+    total = np.bincount(row, weights=weight, minlength=len(occupied))
+
+    def mean(values: FloatArray) -> FloatArray:
+        return np.bincount(row, weights=weight * values[inside], minlength=len(occupied)) / total
+
     return type(events)(
-        centres[0][index[0]] * u.TeV,
-        centres[1][index[1]] * u.deg,
-        centres[2][index[2]] * u.deg,
+        np.exp(mean(np.log(values[0]))) * u.TeV,
+        mean(values[1]) * u.deg,
+        mean(values[2]) * u.deg,
         frame=events.frame,
-        observation=observation,
-        multiplicity=np.bincount(row, weights=events.multiplicity[inside], minlength=len(occupied)),
+        observation=np.unravel_index(occupied, shape)[0],
+        multiplicity=total,
         meta=events.meta,
     )
 

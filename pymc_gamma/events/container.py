@@ -428,7 +428,7 @@ class Events:
     ) -> Self:
         """Gather events into cells: one row per occupied cell, its multiplicity the number of events.
 
-        A likelihood then costs as much as there are occupied cells. Each cell stands at its centre
+        A likelihood then costs as much as there are occupied cells. Each cell stands at the mean of its events
         (geometric in energy), so the cells must be narrow against the resolution of the instrument. Events
         of different observations stay in different rows.
 

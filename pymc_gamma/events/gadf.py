@@ -8,6 +8,7 @@ zeros and the header says so.
 
 import os
 import warnings
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from pymc_gamma.errors import DataFileError, EventError
-from pymc_gamma.files import atomic_path
+from pymc_gamma.files import atomic_path, check_compression
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
@@ -148,6 +149,7 @@ def read_gadf[EventsT: "Events"](
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no event file {path}.")
     try:
+        check_compression(path)
         # Memory maps would keep the file open, and would find a truncated one only later.
         with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
             warnings.filterwarnings("error", message="File may have been truncated")
@@ -159,7 +161,7 @@ def read_gadf[EventsT: "Events"](
             table = Table.read(hdus[hdu])
     except DataFileError:
         raise
-    except (OSError, TypeError, ValueError, EOFError, AstropyUserWarning) as error:
+    except (OSError, TypeError, ValueError, EOFError, zlib.error, AstropyUserWarning) as error:
         raise DataFileError(f"{path} cannot be read as a FITS event file; is it truncated? ({error})") from error
     try:
         return from_table(cls, table, frame=frame)

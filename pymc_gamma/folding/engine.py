@@ -19,10 +19,10 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import IRFError
+from pymc_gamma.errors import IRFError, RegionError
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
-from pymc_gamma.folding.raster import Ladder
+from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
 from pymc_gamma.folding.tables import FoldTables
 from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg, unit_vectors
 from pymc_gamma.observation import Observation
@@ -267,8 +267,22 @@ class FoldedObservation:
             margin = self.roi.radius - float(self.roi.offset(lon, lat))
         else:
             margin = min(self.roi.half_width[0] - abs(float(dlon)), self.roi.half_width[1] - abs(float(dlat)))
-        inside = margin > 5 * sigma + 0.5
-        return gaussian_nodes(centre, variance, 12 if inside else 64, 16 if inside else 64)
+        if margin > 5 * sigma + 0.5:
+            return gaussian_nodes(centre, variance, 12, 16)
+        size = self.roi.radius if self.roi.half_width is None else min(self.roi.half_width)
+        if sigma < 0.2 * size:
+            return gaussian_nodes(centre, variance, 64, 64)
+        # the region sees a part of the source: nodes around the region, not around the source
+        spill = max(SPILL_MARGIN, 5 * float(np.sqrt(self.tables.variance.max())))
+        half = self.roi.radius + spill
+        step = min(0.05, sigma / 6, size / 8)
+        grid = np.arange(-half, half + step, step)
+        x, y = np.meshgrid(grid, grid)
+        vectors = self.roi.plane.unproject(x.ravel(), y.ravel())
+        separation = separation_deg(vectors, centre)
+        density = np.exp(-0.5 * separation**2 / variance) / (2 * np.pi * variance)
+        seen = separation < 7 * sigma
+        return np.ascontiguousarray(vectors[seen]), density[seen] * step**2
 
     def _true_sky(self, vectors: FloatArray, weight: FloatArray) -> FloatArray:
         """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_j, n_e)."""
@@ -325,6 +339,12 @@ class BackgroundRate:
             raise IRFError(
                 f"IRFs {observation.irfs.name} have no background (bkg), which CosmicRayBackground needs; "
                 "use IRFs with one or leave the component out."
+            )
+        low, high = bkg.energy_range
+        if roi.energy_min < low * (1 - 1e-6) or roi.energy_max > high * (1 + 1e-6):
+            raise RegionError(
+                f"the background of the IRFs {observation.irfs.name} is given for {low:.4g}-{high:.4g} TeV, the region "
+                f"asks for {roi.energy_min:g}-{roi.energy_max:g} TeV; reduce the energy range."
             )
         self._bkg, self.roi, self.ontime_s = bkg, roi, observation.ontime_s
         self._basis = observation.fov_basis(roi.frame)

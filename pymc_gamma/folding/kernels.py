@@ -27,6 +27,8 @@ __all__ = [
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 DEG = math.pi / 180
 PER_SR = (180 / math.pi) ** 2
+LOG_NO_RATE = math.log(1e-40)
+"""Rates below this come from interpolating towards a cell without any."""
 REACH = 45.0
 """Squared distance, in variances, beyond which a Gaussian (there 2e-10 of its peak) is not evaluated."""
 
@@ -353,20 +355,21 @@ def background_density(vectors, log_energy, basis, log_nodes, lon_nodes, lat_nod
             out[i] = 0.0
             continue
         k = min(max(np.searchsorted(log_nodes, log_energy[i]) - 1, 0), n_e - 2)
-        t = (log_energy[i] - log_nodes[k]) / (log_nodes[k + 1] - log_nodes[k])
+        # constant beyond the outermost nodes: in the logarithm a neighbour of zero would extrapolate to anything
+        t = min(max((log_energy[i] - log_nodes[k]) / (log_nodes[k + 1] - log_nodes[k]), 0.0), 1.0)
         kx = min(max(np.searchsorted(lon_nodes, px) - 1, 0), n_x - 2)
-        tx = (px - lon_nodes[kx]) / (lon_nodes[kx + 1] - lon_nodes[kx])
+        tx = min(max((px - lon_nodes[kx]) / (lon_nodes[kx + 1] - lon_nodes[kx]), 0.0), 1.0)
         ky, ty = 0, 0.0
         if not radial:
             ky = min(max(np.searchsorted(lat_nodes, py) - 1, 0), n_y - 2)
-            ty = (py - lat_nodes[ky]) / (lat_nodes[ky + 1] - lat_nodes[ky])
+            ty = min(max((py - lat_nodes[ky]) / (lat_nodes[ky + 1] - lat_nodes[ky]), 0.0), 1.0)
         ky1 = min(ky + 1, n_y - 1)
         total = 0.0
         for h in range(2):
             low = log_rate[k + h, kx, ky] * (1 - tx) + log_rate[k + h, kx + 1, ky] * tx
             high = log_rate[k + h, kx, ky1] * (1 - tx) + log_rate[k + h, kx + 1, ky1] * tx
             total += (low * (1 - ty) + high * ty) * (t if h == 1 else 1 - t)
-        out[i] = math.exp(total)
+        out[i] = math.exp(total) if total > LOG_NO_RATE else 0.0
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")

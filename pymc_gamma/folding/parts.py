@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.raster import Raster, rasterise
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
-from pymc_gamma.sky import CosmicRayBackground, GaussianShape, PointShape, SkyComponent, SkyPart
+from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart
 
 __all__ = ["Analytic", "CompiledComponent", "Template", "compile_component", "spectrum_nodes"]
 
@@ -76,7 +76,7 @@ def at_bin_centres(flux: FloatArray) -> FloatArray:
 
 
 def compile_component(
-    component: SkyComponent, roi: RegionOfInterest, energy_edges: FloatArray, pixel: float
+    component: SkyComponent, roi: RegionOfInterest, energy_edges: FloatArray, pixel: float, margin: float
 ) -> CompiledComponent:
     """Turn a sky component into arrays.
 
@@ -90,6 +90,8 @@ def compile_component(
         Edges of the true-energy bins in TeV.
     pixel : float
         Largest pixel of templates in deg.
+    margin : float
+        Degrees beyond the region from which photons spill in.
 
     Returns
     -------
@@ -100,9 +102,9 @@ def compile_component(
     SkyModelError
         If the component has no part near the region, or a spectrum is negative or not finite.
     """
-    if isinstance(component, CosmicRayBackground):
+    if component.instrumental:
         return CompiledComponent(component.name, instrumental=True)
-    parts = component.parts(roi)
+    parts = component.parts(roi, margin)
     if not parts:
         raise SkyModelError(f"component {component.name!r} has no source in or near {roi!r}; leave it out.")
     energy = spectrum_nodes(energy_edges)
@@ -111,7 +113,7 @@ def compile_component(
     for part in parts:
         if not isinstance(part.shape, PointShape | GaussianShape):
             label = f"component {component.name!r}, {part.name!r}"
-            raster = rasterise(part.shape, roi, pixel, label)
+            raster = rasterise(part.shape, roi, pixel, margin, label)
             templates.append(Template(part.name, raster, _flux(part, energy, component.name)))
     return CompiledComponent(component.name, _analytic(analytic, energy, component.name), tuple(templates))
 

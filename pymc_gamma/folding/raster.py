@@ -29,7 +29,7 @@ __all__ = ["Ladder", "Raster", "rasterise"]
 FloatArray = NDArray[np.float64]
 
 SPILL_MARGIN = 0.8
-"""Degrees beyond the region from which events still spill in."""
+"""Degrees beyond the region from which events still spill in, at least; more where the PSF is wider."""
 RUNGS = 14
 SUPERSAMPLING = 3
 MAX_PIXELS = 1024
@@ -86,7 +86,8 @@ class Ladder:
         low, high = variance_range
         self.variance = np.geomspace(low, max(high, 1.001 * low), RUNGS)
         n = len(raster.values)
-        padded = scipy.fft.next_fast_len(n + math.ceil(SPILL_MARGIN / raster.pixel), real=True)
+        reach = max(SPILL_MARGIN, 5 * math.sqrt(high))
+        padded = scipy.fft.next_fast_len(n + math.ceil(reach / raster.pixel), real=True)
         kx = 2 * np.pi * scipy.fft.rfftfreq(padded)
         ky = 2 * np.pi * scipy.fft.fftfreq(padded)[:, None]
         k2 = ((kx**2 + ky**2) / raster.pixel**2).astype(np.float32)
@@ -107,7 +108,7 @@ class Ladder:
         return np.clip(np.searchsorted(self.variance, lowest, side="right") - 1, 0, RUNGS - 2)
 
 
-def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, name: str) -> Raster:
+def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, margin: float, name: str) -> Raster:
     """Draw a template on an equal-area grid that reaches beyond the region, or holds the source.
 
     Parameters
@@ -118,6 +119,8 @@ def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, name:
         Region of interest.
     pixel : float
         Largest pixel size in deg; finer where the template has finer features.
+    margin : float
+        Degrees beyond the region, or the source, within which photons are blurred.
     name : str
         Of the part, for messages.
 
@@ -130,10 +133,10 @@ def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, name:
     SkyModelError
         If the brightness is negative or not finite, or zero everywhere in and around the region.
     """
-    reach = (max(roi.half_width) if roi.half_width else roi.radius) * 1.01 + SPILL_MARGIN
-    whole = shape.radius + SPILL_MARGIN < reach
+    reach = (max(roi.half_width) if roi.half_width else roi.radius) * 1.01 + margin
+    whole = shape.radius + margin < reach
     plane = EqualAreaPlane(shape.lon, shape.lat) if whole else roi.plane
-    half = shape.radius + SPILL_MARGIN if whole else reach
+    half = shape.radius + margin if whole else reach
     # a map that fills the field is smooth between its own pixels; a source of its own may have sharp edges
     finest = shape.feature / (PIXELS_PER_EDGE if whole else PIXELS_PER_FEATURE)
     size = min(pixel, max(finest, 2 * half / MAX_PIXELS))

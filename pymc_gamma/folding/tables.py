@@ -26,7 +26,7 @@ from pymc_gamma.folding import kernels
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.threads import run_parallel
 
-__all__ = ["OFFSET_STEP", "FoldTables", "build_tables", "interpolate_area"]
+__all__ = ["FoldTables", "build_tables", "interpolate_area"]
 
 FloatArray = NDArray[np.float64]
 
@@ -142,7 +142,8 @@ def build_tables(irfs: IRFs, energy_edges: tuple[float, ...], energy_range: tupl
     measure = np.diff(sub_edges, axis=1) * (sub / centre) ** (-IN_BIN_INDEX)  # dE x in-bin weight
 
     offset = _offset_nodes(irfs)
-    area = interpolate_area(irfs, sub.ravel()).reshape(n_e, SUB_NODES, len(offset))
+    area, step = interpolate_area(irfs, sub.ravel())
+    area = area.reshape(n_e, SUB_NODES, len(offset))
     aeff = (area * measure[..., None]).sum(axis=1)
 
     psf = irfs.psf
@@ -166,7 +167,7 @@ def build_tables(irfs: IRFs, energy_edges: tuple[float, ...], energy_range: tupl
     start, stop = _bands(dispersion)
     return FoldTables(
         energy_edges=np.array(energy_edges),
-        offset_step=OFFSET_STEP,
+        offset_step=step,
         aeff=np.ascontiguousarray(aeff.T),
         aeff_smooth=_by_offset(_smooth_over_psf(aeff, np.sqrt(variance), offset)),
         variance=_by_offset(variance),
@@ -184,16 +185,17 @@ def _by_offset(table: FloatArray) -> FloatArray:
     return np.ascontiguousarray(np.swapaxes(table, -1, -2))
 
 
-def interpolate_area(irfs: IRFs, energy: FloatArray) -> FloatArray:
-    """Effective area in cm2 at energies in TeV and the offset nodes 0, OFFSET_STEP, ...; shape (n, n_o)."""
+def interpolate_area(irfs: IRFs, energy: FloatArray) -> tuple[FloatArray, float]:
+    """Effective area in cm2 at energies in TeV and equidistant offsets, shape (n, n_o), and their step in deg."""
     aeff = irfs.aeff
-    area = _bilinear(aeff.energy, aeff.offset, aeff.values, energy, _offset_nodes(irfs), zero_beyond=True)
-    return np.maximum(area, 0)
+    offset = _offset_nodes(irfs)
+    area = _bilinear(aeff.energy, aeff.offset, aeff.values, energy, offset, zero_beyond=True)
+    return np.maximum(area, 0), float(offset[1])
 
 
 def _offset_nodes(irfs: IRFs) -> FloatArray:
-    count = math.ceil(irfs.offset_max / OFFSET_STEP - 1e-9) + 1
-    return np.minimum(np.arange(count) * OFFSET_STEP, irfs.offset_max)
+    """Equidistant offsets from 0 to the edge of the field of view, at most OFFSET_STEP apart."""
+    return np.linspace(0, irfs.offset_max, math.ceil(irfs.offset_max / OFFSET_STEP - 1e-9) + 1)
 
 
 def _dispersion(
@@ -211,7 +213,7 @@ def _dispersion(
     out = np.zeros((len(nodes), len(energy), n_e), np.float32)
 
     def one_offset(j: int) -> None:
-        position = min(nodes[j] / OFFSET_STEP, len(offset) - 1.0)
+        position = min(nodes[j] / offset[1], len(offset) - 1.0)
         left = min(int(position), len(offset) - 2)
         fraction = position - left
         weight = measure * (area[..., left] * (1 - fraction) + area[..., left + 1] * fraction)

@@ -55,6 +55,7 @@ def energy_dispersion(tables: Mapping[str, Any], name: str, repairs: list[str]) 
         middle = 0.5 * (fine[1:] + fine[:-1])
         density = np.apply_along_axis(lambda row: np.interp(middle, migra.centers, row), 2, density)
         migra = _Axis(middle, fine)
+        repairs.append("energy dispersion: axis migra resampled to equidistant nodes")
     step = migra.edges[1] - migra.edges[0]
     integral = density.sum(axis=2) * step
     filled = integral > 0
@@ -98,6 +99,10 @@ def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str]) -> Po
     nearest = _nearest_valid(valid, np.log(energy.centers), offset.centers)
     sigma, weight = sigma[:, *nearest], weight[:, *nearest]
     used = (weight > 1e-6).any(axis=(1, 2))
+    for g in np.flatnonzero(used):
+        # a Gaussian that is absent from a cell has no width there; give it one, so that neighbours can be interpolated
+        present = (weight[g] > 0) & (sigma[g] > 0)
+        sigma[g] = sigma[g][_nearest_valid(present, np.log(energy.centers), offset.centers)]
     nodes = offset.centers
     tables_out = []
     for table in (sigma[used], weight[used]):
@@ -120,9 +125,10 @@ def background(tables: Mapping[str, Any], name: str, repairs: list[str]) -> Back
     if not np.any(rate > 0):
         raise IRFError(f"IRFs {name}: the background is zero everywhere.")
     limits = (float(energy.edges[0]), float(energy.edges[-1]))
+    energies, rate = _at_least_two(energy, rate, axis_number=0)
     if "offset" in bkg.axes.names:
-        offset = _axis(bkg, "offset", "deg")
-        return Background(energy.centers, offset.centers, np.zeros(1), rate[:, :, None], True, limits)
+        offsets, rate = _at_least_two(_axis(bkg, "offset", "deg"), rate, axis_number=1)
+        return Background(energies, offsets, np.zeros(1), rate[:, :, None], True, limits)
     alignment = str(getattr(bkg, "fov_alignment", "RADEC")).rsplit(".", 1)[-1]
     if alignment != "RADEC":
         spread = np.abs(rate - rate[:, ::-1]).sum() / rate.sum()
@@ -130,8 +136,9 @@ def background(tables: Mapping[str, Any], name: str, repairs: list[str]) -> Back
             f"background: aligned with {alignment}, used as if aligned with RADEC (its left-right asymmetry is "
             f"{spread:.1%})"
         )
-    lon, lat = _axis(bkg, "fov_lon", "deg"), _axis(bkg, "fov_lat", "deg")
-    return Background(energy.centers, lon.centers, lat.centers, rate, False, limits)
+    lon, rate = _at_least_two(_axis(bkg, "fov_lon", "deg"), rate, axis_number=1)
+    lat, rate = _at_least_two(_axis(bkg, "fov_lat", "deg"), rate, axis_number=2)
+    return Background(energies, lon, lat, rate, False, limits)
 
 
 def _require(tables: Mapping[str, Any], key: str, what: str, name: str) -> Any:
@@ -175,6 +182,8 @@ def _extend(centers: FloatArray, edges: FloatArray, table: FloatArray, axis: int
     """Add nodes at the outer edges by linear extrapolation (gammapy's rule), unless centres are the edges."""
     table = np.moveaxis(table, axis, -1)
     nodes = centers
+    if len(centers) == 1:
+        return edges[[0, -1]], np.moveaxis(np.repeat(table, 2, axis=-1), -1, axis)
     if len(centers) > 1 and edges[0] < centers[0]:
         slope = (table[..., 1] - table[..., 0]) / (centers[1] - centers[0])
         table = np.concatenate([(table[..., 0] + slope * (edges[0] - centers[0]))[..., None], table], axis=-1)
@@ -184,6 +193,13 @@ def _extend(centers: FloatArray, edges: FloatArray, table: FloatArray, axis: int
         table = np.concatenate([table, (table[..., -1] + slope * (edges[-1] - centers[-1]))[..., None]], axis=-1)
         nodes = np.r_[nodes, edges[-1]]
     return nodes, np.moveaxis(table, -1, axis)
+
+
+def _at_least_two(axis: _Axis, table: FloatArray, *, axis_number: int) -> tuple[FloatArray, FloatArray]:
+    """Nodes of an axis, its edges where there is one bin only: interpolation needs two."""
+    if len(axis.centers) > 1:
+        return axis.centers, table
+    return axis.edges[[0, -1]], np.repeat(table, 2, axis=axis_number)
 
 
 def _nearest_valid(valid: NDArray[np.bool_], log_energy: FloatArray, offset: FloatArray) -> tuple[Any, Any]:

@@ -1,6 +1,5 @@
 """Reading instrument response functions: from a name, a file or gammapy objects to clean arrays."""
 
-import gzip
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, PymcGammaWarning
+from pymc_gamma.files import check_compression
 from pymc_gamma.irfs import hygiene
 from pymc_gamma.irfs.core import IRFs
 
@@ -84,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
         warnings.filterwarnings("error", message=".*truncated.*")
         warnings.filterwarnings("ignore", message=".*did not parse as fits unit.*")
         try:
-            _check_compression(path)
+            check_compression(path)
             return dict(load_irf_dict_from_file(path))
         except Exception as error:
             raise DataFileError(
@@ -92,10 +92,3 @@ def _read(path: Path) -> dict[str, Any]:
                 "Expected a complete GADF FITS file with EFFECTIVE AREA, POINT SPREAD FUNCTION and "
                 "ENERGY DISPERSION; if the file is damaged, download it again."
             ) from error
-
-
-def _check_compression(path: Path) -> None:
-    """Raise where a gzip file ends early; FITS readers would take the tables before the end and go on."""
-    with path.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            gzip.decompress(path.read_bytes())

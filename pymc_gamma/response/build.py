@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import RegionError
 from pymc_gamma.folding.parts import compile_component
+from pymc_gamma.folding.raster import SPILL_MARGIN
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
@@ -52,8 +53,8 @@ def fold(
     pixel : `~astropy.units.Quantity`, optional
         Largest pixel of templates, default 0.05 deg.
     path : str or pathlib.Path, optional
-        Zarr store that keeps the response: written when it does not exist, read when it does and was made
-        from the same inputs.
+        Zarr store that keeps the response: written when it does not exist; when it does, checked to hold the
+        response of the same inputs.
 
     Returns
     -------
@@ -89,7 +90,9 @@ def fold(
     size = 0.05 if pixel is None else float(to_value(pixel, "deg", "pixel"))
     if not 0 < size <= 1:
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
-    compiled = [compile_component(component, roi, edges, size) for component in sky]
+    widest = max(float(one.irfs.psf.sigma.max()) for one in observations)
+    margin = max(SPILL_MARGIN, 5 * widest)
+    compiled = [compile_component(component, roi, edges, size, margin) for component in sky]
     sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
     response = Response(compiled, observations, roi, edges, tuple(citations))
@@ -129,6 +132,11 @@ def _energy_edges(energy_true: Any, observations: Iterable[Observation], roi: Re
     if edges[0] < low * (1 - 1e-6) or edges[-1] > high * (1 + 1e-6):
         raise RegionError(
             f"energy_true {edges[0]:g}-{edges[-1]:g} TeV exceeds the range of the IRFs, {low:.4g}-{high:.4g} TeV."
+        )
+    if edges[0] > roi.energy_min or edges[-1] < roi.energy_max:
+        raise RegionError(
+            f"energy_true {edges[0]:g}-{edges[-1]:g} TeV must hold the range of reconstructed energy, "
+            f"{roi.energy_min:g}-{roi.energy_max:g} TeV, and should exceed it on both sides."
         )
     steps = np.diff(np.log(edges))
     if not math.isclose(steps.min(), steps.max(), rel_tol=1e-3):

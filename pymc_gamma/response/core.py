@@ -90,7 +90,7 @@ class Response:
         check_coverage(self.observations, roi)
         self._folded = self._fold()
         self._counts = self._acceptances()
-        dark = self._counts.sum(axis=1) <= 0
+        dark = ~(self._counts.sum(axis=1) > 0)
         if dark.any():
             names = [name for name, is_dark in zip(self.component_names, dark, strict=True) if is_dark]
             raise SkyModelError(f"no events expected from {names} in {roi!r}; leave them out or enlarge the region.")
@@ -143,10 +143,12 @@ class Response:
         EventError
             If an event is outside the region, the energy range or the list of observations.
         """
-        return self._density(self.event_rows(events))
+        return self._density(self.event_rows(events)[:, : len(self.reco)])
 
     def event_rows(self, events: Events) -> FloatArray:
         """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
+
+        A last column holds the multiplicities, if any differs from 1: `EventMixture` knows what it means.
 
         Raises
         ------
@@ -160,7 +162,8 @@ class Response:
                 f"{int(unknown.sum())} of {len(events)} events, first rows {first}, belong to observation "
                 f"{int(events.observation.max())}, but the response has {len(self.observations)} observation(s)."
             )
-        return events.to_frame(self.roi.frame).to_rows(self.reco)
+        columns = self.reco if np.all(events.multiplicity == 1) else (*self.reco, "multiplicity")
+        return events.to_frame(self.roi.frame).to_rows(columns)
 
     def component_pdf(self, rows: ArrayLike) -> FloatArray:
         """Probability density of event rows under each component.
@@ -219,8 +222,8 @@ class Response:
             Fraction of each component (need not be normalised), in order or by name; names left out count as 0.
             Default: proportional to the expected counts of the nominal fluxes.
         n_events : int, optional
-            Number of events. Default: a Poisson number around the expected counts of the nominal fluxes, or around the
-            sum of ``weights`` when these are given (which are then counts).
+            Number of events. Default, without ``weights``: a Poisson number around the expected counts of the
+            nominal fluxes.
         rng : numpy.random.Generator or int, optional
             Random numbers or a seed.
 
@@ -232,12 +235,14 @@ class Response:
         Raises
         ------
         ModelError
-            If the weights do not match the components.
+            If the weights do not match the components, or are given without ``n_events``.
 
         Examples
         --------
         >>> events = response.simulate({"diffuse": 1, "hgps": 2, "ccr": 3}, 4500, rng=1)  # doctest: +SKIP
         """
+        if weights is not None and n_events is None:
+            raise ModelError("weights are fractions: say how many events to draw with n_events=.")
         rng = np.random.default_rng(rng)
         values = self._weights(self._counts.sum(axis=1) if weights is None else weights)
         n = int(rng.poisson(values.sum())) if n_events is None else int(n_events)
@@ -296,7 +301,8 @@ class Response:
         """
         if photons.frame != self.roi.frame:
             raise EventError(f"photons are in the frame {photons.frame}, the response in {self.roi.frame}.")
-        sampler = next(s for s in self._samplers[observation] if isinstance(s, SourceSampler))
+        samplers = self._samplers[self._observation_index(observation)]
+        sampler = next(s for s in samplers if isinstance(s, SourceSampler))
         vectors = unit_vectors(photons.lon_true, photons.lat_true)
         energy, directions = sampler.reconstruct(np.random.default_rng(rng), np.log(photons.energy_true), vectors)
         seen = energy > 0
@@ -449,10 +455,15 @@ class Response:
             for folded, part_counts in zip(self._folded, self._part_counts, strict=True)
         ]
 
+    def _observation_index(self, observation: int) -> int:
+        if not 0 <= observation < len(self.observations):
+            raise EventError(f"no observation {observation}; the response has {len(self.observations)}, from 0.")
+        return observation
+
     def _sky_sampler(self, component: str, observation: int) -> SourceSampler:
         if component not in self.component_names:
             raise SkyModelError(f"no component {component!r}; there are {self.component_names}.")
-        sampler = self._samplers[observation][self.component_names.index(component)]
+        sampler = self._samplers[self._observation_index(observation)][self.component_names.index(component)]
         if isinstance(sampler, BackgroundSampler):
             raise SkyModelError(f"{component!r} is the residual background; it has no true coordinates.")
         return sampler

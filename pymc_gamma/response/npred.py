@@ -32,7 +32,7 @@ def npred(response: "Response", energy: Any, lon: Any, lat: Any, step: float, ob
     energy_edges = None if energy is None else _edges(energy, "TeV", "energy")
     span = np.array([roi.energy_min, roi.energy_max])
     edges = span if energy_edges is None else np.clip(energy_edges, *span)
-    folded = response._folded if observation is None else [response._folded[observation]]
+    folded = response._folded if observation is None else [response._folded[response._observation_index(observation)]]
     coords: dict[str, Any] = {"component": list(response.component_names)}
     dims = ["component"]
     if energy_edges is not None:

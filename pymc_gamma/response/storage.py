@@ -101,7 +101,7 @@ def load(path: str | Path) -> "Response":
             for k, meta in enumerate(header["components"])
         ]
         edges = root["energy_true_edges"][:]
-    except (KeyError, OSError, ValueError, TypeError) as error:
+    except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise DataFileError(f"cannot read the response at {str(path)!r}: {error}; make it again with fold.") from error
     citations = [Citation(**data) for data in header["citations"]]
     response = Response(components, observations, RegionOfInterest.from_dict(header["roi"]), edges, citations)

@@ -17,8 +17,9 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.events.peek import label_sky_axes
 from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
-from pymc_gamma.folding.tables import OFFSET_STEP, interpolate_area
+from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import (
     RegionOfInterest,
     gaussian_nodes,
@@ -34,7 +35,9 @@ __all__ = ["SourceSampler", "TrueEvents"]
 
 FloatArray = NDArray[np.float64]
 
-MIN_BATCH = 64
+MIN_BATCH, MAX_BATCH = 64, 1_000_000
+MIN_EFFICIENCY = 1e-6
+"""Share of detected photons that must end up in the region for it to be worth drawing them one by one."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,12 @@ class TrueEvents:
         import matplotlib.pyplot as plt
 
         _, axes = plt.subplots(1, 2, figsize=figsize, layout="constrained")
-        image = axes[0].hist2d(self.lon_true, self.lat_true, bins=80, cmin=1)[3]
+        middle = float(np.degrees(np.angle(np.exp(1j * np.radians(self.lon_true)).mean())))
+        lon = middle + (self.lon_true - middle + 180) % 360 - 180
+        image = axes[0].hist2d(lon, self.lat_true, bins=80, cmin=1, cmap="inferno")[3]
         axes[0].figure.colorbar(image, ax=axes[0], label="photons / cell")
-        axes[0].set_aspect("equal")
-        axes[0].invert_xaxis()
-        names = ("Galactic longitude", "Galactic latitude") if self.frame == "galactic" else ("RA", "Dec")
-        axes[0].set(xlabel=f"true {names[0]} [deg]", ylabel=f"true {names[1]} [deg]")
+        label_sky_axes(axes[0], self.frame, float(self.lat_true.mean()))
+        axes[0].set_title("true directions")
         edges = np.geomspace(self.energy_true.min(), self.energy_true.max() * (1 + 1e-9), 41)
         axes[1].hist(self.energy_true, bins=edges, histtype="step")
         axes[1].set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="photons / bin")
@@ -124,15 +127,17 @@ class SourceSampler:
         self.component, self.observation, self.roi = component, observation, roi
         self.axis = observation.axis_vector(roi.frame)
         self._log_nodes = np.log(spectrum_nodes(energy_edges))
-        self._probability = np.asarray(part_counts, float) / np.sum(part_counts)
-        self._area = interpolate_area(observation.irfs, np.exp(self._log_nodes))
+        self._counts = np.asarray(part_counts, float)
+        self._area, self._step = interpolate_area(observation.irfs, np.exp(self._log_nodes))
         self._proposals: dict[int, tuple[Any, ...]] = {}
 
     def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
         """Reconstructed events inside the region: energies in TeV (n,) and unit vectors (n, 3)."""
         energy, directions = np.empty(n), np.empty((n, 3))
         filled = 0
-        for part, count in enumerate(rng.multinomial(n, self._probability)):
+        if n == 0:
+            return energy, directions
+        for part, count in enumerate(rng.multinomial(n, self._counts / self._counts.sum())):
             if count:
                 rows = slice(filled, filled + count)
                 energy[rows], directions[rows] = self._accepted(rng, part, int(count))
@@ -141,11 +146,13 @@ class SourceSampler:
 
     def sample_true(self, rng: np.random.Generator, n: int) -> TrueEvents:
         """Photons that pass the effective area, whether or not they end up in the region."""
-        rates = np.array([self._passing_rate(part) for part in range(len(self._probability))])
+        rates = np.array([self._passing_rate(part) for part in range(len(self._counts))])
         if not rates.sum() > 0:
             raise SkyModelError(f"component {self.component.name!r} is not seen by {self.observation!r}.")
         logs, vectors = [], []
         for part, count in enumerate(rng.multinomial(n, rates / rates.sum())):
+            if count == 0:
+                continue
             log_energy, directions = np.empty(count), np.empty((count, 3))
             kernels.sample_true(rng, *self._proposal(part), log_energy, directions)
             logs.append(log_energy)
@@ -174,10 +181,17 @@ class SourceSampler:
         )  # fmt: skip
 
     def _accepted(self, rng: np.random.Generator, part: int, n: int) -> tuple[FloatArray, FloatArray]:
-        energies, vectors, have, efficiency = [], [], 0, 0.5
+        energies, vectors, have = [], [], 0
         proposal = self._proposal(part)
+        passing = self._passing_rate(part) * self.observation.livetime_s
+        efficiency = self._counts[part] / passing
+        if efficiency < MIN_EFFICIENCY:
+            raise SkyModelError(
+                f"component {self.component.name!r}: only {efficiency:.1g} of the photons of part {part} that the "
+                f"telescopes detect are reconstructed in {self.roi!r}; leave it out, or enlarge the region."
+            )
         while have < n:
-            batch = MIN_BATCH + int(1.05 * (n - have) / efficiency)
+            batch = min(MIN_BATCH + int(1.05 * (n - have) / efficiency), MAX_BATCH)
             log_energy, directions = np.empty(batch), np.empty((batch, 3))
             kernels.sample_true(rng, *proposal, log_energy, directions)
             energy, directions = self.reconstruct(rng, log_energy, directions)
@@ -186,13 +200,12 @@ class SourceSampler:
             energies.append(energy[keep])
             vectors.append(directions[keep])
             have += len(energies[-1])
-            efficiency = max(len(energies[-1]) / batch, 1e-3)
         return np.concatenate(energies)[:n], np.concatenate(vectors)[:n]
 
     def _passing_rate(self, part: int) -> float:
         """Photons of a part that pass the effective area, up to a factor common to all parts."""
         flux, vectors, weight = self._sky_nodes(part)
-        offset = separation_deg(vectors, self.axis) / OFFSET_STEP
+        offset = separation_deg(vectors, self.axis) / self._step
         n = self._area.shape[1]
         left = np.minimum(offset.astype(int), n - 2)
         share = np.where(offset <= n - 1, weight, 0.0)
@@ -236,11 +249,11 @@ class SourceSampler:
             basis = tangent_basis(raster.plane.lon, raster.plane.lat)
             guide = kernels.guide_table(cdf, len(cdf))
             grid = (flat, cdf, guide, basis, len(raster.values), raster.origin, raster.pixel)
-        nodes = np.arange(self._area.shape[1]) * OFFSET_STEP
+        nodes = np.arange(self._area.shape[1]) * self._step
         if kind == kernels.POINT:
             highest = np.array([np.interp(reach[0], nodes, row, right=0.0) for row in self._area])
         else:
-            near = (nodes > reach[0] - OFFSET_STEP) & (nodes < reach[1] + OFFSET_STEP)
+            near = (nodes > reach[0] - self._step) & (nodes < reach[1] + self._step)
             highest = self._area[:, near].max(axis=1) if near.any() else np.zeros(len(self._area))
         pdf = flux * np.exp(self._log_nodes) * highest
         segments = 0.5 * (pdf[1:] + pdf[:-1])
@@ -252,7 +265,7 @@ class SourceSampler:
         energy_cdf = np.cumsum(segments) / total
         energy_guide = kernels.guide_table(energy_cdf, len(energy_cdf))
         self._proposals[part] = (
-            self._log_nodes, pdf, energy_cdf, energy_guide, self._area, highest, OFFSET_STEP, self.axis,
+            self._log_nodes, pdf, energy_cdf, energy_guide, self._area, highest, self._step, self.axis,
             kind, np.ascontiguousarray(centre), sigma, *grid,
         )  # fmt: skip
         return self._proposals[part]

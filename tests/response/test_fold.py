@@ -101,7 +101,7 @@ def test_an_energy_range_larger_than_the_irfs(observation):
     [
         (5, "at least 10 bins"),
         ([1, 2, 2, 3] * u.TeV, "ascending"),
-        ([1, 2, 30] * u.TeV, "equidistant"),
+        ([0.05, 1, 150] * u.TeV, "equidistant"),
         (np.geomspace(1e-3, 100, 50) * u.TeV, "exceeds the range of the IRFs"),
     ],
 )
