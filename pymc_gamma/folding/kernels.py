@@ -114,11 +114,15 @@ def locate_bands(log_energy, log0, step, band_start, band_stop, row, fraction, s
 def _dispersion(edisp, edisp_offset, offset, r, t, e):
     """Density in reconstructed energy (TeV-1) of true-energy bin e at an offset, bilinear in log E' and offset."""
     n_j = len(edisp_offset)
-    j = 0
-    while j < n_j - 2 and offset > edisp_offset[j + 1]:
-        j += 1
-    s = 0.0
+    j, s = 0, 0.0
     if n_j > 1:
+        # nodes are nearly equidistant: start where they would be
+        guess = (offset - edisp_offset[0]) / (edisp_offset[n_j - 1] - edisp_offset[0]) * (n_j - 1)
+        j = min(max(int(guess), 0), n_j - 2)
+        while j > 0 and offset < edisp_offset[j]:
+            j -= 1
+        while j < n_j - 2 and offset > edisp_offset[j + 1]:
+            j += 1
         s = min(max((offset - edisp_offset[j]) / (edisp_offset[j + 1] - edisp_offset[j]), 0.0), 1.0)
     low = edisp[j, r, e] * (1 - t) + edisp[j, r + 1, e] * t
     if s == 0.0:
@@ -206,7 +210,11 @@ def add_gaussians(
                         position = offset / offset_step
                     if offset > last:
                         continue
+                    spread = _dispersion(edisp, edisp_offset, offset, row[i], fraction[i], e)
+                    if spread <= 0:
+                        continue
                     area = _linear(aeff, position, e)
+                    exponent = 0.0
                     if s2 > 0:
                         v = _linear(variance[g], position, e)
                         # the posterior of the true direction has the variance f v: that share of the curvature
@@ -215,14 +223,14 @@ def add_gaussians(
                         k = min(int(position), n_o - 2)
                         slope = (variance[g, k + 1, e] - variance[g, k, e]) / offset_step
                         outward = (0.5 * c1 + f * c2) / (DEG * math.sqrt(c0 + f * (c1 + f * c2)) + 1e-12)
-                        area *= math.exp(-f * (1 - f) * outward * slope / v)
+                        exponent = -f * (1 - f) * outward * slope / v
                     v += s2
                     total += (
                         _linear(weight[g], position, e)
-                        * math.exp(-0.5 * r2 / v)
+                        * math.exp(exponent - 0.5 * r2 / v)
                         / (2 * math.pi * v)
                         * area
-                        * _dispersion(edisp, edisp_offset, offset, row[i], fraction[i], e)
+                        * spread
                     )
                 out[i, e - start[i]] += total * flux[p, e] * PER_SR
 
