@@ -1,7 +1,7 @@
 """Run the benchmarks one after the other: ``python -m benchmarks [name ...]``.
 
 Each runs in a process of its own, so that imports and caches of one do not help the next. The comparison with
-GammaBayes takes minutes and installs that program; run it by hand, ``python -m benchmarks.gammabayes.compare``.
+GammaBayes takes minutes and installs that program; run it by hand, ``python benchmarks/gammabayes/compare.py``.
 """
 
 import subprocess

@@ -196,7 +196,7 @@ class MixtureTree:
         shares: Mapping[str, ArrayLike],
         *,
         components: Sequence[str] | None = None,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> NDArray[np.float64]:
         """Events of each leaf: expected numbers, or a multinomial draw if ``rng`` is given.
 
@@ -208,7 +208,7 @@ class MixtureTree:
             As for `flatten`.
         components : sequence of str, optional
             Order of the leaves.
-        rng : numpy.random.Generator, optional
+        rng : numpy.random.Generator or int, optional
             Source of randomness.
 
         Returns
@@ -225,7 +225,11 @@ class MixtureTree:
         fractions = self.flatten(shares, components)
         if rng is None:
             return n_events * fractions
-        return rng.multinomial(n_events, fractions / fractions.sum(axis=-1, keepdims=True)).astype(np.float64)
+        return (
+            np.random.default_rng(rng)
+            .multinomial(n_events, fractions / fractions.sum(axis=-1, keepdims=True))
+            .astype(np.float64)
+        )
 
     def plot(self, *, labels: Mapping[str, str] | None = None, ax: Any = None) -> Any:
         """Draw the tree.

@@ -103,7 +103,10 @@ class NestedProblem:
         values: dict[Variable, Variable] = {}
         cursor = start = 0
         for rv in self._free:
-            shape = np.shape(point[self.model.rvs_to_values[rv].name])
+            value_name = self.model.rvs_to_values[rv].name
+            if value_name not in point:
+                raise ModelError(f"{rv.name} has no transform from the unit cube; give it another prior.")
+            shape = np.shape(point[value_name])
             values[rv], n_used = _from_cube(rv, shape, self._cube, cursor, values)
             size = int(np.prod(shape, dtype=int))
             self._slots.append(_Slot(rv.name, shape, start, start + size))
