@@ -225,11 +225,8 @@ class MixtureTree:
         fractions = self.flatten(shares, components)
         if rng is None:
             return n_events * fractions
-        return (
-            np.random.default_rng(rng)
-            .multinomial(n_events, fractions / fractions.sum(axis=-1, keepdims=True))
-            .astype(np.float64)
-        )
+        probabilities = fractions / fractions.sum(axis=-1, keepdims=True)
+        return np.random.default_rng(rng).multinomial(n_events, probabilities).astype(np.float64)
 
     def plot(self, *, labels: Mapping[str, str] | None = None, ax: Any = None) -> Any:
         """Draw the tree.

@@ -154,9 +154,7 @@ def _flatten_truths(truths: Mapping[str, ArrayLike] | None, draws: PosteriorDraw
         return None
     names = {name for name, _ in draws.owners}
     if not isinstance(truths, Mapping):
-        raise ModelError(
-            f"truths must map names to values, for example {{'fraction': [0.2, 0.3, 0.5]}}; got {truths!r}."
-        )
+        raise ModelError(f"truths must map names to values, as {{'fraction': [0.2, 0.3, 0.5]}} does; got {truths!r}.")
     unknown = [name for name in truths if name not in names]
     if unknown:
         raise ModelError(f"truths names {', '.join(map(repr, unknown))}; the picture shows {sorted(names)}.")
