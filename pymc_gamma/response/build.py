@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import RegionError
+from pymc_gamma.errors import RegionError, SkyModelError
 from pymc_gamma.folding.parts import compile_component
 from pymc_gamma.folding.raster import SPILL_MARGIN
 from pymc_gamma.geometry import RegionOfInterest
