@@ -135,7 +135,7 @@ def _flux(name: str, component: str, spectrum: Any, energy: FloatArray) -> Varia
             f"{name}: the spectrum of {component!r} must be a function of the energy such as pmg.PowerLaw(...), "
             f"got {type(spectrum).__name__}."
         )
-    if hasattr(spectrum, "evaluate_error"):  # a gammapy model takes and returns quantities
+    if any(base.__module__.startswith("gammapy.") for base in type(spectrum).__mro__):
         spectrum = _of_quantities(spectrum)
     flux = spectrum(energy)
     if isinstance(flux, u.Quantity):
@@ -150,6 +150,8 @@ def _flux(name: str, component: str, spectrum: Any, energy: FloatArray) -> Varia
 
 
 def _of_quantities(model: Any) -> Callable[[FloatArray], Any]:
+    """A gammapy model, which takes and returns quantities, as a function of numbers."""
+
     def spectrum(energy: FloatArray) -> Any:
         return model(energy * u.TeV)
 
