@@ -46,7 +46,7 @@ FloatArray = NDArray[np.float64]
 
 FINE_STEP = 0.014
 """Width of the fine bins in the logarithm of the energy, at most."""
-BAND_MULTIPLE = 16
+BAND_MULTIPLE = 8
 """Bands are filled up with zeros to this multiple: loops over them then leave no remainder."""
 NEGLIGIBLE = 1e-12
 """Ends of bands below this share of their largest number are cut off."""

@@ -81,6 +81,7 @@ BLOCK = 512
 _LINE = 8  # numbers in a cache line
 _LOG2 = math.log(2.0)
 _LARGEST = 1.7e308
+_SMALL = 1e-290  # multiplicities over more than this do not overflow
 _MANTISSA_BITS = np.int64(0x000FFFFFFFFFFFFF)
 _PAIR_MIN_BITS, _PAIR_MAX_BITS = (np.float64(x).view(np.int64) for x in (1e-150, 1e150))
 _ONE_BITS = np.int64(0x3FF0000000000000)
@@ -366,6 +367,41 @@ def _check_columns(table: _Floats, bands: _Bands | None, coefficients: _Floats) 
 
 
 @_jit
+def _add_and_accumulate_bands(
+    bands: _Bands,
+    first: int,
+    n: int,
+    multiplicity: _Floats,
+    coefficients: _Floats,
+    density: _Floats,
+    gradient: _Floats,
+) -> None:
+    """Complete the densities and add to the gradient, event by event: a band is read again while it is near."""
+    values, pointer, column = bands
+    n_columns = nb.uint64(coefficients.shape[0])
+    n_bands = column.shape[1]
+    for j in range(n):
+        total = 0.0
+        for k in range(n_bands):
+            band = (first + j) * n_bands + k
+            start, length = nb.uint64(pointer[band]), nb.uint64(pointer[band + 1] - pointer[band])
+            to = nb.uint64(column[first + j, k])
+            if to + length > n_columns:
+                raise ValueError("the number of coefficients does not match the bands of the event table")
+            for b in range(length):
+                total += values[start + b] * coefficients[to + b]
+        density[j] += total
+        m = multiplicity[first + j]
+        w = m / density[j] if density[j] > _SMALL else _quotient(m, density[j])
+        for k in range(n_bands):
+            band = (first + j) * n_bands + k
+            start, length = nb.uint64(pointer[band]), nb.uint64(pointer[band + 1] - pointer[band])
+            to = nb.uint64(column[first + j, k])
+            for b in range(length):
+                gradient[to + b] += w * values[start + b]
+
+
+@_jit
 def fused(
     table: _Floats, multiplicity: _Floats, unit: _Flags, coefficients: _Floats, bands: _Bands | None = None
 ) -> tuple[float, _Floats]:
@@ -376,7 +412,7 @@ def fused(
     table : ndarray, shape (n_blocks, K, BLOCK)
         Blocked table, see :func:`to_blocks`.
     multiplicity : ndarray, shape (N,)
-        Multiplicity of each event; not read in blocks whose ``unit`` is set.
+        Multiplicity of each event; without bands not read in blocks whose ``unit`` is set.
     unit : ndarray of bool, shape (n_blocks,)
         Whether all events of a block have multiplicity one.
     coefficients : ndarray, shape (K,)
@@ -402,11 +438,13 @@ def fused(
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, bands, b, n, coefficients, density)
+        _densities(table, None, b, n, coefficients, density)
+        if bands is not None:
+            _add_and_accumulate_bands(bands, first, n, multiplicity, coefficients, density, gradient)
         if b + 1 < table.shape[0]:
             _prefetch_block(table[b + 1])
         value += _log_and_weight(density, multiplicity[first : first + n], unit[b], n, weight)
-        _accumulate(table, bands, b, n, weight, gradient)
+        _accumulate(table, None, b, n, weight, gradient)
     return value, gradient
 
 
