@@ -20,21 +20,37 @@ if TYPE_CHECKING:
     from pymc_gamma.plotting import plot_corner, plot_counts, plot_ppc
     from pymc_gamma.response import Response, fold
     from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
+    from pymc_gamma.spectra import (
+        BrokenPowerLaw,
+        EBLAbsorption,
+        ExpCutoffPowerLaw,
+        LogParabola,
+        PowerLaw,
+        SmoothBrokenPowerLaw,
+        TemplateSpectrum,
+    )
 
 __all__ = [
+    "BrokenPowerLaw",
     "CosmicRayBackground",
+    "EBLAbsorption",
     "EventMixture",
     "Events",
+    "ExpCutoffPowerLaw",
     "GalacticDiffuse",
     "HGPSCatalog",
     "IRFs",
+    "LogParabola",
     "MixtureTree",
     "NestedProblem",
     "Observation",
+    "PowerLaw",
     "RegionOfInterest",
     "Response",
     "SkyComponent",
     "SkySource",
+    "SmoothBrokenPowerLaw",
+    "TemplateSpectrum",
     "fold",
     "load_irfs",
     "log_likelihood",
@@ -62,6 +78,15 @@ _WHERE = {
     "pymc_gamma.plotting": ("plot_corner", "plot_counts", "plot_ppc"),
     "pymc_gamma.response": ("Response", "fold"),
     "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
+    "pymc_gamma.spectra": (
+        "BrokenPowerLaw",
+        "EBLAbsorption",
+        "ExpCutoffPowerLaw",
+        "LogParabola",
+        "PowerLaw",
+        "SmoothBrokenPowerLaw",
+        "TemplateSpectrum",
+    ),
 }
 
 

@@ -9,8 +9,12 @@ For *N* events :math:`x_i` with multiplicities :math:`m_i` and fractions :math:`
 where :math:`p_k` is the density of component *k*, folded through the instrument and normalised over the region of
 interest. The last term vanishes for fractions that sum to one; with it the likelihood depends on ratios only, as the
 simulation does.
+
+A component that was folded with its true-energy axis has a density that follows a spectrum with parameters
+(:mod:`pymc_gamma.distributions.spectral`); it stays normalised, so the amplitude of the spectrum cancels.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,11 +27,12 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.distributions.live_table import LiveTable
-from pymc_gamma.distributions.protocol import MixtureResponse
+from pymc_gamma.distributions.protocol import MixtureResponse, SpectralResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
 from pymc_gamma.distributions.sources import MULTIPLICITY, EventSource, ResponseSource, TabulatedSource
+from pymc_gamma.distributions.spectral import SpectralSource, check_spectra, spectra_tensor, spectral_coefficients
 from pymc_gamma.errors import ModelError
-from pymc_gamma.ops.logmatvec import log_matvec
+from pymc_gamma.ops.logmatvec import banded_log_matvec, log_matvec
 
 __all__ = ["EventMixture", "observe_events"]
 
@@ -45,6 +50,10 @@ class EventMixture(Distribution):
         Fractions of the components; leading axes are batch axes, each with its own events. Only ratios matter.
     response : MixtureResponse, optional
         Densities of the components and draws from them, usually from `fold`.
+    spectra : mapping of str to callable, optional
+        Spectrum of each component that was folded with ``free_spectrum``: a function from the true energy in TeV to a
+        PyTensor vector in TeV-1 cm-2 s-1, such as `PowerLaw`. The fraction is that of the events, so the amplitude
+        of a spectrum cancels; leave it at any number.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. Arrays hold one event per row, in the columns ``response.reco``; one column more is the
         multiplicity.
@@ -63,7 +72,8 @@ class EventMixture(Distribution):
     Raises
     ------
     ModelError
-        If fractions and components do not match, or arguments contradict each other.
+        If fractions and components do not match, or arguments contradict each other; if a free component has no
+        spectrum, a fixed one has, or a spectrum is negative or not finite at the initial point of the model.
     EventError
         If observed events are malformed, outside the region, or impossible under every component.
 
@@ -115,6 +125,7 @@ class EventMixture(Distribution):
         fraction: Any,
         *,
         response: MixtureResponse | None = None,
+        spectra: Mapping[str, Callable[[Any], Any]] | None = None,
         observed: Any = None,
         n_events: int | None = None,
         log_likelihood: Any = None,
@@ -127,8 +138,10 @@ class EventMixture(Distribution):
         fraction = pt.as_tensor_variable(fraction)
         source: EventSource
         if log_likelihood is not None:
-            if response is not None or observed is not None or n_events is not None:
-                raise ModelError(f"{name}: log_likelihood replaces response, observed and n_events; pass it alone.")
+            if any(argument is not None for argument in (response, spectra, observed, n_events)):
+                raise ModelError(
+                    f"{name}: log_likelihood replaces response, spectra, observed and n_events; pass it alone."
+                )
             source = TabulatedSource(_tabulated_names(model, fraction, log_likelihood))
             observed = source.value(log_likelihood, multiplicity)
         else:
@@ -140,6 +153,10 @@ class EventMixture(Distribution):
             if not isinstance(observed, Variable | None):
                 observed = source.value(observed)
         _check_components(name, model, fraction, source)
+        flux = _flux(name, source, spectra)
+        if flux is not None:
+            assert isinstance(source, SpectralSource)
+            check_spectra(name, source, flux, model)
 
         n_columns = len(source.columns)
         weighted = observed is not None and _n_columns(observed) == n_columns + 1
@@ -150,7 +167,7 @@ class EventMixture(Distribution):
         elif n_events is not None:
             kwargs["n_events"] = n_events
         return super().__new__(
-            cls, name, fraction, source=source, weighted=weighted, observed=observed, dims=dims, **kwargs
+            cls, name, fraction, flux=flux, source=source, weighted=weighted, observed=observed, dims=dims, **kwargs
         )
 
     @classmethod
@@ -159,7 +176,9 @@ class EventMixture(Distribution):
         fraction: Any,
         *,
         response: MixtureResponse | None = None,
+        spectra: Mapping[str, Callable[[Any], Any]] | None = None,
         n_events: int | None = None,
+        flux: Variable | None = None,
         source: EventSource | None = None,
         weighted: bool = False,
         **kwargs: Any,
@@ -172,8 +191,12 @@ class EventMixture(Distribution):
             Fractions of the components.
         response : MixtureResponse
             Densities of the components and draws from them.
+        spectra : mapping of str to callable, optional
+            Spectra of the components that were folded with ``free_spectrum``.
         n_events : int
             Number of events for each vector of fractions.
+        flux : TensorVariable, optional
+            Instead of the spectra, their values one after the other.
         source : EventSource, optional
             Instead of the response, a source made from it.
         weighted : bool
@@ -186,7 +209,9 @@ class EventMixture(Distribution):
         TensorVariable, shape (..., n_events, len(response.reco))
             The events.
         """
-        source = _response_source(cls.__name__, response) if source is None else source
+        if source is None:
+            source = _response_source(cls.__name__, response)
+            flux = _flux(cls.__name__, source, spectra)
         fraction = pt.as_tensor_variable(fraction)
         if fraction.type.ndim > 1:
             fraction = pt.expand_dims(fraction, -2)  # the axis of events, which share their fractions
@@ -194,13 +219,14 @@ class EventMixture(Distribution):
             if n_events < 1:
                 raise ModelError(f"n_events must be at least 1, got {n_events}.")
             kwargs["size"] = (*(fraction.shape[i] for i in range(fraction.type.ndim - 2)), n_events)
-        return super().dist([fraction], source=source, weighted=weighted, **kwargs)
+        parameters = [fraction] if flux is None else [fraction, flux]
+        return super().dist(parameters, source=source, weighted=weighted, **kwargs)
 
     @classmethod
     def rv_op(
         cls,
         fraction: Variable,
-        *,
+        *flux: Variable,
         source: EventSource,
         weighted: bool,
         size: Any = None,
@@ -210,7 +236,7 @@ class EventMixture(Distribution):
         """Random variable on a source."""
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
         op = EventMixtureRV(source=source, weighted=weighted)
-        return op(fraction, size=size, rng=rng, return_next_rng=True)[1]
+        return op(fraction, *flux, size=size, rng=rng, return_next_rng=True)[1]
 
 
 def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.Model:
@@ -273,6 +299,7 @@ def _event_mixture_logp(
     rng: Variable,
     size: Variable,
     fraction: Variable,
+    *spectra: Variable,
     **kwargs: Any,
 ) -> Variable:
     (value,) = values
@@ -285,7 +312,15 @@ def _event_mixture_logp(
     logps = []
     for index in np.ndindex(batch_shape):
         own = tuple(0 if same else i for i, same in zip(index, coefficients.type.broadcastable[:-1], strict=True))
-        logps.append(log_matvec(*_table_inputs(op.source, value, index), coefficients[own]))
+        table_inputs = _table_inputs(op.source, value, index)
+        if isinstance(op.source, SpectralSource):
+            (flux,) = spectra
+            if flux.type.ndim != 1 and not all(flux.type.broadcastable[:-1]):
+                raise NotImplementedError("the spectra of an EventMixture must not have batch axes")
+            v = spectral_coefficients(op.source, coefficients[own], flux.reshape((-1,)))
+            logps.append(banded_log_matvec(*table_inputs, v))
+        else:
+            logps.append(log_matvec(*table_inputs, coefficients[own]))
     if not batch_shape:
         return logps[0]
     return pt.stack(logps).reshape((*batch_shape, -1))
@@ -306,7 +341,21 @@ def _table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) 
 def _response_source(name: str, response: Any) -> ResponseSource:
     if response is None:
         raise ModelError(f"{name}: pass a response (from `fold`), or a log_likelihood table.")
+    if isinstance(response, SpectralResponse) and response.free_spectrum:
+        return SpectralSource(response)
     return ResponseSource(response)
+
+
+def _flux(name: str, source: EventSource, spectra: Any) -> Variable | None:
+    """All free spectra one after the other; None if the source has none."""
+    if isinstance(source, SpectralSource):
+        return spectra_tensor(name, source, spectra)
+    if spectra:
+        raise ModelError(
+            f"{name}: spectra are given for {list(spectra)}, but all components were folded with a fixed spectrum; "
+            f"fold with free_spectrum={list(spectra)}, or leave spectra out."
+        )
+    return None
 
 
 def _n_columns(observed: NDArray[np.float64] | Variable) -> int:

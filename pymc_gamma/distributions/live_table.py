@@ -44,12 +44,15 @@ class LiveTable(Op):
         value = pt.as_tensor_variable(value)
         n_events = value.type.shape[0]
         outputs = [
-            pt.tensor3(dtype="float64", shape=(None, self.source.n_components, BLOCK)),
+            pt.tensor3(dtype="float64", shape=(None, self.source.n_columns, BLOCK)),
             pt.vector(dtype="float64", shape=(n_events,)),
             pt.vector(dtype="bool"),
             pt.vector(dtype="float64", shape=(n_events,)),
             pt.scalar(dtype="float64"),
         ]
+        if self.source.n_flux:
+            bands = [pt.vector(dtype="float32"), pt.vector(dtype="int64"), pt.matrix(dtype="int64")]
+            return Apply(self, [value], [*outputs, *bands])
         return Apply(self, [value], outputs)
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
@@ -57,7 +60,7 @@ class LiveTable(Op):
         (value,) = inputs
         last = self._last
         if last is None or not np.array_equal(last[0], value):
-            arrays = tuple(self.source.arrays(value))
+            arrays = self.source.arrays(value).inputs
             for array in arrays:
                 array.setflags(write=False)
             last = self._last = (value.copy(), arrays)
@@ -69,7 +72,11 @@ class LiveTable(Op):
         n_events = shapes[0][0]
         n_blocks = (n_events + BLOCK - 1) // BLOCK
         per_event = (n_events,)
-        return [(n_blocks, self.source.n_components, BLOCK), per_event, (n_blocks,), per_event, ()]
+        shapes = [(n_blocks, self.source.n_columns, BLOCK), per_event, (n_blocks,), per_event, ()]
+        if self.source.n_flux:  # how many numbers the bands have is known only once they are there
+            bands = node.outputs[len(shapes) :]
+            return [*shapes, *(tuple(output.shape) for output in bands)]
+        return shapes
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
@@ -100,7 +107,7 @@ def build_constant_table(fgraph: FunctionGraph, node: Apply) -> list[Variable] |
     (value,) = node.inputs
     if not isinstance(value, Constant):
         return None
-    return [pt.constant(array) for array in node.op.source.arrays(value.data)]
+    return [pt.constant(array) for array in node.op.source.arrays(value.data).inputs]
 
 
 optdb.register(

@@ -7,9 +7,11 @@ analytic toy of the tests.
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["EventList", "MixtureResponse"]
+from pymc_gamma.folding.free import Bands
+
+__all__ = ["EventList", "MixtureResponse", "SpectralResponse"]
 
 
 @runtime_checkable
@@ -85,6 +87,39 @@ class MixtureResponse(Protocol):
         ndarray, shape (n, len(reco))
             One event per row.
         """
+        ...
+
+
+@runtime_checkable
+class SpectralResponse(MixtureResponse, Protocol):
+    """A response with components whose spectrum is free; its densities are those of their nominal spectra."""
+
+    @property
+    def free_spectrum(self) -> tuple[str, ...]:
+        """Names of these components, in the order of the components."""
+        ...
+
+    @property
+    def energy_true(self) -> NDArray[np.float64]:
+        """True energies in TeV at which their spectra are evaluated, ascending, shape (n,)."""
+        ...
+
+    def spectral_acceptance(self) -> NDArray[np.float64]:
+        """Expected counts per unit coefficient of each, shape (n_free, n)."""
+        ...
+
+    def spectral_bands(self, rows: NDArray[np.float64]) -> Bands:
+        """Densities of events (N, len(reco)) per unit coefficient over the total acceptance, TeV-1 sr-1."""
+        ...
+
+    def simulate_rows(
+        self,
+        weights: NDArray[np.float64],
+        n: int,
+        rng: np.random.Generator,
+        spectra: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
+        """Events of the mixture, with given spectra (n_free, n) in TeV-1 cm-2 s-1."""
         ...
 
 

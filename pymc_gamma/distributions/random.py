@@ -21,7 +21,9 @@ __all__ = ["EventDraw", "EventMixtureRV"]
 
 
 class EventMixtureRV(RandomVariable):
-    """``(rng, size, fraction) -> event rows``; the last batch axis counts events.
+    """``(rng, size, fraction[, flux]) -> event rows``; the last batch axis counts events.
+
+    ``flux`` is the vector of all free spectra, where the source has any.
 
     Parameters
     ----------
@@ -39,23 +41,27 @@ class EventMixtureRV(RandomVariable):
     def __init__(self, source: EventSource, weighted: bool = False, **kwargs: Any) -> None:
         self.source = source
         self.weighted = weighted
-        kwargs["signature"] = f"(k)->({len(source.columns) + weighted})"
+        parameters = "(k),(s)" if source.n_flux else "(k)"
+        kwargs["signature"] = f"{parameters}->({len(source.columns) + weighted})"
         super().__init__(**kwargs)
 
-    def rng_fn(
-        self, rng: np.random.Generator, fraction: NDArray[np.float64], size: tuple[int, ...] | None
+    def rng_fn(  # type: ignore[override]
+        self, rng: np.random.Generator, fraction: NDArray[np.float64], *parameters: Any
     ) -> NDArray[np.float64]:
         """Draw rows: one call of the simulator for each distinct parameter row, never one per event."""
+        *spectra, size = parameters
         if self.weighted:
             raise NotImplementedError(
                 "events with multiplicities (binned or weighted events) cannot be drawn row by row. For predictive "
                 "draws use response.simulate(...), or a second model with EventMixture(..., n_events=...) and "
                 "unbinned events."
             )
-        size = fraction.shape[:-1] if size is None else size
         _check_fractions(fraction, self.source.component_names)
-        batch = (1,) * (len(size) - fraction.ndim + 1) + fraction.shape[:-1]
-        fraction = fraction.reshape(*batch, fraction.shape[-1])
+        given = [fraction, *spectra]
+        batch = np.broadcast_shapes(*(one.shape[:-1] for one in given))
+        size = batch if size is None else size
+        batch = (1,) * (len(size) - len(batch)) + batch
+        given = [np.broadcast_to(one, (*batch, one.shape[-1])) for one in given]
         rows = np.empty((*size, len(self.source.columns)))
         for index in np.ndindex(batch):
             block = tuple(
@@ -63,7 +69,8 @@ class EventMixtureRV(RandomVariable):
             )
             shape = rows[block].shape
             n_rows = int(np.prod(shape[:-1], dtype=np.int64))
-            rows[block] = self.source.simulate(fraction[index], n_rows, rng).reshape(shape)
+            weights, *flux = (one[index] for one in given)
+            rows[block] = self.source.simulate(weights, n_rows, rng, *flux).reshape(shape)
         return rows
 
 

@@ -42,6 +42,16 @@ class EventSource(ABC):
         """Number of components."""
         return len(self.component_names)
 
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of the table that are not stored as bands."""
+        return self.n_components
+
+    @property
+    def n_flux(self) -> int:
+        """Length of the vector of all free spectra."""
+        return 0
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the tables: they are made again from the rows."""
         return {**self.__dict__, "_tables": OrderedDict()}
@@ -51,8 +61,14 @@ class EventSource(ABC):
         """Densities over their largest in each row (N, K), and the logarithm of that largest (N,)."""
 
     @abstractmethod
-    def simulate(self, weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """``n`` rows drawn from the mixture with these weights (K,)."""
+    def simulate(
+        self,
+        weights: NDArray[np.float64],
+        n: int,
+        rng: np.random.Generator,
+        flux: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
+        """``n`` rows drawn from the mixture with these weights (K,), and free spectra (n_flux,)."""
 
     def split(self, value: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rows (N, n_columns) and multiplicities (N,) of an observed value, checked."""
@@ -84,14 +100,18 @@ class EventSource(ABC):
         """
         rows, multiplicity = self.split(value)
         densities, log_scale = self.scaled_densities(rows)
-        impossible = (densities.max(axis=1) == 0) & (multiplicity > 0)
+        self._check_possible(densities.max(axis=1), multiplicity, rows)
+        return TableArrays.build(densities, multiplicity, log_scale)
+
+    def _check_possible(
+        self, largest: NDArray[np.float64], multiplicity: NDArray[np.float64], rows: NDArray[np.float64]
+    ) -> None:
         _reject(
-            impossible,
+            (largest == 0) & (multiplicity > 0),
             f"have zero density under every component ({', '.join(self.component_names)})",
             "; remove them, or add the component that produced them.",
             rows,
         )
-        return TableArrays.build(densities, multiplicity, log_scale)
 
     def table(self, value: NDArray[np.float64]) -> EventTable:
         """Shared table of an observed value, made on first use."""
@@ -125,6 +145,13 @@ class ResponseSource(EventSource):
 
     def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Densities of the response over their largest in each row, and the logarithm of that largest."""
+        densities = self.densities(rows)
+        largest = densities.max(axis=1)
+        scale = np.where(largest > 0, largest, 1.0)
+        return densities / scale[:, None], np.log(scale)
+
+    def densities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Densities of the response (N, K), checked."""
         densities = np.asarray(self.response.component_pdf(rows), dtype=np.float64)
         if densities.shape != (len(rows), self.n_components):
             raise EventError(
@@ -136,11 +163,15 @@ class ResponseSource(EventSource):
             "got a negative or non-finite density from the response",
             rows=rows,
         )
-        largest = densities.max(axis=1)
-        scale = np.where(largest > 0, largest, 1.0)
-        return densities / scale[:, None], np.log(scale)
+        return densities
 
-    def simulate(self, weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    def simulate(
+        self,
+        weights: NDArray[np.float64],
+        n: int,
+        rng: np.random.Generator,
+        flux: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
         """Events drawn through the response."""
         return np.asarray(self.response.simulate_rows(weights, n, rng), dtype=np.float64)
 
@@ -180,7 +211,13 @@ class TabulatedSource(EventSource):
         scale = np.where(np.isfinite(largest), largest, 0.0)
         return np.exp(rows - scale[:, None]), scale
 
-    def simulate(self, weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    def simulate(
+        self,
+        weights: NDArray[np.float64],
+        n: int,
+        rng: np.random.Generator,
+        flux: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
         """Not possible: a table of likelihoods does not say how events are distributed."""
         raise NotImplementedError(
             "an EventMixture made from a log_likelihood table cannot draw events: the table says how likely the "

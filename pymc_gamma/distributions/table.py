@@ -4,7 +4,7 @@ Row *i* of the table holds the densities of event *i* under each column, divided
 :math:`P_{ik} = p_{ik} e^{-o_i}` with :math:`o_i = \log \max_k p_{ik}`.
 """
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytensor.compile.sharedvalue import SharedVariable
 
 from pymc_gamma.ops.kernels import BLOCK, to_blocks
-from pymc_gamma.ops.logmatvec import TABLE_INPUTS
+from pymc_gamma.ops.logmatvec import BAND_INPUTS, TABLE_INPUTS
 
 __all__ = ["EventTable", "TableArrays"]
 
@@ -33,6 +33,8 @@ class TableArrays(NamedTuple):
         Logarithm of the scale of each row.
     offset_sum : ndarray, shape ()
         Sum of multiplicity times offset.
+    bands : tuple of ndarray
+        Columns stored as bands, in the order of `pymc_gamma.ops.BAND_INPUTS`; empty if there are none.
     """
 
     table: NDArray[np.float64]
@@ -40,6 +42,12 @@ class TableArrays(NamedTuple):
     unit: NDArray[np.bool_]
     offset: NDArray[np.float64]
     offset_sum: NDArray[np.float64]
+    bands: tuple[NDArray[Any], ...] = ()
+
+    @property
+    def inputs(self) -> tuple[NDArray[Any], ...]:
+        """First inputs of the Ops."""
+        return (self.table, self.multiplicity, self.unit, self.offset, self.offset_sum, *self.bands)
 
     @classmethod
     def build(
@@ -47,6 +55,7 @@ class TableArrays(NamedTuple):
         densities: NDArray[np.float64],
         multiplicity: NDArray[np.float64] | None = None,
         log_scale: NDArray[np.float64] | None = None,
+        bands: tuple[NDArray[Any], ...] = (),
     ) -> Self:
         """Arrays from rows.
 
@@ -58,6 +67,8 @@ class TableArrays(NamedTuple):
             Ones if not given.
         log_scale : ndarray, shape (N,), optional
             Logarithm of what each row was divided by; zeros if not given.
+        bands : tuple of ndarray, optional
+            Columns stored as bands, scaled alike.
 
         Examples
         --------
@@ -69,7 +80,7 @@ class TableArrays(NamedTuple):
         counts = np.ones(n_events) if multiplicity is None else np.ascontiguousarray(multiplicity)
         offset = np.zeros(n_events) if log_scale is None else np.ascontiguousarray(log_scale)
         unit = np.array([np.all(counts[i : i + BLOCK] == 1) for i in range(0, n_events, BLOCK)], dtype=bool)
-        return cls(to_blocks(densities), counts, unit, offset, np.asarray(counts @ offset))
+        return cls(to_blocks(densities), counts, unit, offset, np.asarray(counts @ offset), tuple(bands))
 
 
 class EventTable:
@@ -83,7 +94,8 @@ class EventTable:
     Attributes
     ----------
     inputs : tuple of SharedVariable
-        First inputs of the Ops. Their names are unique, because nutpie's ``with_data`` looks them up by name.
+        First inputs of the Ops, with or without bands. Their names are unique, because nutpie's ``with_data`` looks
+        them up by name.
 
     Examples
     --------
@@ -99,5 +111,5 @@ class EventTable:
         label = uuid4().hex[:12]
         self.inputs: tuple[SharedVariable, ...] = tuple(
             pytensor.shared(array, name=f"events_{name}_{label}", borrow=True, shape=array.shape)
-            for name, array in zip(TABLE_INPUTS, arrays, strict=True)
+            for name, array in zip((*TABLE_INPUTS, *BAND_INPUTS), arrays.inputs, strict=False)
         )

@@ -147,6 +147,13 @@ class FoldedObservation:
         run_parallel(one_chunk, range(0, len(vectors), CHUNK))
         return out
 
+    def place(self, log_energy: FloatArray) -> tuple[Place, FloatArray]:
+        """Where events of these natural logarithms of energy lie on the tables, and room for their bands (zeros)."""
+        tables, n = self.tables, len(log_energy)
+        place = (np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64))
+        kernels.locate_bands(log_energy, *tables.log_energy, tables.band_start, tables.band_stop, *place)
+        return place, np.zeros((n, tables.band_width))
+
     def band_density(
         self,
         component: CompiledComponent,
@@ -219,6 +226,14 @@ class FoldedObservation:
             for response, flux in self._part_responses(component)
         ]
 
+    def part_acceptance_by_energy_true(self, component: CompiledComponent) -> list[FloatArray]:
+        """As :meth:`part_acceptance` for the whole range of energies, by true-energy bin, shape (n_e,) each."""
+        migration = self.tables.migration(np.array([self.roi.energy_min, self.roi.energy_max]))[:, 0]
+        return [
+            self.observation.livetime_s * np.einsum("je,je,e->e", response, migration, flux)
+            for response, flux in self._part_responses(component)
+        ]
+
     def _part_responses(self, component: CompiledComponent) -> list[tuple[FloatArray, FloatArray]]:
         """Integrals over the true sky (n_j, n_e) in cm2 TeV, and fluxes (n_e,), of the parts of a component."""
         if component.name not in self._responses:
@@ -238,17 +253,14 @@ class FoldedObservation:
         log_energy: FloatArray,
         out: FloatArray,
     ) -> None:
-        tables, n = self.tables, len(log_energy)
         vectors = np.ascontiguousarray(vectors)
-        place = (np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64))
-        kernels.locate_bands(log_energy, *tables.log_energy, tables.band_start, tables.band_stop, *place)
-        band = np.empty((n, tables.band_width))
+        place, band = self.place(log_energy)
         for k, component in enumerate(components):
             if component.instrumental:
                 out[:, k] = self.background.density(vectors, log_energy)
                 continue
             band[:] = 0
-            self.band_density(component, vectors, place, tables.edisp, band)
+            self.band_density(component, vectors, place, self.tables.edisp, band)
             band.sum(axis=1, out=out[:, k])
 
     def _source_nodes(self, analytic: Analytic, p: int) -> tuple[FloatArray, FloatArray]:

@@ -20,6 +20,9 @@ __all__ = [
     "add_template",
     "average_dispersion",
     "background_density",
+    "band_extents",
+    "gather_bands",
+    "gather_hats",
     "locate_bands",
     "true_sky_integral",
 ]
@@ -481,3 +484,38 @@ def true_sky_integral(
                 area *= inside
             out[j, e] += area * (1 - s)
             out[j1, e] += area * s
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def gather_hats(band, start, stop, per_bin, out):
+    """Add bands of fine bins to the hat functions of nodes ``per_bin`` bins apart, linear in the bin number."""
+    for i in range(len(start)):
+        for e in range(start[i], stop[i]):
+            x = (e + 0.5) / per_bin
+            k = int(x)
+            out[i, k] += (k + 1 - x) * band[i, e - start[i]]
+            out[i, k + 1] += (x - k) * band[i, e - start[i]]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def band_extents(rows, negligible, multiple, start, length):
+    """Where rows differ from zero; lengths are multiples of ``multiple``, or the whole row, or zero."""
+    n = rows.shape[1]
+    for i in range(len(rows)):
+        cut = negligible * rows[i].max()
+        first, last = n, 0
+        for e in range(n):
+            if rows[i, e] > cut:
+                first, last = min(first, e), e + 1
+        size = max(last - first, 0)
+        size = min((size + multiple - 1) // multiple * multiple, n)
+        length[i] = size
+        start[i] = min(first, n - size) if size else 0
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def gather_bands(rows, start, pointer, values):
+    """Copy the bands of rows, one after the other."""
+    for i in range(len(rows)):
+        for b in range(pointer[i + 1] - pointer[i]):
+            values[pointer[i] + b] = rows[i, start[i] + b]

@@ -3,17 +3,20 @@
 from pymc_gamma.ops import numba_forms, rewrites  # registers the numba forms and the graph rewrites
 from pymc_gamma.ops.kernels import BLOCK, to_blocks
 from pymc_gamma.ops.logmatvec import (
+    BAND_INPUTS,
     TABLE_INPUTS,
     LogMatVec,
     LogMatVecHVP,
     LogMatVecJVP,
     LogMatVecSum,
     LogMatVecVJP,
+    banded_log_matvec,
     log_matvec,
     log_matvec_sum,
 )
 
 __all__ = [
+    "BAND_INPUTS",
     "BLOCK",
     "TABLE_INPUTS",
     "LogMatVec",
@@ -21,6 +24,7 @@ __all__ = [
     "LogMatVecJVP",
     "LogMatVecSum",
     "LogMatVecVJP",
+    "banded_log_matvec",
     "log_matvec",
     "log_matvec_sum",
     "numba_forms",

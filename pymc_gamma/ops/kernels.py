@@ -9,12 +9,18 @@ With a table :math:`P_{ik} \ge 0` (event *i*, column *k*), multiplicities :math:
     \frac{\partial \ell}{\partial v_k} = \sum_i \frac{m_i P_{ik}}{s_i}, \qquad
     \frac{\partial^2 \ell}{\partial v_k \partial v_l} = -\sum_i \frac{m_i P_{ik} P_{il}}{s_i^2} .
 
+Some columns reach few events: those of a free spectrum, one per node of true energy, only the events that the energy
+dispersion can bring there. They are stored as bands, for each event a run of neighbouring columns
+:math:`a_i, \dots, b_i` and its numbers, and :math:`s_i = \sum_k P_{ik} v_k + \sum_{j=a_i}^{b_i} B_{ij} v_j`. Every
+kernel takes them as an optional last argument. The numbers are kept in single precision, because reading them is most
+of the work, and all sums are taken in double precision.
+
 Layout
 ------
 The table is stored as ``(n_blocks, K, BLOCK)``: a block of 512 events lies together, column by column, so that one
 contiguous stream of memory serves both the products and the gradient (the second reading of a block comes from the
 first-level cache), and every inner loop runs over consecutive events and vectorises. Entries past the last event
-are never read.
+are never read. Bands lie event after event, and their inner loops run along the columns.
 
 Logarithm
 ---------
@@ -67,6 +73,7 @@ __all__ = [
 
 type _Floats = NDArray[np.float64]
 type _Flags = NDArray[np.bool_]
+type _Bands = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
 
 BLOCK = 512
 """Events per block."""
@@ -74,6 +81,7 @@ BLOCK = 512
 _LINE = 8  # numbers in a cache line
 _LOG2 = math.log(2.0)
 _LARGEST = 1.7e308
+_SMALL = 1e-290  # multiplicities over more than this do not overflow
 _MANTISSA_BITS = np.int64(0x000FFFFFFFFFFFFF)
 _PAIR_MIN_BITS, _PAIR_MAX_BITS = (np.float64(x).view(np.int64) for x in (1e-150, 1e150))
 _ONE_BITS = np.int64(0x3FF0000000000000)
@@ -209,6 +217,61 @@ def _accumulate_block(block: _Floats, weight: _Floats, n: int, total: _Floats) -
 
 
 @_jit
+def _add_bands(bands: _Bands, first: int, n: int, coefficients: _Floats, density: _Floats) -> None:
+    """Add the products of ``n`` events from ``first`` with their bands to ``density``."""
+    values, pointer, column = bands
+    n_columns = nb.uint64(coefficients.shape[0])
+    n_bands = column.shape[1]
+    for j in range(n):
+        total = 0.0
+        for k in range(n_bands):
+            band = (first + j) * n_bands + k
+            # unsigned, so that numba does not test every index for counting from the end
+            start, length = nb.uint64(pointer[band]), nb.uint64(pointer[band + 1] - pointer[band])
+            to = nb.uint64(column[first + j, k])
+            if to + length > n_columns:
+                raise ValueError("the number of coefficients does not match the bands of the event table")
+            for b in range(length):
+                total += values[start + b] * coefficients[to + b]
+        density[j] += total
+
+
+@_jit
+def _accumulate_bands(bands: _Bands, first: int, n: int, weight: _Floats, total: _Floats) -> None:
+    """Add ``weight`` times the bands of ``n`` events from ``first`` to their columns of ``total``."""
+    values, pointer, column = bands
+    n_bands = column.shape[1]
+    for j in range(n):
+        w = weight[j]
+        for k in range(n_bands):
+            band = (first + j) * n_bands + k
+            start, length = nb.uint64(pointer[band]), nb.uint64(pointer[band + 1] - pointer[band])
+            to = nb.uint64(column[first + j, k])
+            for b in range(length):
+                total[to + b] += w * values[start + b]
+
+
+@_jit
+def _densities(table: _Floats, bands: _Bands | None, b: int, n: int, coefficients: _Floats, density: _Floats) -> None:
+    """Densities of the ``n`` events of block ``b``."""
+    if table.shape[1] > 0:
+        _dot_block(table[b], coefficients, n, density)
+    else:
+        density[:n] = 0.0
+    if bands is not None:
+        _add_bands(bands, b * BLOCK, n, coefficients, density)
+
+
+@_jit
+def _accumulate(table: _Floats, bands: _Bands | None, b: int, n: int, weight: _Floats, total: _Floats) -> None:
+    """``total[k] += sum_j P[j, k] weight[j]`` over the ``n`` events of block ``b``."""
+    if table.shape[1] > 0:
+        _accumulate_block(table[b], weight, n, total)
+    if bands is not None:
+        _accumulate_bands(bands, b * BLOCK, n, weight, total)
+
+
+@_jit
 def _all_normal(density: _Floats, n: int) -> np.bool_:
     """Whether the first ``n`` densities are positive normal numbers: neither zero, subnormal, infinite nor NaN."""
     outside = np.int64(0)
@@ -297,13 +360,51 @@ def _log_and_weight(density: _Floats, multiplicity: _Floats, unit: bool, n: int,
 
 
 @_jit
-def _check_columns(table: _Floats, coefficients: _Floats) -> None:
-    if table.shape[1] != coefficients.shape[0]:
+def _check_columns(table: _Floats, bands: _Bands | None, coefficients: _Floats) -> None:
+    n_dense = table.shape[1]
+    if (bands is None and n_dense != coefficients.shape[0]) or n_dense > coefficients.shape[0]:
         raise ValueError("the number of coefficients does not match the number of columns of the event table")
 
 
 @_jit
-def fused(table: _Floats, multiplicity: _Floats, unit: _Flags, coefficients: _Floats) -> tuple[float, _Floats]:
+def _add_and_accumulate_bands(
+    bands: _Bands,
+    first: int,
+    n: int,
+    multiplicity: _Floats,
+    coefficients: _Floats,
+    density: _Floats,
+    gradient: _Floats,
+) -> None:
+    """Complete the densities and add to the gradient, event by event: a band is read again while it is near."""
+    values, pointer, column = bands
+    n_columns = nb.uint64(coefficients.shape[0])
+    n_bands = column.shape[1]
+    for j in range(n):
+        total = 0.0
+        for k in range(n_bands):
+            band = (first + j) * n_bands + k
+            start, length = nb.uint64(pointer[band]), nb.uint64(pointer[band + 1] - pointer[band])
+            to = nb.uint64(column[first + j, k])
+            if to + length > n_columns:
+                raise ValueError("the number of coefficients does not match the bands of the event table")
+            for b in range(length):
+                total += values[start + b] * coefficients[to + b]
+        density[j] += total
+        m = multiplicity[first + j]
+        w = m / density[j] if density[j] > _SMALL else _quotient(m, density[j])
+        for k in range(n_bands):
+            band = (first + j) * n_bands + k
+            start, length = nb.uint64(pointer[band]), nb.uint64(pointer[band + 1] - pointer[band])
+            to = nb.uint64(column[first + j, k])
+            for b in range(length):
+                gradient[to + b] += w * values[start + b]
+
+
+@_jit
+def fused(
+    table: _Floats, multiplicity: _Floats, unit: _Flags, coefficients: _Floats, bands: _Bands | None = None
+) -> tuple[float, _Floats]:
     """Value and gradient of ``sum_i m_i log s_i`` in one pass.
 
     Parameters
@@ -311,11 +412,15 @@ def fused(table: _Floats, multiplicity: _Floats, unit: _Flags, coefficients: _Fl
     table : ndarray, shape (n_blocks, K, BLOCK)
         Blocked table, see :func:`to_blocks`.
     multiplicity : ndarray, shape (N,)
-        Multiplicity of each event; not read in blocks whose ``unit`` is set.
+        Multiplicity of each event; without bands not read in blocks whose ``unit`` is set.
     unit : ndarray of bool, shape (n_blocks,)
         Whether all events of a block have multiplicity one.
     coefficients : ndarray, shape (K,)
-        Coefficients ``v``.
+        Coefficients ``v``: those of the table, then those of the bands.
+    bands : tuple of ndarray, optional
+        Columns that reach few events: their numbers (float32, those of event 0 first); where the numbers of each event
+        and each of its bands start, and at last their count, shape (N * n_bands + 1,); the coefficient that goes with
+        the first number of each, shape (N, n_bands).
 
     Returns
     -------
@@ -324,7 +429,7 @@ def fused(table: _Floats, multiplicity: _Floats, unit: _Flags, coefficients: _Fl
     gradient : ndarray, shape (K,)
         Its gradient with respect to the coefficients.
     """
-    _check_columns(table, coefficients)
+    _check_columns(table, bands, coefficients)
     n_events = multiplicity.shape[0]
     density = np.empty(BLOCK)
     weight = np.empty(BLOCK)
@@ -333,26 +438,29 @@ def fused(table: _Floats, multiplicity: _Floats, unit: _Flags, coefficients: _Fl
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        block = table[b]
-        _dot_block(block, coefficients, n, density)
+        _densities(table, None, b, n, coefficients, density)
+        if bands is not None:
+            _add_and_accumulate_bands(bands, first, n, multiplicity, coefficients, density, gradient)
         if b + 1 < table.shape[0]:
             _prefetch_block(table[b + 1])
         value += _log_and_weight(density, multiplicity[first : first + n], unit[b], n, weight)
-        _accumulate_block(block, weight, n, gradient)
+        _accumulate(table, None, b, n, weight, gradient)
     return value, gradient
 
 
 @_jit
-def pointwise(table: _Floats, multiplicity: _Floats, offset: _Floats, coefficients: _Floats) -> _Floats:
+def pointwise(
+    table: _Floats, multiplicity: _Floats, offset: _Floats, coefficients: _Floats, bands: _Bands | None = None
+) -> _Floats:
     """``m_i (log s_i + offset_i)`` of every event, shape (N,); zero where the multiplicity is zero and ``s_i`` too."""
-    _check_columns(table, coefficients)
+    _check_columns(table, bands, coefficients)
     n_events = multiplicity.shape[0]
     density = np.empty(BLOCK)
     out = np.empty(n_events)
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _dot_block(table[b], coefficients, n, density)
+        _densities(table, bands, b, n, coefficients, density)
         for j in range(n):
             i = first + j
             out[i] = _log_term(density[j], multiplicity[i]) + multiplicity[i] * offset[i]
@@ -360,27 +468,29 @@ def pointwise(table: _Floats, multiplicity: _Floats, offset: _Floats, coefficien
 
 
 @_jit
-def vjp(table: _Floats, weight: _Floats, coefficients: _Floats) -> _Floats:
+def vjp(table: _Floats, weight: _Floats, coefficients: _Floats, bands: _Bands | None = None) -> _Floats:
     """``sum_i weight_i P_ik / s_i``, shape (K,): the gradient for arbitrary weights (cotangent times multiplicity)."""
-    _check_columns(table, coefficients)
+    _check_columns(table, bands, coefficients)
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
     out = np.zeros(coefficients.shape[0])
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _dot_block(table[b], coefficients, n, density)
+        _densities(table, bands, b, n, coefficients, density)
         for j in range(n):
             density[j] = _quotient(weight[first + j], density[j])
-        _accumulate_block(table[b], density, n, out)
+        _accumulate(table, bands, b, n, density, out)
     return out
 
 
 @_jit
-def pushforward(table: _Floats, weight: _Floats, coefficients: _Floats, direction: _Floats) -> _Floats:
+def pushforward(
+    table: _Floats, weight: _Floats, coefficients: _Floats, direction: _Floats, bands: _Bands | None = None
+) -> _Floats:
     """``weight_i (P_i . direction) / s_i`` of every event, shape (N,): the derivative along a direction."""
-    _check_columns(table, coefficients)
-    _check_columns(table, direction)
+    _check_columns(table, bands, coefficients)
+    _check_columns(table, bands, direction)
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
     slope = np.empty(BLOCK)
@@ -388,18 +498,20 @@ def pushforward(table: _Floats, weight: _Floats, coefficients: _Floats, directio
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _dot_block(table[b], coefficients, n, density)
-        _dot_block(table[b], direction, n, slope)
+        _densities(table, bands, b, n, coefficients, density)
+        _densities(table, bands, b, n, direction, slope)
         for j in range(n):
             out[first + j] = _quotient(weight[first + j], density[j]) * slope[j]
     return out
 
 
 @_jit
-def hessian_product(table: _Floats, weight: _Floats, coefficients: _Floats, direction: _Floats) -> _Floats:
+def hessian_product(
+    table: _Floats, weight: _Floats, coefficients: _Floats, direction: _Floats, bands: _Bands | None = None
+) -> _Floats:
     """``-sum_i weight_i P_ik (P_i . direction) / s_i^2``, shape (K,): the Hessian times a direction."""
-    _check_columns(table, coefficients)
-    _check_columns(table, direction)
+    _check_columns(table, bands, coefficients)
+    _check_columns(table, bands, direction)
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
     slope = np.empty(BLOCK)
@@ -407,11 +519,11 @@ def hessian_product(table: _Floats, weight: _Floats, coefficients: _Floats, dire
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _dot_block(table[b], coefficients, n, density)
-        _dot_block(table[b], direction, n, slope)
+        _densities(table, bands, b, n, coefficients, density)
+        _densities(table, bands, b, n, direction, slope)
         for j in range(n):
             slope[j] = -_quotient(_quotient(weight[first + j], density[j]) * slope[j], density[j])
-        _accumulate_block(table[b], slope, n, out)
+        _accumulate(table, bands, b, n, slope, out)
     return out
 
 

@@ -11,9 +11,11 @@ scaled densities, *o* the logarithms of the scales, *m* the multiplicities, *v* 
 :class:`LogMatVecHVP`     :math:`\sum_i g_i \, \partial^2 \ell_i / \partial v^2 \, u`
 ========================  =======================================================================================
 
-The first four inputs and the fifth describe the data and are shared by all (:data:`TABLE_INPUTS`); they are arrays,
-never differentiated with respect to. ``offset_sum`` is :math:`\sum_i m_i o_i`, carried along so that the fused form
-need not read *o*.
+The first inputs describe the data and are shared by all (:data:`TABLE_INPUTS`); they are arrays, never differentiated
+with respect to. ``offset_sum`` is :math:`\sum_i m_i o_i`, carried along so that the fused form need not read *o*.
+
+Where some columns are stored as bands (:mod:`pymc_gamma.ops.kernels`), the Ops are made with ``banded=True`` and take
+three inputs more, :data:`BAND_INPUTS`; the coefficients of these columns follow those of the others.
 """
 
 from collections.abc import Sequence
@@ -28,12 +30,14 @@ from pytensor.graph.op import Op
 from pymc_gamma.ops import kernels
 
 __all__ = [
+    "BAND_INPUTS",
     "TABLE_INPUTS",
     "LogMatVec",
     "LogMatVecHVP",
     "LogMatVecJVP",
     "LogMatVecSum",
     "LogMatVecVJP",
+    "banded_log_matvec",
     "log_matvec",
     "log_matvec_sum",
 ]
@@ -41,34 +45,16 @@ __all__ = [
 TABLE_INPUTS = ("table", "multiplicity", "unit", "offset", "offset_sum")
 """Names of the inputs that describe the events: shapes (n_blocks, K, BLOCK), (N,), (n_blocks,) bool, (N,), ()."""
 
-_N_TABLE = len(TABLE_INPUTS)
+BAND_INPUTS = ("bands", "pointer", "column")
+"""Names of the inputs that describe columns stored as bands: float32 (n_numbers,), int64 (N * n_bands + 1,), int64
+(N, n_bands)."""
+
 _TABLE_TYPES = ((3, "float64"), (1, "float64"), (1, "bool"), (1, "float64"), (0, "float64"))
-
-
-def _as_inputs(table_inputs: Sequence[Any], *vectors: Any) -> list[Variable]:
-    """Variables of the right dtype and rank, or a TypeError that names the input."""
-    if len(table_inputs) != _N_TABLE:
-        raise TypeError(f"expected the table inputs {TABLE_INPUTS}, got {len(table_inputs)} variables")
-    variables = []
-    for name, (ndim, dtype), value in zip(TABLE_INPUTS, _TABLE_TYPES, table_inputs, strict=True):
-        variable = pt.as_tensor_variable(value)
-        if variable.type.ndim != ndim or variable.type.dtype != dtype:
-            raise TypeError(f"{name} must be a {dtype} tensor with {ndim} dimensions, got {variable.type}")
-        variables.append(variable)
-    for value in vectors:
-        variable = pt.as_tensor_variable(value)
-        if variable.type.ndim != 1:
-            raise TypeError(f"coefficients, directions and weights must be vectors, got {variable.type}")
-        variables.append(variable.astype("float64"))
-    return variables
+_BAND_TYPES = ((1, "float32"), (1, "int64"), (2, "int64"))
 
 
 def _events_type(inputs: Sequence[Variable]) -> Any:
     return pt.vector(dtype="float64", shape=inputs[1].type.shape)
-
-
-def _columns_type(inputs: Sequence[Variable]) -> Any:
-    return pt.vector(dtype="float64", shape=inputs[_N_TABLE].type.shape)
 
 
 def _is_disconnected(variable: Variable) -> bool:
@@ -76,15 +62,70 @@ def _is_disconnected(variable: Variable) -> bool:
 
 
 class _EventOp(Op):
-    """What the Ops of this family have in common."""
+    """What the Ops of this family have in common.
 
-    __props__ = ()
+    Parameters
+    ----------
+    banded : bool
+        Whether some columns are stored as bands.
+    """
+
+    __props__ = ("banded",)
+
+    def __init__(self, banded: bool = False) -> None:
+        self.banded = banded
+
+    @property
+    def table_inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that describe the events."""
+        return (*TABLE_INPUTS, *BAND_INPUTS) if self.banded else TABLE_INPUTS
+
+    def split(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """The inputs that describe the events, and the vectors after them."""
+        n = len(self.table_inputs)
+        return list(inputs[:n]), list(inputs[n:])
+
+    def _as_inputs(self, inputs: Sequence[Any], n_vectors: int) -> list[Variable]:
+        """Variables of the right dtype and rank, or a TypeError that names the input."""
+        table_inputs, vectors = self.split(inputs)
+        if len(table_inputs) != len(self.table_inputs) or len(vectors) != n_vectors:
+            raise TypeError(
+                f"expected the table inputs {self.table_inputs} and {n_vectors} vector(s), got {len(inputs)} variables"
+            )
+        types = (*_TABLE_TYPES, *_BAND_TYPES)
+        variables = []
+        for name, (ndim, dtype), value in zip(self.table_inputs, types, table_inputs, strict=False):
+            variable = pt.as_tensor_variable(value)
+            if variable.type.ndim != ndim or variable.type.dtype != dtype:
+                raise TypeError(f"{name} must be a {dtype} tensor with {ndim} dimensions, got {variable.type}")
+            variables.append(variable)
+        for value in vectors:
+            variable = pt.as_tensor_variable(value)
+            if variable.type.ndim != 1:
+                raise TypeError(f"coefficients, directions and weights must be vectors, got {variable.type}")
+            variables.append(variable.astype("float64"))
+        return variables
+
+    def _columns_type(self, inputs: Sequence[Variable]) -> Any:
+        return pt.vector(dtype="float64", shape=inputs[len(self.table_inputs)].type.shape)
+
+    def _kernel_inputs(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any], Any]:
+        """Table inputs, vectors and bands, as the kernels take them."""
+        table_inputs, vectors = self.split(inputs)
+        n = len(TABLE_INPUTS)
+        return table_inputs[:n], vectors, tuple(table_inputs[n:]) if self.banded else None
+
+    def _pattern(self, n_vectors: int, *connected: tuple[bool, ...]) -> list[list[bool]]:
+        """Connection pattern: that of the five table inputs as given, everything else connected."""
+        everything = [True] * len(connected[0])
+        more = n_vectors + len(self.table_inputs) - len(TABLE_INPUTS)
+        return [*map(list, connected), *([list(everything)] * more)]
 
     def _data_cotangents(self, inputs: Sequence[Variable]) -> list[Variable]:
         """Cotangents of the table inputs: observed data, which nothing may be differentiated with respect to."""
         return [
             grad_not_implemented(self, i, inputs[i], "the event table is data; only its coefficients have gradients")
-            for i in range(_N_TABLE)
+            for i in range(len(self.table_inputs))
         ]
 
 
@@ -101,15 +142,14 @@ class LogMatVec(_EventOp):
     """
 
     def make_node(self, *inputs: Any) -> Apply:
-        """Apply node on the five table inputs and the coefficients."""
-        *table_inputs, coefficients = inputs
-        variables = _as_inputs(table_inputs, coefficients)
+        """Apply node on the table inputs and the coefficients."""
+        variables = self._as_inputs(inputs, 1)
         return Apply(self, variables, [_events_type(variables)])
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        table, multiplicity, _, offset, _, coefficients = inputs
-        output_storage[0][0] = kernels.pointwise(table, multiplicity, offset, coefficients)
+        (table, multiplicity, _, offset, _), (coefficients,), bands = self._kernel_inputs(inputs)
+        output_storage[0][0] = kernels.pointwise(table, multiplicity, offset, coefficients, bands)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One value per event."""
@@ -117,7 +157,7 @@ class LogMatVec(_EventOp):
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Everything but the sum of offsets and the unit flags matters."""
-        return [[True], [True], [False], [True], [False], [True]]
+        return self._pattern(1, (True,), (True,), (False,), (True,), (False,))
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
@@ -129,7 +169,7 @@ class LogMatVec(_EventOp):
             return [disconnected_type() for _ in inputs]
         data = self._data_cotangents(inputs)
         data[2] = data[4] = disconnected_type()
-        return [*data, log_matvec_vjp(*table_inputs, coefficients, cotangent)]
+        return [*data, LogMatVecVJP(self.banded)(*table_inputs, coefficients, cotangent)]
 
     def pushforward(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], tangents: Sequence[Variable]
@@ -140,7 +180,7 @@ class LogMatVec(_EventOp):
         if _is_disconnected(direction):
             return [disconnected_type()]
         weight = pt.ones_like(table_inputs[1])
-        return [log_matvec_jvp(*table_inputs, coefficients, weight, direction)]
+        return [LogMatVecJVP(self.banded)(*table_inputs, coefficients, weight, direction)]
 
 
 class LogMatVecSum(_EventOp):
@@ -149,25 +189,24 @@ class LogMatVecSum(_EventOp):
     default_output = 0
 
     def make_node(self, *inputs: Any) -> Apply:
-        """Apply node on the five table inputs and the coefficients."""
-        *table_inputs, coefficients = inputs
-        variables = _as_inputs(table_inputs, coefficients)
-        return Apply(self, variables, [pt.scalar(dtype="float64"), _columns_type(variables)])
+        """Apply node on the table inputs and the coefficients."""
+        variables = self._as_inputs(inputs, 1)
+        return Apply(self, variables, [pt.scalar(dtype="float64"), self._columns_type(variables)])
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        table, multiplicity, unit, _, offset_sum, coefficients = inputs
-        value, gradient = kernels.fused(table, multiplicity, unit, coefficients)
+        (table, multiplicity, unit, _, offset_sum), (coefficients,), bands = self._kernel_inputs(inputs)
+        value, gradient = kernels.fused(table, multiplicity, unit, coefficients, bands)
         output_storage[0][0] = np.asarray(value + offset_sum)
         output_storage[1][0] = gradient
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """A scalar, and one number per column."""
-        return [(), shapes[_N_TABLE]]
+        return [(), shapes[len(self.table_inputs)]]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Neither output reads the offsets; only the value reads their sum."""
-        return [[True, True], [True, True], [False, False], [False, False], [True, False], [True, True]]
+        return self._pattern(1, (True, True), (True, True), (False, False), (False, False), (True, False))
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
@@ -180,7 +219,7 @@ class LogMatVecSum(_EventOp):
             terms.append(of_value * outputs[1])
         if not _is_disconnected(of_gradient):
             weight = pt.ones_like(table_inputs[1])
-            terms.append(log_matvec_hvp(*table_inputs, coefficients, weight, of_gradient))
+            terms.append(LogMatVecHVP(self.banded)(*table_inputs, coefficients, weight, of_gradient))
         if not terms:
             return [disconnected_type() for _ in inputs]
         data = self._data_cotangents(inputs)
@@ -198,30 +237,32 @@ class LogMatVecSum(_EventOp):
         if _is_disconnected(direction):
             return [disconnected_type(), disconnected_type()]
         weight = pt.ones_like(table_inputs[1])
-        return [pt.dot(outputs[1], direction), log_matvec_hvp(*table_inputs, coefficients, weight, direction)]
+        return [
+            pt.dot(outputs[1], direction),
+            LogMatVecHVP(self.banded)(*table_inputs, coefficients, weight, direction),
+        ]
 
 
 class LogMatVecVJP(_EventOp):
     """``(*table_inputs, v, g) -> sum_i g_i m_i P_ik / (P v)_i``, shape (K,)."""
 
     def make_node(self, *inputs: Any) -> Apply:
-        """Apply node on the five table inputs, the coefficients and one weight per event."""
-        *table_inputs, coefficients, weight = inputs
-        variables = _as_inputs(table_inputs, coefficients, weight)
-        return Apply(self, variables, [_columns_type(variables)])
+        """Apply node on the table inputs, the coefficients and one weight per event."""
+        variables = self._as_inputs(inputs, 2)
+        return Apply(self, variables, [self._columns_type(variables)])
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        table, multiplicity, _, _, _, coefficients, weight = inputs
-        output_storage[0][0] = kernels.vjp(table, weight * multiplicity, coefficients)
+        (table, multiplicity, *_), (coefficients, weight), bands = self._kernel_inputs(inputs)
+        output_storage[0][0] = kernels.vjp(table, weight * multiplicity, coefficients, bands)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per column."""
-        return [shapes[_N_TABLE]]
+        return [shapes[len(self.table_inputs)]]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """The offsets do not matter."""
-        return [[True], [True], [False], [False], [False], [True], [True]]
+        return self._pattern(2, (True,), (True,), (False,), (False,), (False,))
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
@@ -235,8 +276,8 @@ class LogMatVecVJP(_EventOp):
         data[2] = data[3] = data[4] = disconnected_type()
         return [
             *data,
-            log_matvec_hvp(*table_inputs, coefficients, weight, cotangent),
-            log_matvec_jvp(*table_inputs, coefficients, pt.ones_like(weight), cotangent),
+            LogMatVecHVP(self.banded)(*table_inputs, coefficients, weight, cotangent),
+            LogMatVecJVP(self.banded)(*table_inputs, coefficients, pt.ones_like(weight), cotangent),
         ]
 
 
@@ -244,15 +285,15 @@ class LogMatVecJVP(_EventOp):
     """``(*table_inputs, v, g, u) -> g_i m_i (P u)_i / (P v)_i``, shape (N,)."""
 
     def make_node(self, *inputs: Any) -> Apply:
-        """Apply node on the five table inputs, the coefficients, the weights and the direction."""
-        *table_inputs, coefficients, weight, direction = inputs
-        variables = _as_inputs(table_inputs, coefficients, weight, direction)
+        """Apply node on the table inputs, the coefficients, the weights and the direction."""
+        variables = self._as_inputs(inputs, 3)
         return Apply(self, variables, [_events_type(variables)])
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        table, multiplicity, _, _, _, coefficients, weight, direction = inputs
-        output_storage[0][0] = kernels.pushforward(table, weight * multiplicity, coefficients, direction)
+        (table, multiplicity, *_), vectors, bands = self._kernel_inputs(inputs)
+        coefficients, weight, direction = vectors
+        output_storage[0][0] = kernels.pushforward(table, weight * multiplicity, coefficients, direction, bands)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One value per event."""
@@ -263,22 +304,23 @@ class LogMatVecHVP(_EventOp):
     """``(*table_inputs, v, g, u) -> -sum_i g_i m_i P_ik (P u)_i / (P v)_i^2``, shape (K,)."""
 
     def make_node(self, *inputs: Any) -> Apply:
-        """Apply node on the five table inputs, the coefficients, the weights and the direction."""
-        *table_inputs, coefficients, weight, direction = inputs
-        variables = _as_inputs(table_inputs, coefficients, weight, direction)
-        return Apply(self, variables, [_columns_type(variables)])
+        """Apply node on the table inputs, the coefficients, the weights and the direction."""
+        variables = self._as_inputs(inputs, 3)
+        return Apply(self, variables, [self._columns_type(variables)])
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        table, multiplicity, _, _, _, coefficients, weight, direction = inputs
-        output_storage[0][0] = kernels.hessian_product(table, weight * multiplicity, coefficients, direction)
+        (table, multiplicity, *_), vectors, bands = self._kernel_inputs(inputs)
+        coefficients, weight, direction = vectors
+        output_storage[0][0] = kernels.hessian_product(table, weight * multiplicity, coefficients, direction, bands)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per column."""
-        return [shapes[_N_TABLE]]
+        return [shapes[len(self.table_inputs)]]
 
 
 log_matvec = LogMatVec()
+banded_log_matvec = LogMatVec(banded=True)
 log_matvec_sum = LogMatVecSum()
 log_matvec_vjp = LogMatVecVJP()
 log_matvec_jvp = LogMatVecJVP()

@@ -20,6 +20,14 @@ __all__: list[str] = []
 
 @register_funcify_default_op_cache_key(LogMatVec)
 def _log_matvec(op: LogMatVec, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    if op.banded:
+
+        @nb.njit
+        def banded_log_matvec(table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients):  # type: ignore[no-untyped-def]
+            return kernels.pointwise(table, multiplicity, offset, coefficients, (bands, pointer, column))
+
+        return banded_log_matvec, kernels.SOURCE_VERSION
+
     @nb.njit
     def log_matvec(table, multiplicity, unit, offset, offset_sum, coefficients):  # type: ignore[no-untyped-def]
         return kernels.pointwise(table, multiplicity, offset, coefficients)
@@ -29,6 +37,15 @@ def _log_matvec(op: LogMatVec, node: Apply, **kwargs: Any) -> tuple[Callable[...
 
 @register_funcify_default_op_cache_key(LogMatVecSum)
 def _log_matvec_sum(op: LogMatVecSum, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    if op.banded:
+
+        @nb.njit
+        def banded_log_matvec_sum(table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients):  # type: ignore[no-untyped-def]
+            value, gradient = kernels.fused(table, multiplicity, unit, coefficients, (bands, pointer, column))
+            return np.asarray(value + offset_sum.item()), gradient
+
+        return banded_log_matvec_sum, kernels.SOURCE_VERSION
+
     @nb.njit
     def log_matvec_sum(table, multiplicity, unit, offset, offset_sum, coefficients):  # type: ignore[no-untyped-def]
         value, gradient = kernels.fused(table, multiplicity, unit, coefficients)
@@ -39,6 +56,16 @@ def _log_matvec_sum(op: LogMatVecSum, node: Apply, **kwargs: Any) -> tuple[Calla
 
 @register_funcify_default_op_cache_key(LogMatVecVJP)
 def _log_matvec_vjp(op: LogMatVecVJP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    if op.banded:
+
+        @nb.njit
+        def banded_log_matvec_vjp(  # type: ignore[no-untyped-def]
+            table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients, weight
+        ):
+            return kernels.vjp(table, weight * multiplicity, coefficients, (bands, pointer, column))
+
+        return banded_log_matvec_vjp, kernels.SOURCE_VERSION
+
     @nb.njit
     def log_matvec_vjp(table, multiplicity, unit, offset, offset_sum, coefficients, weight):  # type: ignore[no-untyped-def]
         return kernels.vjp(table, weight * multiplicity, coefficients)
@@ -48,6 +75,16 @@ def _log_matvec_vjp(op: LogMatVecVJP, node: Apply, **kwargs: Any) -> tuple[Calla
 
 @register_funcify_default_op_cache_key(LogMatVecJVP)
 def _log_matvec_jvp(op: LogMatVecJVP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    if op.banded:
+
+        @nb.njit
+        def banded_log_matvec_jvp(  # type: ignore[no-untyped-def]
+            table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients, weight, direction
+        ):
+            return kernels.pushforward(table, weight * multiplicity, coefficients, direction, (bands, pointer, column))
+
+        return banded_log_matvec_jvp, kernels.SOURCE_VERSION
+
     @nb.njit
     def log_matvec_jvp(table, multiplicity, unit, offset, offset_sum, coefficients, weight, direction):  # type: ignore[no-untyped-def]
         return kernels.pushforward(table, weight * multiplicity, coefficients, direction)
@@ -57,6 +94,18 @@ def _log_matvec_jvp(op: LogMatVecJVP, node: Apply, **kwargs: Any) -> tuple[Calla
 
 @register_funcify_default_op_cache_key(LogMatVecHVP)
 def _log_matvec_hvp(op: LogMatVecHVP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    if op.banded:
+
+        @nb.njit
+        def banded_log_matvec_hvp(  # type: ignore[no-untyped-def]
+            table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients, weight, direction
+        ):
+            return kernels.hessian_product(
+                table, weight * multiplicity, coefficients, direction, (bands, pointer, column)
+            )
+
+        return banded_log_matvec_hvp, kernels.SOURCE_VERSION
+
     @nb.njit
     def log_matvec_hvp(table, multiplicity, unit, offset, offset_sum, coefficients, weight, direction):  # type: ignore[no-untyped-def]
         return kernels.hessian_product(table, weight * multiplicity, coefficients, direction)

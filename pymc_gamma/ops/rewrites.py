@@ -26,18 +26,14 @@ from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_stabilize
 
 from pymc_gamma.ops.logmatvec import (
-    TABLE_INPUTS,
     LogMatVec,
     LogMatVecHVP,
     LogMatVecJVP,
     LogMatVecSum,
     LogMatVecVJP,
-    log_matvec_sum,
 )
 
 __all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra"]
-
-_N_TABLE = len(TABLE_INPUTS)
 
 
 @register_canonicalize("pymc_gamma")
@@ -50,7 +46,7 @@ def fuse_sum(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
         return None
     if node.op.axis is not None and tuple(node.op.axis) != (0,):
         return None
-    value, _ = log_matvec_sum.make_node(*summand.inputs).outputs
+    value, _ = LogMatVecSum(summand.op.banded).make_node(*summand.inputs).outputs
     copy_stack_trace(node.outputs[0], value)
     return [value]
 
@@ -64,7 +60,7 @@ def fuse_uniform_vjp(fgraph: FunctionGraph, node: Apply) -> list[Variable] | Non
     uniform = _uniform_value(weight)
     if uniform is None:
         return None
-    _, gradient = log_matvec_sum.make_node(*inputs).outputs
+    _, gradient = LogMatVecSum(node.op.banded).make_node(*inputs).outputs
     copy_stack_trace(node.outputs[0], gradient)
     return [uniform * gradient]
 
@@ -82,33 +78,61 @@ def _uniform_value(vector: Variable) -> Variable | None:
     return filler.squeeze() if filler.type.ndim else filler
 
 
-def _unblock(table: Variable, n_events: Variable) -> Variable:
-    """Rows (K, N) of a blocked table."""
-    return table.transpose(1, 0, 2).reshape((table.shape[1], -1))[:, :n_events]
+class _Rows:
+    """The columns of an event table in elementary operations: products with coefficients, and their transpose."""
+
+    def __init__(self, table: Variable, n_events: Variable, bands: Sequence[Variable]) -> None:
+        n_dense = table.shape[1]
+        self._dense = table.transpose(1, 0, 2).reshape((n_dense, -1))[:, :n_events]
+        self._n_dense, self._n_events = n_dense, n_events
+        self._bands: tuple[Variable, Variable, Variable] | None = None
+        if bands:
+            values, pointer, column = bands
+            number = pt.arange(values.shape[0])
+            band = pt.searchsorted(pointer, number, side="right") - 1
+            at = column.ravel()[band] + number - pointer[band]
+            self._bands = (values.astype("float64"), band // column.shape[1], at)
+
+    def dot(self, coefficients: Variable) -> Variable:
+        """One number per event."""
+        if self._bands is None:
+            return pt.dot(coefficients, self._dense)
+        total = pt.dot(coefficients[: self._n_dense], self._dense)
+        values, event, at = self._bands
+        return pt.inc_subtensor(total[event], values * coefficients[at])
+
+    def transposed(self, weight: Variable, coefficients: Variable) -> Variable:
+        """One number per column, of which there are as many as coefficients."""
+        dense = pt.dot(self._dense, weight)
+        if self._bands is None:
+            return dense
+        values, event, at = self._bands
+        total = pt.set_subtensor(pt.zeros_like(coefficients)[: self._n_dense], dense)
+        return pt.inc_subtensor(total[at], values * weight[event])
 
 
 @node_rewriter([LogMatVec, LogMatVecSum, LogMatVecVJP, LogMatVecJVP, LogMatVecHVP])
 def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
     """Write an Op of the family out in elementary operations."""
-    table, multiplicity, _, offset, offset_sum, coefficients, *rest = node.inputs
-    rows = _unblock(table, multiplicity.shape[0])
+    (table, multiplicity, _, offset, offset_sum, *bands), (v, *rest) = node.op.split(node.inputs)
+    rows = _Rows(table, multiplicity.shape[0], bands)
     counts = pt.neq(multiplicity, 0)
     # events of multiplicity zero may have density zero; their gradient must not become 0 * inf
-    density = pt.switch(counts, pt.dot(coefficients, rows), 1.0)
+    density = pt.switch(counts, rows.dot(v), 1.0)
     match node.op:
         case LogMatVec():
             outputs = [multiplicity * (pt.log(density) + offset)]
         case LogMatVecSum():
             outputs = [
                 pt.dot(multiplicity, pt.log(density)) + offset_sum,
-                pt.dot(rows, multiplicity / density),
+                rows.transposed(multiplicity / density, v),
             ]
         case LogMatVecVJP():
-            outputs = [pt.dot(rows, rest[0] * multiplicity / density)]
+            outputs = [rows.transposed(rest[0] * multiplicity / density, v)]
         case LogMatVecJVP():
-            outputs = [rest[0] * multiplicity * pt.dot(rest[1], rows) / density]
+            outputs = [rest[0] * multiplicity * rows.dot(rest[1]) / density]
         case _:
-            outputs = [-pt.dot(rows, rest[0] * multiplicity * pt.dot(rest[1], rows) / density**2)]
+            outputs = [-rows.transposed(rest[0] * multiplicity * rows.dot(rest[1]) / density**2, v)]
     copy_stack_trace(node.outputs, outputs)
     return outputs
 

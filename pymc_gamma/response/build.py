@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import RegionError
+from pymc_gamma.errors import RegionError, SkyModelError
 from pymc_gamma.folding.parts import compile_component
 from pymc_gamma.folding.raster import SPILL_MARGIN
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.core import Response
-from pymc_gamma.sky import SkyComponent, check_unique_names
+from pymc_gamma.sky import CosmicRayBackground, SkyComponent, check_unique_names
 from pymc_gamma.units import to_value
 
 __all__ = ["fold"]
@@ -35,6 +35,7 @@ def fold(
     *,
     energy_true: Any = TRUE_ENERGY_BINS,
     pixel: Any = None,
+    free_spectrum: str | Iterable[str] = (),
     path: str | Path | None = None,
 ) -> Response:
     """Fold sky components through the instrument response.
@@ -52,6 +53,9 @@ def fold(
         ends, as far as the IRFs reach.
     pixel : `~astropy.units.Quantity`, optional
         Largest pixel of templates, default 0.05 deg.
+    free_spectrum : str or iterable of str
+        Names of components whose spectrum is left to the model: ``EventMixture(..., spectra={name: ...})``. The
+        spectrum then takes the place of the sum of the spectra of the component's parts, which keep their shares of it.
     path : str or pathlib.Path, optional
         Zarr store that keeps the response: written when it does not exist; when it does, checked to hold the
         response of the same inputs.
@@ -86,6 +90,8 @@ def fold(
     sky = check_unique_names([components] if isinstance(components, SkyComponent) else components)
     observations = [observation] if isinstance(observation, Observation) else list(observation)
     _check(observations, roi)
+    free = (free_spectrum,) if isinstance(free_spectrum, str) else tuple(free_spectrum)
+    _check_free(sky, free)
     edges = _energy_edges(energy_true, observations, roi)
     size = 0.05 if pixel is None else float(to_value(pixel, "deg", "pixel"))
     if not 0 < size <= 1:
@@ -95,7 +101,7 @@ def fold(
     compiled = [compile_component(component, roi, edges, size, margin) for component in sky]
     sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
-    response = Response(compiled, observations, roi, edges, tuple(citations))
+    response = Response(compiled, observations, roi, edges, tuple(citations), free)
     if path is not None:
         from pymc_gamma.response.storage import check_same_inputs
 
@@ -114,6 +120,19 @@ def _check(observations: Sequence[Any], roi: Any) -> None:
             raise TypeError(f"observations must be Observation objects, got {type(observation).__name__}.")
     if not isinstance(roi, RegionOfInterest):
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
+
+
+def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any]) -> None:
+    names = [component.name for component in sky]
+    unknown = [name for name in free if name not in names]
+    if unknown:
+        raise SkyModelError(f"free_spectrum names {unknown}, but the components are {names}.")
+    for component in sky:
+        if component.name in free and isinstance(component, CosmicRayBackground):
+            raise SkyModelError(
+                f"free_spectrum names {component.name!r}, the residual background: its rate is in reconstructed energy "
+                "and it has no spectrum to set free."
+            )
 
 
 def _energy_edges(energy_true: Any, observations: Iterable[Observation], roi: RegionOfInterest) -> FloatArray:

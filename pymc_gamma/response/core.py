@@ -6,6 +6,9 @@ r"""Columns of a sky model under one or several observations.
 the expected counts density of component :math:`k` at event :math:`i` (under the observation the event belongs to)
 and its total over all observations, for the nominal fluxes. The model uses :math:`p_{ik} = D_{ik}/c_k`.
 
+A component of free spectrum also keeps its true-energy axis, :math:`\lambda_k(x_i) = \sum_n A_{in}\,\rho_n`
+(:mod:`pymc_gamma.folding.free`), so that a model can give it any spectrum.
+
 The same object runs forwards: :meth:`Response.simulate` picks a component with probability proportional to its
 weight, an observation and a source of it with probability proportional to their share of :math:`c_k`, draws a true
 photon and passes it through the response.
@@ -24,6 +27,7 @@ from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
 from pymc_gamma.folding.engine import FoldedObservation
+from pymc_gamma.folding.free import Bands, FreeSpectra, concatenate, hat_coefficients, reorder
 from pymc_gamma.folding.parts import CompiledComponent
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import build_tables
@@ -55,6 +59,8 @@ class Response:
         Edges of the true-energy bins in TeV.
     citations : sequence of Citation
         What to cite.
+    free_spectrum : sequence of str
+        Names of the components whose spectrum is free.
 
     Attributes
     ----------
@@ -68,6 +74,8 @@ class Response:
         TeV.
     reco : tuple of str
         Columns of an event row: energy (TeV), lon, lat (deg), and observation where there are several.
+    free_spectrum : tuple of str
+        Names of the components whose spectrum is free, in the order of the components.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class Response:
         roi: RegionOfInterest,
         energy_edges: FloatArray,
         citations: Sequence[Citation] = (),
+        free_spectrum: Sequence[str] = (),
     ) -> None:
         self._components = tuple(components)
         self.component_names = tuple(component.name for component in components)
@@ -94,10 +103,11 @@ class Response:
         if dark.any():
             names = [name for name, is_dark in zip(self.component_names, dark, strict=True) if is_dark]
             raise SkyModelError(f"no events expected from {names} in {roi!r}; leave them out or enlarge the region.")
+        self.free_spectrum = tuple(name for name in self.component_names if name in free_spectrum)
 
     def __repr__(self) -> str:
         rows = [
-            f"  {name:<16} {count:12.5g} expected counts"
+            f"  {name:<16} {count:12.5g} expected counts" + (", spectrum free" if name in self.free_spectrum else "")
             for name, count in zip(self.component_names, self._counts.sum(axis=1), strict=True)
         ]
         head = f"<Response: {len(rows)} components, {len(self.observations)} observation(s), {self.roi!r}>"
@@ -107,6 +117,11 @@ class Response:
     def coords(self) -> dict[str, list[str]]:
         """Coordinates for ``pm.Model(coords=...)``."""
         return {"component": list(self.component_names), "reco": list(self.reco)}
+
+    @property
+    def energy_true(self) -> FloatArray:
+        """True energies in TeV at which free spectra are evaluated: the edges of the bins, shape (n,)."""
+        return self.energy_true_edges
 
     @property
     def acceptance(self) -> xr.DataArray:
@@ -185,7 +200,50 @@ class Response:
         """
         return self._density(np.asarray(rows, float)) / self._counts.sum(axis=1)
 
-    def simulate_rows(self, weights: ArrayLike, n: int, rng: np.random.Generator) -> FloatArray:
+    def spectral_acceptance(self) -> FloatArray:
+        """Expected counts per unit coefficient of each free component, shape (n_free, n).
+
+        The coefficients of a spectrum are those of :func:`pymc_gamma.folding.free.hat_coefficients`; their product with
+        this is the number of expected counts.
+        """
+        return self._free.acceptance
+
+    def nominal_spectra(self) -> FloatArray:
+        """Spectra that the free components were folded with, TeV-1 cm-2 s-1 at ``energy_true``, shape (n_free, n)."""
+        return self._free.nominal
+
+    def spectral_bands(self, rows: ArrayLike) -> Bands:
+        """Columns of event rows for each free component.
+
+        Parameters
+        ----------
+        rows : array_like
+            Shape (N, len(reco)).
+
+        Returns
+        -------
+        Bands
+            TeV-1 sr-1 per unit coefficient, over the total of :meth:`spectral_acceptance`.
+
+        Raises
+        ------
+        EventError
+            If a row is not finite or outside the region.
+        """
+        rows = np.asarray(rows, float)
+        check_rows(rows, self.reco, self.roi, len(self.observations))
+        vectors = unit_vectors(rows[:, 1], rows[:, 2])
+        if len(self.observations) == 1:
+            return self._free.bands(0, vectors, rows[:, 0])
+        which = rows[:, 3].astype(int)
+        order = np.argsort(which, kind="stable")
+        mine = [np.flatnonzero(which == o) for o in range(len(self.observations))]
+        parts = [self._free.bands(o, vectors[i], rows[i, 0]) for o, i in enumerate(mine) if len(i)]
+        return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
+
+    def simulate_rows(
+        self, weights: ArrayLike, n: int, rng: np.random.Generator, spectra: ArrayLike | None = None
+    ) -> FloatArray:
         """Draw event rows.
 
         Parameters
@@ -196,15 +254,23 @@ class Response:
             Number of events.
         rng : numpy.random.Generator
             Random numbers.
+        spectra : array_like, optional
+            Spectra of the free components at ``energy_true``, TeV-1 cm-2 s-1, shape (n_free, n); only their shapes
+            matter. Default: the nominal ones.
 
         Returns
         -------
         numpy.ndarray
             Shape (n, len(reco)), in random order.
+
+        Raises
+        ------
+        ModelError
+            If the weights or spectra do not match the components, or are negative or not finite.
         """
         weights = self._weights(weights)
         counts = rng.multinomial(n, weights / weights.sum())
-        rows = self._simulate_counts(counts, rng)
+        rows = self._simulate_counts(counts, rng, self._free_samplers(spectra))
         return rows[rng.permutation(n)]
 
     def simulate(
@@ -212,6 +278,7 @@ class Response:
         weights: ArrayLike | Mapping[str, float] | None = None,
         n_events: int | None = None,
         *,
+        spectra: Mapping[str, Any] | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> Events:
         """Simulate an event list through the instrument response.
@@ -224,6 +291,10 @@ class Response:
         n_events : int, optional
             Number of events. Default, without ``weights``: a Poisson number around the expected counts of the
             nominal fluxes.
+        spectra : mapping, optional
+            Spectra of free components, as functions of the true energy in TeV such as :class:`pymc_gamma.PowerLaw`, or
+            values at ``energy_true``, in TeV-1 cm-2 s-1. Their shapes matter, not their amplitudes. Default: the
+            nominal ones.
         rng : numpy.random.Generator or int, optional
             Random numbers or a seed.
 
@@ -235,7 +306,7 @@ class Response:
         Raises
         ------
         ModelError
-            If the weights do not match the components, or are given without ``n_events``.
+            If the weights or spectra do not match the components, or weights are given without ``n_events``.
 
         Examples
         --------
@@ -248,7 +319,8 @@ class Response:
         n = int(rng.poisson(values.sum())) if n_events is None else int(n_events)
         if n < 0:
             raise ModelError(f"n_events must be at least 0, got {n}.")
-        return Events.from_rows(self.simulate_rows(values, n, rng), self.reco, frame=self.roi.frame)
+        rows = self.simulate_rows(values, n, rng, None if spectra is None else self._spectra(spectra))
+        return Events.from_rows(rows, self.reco, frame=self.roi.frame)
 
     def simulate_true(
         self, component: str, n: int, *, observation: int = 0, rng: np.random.Generator | int | None = None
@@ -417,6 +489,20 @@ class Response:
             raise ModelError(f"weights must be finite, not negative and not all zero, got {values}.")
         return values
 
+    def _spectra(self, spectra: Mapping[str, Any]) -> FloatArray:
+        """Values of given spectra at ``energy_true``, nominal where none is given, shape (n_free, n)."""
+        unknown = sorted(set(spectra) - set(self.free_spectrum))
+        if unknown:
+            raise ModelError(
+                f"spectra are given for {unknown}, but the components of free spectrum are {self.free_spectrum}."
+            )
+        values = self.nominal_spectra().copy()
+        for name, spectrum in spectra.items():
+            flux = spectrum(self.energy_true) if callable(spectrum) else spectrum
+            flux = flux.eval() if hasattr(flux, "eval") else flux
+            values[self.free_spectrum.index(name)] = np.asarray(flux, float)
+        return values
+
     def _fold(self) -> tuple[FoldedObservation, ...]:
         span = (self.roi.energy_min, self.roi.energy_max)
         edges = tuple(self.energy_true_edges.tolist())
@@ -460,6 +546,44 @@ class Response:
             raise EventError(f"no observation {observation}; the response has {len(self.observations)}, from 0.")
         return observation
 
+    @cached_property
+    def _free(self) -> FreeSpectra:
+        if not self.free_spectrum:
+            raise ModelError(
+                "no component has a free spectrum; name those that should in fold(..., free_spectrum=[...])."
+            )
+        components = [c for c in self._components if c.name in self.free_spectrum]
+        return FreeSpectra(components, self._folded, self.energy_true)
+
+    def _free_samplers(self, spectra: ArrayLike | None) -> "dict[int, list[tuple[float, SourceSampler | None]]]":
+        """Counts and sampler of free components, by component and observation, for spectra at ``energy_true``."""
+        if spectra is None:
+            return {}
+        values = np.asarray(spectra, float)
+        if values.shape != (len(self.free_spectrum), len(self.energy_true)):
+            raise ModelError(
+                f"spectra must have one row for each of {self.free_spectrum} and {len(self.energy_true)} columns, "
+                f"got shape {values.shape}."
+            )
+        samplers: dict[int, list[tuple[float, SourceSampler | None]]] = {}
+        for j, (name, flux) in enumerate(zip(self.free_spectrum, values, strict=True)):
+            bad = ~(np.isfinite(flux) & (flux >= 0))
+            if bad.any() or not flux.any():
+                raise ModelError(
+                    f"the spectrum of {name!r} is negative, not finite or zero everywhere, at {int(bad.sum())} of "
+                    f"{len(flux)} energies; it must be finite and not negative to draw events."
+                )
+            coefficients = hat_coefficients(flux, self.energy_true)
+            component = self._free.with_spectrum(j, coefficients)
+            k = self.component_names.index(name)
+            samplers[k] = []
+            for o, acceptance in enumerate(self._free.part_acceptance):
+                counts = acceptance[j] @ coefficients
+                nominal = self._samplers[o][k]
+                assert isinstance(nominal, SourceSampler)
+                samplers[k].append((counts.sum(), nominal.with_spectrum(component, counts) if counts.any() else None))
+        return samplers
+
     def _sky_sampler(self, component: str, observation: int) -> SourceSampler:
         if component not in self.component_names:
             raise SkyModelError(f"no component {component!r}; there are {self.component_names}.")
@@ -468,11 +592,17 @@ class Response:
             raise SkyModelError(f"{component!r} is the residual background; it has no true coordinates.")
         return sampler
 
-    def _simulate_counts(self, counts: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
+    def _simulate_counts(
+        self,
+        counts: NDArray[np.int64],
+        rng: np.random.Generator,
+        free: "Mapping[int, list[tuple[float, SourceSampler | None]]]",
+    ) -> FloatArray:
         """Rows of given numbers of events per component, one after the other."""
         tasks = []
         for k, count in enumerate(counts):
-            share = self._counts[k] / self._counts[k].sum()
+            expected = np.array([one for one, _ in free[k]]) if k in free else self._counts[k]
+            share = expected / expected.sum()
             for o, some in enumerate(rng.multinomial(count, share)):
                 for first in range(0, int(some), SIMULATION_CHUNK):
                     size = min(SIMULATION_CHUNK, int(some) - first)
@@ -481,7 +611,9 @@ class Response:
 
         def one(task: tuple[int, int, int, np.random.Generator]) -> FloatArray:
             k, o, size, generator = task
-            energy, directions = self._samplers[o][k].sample(generator, size)
+            sampler = free[k][o][1] if k in free else self._samplers[o][k]
+            assert sampler is not None  # no events are asked of an observation that expects none
+            energy, directions = sampler.sample(generator, size)
             lon, lat = lonlat_from_vectors(directions)
             columns = [energy, lon, lat, np.full(size, float(o))]
             return np.column_stack(columns[: len(self.reco)])

@@ -45,6 +45,8 @@ def fingerprint(response: "Response") -> dict[str, str]:
     for component in response._components:
         meta, arrays = _component_to_arrays(component)
         marks[f"component {component.name!r}"] = _hash(meta, arrays)
+    if response.free_spectrum:
+        marks["free spectra"] = _hash(list(response.free_spectrum), {})
     return marks
 
 
@@ -64,6 +66,7 @@ def save(response: "Response", path: str | Path, *, overwrite: bool = False) -> 
         ],
         "citations": [asdict(citation) for citation in response.citations()],
         "components": [],
+        "free_spectrum": list(response.free_spectrum),
     }
     arrays: Tree = {"energy_true_edges": response.energy_true_edges}
     for k, one in enumerate(irfs):
@@ -104,7 +107,8 @@ def load(path: str | Path) -> "Response":
     except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise DataFileError(f"cannot read the response at {str(path)!r}: {error}; make it again with fold.") from error
     citations = [Citation(**data) for data in header["citations"]]
-    response = Response(components, observations, RegionOfInterest.from_dict(header["roi"]), edges, citations)
+    roi, free = RegionOfInterest.from_dict(header["roi"]), header.get("free_spectrum", ())
+    response = Response(components, observations, roi, edges, citations, free)
     _compare(path, header["fingerprint"], fingerprint(response), "is damaged")
     return response
 

@@ -7,6 +7,7 @@ model that is fitted is the model that is simulated).
 """
 
 import math
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -130,6 +131,15 @@ class SourceSampler:
         self._counts = np.asarray(part_counts, float)
         self._area, self._step = interpolate_area(observation.irfs, np.exp(self._log_nodes))
         self._proposals: dict[int, tuple[Any, ...]] = {}
+
+    def with_spectrum(self, component: CompiledComponent, part_counts: FloatArray) -> "SourceSampler":
+        """A sampler of the same component with other spectra, which shares all that does not depend on them."""
+        _ = self._response
+        other = copy(self)
+        other.component = component
+        other._probability = np.asarray(part_counts, float) / np.sum(part_counts)
+        other._proposals = {}
+        return other
 
     def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
         """Reconstructed events inside the region: energies in TeV (n,) and unit vectors (n, 3)."""

@@ -241,7 +241,7 @@ def test_infer_shape(data):
     ops = [type(node.op).__name__ for node in function.maker.fgraph.toposort()]
     assert not any(name.startswith("LogMatVec") for name in ops)
     arrays = TableArrays.build(rows, multiplicity, offset)
-    found = function(*arrays, np.ones(5), np.ones(N_EVENTS), np.ones(5))
+    found = function(*arrays.inputs, np.ones(5), np.ones(N_EVENTS), np.ones(5))
     assert [tuple(s) for s in found] == [(N_EVENTS,), (5,), (5,), (N_EVENTS,), (5,)]
 
 

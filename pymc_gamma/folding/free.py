@@ -1,0 +1,295 @@
+r"""Components whose spectrum is free: columns along the true energy.
+
+A spectrum is compared with a reference, :math:`\phi(E) = E^{-2.5} r(E)`, and the ratio :math:`r` is taken as linear in
+:math:`\log E` between nodes :math:`E_n`. With the hat functions :math:`h_n` of the nodes and the response
+:math:`K_i(E)` of event *i* the density is a linear form,
+
+.. math::
+
+    \lambda(x_i) = \sum_n A_{in}\, \rho_n, \qquad
+    A_{in} = \int K_i(E)\, E^{-2.5}\, h_n(E)\,\mathrm{d}E, \qquad
+    c = \sum_n C_n\, \rho_n .
+
+The likelihood must not depend on the number of nodes. Three errors are of second order in their spacing, and each would
+shift a log-likelihood of 4500 events by 0.01 to 0.1:
+
+* The ratio is curved between nodes, and a chord lies above a convex curve by a twelfth of the second difference in
+  the mean. So :math:`\rho_n = r_n - \delta^2 r_n / 12`, see :func:`hat_coefficients`.
+* Dispersion and effective area vary inside the hats, the former as a noisy histogram. So the integrals are sums over
+  true-energy bins several times finer than the nodes.
+* Inside even those bins the factors of the response are averaged apart from each other. So the integrals are done on
+  two binnings and extrapolated, :math:`A = (4 A_{\rm fine} - A_{\rm coarse}) / 3` (Richardson 1911).
+
+What remains is 1e-3 in log L, and 1e-4 in its differences within a posterior.
+
+A component of several parts keeps their shares: part *p* has the flux :math:`\phi(E)\, w_p(E)`, where :math:`w_p` is
+its share of the sum of the spectra that the parts were given.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.folding import kernels
+from pymc_gamma.folding.engine import CHUNK, FoldedObservation
+from pymc_gamma.folding.parts import NODES_PER_BIN, CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
+from pymc_gamma.threads import cpu_count, run_parallel
+
+__all__ = ["Bands", "FreeSpectra", "concatenate", "hat_coefficients", "reorder"]
+
+FloatArray = NDArray[np.float64]
+
+FINE_STEP = 0.014
+"""Width of the fine bins in the logarithm of the energy, at most."""
+BAND_MULTIPLE = 8
+"""Bands are filled up with zeros to this multiple: loops over them then leave no remainder."""
+NEGLIGIBLE = 1e-12
+"""Ends of bands below this share of their largest number are cut off."""
+
+
+class Bands(NamedTuple):
+    """Columns that are zero for most events.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        Numbers of all bands, event by event and component by component, float32.
+    pointer : numpy.ndarray
+        Where each band starts in ``values``, and at last their count, shape (N * K + 1,).
+    column : numpy.ndarray
+        Node that goes with the first number of each band, shape (N, K).
+    """
+
+    values: NDArray[np.float32]
+    pointer: NDArray[np.int64]
+    column: NDArray[np.int64]
+
+
+def hat_coefficients(flux: Any, energy: FloatArray, maths: Any = np) -> Any:
+    """Coefficients of the hat functions for a spectrum.
+
+    Parameters
+    ----------
+    flux : array_like or TensorVariable, shape (n,)
+        Spectrum at the nodes, TeV-1 cm-2 s-1.
+    energy : numpy.ndarray
+        Nodes in TeV, shape (n,).
+    maths : module
+        ``numpy`` or ``pytensor.tensor``, whichever the flux belongs to.
+
+    Returns
+    -------
+    numpy.ndarray or TensorVariable, shape (n,)
+        Not negative where the flux is not: a spectrum that falls more steeply than any smooth one, such as a line, is
+        left as it is.
+    """
+    ratio = flux * energy**IN_BIN_INDEX
+    inner = ratio[1:-1]
+    corrected = inner - (ratio[2:] - 2 * inner + ratio[:-2]) / 12
+    return maths.concatenate([ratio[:1], maths.maximum(corrected, inner / 2), ratio[-1:]])
+
+
+class FreeSpectra:
+    """Components of free spectrum under one or several observations.
+
+    Parameters
+    ----------
+    components : sequence of CompiledComponent
+        Those of free spectrum.
+    folded : sequence of FoldedObservation
+        The observations.
+    energy : numpy.ndarray
+        Nodes in TeV, the edges of the true-energy bins, shape (n,).
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the components.
+    part_acceptance : list of list of numpy.ndarray
+        Expected counts per unit coefficient by observation and component, shape (n_parts, n).
+    nominal : numpy.ndarray
+        Summed spectra that the parts were given, at the nodes, TeV-1 cm-2 s-1, shape (K, n).
+    """
+
+    def __init__(
+        self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation], energy: FloatArray
+    ) -> None:
+        self.components, self.energy = tuple(components), energy
+        self.names = tuple(component.name for component in components)
+        per_bin = 2 * math.ceil(math.log(energy[1] / energy[0]) / (2 * FINE_STEP))
+        self._levels = [_Level(self.components, folded, energy, n) for n in (per_bin, per_bin // 2)]
+        fine, coarse = (level.part_acceptance() for level in self._levels)
+        self.part_acceptance = [
+            [_extrapolate(a, b) for a, b in zip(of_fine, of_coarse, strict=True)]
+            for of_fine, of_coarse in zip(fine, coarse, strict=True)
+        ]
+        self.nominal = np.stack([_part_fluxes(c)[:, ::NODES_PER_BIN].sum(axis=0) for c in self.components])
+
+    @property
+    def acceptance(self) -> FloatArray:
+        """Expected counts per unit coefficient over all observations, shape (K, n)."""
+        return np.stack([sum(of[k].sum(axis=0) for of in self.part_acceptance) for k in range(len(self.components))])
+
+    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+        """Densities per unit coefficient of events of one observation.
+
+        Parameters
+        ----------
+        observation : int
+            Index of the observation.
+        vectors : numpy.ndarray
+            Unit vectors of the reconstructed directions, shape (N, 3).
+        energy : numpy.ndarray
+            Reconstructed energies in TeV, shape (N,).
+
+        Returns
+        -------
+        Bands
+            Over the total of :attr:`acceptance` of each component: TeV-1 sr-1.
+        """
+        total = self.acceptance.sum(axis=1)
+        size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
+
+        def one_chunk(first: int) -> Bands:
+            rows = slice(first, first + size)
+            here, log_energy = np.ascontiguousarray(vectors[rows]), np.log(energy[rows])
+            dense = np.empty((len(log_energy), len(self.components), len(self.energy)))
+            for k in range(len(self.components)):
+                fine, coarse = (level.columns(observation, k, here, log_energy) for level in self._levels)
+                dense[:, k] = _extrapolate(fine, coarse) / total[k]
+            return _compress(dense)
+
+        return concatenate(run_parallel(one_chunk, range(0, len(energy), size)), len(self.components))
+
+    def with_spectrum(self, k: int, coefficients: FloatArray) -> CompiledComponent:
+        """Component *k* with another spectrum, given by its coefficients: what the simulator draws from."""
+        component = self.components[k]
+        nodes = spectrum_nodes(self.energy)
+        ratio = np.interp(np.log(nodes), np.log(self.energy), coefficients)
+        return _with_fluxes(component, _shares(component) * ratio * nodes**-IN_BIN_INDEX)
+
+
+class _Level:
+    """The components folded on bins a number of times finer than the nodes, gathered into hats."""
+
+    def __init__(
+        self,
+        components: Sequence[CompiledComponent],
+        folded: Sequence[FoldedObservation],
+        energy: FloatArray,
+        per_bin: int,
+    ) -> None:
+        position = np.arange((len(energy) - 1) * per_bin + 1) / per_bin
+        edges = np.exp(np.interp(position, np.arange(len(energy)), np.log(energy)))
+        nodes, coarse_nodes = spectrum_nodes(edges), spectrum_nodes(energy)
+        self._components = []
+        for component in components:
+            shares = np.stack([np.interp(np.log(nodes), np.log(coarse_nodes), one) for one in _shares(component)])
+            self._components.append(_with_fluxes(component, shares * nodes**-IN_BIN_INDEX))
+        self._folded = [
+            FoldedObservation(
+                one.observation,
+                build_tables(one.observation.irfs, tuple(edges.tolist()), (one.roi.energy_min, one.roi.energy_max)),
+                one.roi,
+                one.ladders,
+            )
+            for one in folded
+        ]
+        self._per_bin, self._n_nodes = per_bin, len(energy)
+
+    def part_acceptance(self) -> list[list[FloatArray]]:
+        """Counts by observation and component, shape (n_parts, n_nodes)."""
+        n_bins = (self._n_nodes - 1) * self._per_bin
+        every = (np.zeros(1, np.int64), np.full(1, n_bins))
+        out = []
+        for folded in self._folded:
+            of_components = []
+            for component in self._components:
+                parts = folded.part_acceptance_by_energy_true(component)
+                hats = np.zeros((len(parts), self._n_nodes))
+                start, stop = (np.repeat(one, len(parts)) for one in every)
+                kernels.gather_hats(np.stack(parts), start, stop, self._per_bin, hats)
+                of_components.append(hats)
+            out.append(of_components)
+        return out
+
+    def columns(self, observation: int, k: int, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
+        """Densities of one component, shape (N, n_nodes)."""
+        folded, n = self._folded[observation], len(log_energy)
+        place, band = folded.place(log_energy)
+        folded.band_density(self._components[k], vectors, place, folded.tables.edisp, band)
+        hats = np.zeros((n, self._n_nodes))
+        kernels.gather_hats(band, place[2], place[3], self._per_bin, hats)
+        return hats
+
+
+def concatenate(parts: Sequence[Bands], n_components: int) -> Bands:
+    """Bands of several lists of events, one after the other."""
+    pointer = [np.zeros(1, np.int64)]
+    for part in parts:
+        pointer.append(part.pointer[1:] + pointer[-1][-1])
+    return Bands(
+        np.concatenate([np.empty(0, np.float32), *(part.values for part in parts)]),
+        np.concatenate(pointer),
+        np.concatenate([np.empty((0, n_components), np.int64), *(part.column for part in parts)]),
+    )
+
+
+def reorder(bands: Bands, order: NDArray[np.intp]) -> Bands:
+    """Bands of the events in another order."""
+    n_components = bands.column.shape[1]
+    which = (order[:, None] * n_components + np.arange(n_components)).ravel()
+    length = np.diff(bands.pointer)[which]
+    pointer = np.concatenate([[0], np.cumsum(length)])
+    at = np.arange(pointer[-1]) + np.repeat(bands.pointer[which] - pointer[:-1], length)
+    return Bands(bands.values[at], pointer, bands.column[order])
+
+
+def _compress(dense: FloatArray) -> Bands:
+    """Bands of a dense table (N, K, n)."""
+    n, n_components, n_nodes = dense.shape
+    start, length = np.empty(n * n_components, np.int64), np.empty(n * n_components, np.int64)
+    flat = dense.reshape(n * n_components, n_nodes)
+    kernels.band_extents(flat, NEGLIGIBLE, BAND_MULTIPLE, start, length)
+    pointer = np.concatenate([[0], np.cumsum(length)])
+    values = np.empty(pointer[-1], np.float32)
+    kernels.gather_bands(flat, start, pointer, values)
+    return Bands(values, pointer, start.reshape(n, n_components))
+
+
+def _extrapolate(fine: FloatArray, coarse: FloatArray) -> FloatArray:
+    """Value for infinitely narrow bins from two widths, one twice the other; never negative, as both are not."""
+    return np.maximum((4 * fine - coarse) / 3, 0)
+
+
+def _part_fluxes(component: CompiledComponent) -> FloatArray:
+    """Spectra of all parts on the spectrum nodes, shape (n_parts, n_nodes)."""
+    analytic = [] if component.analytic is None else list(component.analytic.flux)
+    return np.stack([*analytic, *(template.flux for template in component.templates)])
+
+
+def _shares(component: CompiledComponent) -> FloatArray:
+    """Share of each part in the summed spectrum; where that is zero, as at the nearest energy where it is not."""
+    fluxes = _part_fluxes(component)
+    total = fluxes.sum(axis=0)
+    lit = np.flatnonzero(total > 0)
+    at = np.arange(len(total))
+    right = np.clip(np.searchsorted(lit, at), 0, len(lit) - 1)
+    left = np.clip(right - 1, 0, None)
+    nearest = np.where(np.abs(lit[left] - at) < np.abs(lit[right] - at), lit[left], lit[right])
+    return fluxes[:, nearest] / total[nearest]
+
+
+def _with_fluxes(component: CompiledComponent, fluxes: FloatArray) -> CompiledComponent:
+    """The component with other spectra for its parts."""
+    n = 0 if component.analytic is None else len(component.analytic.flux)
+    return replace(
+        component,
+        analytic=None if component.analytic is None else replace(component.analytic, flux=fluxes[:n]),
+        templates=tuple(replace(t, flux=flux) for t, flux in zip(component.templates, fluxes[n:], strict=True)),
+    )
