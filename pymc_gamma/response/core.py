@@ -555,7 +555,7 @@ class Response:
         components = [c for c in self._components if c.name in self.free_spectrum]
         return FreeSpectra(components, self._folded, self.energy_true)
 
-    def _free_samplers(self, spectra: ArrayLike | None) -> "dict[int, list[tuple[float, SourceSampler | None]]]":
+    def _free_samplers(self, spectra: ArrayLike | None) -> dict[int, list[tuple[float, SourceSampler]]]:
         """Counts and sampler of free components, by component and observation, for spectra at ``energy_true``."""
         if spectra is None:
             return {}
@@ -565,7 +565,7 @@ class Response:
                 f"spectra must have one row for each of {self.free_spectrum} and {len(self.energy_true)} columns, "
                 f"got shape {values.shape}."
             )
-        samplers: dict[int, list[tuple[float, SourceSampler | None]]] = {}
+        samplers: dict[int, list[tuple[float, SourceSampler]]] = {}
         for j, (name, flux) in enumerate(zip(self.free_spectrum, values, strict=True)):
             bad = ~(np.isfinite(flux) & (flux >= 0))
             if bad.any() or not flux.any():
@@ -579,9 +579,7 @@ class Response:
             samplers[k] = []
             for o, acceptance in enumerate(self._free.part_acceptance):
                 counts = acceptance[j] @ coefficients
-                nominal = self._samplers[o][k]
-                assert isinstance(nominal, SourceSampler)
-                samplers[k].append((counts.sum(), nominal.with_spectrum(component, counts) if counts.any() else None))
+                samplers[k].append((counts.sum(), self._sky_sampler(name, o).with_spectrum(component, counts)))
         return samplers
 
     def _sky_sampler(self, component: str, observation: int) -> SourceSampler:
@@ -596,7 +594,7 @@ class Response:
         self,
         counts: NDArray[np.int64],
         rng: np.random.Generator,
-        free: "Mapping[int, list[tuple[float, SourceSampler | None]]]",
+        free: Mapping[int, list[tuple[float, SourceSampler]]],
     ) -> FloatArray:
         """Rows of given numbers of events per component, one after the other."""
         tasks = []
@@ -612,7 +610,6 @@ class Response:
         def one(task: tuple[int, int, int, np.random.Generator]) -> FloatArray:
             k, o, size, generator = task
             sampler = free[k][o][1] if k in free else self._samplers[o][k]
-            assert sampler is not None  # no events are asked of an observation that expects none
             energy, directions = sampler.sample(generator, size)
             lon, lat = lonlat_from_vectors(directions)
             columns = [energy, lon, lat, np.full(size, float(o))]

@@ -137,7 +137,7 @@ class SourceSampler:
         _ = self._response
         other = copy(self)
         other.component = component
-        other._probability = np.asarray(part_counts, float) / np.sum(part_counts)
+        other._counts = np.asarray(part_counts, float)
         other._proposals = {}
         return other
 

@@ -76,6 +76,24 @@ def test_log_likelihood_does_not_depend_on_the_number_of_bins(rows):
     np.testing.assert_allclose(totals[1], totals[2], atol=3e-4, rtol=0)
 
 
+def test_coefficients():
+    """The chord of a curved ratio lies above it by as much as its nodes are lowered; and both forms agree."""
+    import pytensor.tensor as pt
+
+    energy = np.geomspace(0.1, 100, 120)
+    flux = energy**-1.6 * np.exp(-energy / 20)
+    found = hat_coefficients(flux, energy)
+    np.testing.assert_allclose(hat_coefficients(pt.constant(flux), energy, pt).eval(), found, rtol=1e-14)
+    fine = np.geomspace(0.1, 100, 119 * 50 + 1)
+    ratio = fine**0.9 * np.exp(-fine / 20)
+    chord = np.interp(np.log(fine), np.log(energy), found)
+    inside = (fine > 0.2) & (fine < 50)
+    assert abs(np.mean(chord[inside]) / np.mean(ratio[inside]) - 1) < 1e-5
+    plain = np.interp(np.log(fine), np.log(energy), flux * energy**2.5)
+    assert abs(np.mean(plain[inside]) / np.mean(ratio[inside]) - 1) > 5e-5
+    assert np.all(hat_coefficients(np.eye(120)[60], energy) >= 0)
+
+
 def test_acceptance_is_that_of_the_component(response):
     coefficients = hat_coefficients(response.nominal_spectra()[0], response.energy_true)
     counts = response.spectral_acceptance()[0] @ coefficients
