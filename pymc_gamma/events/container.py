@@ -461,7 +461,7 @@ class Events:
         >>> import astropy.units as u
         >>> events = Events([1.1, 1.2, 5] * u.TeV, [0.01, 0.02, 0.03] * u.deg, [0.01, 0.01, 0.01] * u.deg)
         >>> events.binned([1, 2, 10] * u.TeV, pixel=0.1 * u.deg)
-        Events(2 cells, 3 events, 1.41 to 4.47 TeV, galactic)
+        Events(2 cells, 3 events, 1.15 to 5 TeV, galactic)
         """
         from pymc_gamma.events.binning import bin_events
 
