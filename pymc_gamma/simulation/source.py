@@ -131,6 +131,7 @@ class SourceSampler:
         self._counts = np.asarray(part_counts, float)
         self._area, self._step = interpolate_area(observation.irfs, np.exp(self._log_nodes))
         self._proposals: dict[int, tuple[Any, ...]] = {}
+        self._rates: dict[int, float] = {}
 
     def with_spectrum(self, component: CompiledComponent, part_counts: FloatArray) -> "SourceSampler":
         """A sampler of the same component with other spectra, which shares all that does not depend on them."""
@@ -138,7 +139,7 @@ class SourceSampler:
         other = copy(self)
         other.component = component
         other._counts = np.asarray(part_counts, float)
-        other._proposals = {}
+        other._proposals, other._rates = {}, {}
         return other
 
     def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
@@ -213,7 +214,9 @@ class SourceSampler:
         return np.concatenate(energies)[:n], np.concatenate(vectors)[:n]
 
     def _passing_rate(self, part: int) -> float:
-        """Photons of a part that pass the effective area, up to a factor common to all parts."""
+        """Photons of a part that pass the effective area, per second; kept, because every draw asks for it."""
+        if part in self._rates:
+            return self._rates[part]
         flux, vectors, weight = self._sky_nodes(part)
         offset = separation_deg(vectors, self.axis) / self._step
         n = self._area.shape[1]
@@ -222,7 +225,9 @@ class SourceSampler:
         fraction = offset - left
         # the share of the brightness at each offset node, for areas that are linear between them
         at_node = np.bincount(left, share * (1 - fraction), n) + np.bincount(left + 1, share * fraction, n)
-        return float(np.trapezoid(flux * np.exp(self._log_nodes) * (self._area @ at_node), self._log_nodes))
+        rate = np.trapezoid(flux * np.exp(self._log_nodes) * (self._area @ at_node), self._log_nodes)
+        self._rates[part] = float(rate)
+        return self._rates[part]
 
     def _sky_nodes(self, part: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Flux on the spectrum nodes, and quadrature nodes and weights of the brightness of a part."""
