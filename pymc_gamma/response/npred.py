@@ -32,6 +32,9 @@ def npred(response: "Response", energy: Any, lon: Any, lat: Any, step: float, ob
     energy_edges = None if energy is None else _edges(energy, "TeV", "energy")
     span = np.array([roi.energy_min, roi.energy_max])
     edges = span if energy_edges is None else np.clip(energy_edges, *span)
+    # bins beyond the region were clipped to nothing: only the others are computed
+    kept = np.flatnonzero(np.diff(edges) > 0)
+    used = edges[np.r_[kept, kept[-1] + 1]] if len(kept) else edges[:1]
     folded = response._folded if observation is None else [response._folded[response._observation_index(observation)]]
     coords: dict[str, Any] = {"component": list(response.component_names)}
     dims = ["component"]
@@ -39,31 +42,30 @@ def npred(response: "Response", energy: Any, lon: Any, lat: Any, step: float, ob
         dims.append("energy")
         coords["energy"] = np.sqrt(energy_edges[1:] * energy_edges[:-1])
     if lon is None:
-        counts = _totals(response, folded, edges)
-        values = counts if energy_edges is not None else counts[:, 0]
+        computed = _totals(response, folded, used)
     else:
         lon_edges, lat_edges = _edges(lon, "deg", "lon"), _edges(lat, "deg", "lat")
         dims += ["lat", "lon"]
         coords["lat"] = 0.5 * (lat_edges[1:] + lat_edges[:-1])
         coords["lon"] = 0.5 * (lon_edges[1:] + lon_edges[:-1])
-        values = _cube(response, folded, edges, lon_edges, lat_edges, step)
+        computed = _cube(response, folded, used, lon_edges, lat_edges, step)
         if _covers(lon_edges, lat_edges, response.roi):
             # points a step apart miss part of the core of a point source; its total is known
-            exact, total = _totals(response, folded, edges), values.sum(axis=(2, 3))
-            values *= (exact / np.where(total > 0, total, 1))[..., None, None]
-        if energy_edges is None:
-            values = values[:, 0]
+            exact, total = _totals(response, folded, used), computed.sum(axis=(2, 3))
+            computed *= (exact / np.where(total > 0, total, 1))[..., None, None]
+    values = np.zeros((len(computed), len(edges) - 1, *computed.shape[2:]))
+    values[:, kept] = computed
+    if energy_edges is None:
+        values = values[:, 0]
     return xr.DataArray(values, coords, tuple(dims), name="npred", attrs={"units": "counts"})
 
 
 def _totals(response: "Response", folded: Any, edges: FloatArray) -> FloatArray:
-    """Counts (component, energy) in the whole region; bins that were cut to nothing hold nothing."""
+    """Counts (component, energy) in the whole region."""
     counts = np.zeros((len(response.component_names), len(edges) - 1))
-    kept = np.flatnonzero(np.diff(edges) > 0)
-    if len(kept):
-        used = edges[np.r_[kept, kept[-1] + 1]]
+    if counts.size:
         for one in folded:
-            counts[:, kept] += [one.acceptance(component, used) for component in response._components]
+            counts += [one.acceptance(component, edges) for component in response._components]
     return counts
 
 
@@ -96,13 +98,11 @@ def _cube(
     n_cells = (len(lat_edges) - 1) * (len(lon_edges) - 1)
     k = len(response.component_names)
     counts = np.zeros((k, len(energy_edges) - 1, n_cells))
-    kept = np.flatnonzero(np.diff(energy_edges) > 0)
-    if len(kept):
-        used = energy_edges[np.r_[kept, kept[-1] + 1]]
+    if counts.size:
         for one in folded:
-            density = one.density_in_bins(response._components, vectors, used) * area
-            for j, b in np.ndindex(k, len(kept)):
-                counts[j, kept[b]] += np.bincount(cell, weights=density[j, b], minlength=n_cells)
+            density = one.density_in_bins(response._components, vectors, energy_edges) * area
+            for j, b in np.ndindex(*counts.shape[:2]):
+                counts[j, b] += np.bincount(cell, weights=density[j, b], minlength=n_cells)
     return counts.reshape(k, len(energy_edges) - 1, len(lat_edges) - 1, len(lon_edges) - 1)
 
 

@@ -2,8 +2,8 @@ r"""Sampling events of sky sources through the instrument response.
 
 One photon at a time: a true energy and direction from flux times effective area, then a reconstructed energy from the
 energy dispersion and a reconstructed direction from the PSF. What falls outside the region or the energy
-range is drawn again, so the events follow :math:`\lambda(E', \Omega') / c` (DESIGN of the likelihood: the
-model that is fitted is the model that is simulated).
+range is drawn again, so the events follow :math:`\lambda(E', \Omega') / c`: the model that is
+fitted is the model that is simulated.
 """
 
 import math
