@@ -124,7 +124,8 @@ def quickstart(
             response = galactic_centre_response()
         with stages.run(f"simulate {n_events} events"):
             events = _simulate(response, n_events, truth, seeds[0])
-        model = _mixture_model(response, observed=events)
+        with stages.run("fold the events"):
+            model = _mixture_model(response, observed=events)
         with stages.run("sample the posterior", total=_CHAINS * (_TUNE + _DRAWS)) as advance:
             # PyMC's own sampler, because its compilation, most of the time here, is cached between runs.
             idata = pm.sample(

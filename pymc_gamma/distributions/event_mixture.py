@@ -305,7 +305,8 @@ def _event_mixture_logp(
     (value,) = values
     if not fraction.type.broadcastable[-2]:
         raise NotImplementedError("all events of an EventMixture share their fractions; got fractions for each event")
-    coefficients = (fraction / fraction.sum(axis=-1, keepdims=True))[..., 0, :]
+    fraction = fraction[..., 0, :]
+    coefficients = fraction / fraction.sum(axis=-1, keepdims=True)
     batch_shape = value.type.shape[:-2]
     if None in batch_shape:
         raise NotImplementedError(f"batch axes of observed events must have known lengths, got {value.type}")

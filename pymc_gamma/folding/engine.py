@@ -123,7 +123,7 @@ class FoldedObservation:
         migration = self.tables.migration(energy_edges)
         n_bins = migration.shape[1]
         # the kernels interpolate between two rows of energy; here the first of them is the bin and the second unused
-        rows = np.concatenate([migration, np.zeros_like(migration[:, :1])], axis=1)
+        rows = np.concatenate([migration, np.zeros_like(migration[:, :1])], axis=1, dtype=np.float32)
         out = np.empty((len(components), n_bins, len(vectors)))
         n_e = migration.shape[2]
 

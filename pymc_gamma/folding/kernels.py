@@ -15,6 +15,8 @@ import math
 import numba as nb
 import numpy as np
 
+from pymc_gamma.search import interval
+
 __all__ = [
     "add_gaussians",
     "add_template",
@@ -59,7 +61,7 @@ def average_dispersion(edges, weight, log_nodes, density, migra0, migra_step, en
     were simulated, and sampling them at points would miss or double spikes.
     """
     n_e, n_sub = weight.shape
-    n_nodes, n_migra = density.shape
+    n_migra = density.shape[1]
     n_r = len(energy)
     log0 = math.log(energy[0])
     per_log = (n_r - 1) / math.log(energy[n_r - 1] / energy[0])
@@ -72,9 +74,7 @@ def average_dispersion(edges, weight, log_nodes, density, migra0, migra_step, en
         for s in range(n_sub):
             low, high = edges[e, s], edges[e, s + 1]
             middle = math.sqrt(low * high)
-            x = math.log(middle)
-            k = min(max(np.searchsorted(log_nodes, x) - 1, 0), n_nodes - 2)
-            t = min(max((x - log_nodes[k]) / (log_nodes[k + 1] - log_nodes[k]), 0.0), 1.0)
+            k, t = interval(log_nodes, math.log(middle))
             first, last = n_migra, 0
             for m in range(n_migra):
                 row[m] = density[k, m] * (1 - t) + density[k + 1, m] * t
@@ -182,7 +182,9 @@ def add_gaussians(
     """
     n_g, n_o = variance.shape[0], variance.shape[1]
     last = (n_o - 1) * offset_step
-    overall = widest.max()
+    overall = 0.0
+    for e in range(len(widest)):
+        overall = max(overall, widest[e])
     for p in range(len(source_variance)):
         s2 = source_variance[p]
         sx, sy, sz = source[p, 0], source[p, 1], source[p, 2]
@@ -345,7 +347,7 @@ def add_template(
 @nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
 def background_density(vectors, log_energy, basis, log_nodes, lon_nodes, lat_nodes, log_rate, radial, out):
     """Background rate of each event in s-1 TeV-1 sr-1, log-linear between nodes; zero outside the field of view."""
-    n_e, n_x, n_y = log_rate.shape
+    n_x, n_y = log_rate.shape[1:]
     x_step, y_step = lon_nodes[1] - lon_nodes[0], 1.0
     if not radial:
         y_step = lat_nodes[1] - lat_nodes[0]
@@ -365,15 +367,12 @@ def background_density(vectors, log_energy, basis, log_nodes, lon_nodes, lat_nod
         ):
             out[i] = 0.0
             continue
-        k = min(max(np.searchsorted(log_nodes, log_energy[i]) - 1, 0), n_e - 2)
         # constant beyond the outermost nodes: in the logarithm a neighbour of zero would extrapolate to anything
-        t = min(max((log_energy[i] - log_nodes[k]) / (log_nodes[k + 1] - log_nodes[k]), 0.0), 1.0)
-        kx = min(max(np.searchsorted(lon_nodes, px) - 1, 0), n_x - 2)
-        tx = min(max((px - lon_nodes[kx]) / (lon_nodes[kx + 1] - lon_nodes[kx]), 0.0), 1.0)
+        k, t = interval(log_nodes, log_energy[i])
+        kx, tx = interval(lon_nodes, px)
         ky, ty = 0, 0.0
         if not radial:
-            ky = min(max(np.searchsorted(lat_nodes, py) - 1, 0), n_y - 2)
-            ty = min(max((py - lat_nodes[ky]) / (lat_nodes[ky + 1] - lat_nodes[ky]), 0.0), 1.0)
+            ky, ty = interval(lat_nodes, py)
         ky1 = min(ky + 1, n_y - 1)
         total = 0.0
         for h in range(2):

@@ -11,6 +11,10 @@ one into the other:
 
 *Lowering.* JAX has no use for the kernels: XLA fuses ``log(P v)`` itself, on any device, and differentiates it. In
 JAX mode each Op is therefore written out in PyTensor's own operations, and no JAX code (or import) is needed here.
+
+*Slicing.* The gradient of a simplex transform splits a vector at constant positions. PyTensor's numba form of ``Split``
+handles any sizes and formats error messages, which takes 4 s to compile, a fifth of the compilation of a model; slices
+take none. Only graphs with Ops of this package are changed.
 """
 
 from collections.abc import Sequence
@@ -21,7 +25,7 @@ from pytensor.compile import optdb
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
-from pytensor.tensor.basic import Alloc
+from pytensor.tensor.basic import Alloc, Split
 from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_stabilize
 
@@ -33,7 +37,9 @@ from pymc_gamma.ops.logmatvec import (
     LogMatVecVJP,
 )
 
-__all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra"]
+__all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra", "slice_constant_split"]
+
+_FAMILY = (LogMatVec, LogMatVecSum, LogMatVecVJP, LogMatVecJVP, LogMatVecHVP)
 
 
 @register_canonicalize("pymc_gamma")
@@ -111,7 +117,7 @@ class _Rows:
         return pt.inc_subtensor(total[at], values * weight[event])
 
 
-@node_rewriter([LogMatVec, LogMatVecSum, LogMatVecVJP, LogMatVecJVP, LogMatVecHVP])
+@node_rewriter(list(_FAMILY))
 def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
     """Write an Op of the family out in elementary operations."""
     (table, multiplicity, _, offset, offset_sum, *bands), (v, *rest) = node.op.split(node.inputs)
@@ -142,4 +148,30 @@ optdb.register(
     dfs_rewriter(lower_to_tensor_algebra, ignore_newtrees=True),
     "jax",
     position=1.95,  # after the fusion above, before specialisation, which simplifies what is written out
+)
+
+
+@node_rewriter([Split])
+def slice_constant_split(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """``Split`` at constant positions that fill a known length -> slices, next to Ops of this package."""
+    vector, sizes = node.inputs
+    axis = node.op.axis
+    if not isinstance(sizes, Constant) or not any(isinstance(other.op, _FAMILY) for other in fgraph.apply_nodes):
+        return None
+    stops = np.cumsum(sizes.data)
+    if np.any(sizes.data < 0) or len(stops) != node.op.len_splits or vector.type.shape[axis] != stops[-1]:
+        return None  # PyTensor's own form says what is wrong
+    before = (slice(None),) * axis
+    outputs = [
+        vector[(*before, slice(int(stop - size), int(stop)))] for size, stop in zip(sizes.data, stops, strict=True)
+    ]
+    copy_stack_trace(node.outputs, outputs)
+    return outputs
+
+
+optdb.register(
+    "pymc_gamma_slice_constant_split",
+    dfs_rewriter(slice_constant_split, ignore_newtrees=True),
+    "numba",
+    position=2.5,  # after specialisation, before fusion
 )

@@ -11,6 +11,8 @@ import math
 import numba as nb
 import numpy as np
 
+from pymc_gamma.search import count_below, interval
+
 __all__ = ["draw_index", "draw_indices", "guide_table", "reconstruct", "sample_true"]
 
 DEG = math.pi / 180
@@ -136,16 +138,6 @@ def sample_true(
     return tried
 
 
-@nb.njit(inline="always")
-def _bracket(nodes, x):
-    """Interval and clipped fraction of x between nodes."""
-    n = len(nodes)
-    if n == 1:
-        return 0, 0.0
-    k = min(max(np.searchsorted(nodes, x) - 1, 0), n - 2)
-    return k, min(max((x - nodes[k]) / (nodes[k + 1] - nodes[k]), 0.0), 1.0)
-
-
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def reconstruct(
     rng,
@@ -172,17 +164,17 @@ def reconstruct(
         v = vectors[i]
         chord = math.sqrt((v[0] - axis[0]) ** 2 + (v[1] - axis[1]) ** 2 + (v[2] - axis[2]) ** 2)
         offset = 2 * math.asin(min(1.0, 0.5 * chord)) / DEG
-        k, t = _bracket(edisp_log_energy, log_energy[i])
-        j, s = _bracket(edisp_offset, offset)
+        k, t = interval(edisp_log_energy, log_energy[i])
+        j, s = interval(edisp_offset, offset)
         if rng.random() < t:
             k += 1
         if rng.random() < s:
             j += 1
-        m = min(np.searchsorted(edisp_cdf[k, j], rng.random(), side="right"), n_m - 1)
+        m = min(count_below(edisp_cdf[k, j], rng.random(), n_m), n_m - 1)
         migra = migra0 + migra_step * (m + rng.random() + rng.random() - 1)
         energy[i] = math.exp(log_energy[i]) * max(migra, 0.0)
-        k, t = _bracket(psf_log_energy, log_energy[i])
-        j, s = _bracket(psf_offset, offset)
+        k, t = interval(psf_log_energy, log_energy[i])
+        j, s = interval(psf_offset, offset)
         k1, j1 = min(k + 1, len(psf_log_energy) - 1), min(j + 1, len(psf_offset) - 1)
         g = 0
         if n_g > 1:

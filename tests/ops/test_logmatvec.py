@@ -7,6 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
+from pytensor.tensor.basic import Split
 
 from pymc_gamma.distributions.table import EventTable, TableArrays
 from pymc_gamma.ops import BLOCK, LogMatVec, LogMatVecSum, kernels, log_matvec, log_matvec_sum, to_blocks
@@ -286,3 +287,32 @@ def test_inputs_of_the_wrong_kind():
 def test_source_version_is_a_number_the_cache_can_use():
     assert isinstance(kernels.SOURCE_VERSION, int)
     assert kernels.SOURCE_VERSION > 0
+
+
+def split_function(sizes, *, with_events: bool):
+    """A compiled function that splits a vector of length 4, next to an event table or not."""
+    x = pt.vector("x", shape=(4,))
+    parts = pt.split(x, sizes, n_splits=len(sizes))
+    table = EventTable(np.random.default_rng(0).random((20, 4)))
+    total = log_matvec_sum(*table.inputs, pt.exp(x)) if with_events else x.sum()
+    return pytensor.function([x], [*parts, total], mode="NUMBA")
+
+
+def has_split(function) -> bool:
+    return any(isinstance(node.op, Split) for node in function.maker.fgraph.apply_nodes)
+
+
+def test_constant_splits_become_slices_next_to_events():
+    function = split_function([1, 3], with_events=True)
+    assert not has_split(function)
+    first, second, _ = function(np.arange(4.0))
+    np.testing.assert_array_equal(first, [0])
+    np.testing.assert_array_equal(second, [1, 2, 3])
+
+
+def test_other_splits_are_left_alone():
+    assert has_split(split_function([1, 3], with_events=False))
+
+
+def test_wrong_splits_are_left_to_fail():
+    assert has_split(split_function([1, 2], with_events=True))
