@@ -17,7 +17,7 @@ from pymc_gamma.plotting.expected import (
     energy_edges,
     energy_probability,
     expected_counts,
-    predictive_counts,
+    replicated_counts,
 )
 from pymc_gamma.plotting.samples import component_draws, posterior_draws, resample
 
@@ -157,7 +157,7 @@ def test_expected_counts_against_simulation(response, rng):
 
 def test_replicated_counts_are_binomial(rng):
     total = np.full((20_000, 1), 30.0)
-    counts = predictive_counts(total, 100, rng)
+    counts = replicated_counts(total, 100, rng)
     assert abs(counts.mean() - 30) < 3.3 * np.sqrt(21 / 20_000)
     assert counts.var() == pytest.approx(21, rel=0.05)
 

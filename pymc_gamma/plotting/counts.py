@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
-from pymc_gamma.events.peek import label_sky_axes
-from pymc_gamma.events.validation import wrap_longitude
 from pymc_gamma.plotting.expected import SkyCells, expected_counts
 from pymc_gamma.plotting.samples import component_draws
 
@@ -95,7 +93,8 @@ def plot_counts(
     Returns
     -------
     `~matplotlib.figure.Figure`
-        Three maps; the first two share their colour scale.
+        Three maps; the first two share their colour scale. Within 20 deg of a pole of the frame the axes are offsets
+        from the centre of the region.
 
     Raises
     ------
@@ -109,14 +108,12 @@ def plot_counts(
     import matplotlib.pyplot as plt
     from matplotlib.colors import PowerNorm
 
-    roi = response.roi
-    events = events.to_frame(roi.frame)
     sky = cells
     if not isinstance(sky, SkyCells):
         sky = SkyCells.from_response(response, sky or default_cells(events))
     lon, lat = sky.lon, sky.lat
-    values = wrap_longitude(events.lon.value, roi.lon)
-    counts, *_ = np.histogram2d(events.lat.value, values, bins=[lat, lon], weights=events.multiplicity)
+    x, y = sky.coordinates(events)
+    counts, *_ = np.histogram2d(y, x, bins=[lat, lon], weights=events.multiplicity)
 
     draws = component_draws(idata, var_name, [str(name) for name in response.component_names])
     mean = np.average(draws, axis=0, weights=None if weights is None else np.ravel(np.asarray(weights)))
@@ -135,7 +132,7 @@ def plot_counts(
     meshes = []
     for ax, (title, image, colours) in zip(axes, panels, strict=True):
         meshes.append(ax.pcolormesh(lon, lat, image, rasterized=True, **colours))
-        label_sky_axes(ax, roi.frame, roi.lat)
+        sky.sky.label_axes(ax)
         ax.set_title(title)
         ax.label_outer()
     fig.colorbar(meshes[1], ax=axes[:2], label=f"events per ({lat[1] - lat[0]:.2g} deg)$^2$ cell")

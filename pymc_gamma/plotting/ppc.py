@@ -9,16 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
-from pymc_gamma.events.validation import wrap_longitude
 from pymc_gamma.plotting.expected import (
     SkyCells,
     energy_edges,
     energy_probability,
     expected_counts,
-    predictive_counts,
+    replicated_counts,
 )
 from pymc_gamma.plotting.samples import component_draws, resample
-from pymc_gamma.plotting.style import component_color
+from pymc_gamma.plotting.style import BANDS, component_color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +28,7 @@ __all__ = ["plot_ppc"]
 FloatArray = NDArray[np.float64]
 
 _AXES = ("energy", "lon", "lat")
-_AXIS_LABELS = {
-    "galactic": {"lon": "Galactic longitude [deg]", "lat": "Galactic latitude [deg]"},
-    "icrs": {"lon": "Right ascension [deg]", "lat": "Declination [deg]"},
-}
 _MAX_DRAWS = 2000
-_BANDS = ((2.5, 97.5, 0.25), (16.0, 84.0, 0.45))  # quantiles [%], opacity
 
 
 def plot_ppc(
@@ -102,8 +96,12 @@ def plot_ppc(
     rng = np.random.default_rng(random_seed)
     names = [str(name) for name in response.component_names]
     fractions = resample(component_draws(idata, var_name, names), weights, _MAX_DRAWS, rng)
-    events = events.to_frame(response.roi.frame)
+    if sky is None and {"lon", "lat"} & set(axes):
+        sky = SkyCells.from_response(response, bins)
     marginals = _marginals(response, axes, bins, sky)
+    labels = {"energy": "Reconstructed energy [TeV]"}
+    if sky is not None:
+        labels |= dict(zip(("lon", "lat"), sky.sky.labels, strict=True))
 
     if fig is None:
         fig = plt.figure(figsize=(4.6 * len(axes) + 0.6, 5.0), layout="constrained")
@@ -112,13 +110,13 @@ def plot_ppc(
     for column, name in enumerate(axes):
         edges, probability = marginals[name]
         expected = expected_counts(fractions, probability, events.n_total)
-        replicated = predictive_counts(expected.sum(axis=1), events.n_total, rng)
-        counts = _histogram(events, name, edges)
+        replicated = replicated_counts(expected.sum(axis=1), events.n_total, rng)
+        counts = _histogram(events, name, edges, sky)
         tallest = max(tallest, float(counts.max()), float(replicated.max()))
         upper, lower = grid[0, column], grid[1, column]
         _draw_counts(upper, edges, counts, expected, replicated, names)
         _draw_residuals(lower, edges, counts, replicated)
-        lower.set_xlabel("Reconstructed energy [TeV]" if name == "energy" else _AXIS_LABELS[response.roi.frame][name])
+        lower.set_xlabel(labels[name])
         if name == "energy":
             lower.set_xscale("log")
             lower.xaxis.set_major_formatter("{x:g}")
@@ -129,8 +127,8 @@ def plot_ppc(
     grid[0, 0].set(ylabel="Events per bin", yscale="log")
     grid[0, 0].set_ylim(0.5, 3 * tallest)
     grid[1, 0].set(ylabel="Residual [σ]", ylim=(-4.2, 4.2))
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
     return fig
 
 
@@ -142,17 +140,14 @@ def _marginals(
     if "energy" in axes:
         edges = energy_edges(response.roi, bins)
         marginals["energy"] = (edges, energy_probability(response, edges))
-    if "lon" in axes or "lat" in axes:
-        sky = sky or SkyCells.from_response(response, bins)
+    if sky is not None:
         marginals["lon"] = (sky.lon, sky.probability.sum(axis=1))
         marginals["lat"] = (sky.lat, sky.probability.sum(axis=2))
     return marginals
 
 
-def _histogram(events: Events, name: str, edges: FloatArray) -> FloatArray:
-    values = getattr(events, name).value
-    if name == "lon":
-        values = wrap_longitude(values, 0.5 * (edges[0] + edges[-1]))
+def _histogram(events: Events, name: str, edges: FloatArray, sky: SkyCells | None) -> FloatArray:
+    values = events.energy.value if sky is None or name == "energy" else sky.coordinates(events)[name == "lat"]
     counts, _ = np.histogram(values, edges, weights=events.multiplicity)
     return np.asarray(counts, dtype=np.float64)
 
@@ -167,7 +162,7 @@ def _draw_counts(
 ) -> None:
     for index, name in enumerate(names):
         color = component_color(index)
-        for low, high, alpha in _BANDS:
+        for low, high, alpha in BANDS:
             lower, upper = np.percentile(expected[:, index], [low, high], axis=0)
             ax.stairs(upper, edges, baseline=lower, fill=True, color=color, alpha=alpha, linewidth=0)
         ax.stairs(
@@ -178,7 +173,7 @@ def _draw_counts(
             linewidth=1.4,
             label=name,
         )
-    for low, high, alpha in _BANDS:
+    for low, high, alpha in BANDS:
         lower, upper = np.percentile(replicated, [low, high], axis=0)
         # A step at 0 counts has no place on a logarithmic axis: start it just below 1.
         ax.stairs(

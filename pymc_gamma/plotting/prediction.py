@@ -1,0 +1,186 @@
+r"""What a posterior predicts for bins, from simulated event lists or from the fractions of components.
+
+Draws of the posterior predictive distribution hold whole event lists; counting them in bins is right for any model.
+Without them, a mixture of components of fixed spectrum predicts :math:`\mu_{kb} = N f_k\, n_{kb}/c_k` counts, see
+:mod:`pymc_gamma.plotting.expected`, around which replicated counts are binomial.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from pymc_gamma.errors import ModelError
+from pymc_gamma.events.histogram import Bins
+from pymc_gamma.events.predictive import bin_predictive
+from pymc_gamma.geometry import lonlat_from_vectors, tangent_basis
+from pymc_gamma.plotting.expected import expected_counts, replicated_counts
+from pymc_gamma.plotting.samples import component_draws, resample
+
+__all__ = ["Prediction", "bin_probability", "check_fixed_spectra", "predict", "ring_nodes"]
+
+FloatArray = NDArray[np.float64]
+
+_MAX_DRAWS = 2000
+# Nodes of the integral over a ring, across and along it; many along, because the edge of the region may cut it.
+_PER_RING = 3
+_AZIMUTHS = 96
+# Largest spacing [deg] of the points over which a cell of the sky is averaged.
+_STEP = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Predicted counts in bins.
+
+    Parameters
+    ----------
+    replicated : numpy.ndarray
+        Counts of replicated data, shape ``(sample, *bins)``.
+    expected : numpy.ndarray, optional
+        Expected counts of each component, shape ``(sample, component, *bins)``, where they are known.
+    """
+
+    replicated: FloatArray
+    expected: FloatArray | None = None
+
+    @property
+    def mean(self) -> FloatArray:
+        """Posterior mean of the expected counts, of the shape of the bins."""
+        if self.expected is None:
+            return np.asarray(self.replicated.mean(axis=0))
+        return np.asarray(self.expected.sum(axis=1).mean(axis=0))
+
+    def along(self, bins: Any) -> "Prediction":
+        """The bins of an index expression, such as ``np.s_[..., 0]`` or ``np.s_[..., :10]``."""
+        expected = None if self.expected is None else self.expected[bins]
+        return Prediction(self.replicated[bins], expected)
+
+
+def predict(
+    idata: xr.DataTree | xr.Dataset,
+    response: Any,
+    bins: Bins,
+    n_events: float,
+    *,
+    var_name: str,
+    group: str,
+    predictive: str | None,
+    weights: ArrayLike | None,
+    rng: np.random.Generator,
+) -> Prediction:
+    """Predicted counts in bins, from the draws of ``group`` if it is there, else from fractions.
+
+    Parameters
+    ----------
+    idata : `xarray.DataTree` or `xarray.Dataset`
+        Posterior, with or without predictive draws.
+    response : Response
+        The response of the model.
+    bins : Bins
+        Bins.
+    n_events : float
+        Number of events observed; the predictive draws have their own.
+    var_name : str
+        Variable with the fraction of each component.
+    group : str
+        Group of the predictive draws.
+    predictive : str, optional
+        Name of the event variable among them.
+    weights : array_like, optional
+        One weight per draw.
+    rng : numpy.random.Generator
+        For replicated counts.
+
+    Raises
+    ------
+    ModelError
+        If there are neither predictive draws nor fractions of components of fixed spectrum.
+    """
+    if _has_draws(idata, group):
+        counts = bin_predictive(idata, response, bins, var_name=predictive, group=group)
+        lists = counts.values.reshape(-1, *bins.shape)
+        return Prediction(resample(lists, weights, _MAX_DRAWS, rng))
+    check_fixed_spectra(response)
+    names = [str(name) for name in response.component_names]
+    fractions = resample(component_draws(idata, var_name, names), weights, _MAX_DRAWS, rng)
+    expected = expected_counts(fractions, bin_probability(response, bins), n_events)
+    return Prediction(replicated_counts(expected.sum(axis=1), n_events, rng), expected)
+
+
+def check_fixed_spectra(response: Any) -> None:
+    """Raise an error if counts do not follow from fractions alone."""
+    free = tuple(getattr(response, "free_spectrum", ()))
+    if free:
+        raise ModelError(
+            f"The spectra of {', '.join(map(repr, free))} are free, so that counts do not follow from the fractions "
+            "alone. Simulate from the posterior first: "
+            "pm.sample_posterior_predictive(idata, extend_inferencedata=True)."
+        )
+
+
+def bin_probability(response: Any, bins: Bins) -> FloatArray:
+    """Probability of each bin for an event of each component, shape ``(component, *bins)``."""
+    energy = None if bins.energy is None else bins.energy * u.TeV
+    if bins.radius is not None and bins.center is not None:
+        counts = _ring_counts(response, bins)
+    elif bins.lon is not None and bins.lat is not None:
+        cells = response.npred(energy=energy, lon=bins.lon * u.deg, lat=bins.lat * u.deg, step=_STEP)
+        counts = np.asarray(cells.transpose("component", *bins.edges).values, dtype=np.float64)
+    else:
+        counts = np.asarray(response.npred(energy=energy).values, dtype=np.float64)
+    total = np.asarray(response.npred().values, dtype=np.float64)
+    return np.asarray(counts / total.reshape(-1, *[1] * (counts.ndim - 1)))
+
+
+def ring_nodes(center: tuple[float, float], radius: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Nodes of integrals over rings around a direction.
+
+    Parameters
+    ----------
+    center : tuple of float
+        Longitude and latitude [deg].
+    radius : numpy.ndarray
+        Edges of the rings [deg].
+
+    Returns
+    -------
+    vectors : numpy.ndarray
+        Unit vectors, shape ``(n, 3)``.
+    weight : numpy.ndarray
+        Solid angle of each node [sr], shape ``(n,)``.
+    ring : numpy.ndarray
+        Ring of each node, shape ``(n,)``.
+    """
+    inner = np.concatenate([np.linspace(low, high, _PER_RING, endpoint=False) for low, high in pairwise(radius)])
+    cosine = np.cos(np.radians(np.append(inner, radius[-1])))
+    # The circle that halves the area of its strip.
+    height = np.repeat(0.5 * (cosine[1:] + cosine[:-1]), _AZIMUTHS)
+    weight = np.repeat(-np.diff(cosine) * 2 * np.pi / _AZIMUTHS, _AZIMUTHS)
+    turn = np.tile((np.arange(_AZIMUTHS) + 0.5) * 2 * np.pi / _AZIMUTHS, len(inner))
+    across = np.sqrt(np.maximum(1 - height**2, 0))
+    local = np.stack([height, across * np.cos(turn), across * np.sin(turn)], axis=-1)
+    ring = np.repeat(np.arange(len(radius) - 1), _PER_RING * _AZIMUTHS)
+    return local @ tangent_basis(*center), weight, ring
+
+
+def _ring_counts(response: Any, bins: Bins) -> FloatArray:
+    """Expected counts at the nominal fluxes, shape ``(component[, energy], ring)``."""
+    assert bins.radius is not None
+    assert bins.center is not None
+    vectors, weight, ring = ring_nodes(bins.center, bins.radius)
+    roi = response.roi
+    edges = np.array([roi.energy_min, roi.energy_max]) if bins.energy is None else bins.energy
+    density = response.surface_density(*lonlat_from_vectors(vectors), edges) * weight
+    counts = np.stack([density[..., ring == k].sum(axis=-1) for k in range(len(bins.radius) - 1)], axis=-1)
+    return np.asarray(counts[:, 0] if bins.energy is None else counts)
+
+
+def _has_draws(idata: xr.DataTree | xr.Dataset, group: str) -> bool:
+    if isinstance(idata, xr.DataTree):
+        return group in idata.children
+    return any("reco" in array.dims for array in idata.data_vars.values())
