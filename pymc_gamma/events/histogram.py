@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.binning import cell_index, given_edges
-from pymc_gamma.events.validation import wrap_longitude
+from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.geometry import separation_deg, sky_frame, unit_vectors
 
 if TYPE_CHECKING:
@@ -36,11 +36,13 @@ class Bins:
     energy : numpy.ndarray, optional
         Edges [TeV].
     lon, lat : numpy.ndarray, optional
-        Edges [deg], both or neither.
+        Edges [deg].
     radius : numpy.ndarray, optional
         Edges of the distance from ``center`` [deg], instead of ``lon`` and ``lat``.
     center : tuple of float, optional
         Longitude and latitude [deg] from which the radius counts.
+    sky : SkyMap, optional
+        Coordinates of ``lon`` and ``lat``. Default: longitude and latitude.
     """
 
     frame: str
@@ -49,6 +51,7 @@ class Bins:
     lat: FloatArray | None = None
     radius: FloatArray | None = None
     center: tuple[float, float] | None = None
+    sky: SkyMap | None = None
 
     @classmethod
     def from_quantities(
@@ -75,18 +78,17 @@ class Bins:
             raise EventError("center and radius go together: a direction and the edges of rings around it.")
         if lon is not None and radius is not None:
             raise EventError("give either lon and lat, or center and radius.")
-        edges = [
-            None if values is None else given_edges(values, unit, name)
-            for values, unit, name in (
-                (energy, "TeV", "energy"),
-                (lon, "deg", "lon"),
-                (lat, "deg", "lat"),
-                (radius, "deg", "radius"),
-            )
-        ]
-        if edges[3] is not None and edges[3][0] < 0:
-            raise EventError(f"radius edges must not be negative, got {edges[3][0]:g} deg.")
-        return cls(frame, *edges, center=None if center is None else _direction(center, frame))
+        rings = _edges(radius, "deg", "radius")
+        if rings is not None and rings[0] < 0:
+            raise EventError(f"radius edges must not be negative, got {rings[0]:g} deg.")
+        return cls(
+            frame,
+            energy=_edges(energy, "TeV", "energy"),
+            lon=_edges(lon, "deg", "lon"),
+            lat=_edges(lat, "deg", "lat"),
+            radius=rings,
+            center=None if center is None else _direction(center, frame),
+        )
 
     @property
     def edges(self) -> dict[str, FloatArray]:
@@ -121,9 +123,10 @@ class Bins:
         which = []
         if self.energy is not None:
             which.append(cell_index(energy, self.energy))
-        if self.lon is not None and self.lat is not None:
-            which.append(cell_index(lat, self.lat))
-            which.append(cell_index(wrap_longitude(lon, 0.5 * (self.lon[0] + self.lon[-1])), self.lon))
+        if self.lat is not None:
+            which.append(cell_index(self._map.coordinates(lon, lat)[1], self.lat))
+        if self.lon is not None:
+            which.append(cell_index(self._map.coordinates(lon, lat)[0], self.lon))
         if self.radius is not None and self.center is not None:
             separation = separation_deg(unit_vectors(lon, lat), unit_vectors(*self.center))
             which.append(cell_index(separation, self.radius))
@@ -135,10 +138,20 @@ class Bins:
         counts = np.bincount(flat, weights=kept, minlength=int(np.prod(self.shape)))
         return counts.reshape(self.shape).astype(np.float64)
 
+    @property
+    def _map(self) -> SkyMap:
+        """Map whose longitudes have no jump between the edges."""
+        middle = 0.0 if self.lon is None else float(0.5 * (self.lon[0] + self.lon[-1]))
+        return self.sky or SkyMap(self.frame, middle, 0.0)
+
     def count_events(self, events: "Events") -> FloatArray:
         """Events in each bin, with their multiplicities, of shape :attr:`shape`."""
         here = events.to_frame(self.frame)
         return np.asarray(self.count(here.energy.value, here.lon.value, here.lat.value, here.multiplicity))
+
+
+def _edges(values: u.Quantity | None, unit: str, name: str) -> FloatArray | None:
+    return None if values is None else given_edges(values, unit, name)
 
 
 def _direction(center: SkyCoord, frame: str) -> tuple[float, float]:

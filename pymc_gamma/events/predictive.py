@@ -107,7 +107,8 @@ def bin_predictive(
         # Binary search takes NaN for the largest number there is: padding would be counted by an axis left out.
         kept = rows[~np.isnan(rows[:, columns["energy"]])]
         weights = kept[:, columns["multiplicity"]] if "multiplicity" in columns else None
-        one[...] = bins.count(*(kept[:, columns[name]] for name in ("energy", "lon", "lat")), weights)
+        energy, lon, lat = (kept[:, columns[name]] for name in ("energy", "lon", "lat"))
+        one[...] = bins.count(energy, lon, lat, weights)
     coords: dict[str, Any] = {dim: array.coords[dim].values for dim in dims if dim in array.coords}
     return xr.DataArray(
         counts.reshape(*shape, *bins.shape),

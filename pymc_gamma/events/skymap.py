@@ -90,5 +90,6 @@ class SkyMap:
         x_label, y_label = self.labels
         ax.set(xlabel=x_label, ylabel=y_label)
         ax.set_aspect(1.0 if self.polar else 1.0 / np.cos(np.radians(self.lat)))
+        ax.locator_params(axis="x", nbins=6)
         if not ax.xaxis_inverted():
             ax.invert_xaxis()

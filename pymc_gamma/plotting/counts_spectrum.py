@@ -41,9 +41,9 @@ def plot_counts_spectrum(
 ) -> "Figure":
     r"""Draw the counts per bin of energy with what the posterior predicts, and the residuals below.
 
-    With simulated event lists in ``idata`` (``pm.sample_posterior_predictive(idata, extend_inferencedata=True)``) the
-    prediction is made of those, for any model. Without them it follows from the fractions of components of fixed
-    spectrum, and the components are shown too.
+    For a mixture of components of fixed spectrum the prediction follows from the fractions, and the components are
+    shown too. For any other model (free spectra, random number of events, systematics) it is made of simulated event
+    lists: ``pm.sample_posterior_predictive(idata, extend_inferencedata=True)``.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def plot_counts_spectrum(
     center, radius : `~astropy.coordinates.SkyCoord` and `~astropy.units.Quantity`, optional
         Only events this close to a direction; default the whole region.
     var_name : str
-        Variable with the fraction of each component, where there are no predictive draws.
+        Variable with the fraction of each component.
     group : str
         Group of the predictive draws.
     predictive : str, optional
-        Name of the event variable among them, when there are several.
+        Name of the event variable among them; the draws are then used in any case.
     weights : array_like, optional
         One weight per draw, for a nested run that is not resampled.
     random_seed : int
@@ -81,7 +81,7 @@ def plot_counts_spectrum(
     EventError
         If there are no events, or edges do not increase.
     ModelError
-        If there are no predictive draws and the counts do not follow from fractions.
+        If predictive draws are needed and there are none.
     """
     if len(events) == 0:
         raise EventError("There are no events to draw: the list is empty.")
@@ -89,14 +89,15 @@ def plot_counts_spectrum(
 
     rng = np.random.default_rng(random_seed)
     edges = energy_edges(response.roi, energy) * u.TeV if isinstance(energy, int) else energy
-    rings = None if radius is None else [0.0, scalar_value(radius, "deg", "radius")] * u.deg
+    around = None if radius is None else scalar_value(radius, "deg", "radius")
+    rings = None if around is None else [0.0, around] * u.deg
     bins = Bins.from_quantities(response.roi.frame, edges, center=center, radius=rings)
     predicted = predict(
         idata, response, bins, events.n_total,
         var_name=var_name, group=group, predictive=predictive, weights=weights, rng=rng,
     )  # fmt: skip
     counts = bins.count_events(events)
-    if rings is not None:
+    if around is not None:
         counts, predicted = counts[:, 0], predicted.along(np.s_[..., 0])
     nodes = bins.edges["energy"]
     centres = bins.coords["energy"][1]
@@ -109,8 +110,8 @@ def plot_counts_spectrum(
     tallest = max(counts.max(), predicted.replicated.max(), 1.0)
     upper.set_ylim(1.5 * _FLOOR, 2.5 * tallest)
     upper.legend(frameon=False, fontsize=9)
-    if radius is not None:
-        upper.set_title(f"within {rings[1]:g} of ({bins.center[0]:.4g}, {bins.center[1]:.4g}) deg", fontsize=10)
+    if around is not None and bins.center is not None:
+        upper.set_title(f"within {around:g} deg of ({bins.center[0]:.4g}, {bins.center[1]:.4g}) deg", fontsize=10)
     lower.set(xscale="log", xlabel="Reconstructed energy [TeV]", xlim=(nodes[0], nodes[-1]))
     lower.xaxis.set_major_formatter("{x:g}")
     return fig

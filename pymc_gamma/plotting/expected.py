@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import ModelError
-from pymc_gamma.events import Events
+from pymc_gamma.events.histogram import Bins
 from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.geometry import RegionOfInterest
 
@@ -61,10 +61,10 @@ class SkyCells:
         counts = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step).transpose("component", "lat", "lon")
         return cls(lon, lat, _normalised(np.asarray(counts.values, dtype=np.float64)), sky)
 
-    def coordinates(self, events: Events) -> tuple[FloatArray, FloatArray]:
-        """Where events lie, in the coordinates of the cells."""
-        here = events.to_frame(self.sky.frame)
-        return self.sky.coordinates(here.lon.value, here.lat.value)
+    @property
+    def bins(self) -> Bins:
+        """The cells as bins of latitude and longitude, or of offsets."""
+        return Bins(self.sky.frame, lon=self.lon, lat=self.lat, sky=self.sky)
 
 
 def energy_probability(response: Any, edges: FloatArray) -> FloatArray:

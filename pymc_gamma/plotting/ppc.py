@@ -9,14 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
+from pymc_gamma.events.histogram import Bins
 from pymc_gamma.plotting.expected import (
     SkyCells,
     energy_edges,
     energy_probability,
-    expected_counts,
-    replicated_counts,
 )
-from pymc_gamma.plotting.samples import component_draws, resample
+from pymc_gamma.plotting.prediction import predict
 from pymc_gamma.plotting.style import BANDS, component_color
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ __all__ = ["plot_ppc"]
 FloatArray = NDArray[np.float64]
 
 _AXES = ("energy", "lon", "lat")
-_MAX_DRAWS = 2000
 
 
 def plot_ppc(
@@ -37,6 +35,8 @@ def plot_ppc(
     idata: xr.DataTree | xr.Dataset,
     *,
     var_name: str = "fraction",
+    group: str = "posterior_predictive",
+    predictive: str | None = None,
     axes: Sequence[str] = ("energy", "lon", "lat"),
     bins: int = 30,
     sky: SkyCells | None = None,
@@ -56,6 +56,10 @@ def plot_ppc(
         Posterior.
     var_name : str
         Variable with the fraction of each component.
+    group : str
+        Group of the predictive draws, from which bands come where fractions do not fix the counts (free spectra).
+    predictive : str, optional
+        Name of the event variable among them; the draws are then used in any case.
     axes : sequence of {"energy", "lon", "lat"}
         Which distributions to show, one column each.
     bins : int
@@ -74,15 +78,15 @@ def plot_ppc(
     -------
     `~matplotlib.figure.Figure`
         Upper row: data with the 68 % and 95 % bands of replicated counts (grey) and of the expectation of
-        each component (coloured). Lower row: data minus median, in standard deviations of the replicated
-        counts.
+        each component (coloured, where fractions fix it). Lower row: data minus median, in standard deviations
+        of the replicated counts.
 
     Raises
     ------
     EventError
         If there are no events.
     ModelError
-        If the posterior does not fit the response.
+        If the posterior does not fit the response, or predictive draws are needed and missing.
     ValueError
         If an axis is unknown.
     """
@@ -95,7 +99,6 @@ def plot_ppc(
 
     rng = np.random.default_rng(random_seed)
     names = [str(name) for name in response.component_names]
-    fractions = resample(component_draws(idata, var_name, names), weights, _MAX_DRAWS, rng)
     if sky is None and {"lon", "lat"} & set(axes):
         sky = SkyCells.from_response(response, bins)
     marginals = _marginals(response, axes, bins, sky)
@@ -108,10 +111,14 @@ def plot_ppc(
     grid = fig.subplots(2, len(axes), squeeze=False, sharex="col", sharey="row", height_ratios=(3, 1))
     tallest = 1.0
     for column, name in enumerate(axes):
-        edges, probability = marginals[name]
-        expected = expected_counts(fractions, probability, events.n_total)
-        replicated = replicated_counts(expected.sum(axis=1), events.n_total, rng)
-        counts = _histogram(events, name, edges, sky)
+        along, probability = marginals[name]
+        edges = along.edges[name]
+        predicted = predict(
+            idata, response, along, events.n_total, probability=probability,
+            var_name=var_name, group=group, predictive=predictive, weights=weights, rng=rng,
+        )  # fmt: skip
+        expected, replicated = predicted.expected, predicted.replicated
+        counts = along.count_events(events)
         tallest = max(tallest, float(counts.max()), float(replicated.max()))
         upper, lower = grid[0, column], grid[1, column]
         _draw_counts(upper, edges, counts, expected, replicated, names)
@@ -134,33 +141,29 @@ def plot_ppc(
 
 def _marginals(
     response: Any, axes: Sequence[str], bins: int, sky: SkyCells | None
-) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Edges and probability of the bins of each axis, the latter of shape ``(component, bin)``."""
+) -> dict[str, tuple[Bins, FloatArray]]:
+    """Bins of each axis and their probability, the latter of shape ``(component, bin)``."""
     marginals = {}
     if "energy" in axes:
         edges = energy_edges(response.roi, bins)
-        marginals["energy"] = (edges, energy_probability(response, edges))
+        marginals["energy"] = (Bins(response.roi.frame, energy=edges), energy_probability(response, edges))
     if sky is not None:
-        marginals["lon"] = (sky.lon, sky.probability.sum(axis=1))
-        marginals["lat"] = (sky.lat, sky.probability.sum(axis=2))
+        frame = sky.sky.frame
+        marginals["lon"] = (Bins(frame, lon=sky.lon, sky=sky.sky), sky.probability.sum(axis=1))
+        marginals["lat"] = (Bins(frame, lat=sky.lat, sky=sky.sky), sky.probability.sum(axis=2))
     return marginals
-
-
-def _histogram(events: Events, name: str, edges: FloatArray, sky: SkyCells | None) -> FloatArray:
-    values = events.energy.value if sky is None or name == "energy" else sky.coordinates(events)[name == "lat"]
-    counts, _ = np.histogram(values, edges, weights=events.multiplicity)
-    return np.asarray(counts, dtype=np.float64)
 
 
 def _draw_counts(
     ax: "Axes",
     edges: FloatArray,
     counts: FloatArray,
-    expected: FloatArray,
+    expected: FloatArray | None,
     replicated: FloatArray,
     names: Sequence[str],
 ) -> None:
-    for index, name in enumerate(names):
+    for index, name in enumerate(names if expected is not None else ()):
+        assert expected is not None
         color = component_color(index)
         for low, high, alpha in BANDS:
             lower, upper = np.percentile(expected[:, index], [low, high], axis=0)

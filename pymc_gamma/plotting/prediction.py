@@ -1,8 +1,8 @@
 r"""What a posterior predicts for bins, from simulated event lists or from the fractions of components.
 
-Draws of the posterior predictive distribution hold whole event lists; counting them in bins is right for any model.
-Without them, a mixture of components of fixed spectrum predicts :math:`\mu_{kb} = N f_k\, n_{kb}/c_k` counts, see
-:mod:`pymc_gamma.plotting.expected`, around which replicated counts are binomial.
+A mixture of components of fixed spectrum predicts :math:`\mu_{kb} = N f_k\, n_{kb}/c_k` counts, see
+:mod:`pymc_gamma.plotting.expected`, around which replicated counts are binomial. For any other model, draws of the
+posterior predictive distribution hold whole event lists, which are counted in bins.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,9 @@ from pymc_gamma.events.predictive import bin_predictive
 from pymc_gamma.geometry import lonlat_from_vectors, tangent_basis
 from pymc_gamma.plotting.expected import expected_counts, replicated_counts
 from pymc_gamma.plotting.samples import component_draws, resample
+from pymc_gamma.posterior import posterior_dataset
 
-__all__ = ["Prediction", "bin_probability", "check_fixed_spectra", "predict", "ring_nodes"]
+__all__ = ["Prediction", "bin_probability", "needs_draws", "predict", "ring_nodes"]
 
 FloatArray = NDArray[np.float64]
 
@@ -72,8 +73,9 @@ def predict(
     predictive: str | None,
     weights: ArrayLike | None,
     rng: np.random.Generator,
+    probability: FloatArray | None = None,
 ) -> Prediction:
-    """Predicted counts in bins, from the draws of ``group`` if it is there, else from fractions.
+    """Predicted counts in bins, from fractions where they are enough, else from predictive draws.
 
     Parameters
     ----------
@@ -90,37 +92,53 @@ def predict(
     group : str
         Group of the predictive draws.
     predictive : str, optional
-        Name of the event variable among them.
+        Name of the event variable among them; the draws are then used in any case.
     weights : array_like, optional
         One weight per draw.
     rng : numpy.random.Generator
         For replicated counts.
+    probability : numpy.ndarray, optional
+        Of :func:`bin_probability`, if it is known already.
 
     Raises
     ------
     ModelError
-        If there are neither predictive draws nor fractions of components of fixed spectrum.
+        If fractions are not enough and there are no predictive draws.
     """
-    if _has_draws(idata, group):
+    if needs_draws(idata, response, var_name=var_name, group=group, predictive=predictive):
         counts = bin_predictive(idata, response, bins, var_name=predictive, group=group)
         lists = counts.values.reshape(-1, *bins.shape)
         return Prediction(resample(lists, weights, _MAX_DRAWS, rng))
-    check_fixed_spectra(response)
     names = [str(name) for name in response.component_names]
     fractions = resample(component_draws(idata, var_name, names), weights, _MAX_DRAWS, rng)
-    expected = expected_counts(fractions, bin_probability(response, bins), n_events)
+    shares = bin_probability(response, bins) if probability is None else probability
+    expected = expected_counts(fractions, shares, n_events)
     return Prediction(replicated_counts(expected.sum(axis=1), n_events, rng), expected)
 
 
-def check_fixed_spectra(response: Any) -> None:
-    """Raise an error if counts do not follow from fractions alone."""
+def needs_draws(
+    idata: xr.DataTree | xr.Dataset, response: Any, *, var_name: str, group: str, predictive: str | None
+) -> bool:
+    """Whether counts have to come from predictive draws, because fractions do not fix them or on request.
+
+    Raises
+    ------
+    ModelError
+        If they have to and there are none.
+    """
+    here = group in idata.children if isinstance(idata, xr.DataTree) else _holds_events(idata)
     free = tuple(getattr(response, "free_spectrum", ()))
-    if free:
+    if predictive is None and not free and (_has_posterior(idata, var_name) or not here):
+        return False
+    if not here:
+        why = "they are asked for with predictive="
+        if free:
+            why = f"the spectra of {', '.join(map(repr, free))} are free, and fractions alone do not fix the counts"
         raise ModelError(
-            f"The spectra of {', '.join(map(repr, free))} are free, so that counts do not follow from the fractions "
-            "alone. Simulate from the posterior first: "
-            "pm.sample_posterior_predictive(idata, extend_inferencedata=True)."
+            f"This picture needs simulated events in the group {group!r}: {why}. "
+            "Draw them with pm.sample_posterior_predictive(idata, extend_inferencedata=True)."
         )
+    return True
 
 
 def bin_probability(response: Any, bins: Bins) -> FloatArray:
@@ -137,7 +155,7 @@ def bin_probability(response: Any, bins: Bins) -> FloatArray:
     return np.asarray(counts / total.reshape(-1, *[1] * (counts.ndim - 1)))
 
 
-def ring_nodes(center: tuple[float, float], radius: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def ring_nodes(center: tuple[float, float], radius: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.intp]]:
     """Nodes of integrals over rings around a direction.
 
     Parameters
@@ -180,7 +198,11 @@ def _ring_counts(response: Any, bins: Bins) -> FloatArray:
     return np.asarray(counts[:, 0] if bins.energy is None else counts)
 
 
-def _has_draws(idata: xr.DataTree | xr.Dataset, group: str) -> bool:
-    if isinstance(idata, xr.DataTree):
-        return group in idata.children
-    return any("reco" in array.dims for array in idata.data_vars.values())
+def _has_posterior(idata: xr.DataTree | xr.Dataset, var_name: str) -> bool:
+    if isinstance(idata, xr.DataTree) and "posterior" not in idata.children and not idata.has_data:
+        return False
+    return var_name in posterior_dataset(idata).data_vars
+
+
+def _holds_events(dataset: xr.Dataset) -> bool:
+    return any("reco" in array.dims for array in dataset.data_vars.values())

@@ -54,7 +54,7 @@ def plot_radial_profile(
 ) -> "Figure":
     r"""Draw events per solid angle against the distance from a direction, with what the posterior predicts.
 
-    The prediction comes from the same sources as that of :func:`plot_counts_spectrum`.
+    The prediction has the same sources as that of :func:`plot_counts_spectrum`.
 
     Parameters
     ----------
@@ -77,11 +77,11 @@ def plot_radial_profile(
     residuals : bool
         Show them in a second panel.
     var_name : str
-        Variable with the fraction of each component, where there are no predictive draws.
+        Variable with the fraction of each component.
     group : str
         Group of the predictive draws.
     predictive : str, optional
-        Name of the event variable among them, when there are several.
+        Name of the event variable among them; the draws are then used in any case.
     weights : array_like, optional
         One weight per draw, for a nested run that is not resampled.
     random_seed : int
@@ -101,7 +101,7 @@ def plot_radial_profile(
     EventError
         If there are no events, or no ring lies in the region.
     ModelError
-        If there are no predictive draws and the counts do not follow from fractions.
+        If predictive draws are needed and there are none.
     """
     if len(events) == 0:
         raise EventError("There are no events to draw: the list is empty.")

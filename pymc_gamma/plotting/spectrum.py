@@ -248,7 +248,7 @@ def _opacities(n: int) -> FloatArray:
     return np.linspace(0.22, 0.42, n) if n > 1 else np.array([0.35])
 
 
-def _draw_points(ax: "Axes", points: FluxPointArrays, factor: FloatArray, color: str) -> None:
+def _draw_points(ax: "Axes", points: FluxPointArrays, factor: FloatArray, color: Any) -> None:
     measured, limits = ~points.is_limit, points.is_limit
     value = points.flux * factor
     style: dict[str, Any] = {"color": color, "elinewidth": 1.1, "zorder": 4, "linestyle": "none"}
