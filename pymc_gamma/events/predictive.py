@@ -103,12 +103,12 @@ def bin_predictive(
     shape = array.shape[:-2]
     lists = np.asarray(array.values, dtype=np.float64).reshape(-1, *array.shape[-2:])
     counts = np.empty((len(lists), *bins.shape))
-    for one, rows in zip(counts, lists, strict=True):
+    for i, rows in enumerate(lists):
         # Binary search takes NaN for the largest number there is: padding would be counted by an axis left out.
         kept = rows[~np.isnan(rows[:, columns["energy"]])]
         weights = kept[:, columns["multiplicity"]] if "multiplicity" in columns else None
         energy, lon, lat = (kept[:, columns[name]] for name in ("energy", "lon", "lat"))
-        one[...] = bins.count(energy, lon, lat, weights)
+        counts[i] = bins.count(energy, lon, lat, weights)
     coords: dict[str, Any] = {dim: array.coords[dim].values for dim in dims if dim in array.coords}
     return xr.DataArray(
         counts.reshape(*shape, *bins.shape),

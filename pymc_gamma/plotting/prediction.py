@@ -5,6 +5,7 @@ A mixture of components of fixed spectrum predicts :math:`\mu_{kb} = N f_k\, n_{
 posterior predictive distribution hold whole event lists, which are counted in bins.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,11 +28,11 @@ __all__ = ["Prediction", "bin_probability", "needs_draws", "predict", "ring_node
 FloatArray = NDArray[np.float64]
 
 _MAX_DRAWS = 2000
-# Nodes of the integral over a ring, across and along it; many along, because the edge of the region may cut it.
-_PER_RING = 3
-_AZIMUTHS = 96
-# Largest spacing [deg] of the points over which a cell of the sky is averaged.
-_STEP = 0.05
+# Spacing [deg] of the nodes of integrals over rings: half the width of the sharpest PSF, unless the rings are so large
+# that there would be too many.
+_STEP = 0.01
+_MAX_STRIPS = 150
+_MIN_AZIMUTHS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,14 +143,14 @@ def needs_draws(
 
 
 def bin_probability(response: Any, bins: Bins) -> FloatArray:
-    """Probability of each bin for an event of each component, shape ``(component, *bins)``."""
-    energy = None if bins.energy is None else bins.energy * u.TeV
-    if bins.radius is not None and bins.center is not None:
+    """Probability of each bin of energy and radius for an event of each component, shape ``(component, *bins)``.
+
+    Cells of the sky have theirs in :class:`SkyCells`.
+    """
+    if bins.radius is not None:
         counts = _ring_counts(response, bins)
-    elif bins.lon is not None and bins.lat is not None:
-        cells = response.npred(energy=energy, lon=bins.lon * u.deg, lat=bins.lat * u.deg, step=_STEP)
-        counts = np.asarray(cells.transpose("component", *bins.edges).values, dtype=np.float64)
     else:
+        energy = None if bins.energy is None else bins.energy * u.TeV
         counts = np.asarray(response.npred(energy=energy).values, dtype=np.float64)
     total = np.asarray(response.npred().values, dtype=np.float64)
     return np.asarray(counts / total.reshape(-1, *[1] * (counts.ndim - 1)))
@@ -174,16 +175,22 @@ def ring_nodes(center: tuple[float, float], radius: FloatArray) -> tuple[FloatAr
     ring : numpy.ndarray
         Ring of each node, shape ``(n,)``.
     """
-    inner = np.concatenate([np.linspace(low, high, _PER_RING, endpoint=False) for low, high in pairwise(radius)])
-    cosine = np.cos(np.radians(np.append(inner, radius[-1])))
-    # The circle that halves the area of its strip.
-    height = np.repeat(0.5 * (cosine[1:] + cosine[:-1]), _AZIMUTHS)
-    weight = np.repeat(-np.diff(cosine) * 2 * np.pi / _AZIMUTHS, _AZIMUTHS)
-    turn = np.tile((np.arange(_AZIMUTHS) + 0.5) * 2 * np.pi / _AZIMUTHS, len(inner))
-    across = np.sqrt(np.maximum(1 - height**2, 0))
-    local = np.stack([height, across * np.cos(turn), across * np.sin(turn)], axis=-1)
-    ring = np.repeat(np.arange(len(radius) - 1), _PER_RING * _AZIMUTHS)
-    return local @ tangent_basis(*center), weight, ring
+    step = max(_STEP, float(radius[-1]) / _MAX_STRIPS)
+    towards = tangent_basis(*center)
+    vectors, weights, rings = [], [], []
+    for k, (low, high) in enumerate(pairwise(radius)):
+        strips = np.radians(np.linspace(low, high, math.ceil((high - low) / step - 1e-9) + 1))
+        for inner, outer in pairwise(np.cos(strips)):
+            # The circle that halves the area of its strip.
+            height = 0.5 * (inner + outer)
+            across = math.sqrt(1 - height**2)
+            n = max(_MIN_AZIMUTHS, math.ceil(360 * across / step))
+            turn = (np.arange(n) + 0.5) * 2 * np.pi / n
+            local = np.stack([np.full(n, height), across * np.cos(turn), across * np.sin(turn)], axis=-1)
+            vectors.append(local @ towards)
+            weights.append(np.full(n, (inner - outer) * 2 * np.pi / n))
+            rings.append(np.full(n, k))
+    return np.concatenate(vectors), np.concatenate(weights), np.concatenate(rings)
 
 
 def _ring_counts(response: Any, bins: Bins) -> FloatArray:

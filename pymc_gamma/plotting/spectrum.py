@@ -140,13 +140,13 @@ def plot_spectrum(
 
     fig = plt.figure(figsize=(6.8, 4.8), layout="constrained") if fig is None else fig
     ax = fig.subplots()
+    _frame(ax, nodes, sed, true, points)
     for name, draws in sed.items():
         _draw_bands(ax, nodes, draws, levels, colors[name], name)
     for name, curve in true.items():
         ax.plot(nodes, curve, color=_darker(colors[name]), linestyle=_TRUTH_STYLE, linewidth=1.6, zorder=3)
     for name, (read, factor) in points.items():
         _draw_points(ax, read, factor, _darker(colors[name]) if name else "black")
-    _frame(ax, nodes, sed, true, points)
     _legend(ax, levels, truths=bool(true), points=bool(points))
     power = f"{energy_power:g}"
     flux = r"\mathrm{d}N/\mathrm{d}E"
