@@ -110,6 +110,21 @@ def test_multiplicities_count():
     assert pmg.predictive_counts(lists, toy).values.tolist() == [[6.0]]
 
 
+def test_draws_of_a_model(response):
+    import pymc as pm
+
+    with pm.Model(coords=response.coords):
+        fraction = pm.Dirichlet("fraction", a=[30.0, 70.0], dims="component")
+        pmg.EventMixture("events", fraction, response=response, n_events=50)
+        prior = pm.sample_prior_predictive(4, random_seed=1, compile_kwargs={"mode": "FAST_COMPILE"})
+    edges = [0.3, 1.0, 50.0] * u.TeV
+    counts = pmg.predictive_counts(prior, response, edges, group=None)
+    assert counts.dims == ("chain", "draw", "energy")
+    assert counts.sum("energy").values.tolist() == [[50.0] * 4]
+    events = pmg.Events.from_predictive(prior, response, draw=2)
+    np.testing.assert_array_equal(counts.values[0, 2], np.histogram(events.energy, edges)[0])
+
+
 def test_groups_and_names():
     lists, toy = toy_lists(ROWS)
     idata = tree(prior_predictive=lists)

@@ -117,7 +117,8 @@ def plot_corner(
             smooth1d=0.7,
             levels=_LEVELS,
             color=color,
-            truths=true_values,
+            # corner fails on the truth of a single scalar
+            truths=true_values if n > 1 else None,
             truth_color=_TRUTH_COLOR,
             plot_datapoints=False,
             plot_density=False,
@@ -125,6 +126,8 @@ def plot_corner(
             max_n_ticks=4,
             quiet=True,
         )
+    if n == 1 and true_values is not None and true_values[0] is not None:
+        fig.axes[0].axvline(true_values[0], color=_TRUTH_COLOR)
     fig.subplots_adjust(top=0.94)
     if len(draws) == 1:
         _add_titles(fig, next(iter(draws.values())), scales, next(iter(run_weights.values())))
