@@ -250,6 +250,7 @@ def test_corner_runs_share_their_scale(rng):
     assert figure.axes[0].get_xlabel() == "amplitude\n[1e-12]"
     low, high = figure.axes[0].get_xlim()
     assert low < 3 < 4 < high < 7
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

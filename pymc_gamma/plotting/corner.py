@@ -104,7 +104,8 @@ def plot_corner(
         scale.label(label.replace("\n", " ") if n == 1 else label)
         for label, scale in zip(first.labels, scales, strict=True)
     ]
-    fig = plt.figure(figsize=(2.3 * n + 0.7, 2.3 * n + 0.7)) if fig is None else fig
+    if fig is None:
+        fig = plt.figure(figsize=(2.3 * n + 0.7, 2.3 * n + 0.7) if n > 1 else (4.4, 4.4))
     for (name, run), color in zip(draws.items(), _cycle(len(draws)), strict=True):
         corner.corner(
             run.values,
@@ -128,7 +129,8 @@ def plot_corner(
         )
     if n == 1 and true_values is not None and true_values[0] is not None:
         fig.axes[0].axvline(true_values[0], color=_TRUTH_COLOR)
-    fig.subplots_adjust(top=0.94)
+    # room for titles of two lines
+    fig.subplots_adjust(top=1 - 0.48 / fig.get_figheight())
     if len(draws) == 1:
         _add_titles(fig, next(iter(draws.values())), scales, next(iter(run_weights.values())))
     _legend(fig, list(draws), true_values is not None)
@@ -244,5 +246,10 @@ def _legend(fig: "Figure", names: Sequence[str], with_truths: bool) -> None:
     ]
     if with_truths:
         handles.append(Line2D([], [], color=_TRUTH_COLOR, marker="s", markersize=4, label="truth"))
-    if handles:
+    if handles and len(fig.axes) > 1:
         fig.legend(handles=handles, loc="upper right", frameon=False)
+    elif handles:
+        # there is no free corner above the diagonal: make one above the histogram
+        (ax,) = fig.axes
+        ax.set_ylim(top=1.3 * ax.get_ylim()[1])
+        ax.legend(handles=handles, loc="upper right", frameon=False, fontsize=9)
