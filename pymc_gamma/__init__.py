@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pymc_gamma.distributions import EventMixture, observe_events
+    from pymc_gamma.distributions import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.evaluate import spectrum_draws
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.geometry import RegionOfInterest
@@ -34,17 +34,32 @@ if TYPE_CHECKING:
         ExpCutoffPowerLaw,
         LogParabola,
         PowerLaw,
+        PowerLawNorm,
         SmoothBrokenPowerLaw,
         TemplateSpectrum,
     )
+    from pymc_gamma.systematics import (
+        BackgroundNorm,
+        BackgroundTilt,
+        EffectiveAreaNorm,
+        EffectiveAreaShape,
+        EnergyScale,
+        PSFScale,
+    )
 
 __all__ = [
+    "BackgroundNorm",
+    "BackgroundTilt",
     "BrokenPowerLaw",
     "CosmicRayBackground",
     "EBLAbsorption",
+    "EffectiveAreaNorm",
+    "EffectiveAreaShape",
+    "EnergyScale",
     "EventMixture",
     "Events",
     "ExpCutoffPowerLaw",
+    "ExtendedEventMixture",
     "GalacticDiffuse",
     "HGPSCatalog",
     "IRFs",
@@ -52,7 +67,9 @@ __all__ = [
     "MixtureTree",
     "NestedProblem",
     "Observation",
+    "PSFScale",
     "PowerLaw",
+    "PowerLawNorm",
     "RegionOfInterest",
     "Response",
     "SkyComponent",
@@ -81,7 +98,7 @@ except PackageNotFoundError:  # running from a source tree that was never instal
     __version__ = "0+unknown"
 
 _WHERE = {
-    "pymc_gamma.distributions": ("EventMixture", "observe_events"),
+    "pymc_gamma.distributions": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
@@ -105,8 +122,17 @@ _WHERE = {
         "ExpCutoffPowerLaw",
         "LogParabola",
         "PowerLaw",
+        "PowerLawNorm",
         "SmoothBrokenPowerLaw",
         "TemplateSpectrum",
+    ),
+    "pymc_gamma.systematics": (
+        "BackgroundNorm",
+        "BackgroundTilt",
+        "EffectiveAreaNorm",
+        "EffectiveAreaShape",
+        "EnergyScale",
+        "PSFScale",
     ),
 }
 
