@@ -338,6 +338,7 @@ def test_flux_points_in_the_picture(rng):
         ({"levels": ()}, ValueError, "between 0 and 1"),
         ({"energy": [10, 1] * u.TeV}, ValueError, "a range or increasing"),
         ({"spectra": {}}, ModelError, "the mapping is empty"),
+        ({"spectra": {"ccr": pmg.PowerLawNorm()}}, ModelError, "'ccr' is a factor without units"),
         ({"spectra": {"dark": pmg.PowerLaw(amplitude=0.0)}}, ModelError, "'dark' is nowhere positive"),
         ({"truths": {"crab": 1e-12}}, TypeError, r"truths\['crab'\] must be a spectrum"),
     ],

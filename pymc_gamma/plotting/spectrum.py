@@ -179,7 +179,10 @@ def _draws(
     posterior: xr.Dataset, name: str, spectrum: Callable[[Any], Any], nodes: FloatArray, max_draws: int
 ) -> FloatArray:
     from pymc_gamma.evaluate import spectrum_draws
+    from pymc_gamma.spectra import PowerLawNorm
 
+    if isinstance(spectrum, PowerLawNorm):
+        raise ModelError(f"The spectrum of {name!r} is a factor without units, not a flux; leave it out.")
     try:
         draws = spectrum_draws(posterior, spectrum, nodes * u.TeV, max_draws=max_draws)
     except ModelError as error:
