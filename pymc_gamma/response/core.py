@@ -579,6 +579,25 @@ class Response:
         response = self.with_spectra(spectra, norms) if spectra or norms else self
         return npred(response, energy, lon, lat, step, observation)
 
+    def surface_density(self, lon: ArrayLike, lat: ArrayLike, energy: ArrayLike) -> FloatArray:
+        """Expected counts per solid angle of each component at its nominal flux, in bins of energy.
+
+        Parameters
+        ----------
+        lon, lat : array_like
+            Directions in degrees in the frame of the region, shape (n,).
+        energy : array_like
+            Edges of bins of reconstructed energy in TeV; bins are cut at the region.
+
+        Returns
+        -------
+        numpy.ndarray
+            sr-1, shape (component, bin, n), over all observations; zero outside the region.
+        """
+        from pymc_gamma.response.surface import surface_density
+
+        return surface_density(self, lon, lat, np.asarray(energy, float))
+
     def citations(self) -> tuple[Citation, ...]:
         """What a paper that uses this response should cite."""
         return self._citations
