@@ -13,7 +13,7 @@ components of fixed shape and spectra of the others (:mod:`pymc_gamma.distributi
 the instrument (:mod:`pymc_gamma.systematics`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
