@@ -16,7 +16,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.columns import ColumnSource, Variants
 from pymc_gamma.distributions.energy_scale import shift_spectrum
-from pymc_gamma.distributions.protocol import PoissonResponse
+from pymc_gamma.distributions.protocol import EventList, PoissonResponse
 from pymc_gamma.distributions.spectral import spectra_tensor
 from pymc_gamma.errors import ModelError
 from pymc_gamma.systematics import (
@@ -69,7 +69,10 @@ class PoissonSource(ColumnSource):
 
     def padded(self, events: Any, n_rows: int | None) -> FloatArray:
         """Rows of events, checked, and rows of NaN after them up to ``n_rows``; by default enough for other draws."""
-        value = self.value(events) if len(events) else np.empty((0, len(self.columns)))
+        empty = (isinstance(events, EventList) and events.multiplicity.size == 0) or (
+            isinstance(events, np.ndarray) and events.size == 0
+        )
+        value = np.empty((0, len(self.columns))) if empty else self.value(events)
         n = len(value)
         n_rows = n + 10 * int(np.ceil(np.sqrt(2.0 * n))) + 50 if n_rows is None else int(n_rows)
         if n > n_rows:

@@ -162,6 +162,14 @@ class Events:
             mask = np.asarray(item)
             if mask.shape != (len(self),):
                 raise EventError(f"A mask for {len(self)} events needs shape ({len(self)},), got {mask.shape}.")
+        elif (
+            item is None
+            or (isinstance(item, np.ndarray | list) and np.ndim(item) != 1)
+            or isinstance(item, tuple | str)
+        ):
+            raise EventError(
+                f"events are a list: choose some by a number, a slice, a mask or a list of numbers, got {item!r}."
+            )
         if isinstance(item, int | np.integer):
             item = [range(len(self))[item]]  # negative indices and IndexError as in any sequence
         return self._take(item)

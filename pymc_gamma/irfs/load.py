@@ -14,6 +14,10 @@ from pymc_gamma.irfs.core import IRFs
 __all__ = ["load_irfs"]
 
 
+POOR_FIT = 0.02
+"""Largest difference in containment between a PSF and its Gaussians that passes without a warning of its own."""
+
+
 def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     """Load instrument response functions.
 
@@ -33,6 +37,8 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
         If the file is missing, truncated or not FITS.
     IRFError
         If a table is missing, point-like, has the wrong unit or is empty.
+    TypeError
+        If ``source`` is something else.
 
     Warns
     -----
@@ -46,6 +52,11 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     >>> irfs.offset_max
     6.0
     """
+    if not isinstance(source, str | Path | Mapping):
+        raise TypeError(
+            f"load_irfs takes the name of a data set, the path of a file or a dictionary of gammapy IRFs, got "
+            f"{type(source).__name__}; the data sets are those of pymc_gamma.datasets.names()."
+        )
     citations: tuple[Any, ...] = ()
     known = not isinstance(source, Mapping) and str(source) in datasets.names()
     if isinstance(source, Mapping):
@@ -65,6 +76,14 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
         repairs=tuple(repairs),
         citations=citations,
     )
+    if irfs.psf.fit_error > POOR_FIT:
+        warnings.warn(
+            f"IRFs {name}: the sum of Gaussians that stands for the PSF is wrong by up to "
+            f"{irfs.psf.fit_error:.1%} of its "
+            "containment; positions and extents of sources will be off by as much.",
+            PymcGammaWarning,
+            stacklevel=2,
+        )
     if repairs and not known:
         warnings.warn("\n".join([f"IRFs {name}:", *repairs]), PymcGammaWarning, stacklevel=2)
     return irfs
