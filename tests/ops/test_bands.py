@@ -80,7 +80,7 @@ def test_kernels_for_every_shape(rng, n_events, n_dense, n_bands):
     if n_dense == 0:
         arrays = arrays._replace(multiplicity=np.r_[0.0, 0, 0, np.ones(n_events)], unit=np.zeros_like(arrays.unit))
     v = rng.uniform(0.1, 1, full.shape[1])
-    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, arrays.bands)
+    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, arrays.tiles[:3])
     m, s = arrays.multiplicity, full @ v
     empty = m == 0
     finite = np.where(empty, 1, s)
@@ -138,13 +138,13 @@ def test_infer_shape(rng):
 def test_bad_input(rng):
     arrays, full = banded(rng)
     with pytest.raises(ValueError, match="does not match the bands"):
-        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(full.shape[1] - 15), arrays.bands)
+        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(full.shape[1] - 15), arrays.tiles[:3])
     with pytest.raises(ValueError, match="number of coefficients"):
-        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(1), arrays.bands)
+        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(1), arrays.tiles[:3])
     inputs = EventTable(arrays).inputs
     with pytest.raises(TypeError, match="table inputs"):
         banded_log_matvec(*inputs[:5], np.ones(3))
-    with pytest.raises(TypeError, match="bands must be a float32 tensor"):
+    with pytest.raises(TypeError, match="numbers must be a float32 tensor"):
         banded_log_matvec(*inputs[:5], pt.vector(dtype="float64"), *inputs[6:], np.ones(3))
     with pytest.raises(Exception, match="event table is data"):
         pytensor.grad(LogMatVecSum(True)(*inputs, np.ones(full.shape[1])), inputs[5])
