@@ -93,7 +93,10 @@ def to_tiles(values: NDArray[np.float32], pointer: _Integers, column: _Integers)
     """
     n_events, n_bands = column.shape
     if len(pointer) != n_events * n_bands + 1 or pointer[-1] != len(values):
-        raise ValueError(f"{n_events} events with {n_bands} bands need other pointers: got {len(pointer)} of them")
+        raise ValueError(
+            f"{n_events} events with {n_bands} bands need {n_events * n_bands + 1} pointers up to {len(values)}, "
+            f"got {len(pointer)} up to {pointer[-1] if len(pointer) else 'none'}"
+        )
     first, last = _extents(values, pointer, column)
     candidates = ((order, _merge(first[order], last[order])) for order in _orders(first, last))
     order, levels = min(candidates, key=lambda candidate: candidate[1][-1].cost.sum())
@@ -132,8 +135,7 @@ def _merge(first: _Integers, last: _Integers) -> list[_Level]:
             pairs = np.arange(0, len(first), 2)
             first, last = np.minimum.reduceat(first, pairs), np.maximum.reduceat(last, pairs)
         n_columns = np.maximum(last - first, 0)
-        n_events = size  # the last tile may have fewer; its zeros are not stored
-        cost = np.where(n_columns > 0, n_columns * (n_events + COLUMN_COST) + TILE_COST, 0)
+        cost = np.where(n_columns > 0, n_columns * (size + COLUMN_COST) + TILE_COST, 0)
         parts = np.add.reduceat(levels[-1].cost, pairs) if levels else cost
         levels.append(_Level(first, n_columns, np.minimum(cost, parts), cost <= parts))
     return levels
