@@ -29,6 +29,7 @@ from pytensor.tensor.basic import Alloc, Split
 from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_stabilize
 
+from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.logmatvec import (
     LogMatVec,
     LogMatVecHVP,
@@ -92,8 +93,8 @@ class _Rows:
     """
 
     def __init__(self, table: Variable, n_events: Variable, tiles: Sequence[Variable]) -> None:
-        n_dense = table.shape[1]
-        self._dense = table.transpose(1, 0, 2).reshape((n_dense, -1))[:, :n_events]
+        n_blocks, n_dense = table.shape[0], table.shape[1]
+        self._dense = table.transpose(1, 0, 2).reshape((n_dense, n_blocks * BLOCK))[:, :n_events]
         self._n_dense = n_dense
         self._tiles: tuple[Variable, Variable, Variable] | None = None
         if tiles:

@@ -41,11 +41,11 @@ class Banded:
         return self.arrays.tiles[:3]
 
 
-def banded(rng, n_events=N_EVENTS, n_dense=2, n_bands=2, weighted=False):
-    """A table with bands; the first three events have none."""
+def banded(rng, n_events=N_EVENTS, n_dense=2, n_bands=2, weighted=False, least=0):
+    """A table with bands of ``least`` to 11 numbers; those of the first three events have the least."""
     rows = rng.uniform(0.1, 1, (n_events, n_dense))
-    length = rng.integers(0, 12, (n_events, n_bands))
-    length[:3] = 0
+    length = rng.integers(least, 12, (n_events, n_bands))
+    length[:3] = least
     column = rng.integers(0, N_NODES - 12, (n_events, n_bands)) + n_dense + N_NODES * np.arange(n_bands)
     pointer = np.concatenate([[0], np.cumsum(length)])
     values = rng.uniform(0.1, 1, pointer[-1]).astype(np.float32)
@@ -62,9 +62,9 @@ def banded(rng, n_events=N_EVENTS, n_dense=2, n_bands=2, weighted=False):
 
 
 @pytest.mark.parametrize("mode", BACK_ENDS)
-@pytest.mark.parametrize("weighted", [False, True])
-def test_all_ops_in_every_back_end(rng, mode, weighted):
-    data = banded(rng, weighted=weighted)
+@pytest.mark.parametrize(("weighted", "n_dense"), [(False, 2), (True, 2), (False, 0)])
+def test_all_ops_in_every_back_end(rng, mode, weighted, n_dense):
+    data = banded(rng, n_dense=n_dense, n_bands=2 if n_dense else 7, weighted=weighted, least=0 if n_dense else 1)
     full, inputs = data.full, EventTable(data.arrays).inputs
     n = full.shape[1]
     x, g, u = pt.vector("x", shape=(n,)), pt.vector("g", shape=(N_EVENTS,)), pt.vector("u", shape=(n,))
