@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pymc_gamma.distributions import EventMixture, observe_events
+    from pymc_gamma.distributions import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.events import Events
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.irfs import IRFs, load_irfs
@@ -26,17 +26,32 @@ if TYPE_CHECKING:
         ExpCutoffPowerLaw,
         LogParabola,
         PowerLaw,
+        PowerLawNorm,
         SmoothBrokenPowerLaw,
         TemplateSpectrum,
     )
+    from pymc_gamma.systematics import (
+        BackgroundNorm,
+        BackgroundTilt,
+        EffectiveAreaNorm,
+        EffectiveAreaShape,
+        EnergyScale,
+        PSFScale,
+    )
 
 __all__ = [
+    "BackgroundNorm",
+    "BackgroundTilt",
     "BrokenPowerLaw",
     "CosmicRayBackground",
     "EBLAbsorption",
+    "EffectiveAreaNorm",
+    "EffectiveAreaShape",
+    "EnergyScale",
     "EventMixture",
     "Events",
     "ExpCutoffPowerLaw",
+    "ExtendedEventMixture",
     "GalacticDiffuse",
     "HGPSCatalog",
     "IRFs",
@@ -44,7 +59,9 @@ __all__ = [
     "MixtureTree",
     "NestedProblem",
     "Observation",
+    "PSFScale",
     "PowerLaw",
+    "PowerLawNorm",
     "RegionOfInterest",
     "Response",
     "SkyComponent",
@@ -68,7 +85,7 @@ except PackageNotFoundError:  # running from a source tree that was never instal
     __version__ = "0+unknown"
 
 _WHERE = {
-    "pymc_gamma.distributions": ("EventMixture", "observe_events"),
+    "pymc_gamma.distributions": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.events": ("Events",),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
@@ -84,8 +101,17 @@ _WHERE = {
         "ExpCutoffPowerLaw",
         "LogParabola",
         "PowerLaw",
+        "PowerLawNorm",
         "SmoothBrokenPowerLaw",
         "TemplateSpectrum",
+    ),
+    "pymc_gamma.systematics": (
+        "BackgroundNorm",
+        "BackgroundTilt",
+        "EffectiveAreaNorm",
+        "EffectiveAreaShape",
+        "EnergyScale",
+        "PSFScale",
     ),
 }
 

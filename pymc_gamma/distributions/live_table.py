@@ -50,7 +50,7 @@ class LiveTable(Op):
             pt.vector(dtype="float64", shape=(n_events,)),
             pt.scalar(dtype="float64"),
         ]
-        if self.source.n_flux:
+        if self.source.banded:
             tiles = [
                 pt.vector(dtype="float32"),
                 pt.matrix(dtype="int64", shape=(None, 5)),
@@ -78,7 +78,7 @@ class LiveTable(Op):
         n_blocks = (n_events + BLOCK - 1) // BLOCK
         per_event = (n_events,)
         shapes = [(n_blocks, self.source.n_columns, BLOCK), per_event, (n_blocks,), per_event, ()]
-        if self.source.n_flux:  # how many tiles there are is known only once they are there
+        if self.source.banded:  # how many tiles there are is known only once they are there
             numbers, tiles, _, _ = node.outputs[len(shapes) :]
             return [*shapes, tuple(numbers.shape), tuple(tiles.shape), (n_blocks + 1,), per_event]
         return shapes

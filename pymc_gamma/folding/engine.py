@@ -12,6 +12,7 @@ The residual background is already in reconstructed coordinates: rate times on-t
 """
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +24,7 @@ from pymc_gamma.errors import IRFError, RegionError
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
-from pymc_gamma.folding.tables import FoldTables
+from pymc_gamma.folding.tables import FoldTables, interpolate_area
 from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
@@ -64,12 +65,18 @@ class FoldedObservation:
     ) -> None:
         self.observation, self.tables, self.roi, self.ladders = observation, tables, roi, ladders
         self.axis = observation.axis_vector(roi.frame)
-        self._responses: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+        self._responses: dict[str, list[FloatArray]] = {}
 
     @cached_property
     def background(self) -> "BackgroundRate":
         """Residual background; raises IRFError where the IRFs have none."""
         return BackgroundRate(self.observation, self.roi)
+
+    def with_background(self, rate: "BackgroundRate") -> "FoldedObservation":
+        """The same with another residual background."""
+        other = copy(self)
+        other.__dict__["background"] = rate
+        return other
 
     def density(
         self,
@@ -234,17 +241,40 @@ class FoldedObservation:
             for response, flux in self._part_responses(component)
         ]
 
+    def part_exposure(self, component: CompiledComponent, energy: FloatArray) -> list[FloatArray]:
+        """Exposure in cm2 s of each part of a component, averaged over its brightness, at true energies in TeV."""
+        area, step = interpolate_area(self.observation.irfs, energy)
+        n = 0 if component.analytic is None else len(component.analytic.variance)
+        nodes = [
+            gaussian_nodes(component.analytic.vectors[p], component.analytic.variance[p], 12, 16)
+            for p in range(n)
+            if component.analytic is not None
+        ]
+        nodes += [template.raster.nodes() for template in component.templates]
+        out = []
+        for vectors, weight in nodes:
+            position = separation_deg(vectors, self.axis) / step
+            seen = position <= area.shape[1] - 1
+            left = np.minimum(position.astype(int), area.shape[1] - 2)
+            fraction = position - left
+            of_node = np.bincount(left[seen], (weight * (1 - fraction))[seen], area.shape[1])
+            of_node += np.bincount(left[seen] + 1, (weight * fraction)[seen], area.shape[1])
+            out.append(self.observation.livetime_s * (area @ of_node) / weight.sum())
+        return out
+
     def _part_responses(self, component: CompiledComponent) -> list[tuple[FloatArray, FloatArray]]:
         """Integrals over the true sky (n_j, n_e) in cm2 TeV, and fluxes (n_e,), of the parts of a component."""
+        sources = [] if component.analytic is None else list(at_bin_centres(component.analytic.flux))
         if component.name not in self._responses:
-            parts = []
-            if component.analytic is not None:
-                for p, flux in enumerate(at_bin_centres(component.analytic.flux)):
-                    parts.append((self._true_sky(*self._source_nodes(component.analytic, p)), flux))
-            for template in component.templates:
-                parts.append((self._true_sky(*template.raster.nodes()), at_bin_centres(template.flux)))
-            self._responses[component.name] = parts
-        return self._responses[component.name]
+            seen = [
+                self._true_sky(*self._source_nodes(component.analytic, p))
+                for p in range(len(sources))
+                if component.analytic is not None
+            ]
+            seen += [self._true_sky(*template.raster.nodes()) for template in component.templates]
+            self._responses[component.name] = seen
+        fluxes = [*sources, *(at_bin_centres(template.flux) for template in component.templates)]
+        return list(zip(self._responses[component.name], fluxes, strict=True))
 
     def _chunk(
         self,
@@ -361,6 +391,19 @@ class BackgroundRate:
         self._bkg, self.roi, self.ontime_s = bkg, roi, observation.ontime_s
         self._basis = observation.fov_basis(roi.frame)
         self._log_rate = np.log(np.maximum(bkg.rate, TINY_RATE))
+        self._shape: tuple[FloatArray, FloatArray] | None = None
+
+    def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
+        """The rate times a factor, linear in the logarithm of the energy between nodes in TeV, constant beyond."""
+        other = copy(self)
+        other._shape = (np.log(energy), np.asarray(values, float))
+        return other
+
+    def scaled(self, factor: float) -> "BackgroundRate":
+        """The rate times a constant factor."""
+        other = copy(self)
+        other.ontime_s = self.ontime_s * factor
+        return other
 
     def density(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
         """Counts density in TeV-1 sr-1 at unit vectors (N, 3) and natural logarithms of the energy in TeV (N,)."""
@@ -377,6 +420,8 @@ class BackgroundRate:
             out,
         )
         out *= self.ontime_s
+        if self._shape is not None:
+            out *= np.interp(log_energy, *self._shape)
         return out
 
     @cached_property
@@ -387,8 +432,13 @@ class BackgroundRate:
     def segments(self, energy_edges: FloatArray) -> FloatArray:
         """Energies in TeV between which the rate is a power law: the given edges and the nodes between them."""
         nodes = self._bkg.energy
+        if self._shape is not None:
+            nodes = np.concatenate([nodes, np.exp(self._shape[0])])
         inside = nodes[(nodes > energy_edges[0] * (1 + 1e-9)) & (nodes < energy_edges[-1] * (1 - 1e-9))]
-        return np.unique(np.concatenate([energy_edges, inside]))
+        inside = np.sort(inside)
+        fresh = np.r_[True, np.diff(inside) > 1e-9 * inside[1:]] if len(inside) else np.empty(0, bool)
+        near = np.abs(inside[:, None] / energy_edges - 1).min(axis=1) < 1e-9
+        return np.sort(np.concatenate([energy_edges, inside[fresh & ~near]]))
 
     def cell_counts(self, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts in each (segment, cell), and the power-law index of each; shapes (n - 1, n_cells)."""

@@ -142,6 +142,14 @@ class SourceSampler:
         other._proposals, other._rates = {}, {}
         return other
 
+    def with_psf_scale(self, scale: float, part_counts: FloatArray) -> "SourceSampler":
+        """A sampler whose PSF is wider by a factor."""
+        *before, sigma, weight = self._response
+        other = copy(self)
+        other._counts = np.asarray(part_counts, float)
+        other.__dict__["_response"] = (*before, sigma * scale, weight)
+        return other
+
     def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
         """Reconstructed events inside the region: energies in TeV (n,) and unit vectors (n, 3)."""
         energy, directions = np.empty(n), np.empty((n, 3))
