@@ -14,7 +14,7 @@ from pymc_gamma.irfs.core import IRFs
 __all__ = ["load_irfs"]
 
 
-def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
+def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None) -> IRFs:
     """Load instrument response functions.
 
     Parameters
@@ -22,6 +22,8 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     source : str, pathlib.Path or mapping
         Name of a data set (``"prod5-south-20deg-50h"`` is bundled; see :mod:`pymc_gamma.datasets`), path of a
         GADF/CTAO FITS file, or a dictionary of gammapy IRFs (``aeff``, ``edisp``, ``psf``, optional ``bkg``).
+    name : str, optional
+        Name of the IRFs, for messages; by default that of the data set or the file.
 
     Returns
     -------
@@ -49,12 +51,13 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     citations: tuple[Any, ...] = ()
     known = not isinstance(source, Mapping) and str(source) in datasets.names()
     if isinstance(source, Mapping):
-        name, tables = "gammapy IRF dictionary", dict(source)
+        default_name, tables = "gammapy IRF dictionary", dict(source)
     else:
         path = datasets.fetch(str(source)) if known else Path(source)
-        name = str(source) if known else path.name
+        default_name = str(source) if known else path.name
         citations = (datasets.citation(str(source)),) if known else ()
         tables = _read(path)
+    name = default_name if name is None else name
     repairs: list[str] = []
     irfs = IRFs(
         name=name,
