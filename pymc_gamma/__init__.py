@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pymc_gamma.distributions import EventMixture, observe_events
     from pymc_gamma.events import Events
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.mixture import MixtureTree
     from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
@@ -52,6 +53,7 @@ __all__ = [
     "SmoothBrokenPowerLaw",
     "TemplateSpectrum",
     "fold",
+    "from_gammapy",
     "load_irfs",
     "log_likelihood",
     "observe_events",
@@ -60,6 +62,7 @@ __all__ = [
     "plot_ppc",
     "prior_transform",
     "sample_nested",
+    "to_gammapy",
 ]
 
 try:
@@ -71,6 +74,7 @@ _WHERE = {
     "pymc_gamma.distributions": ("EventMixture", "observe_events"),
     "pymc_gamma.events": ("Events",),
     "pymc_gamma.geometry": ("RegionOfInterest",),
+    "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
     "pymc_gamma.mixture": ("MixtureTree",),
     "pymc_gamma.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),

@@ -5,9 +5,9 @@ time intervals (GTIs), a dead-time correction, events, and its own instrument re
 
 .. math:: t_{\rm on} = f \sum_{\rm GTI} (t_{\rm stop} - t_{\rm start}), \qquad t_{\rm live} = (1 - d)\, t_{\rm on} ,
 
-with the dead-time fraction :math:`d` (header keyword ``DEADC`` :math:`= 1 - d`) and the share :math:`f` of the time that
-a selection in phase leaves, 1 without one. The exposure goes with :math:`t_{\rm live}`, the residual background, a rate
-per on-time, with :math:`t_{\rm on}`.
+with the dead-time fraction :math:`d` (header keyword ``DEADC`` :math:`= 1 - d`) and the share :math:`f` of the time
+that a selection in phase leaves, 1 without one. The exposure goes with :math:`t_{\rm live}`, the residual background, a
+rate per on-time, with :math:`t_{\rm on}`.
 """
 
 import warnings

@@ -145,8 +145,8 @@ class Observation:
         """
         if not is_gammapy_run(observation):
             raise TypeError(
-                f"Observation.from_gammapy needs one gammapy Observation, got {type(observation).__name__}; for several "
-                "use Observation.list_from_gammapy."
+                f"Observation.from_gammapy needs one gammapy Observation, got {type(observation).__name__}; for "
+                "several use Observation.list_from_gammapy."
             )
         (irfs,) = run_responses([observation])
         return cls(irfs, **run_arguments(observation))

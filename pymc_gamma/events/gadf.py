@@ -146,9 +146,7 @@ def _events_of_run[EventsT: "Events"](cls: type[EventsT], run: Any, frame: str, 
         raise EventError(f"observation {run_label(run)}: {error}") from error
 
 
-def _join[EventsT: "Events"](
-    cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]
-) -> EventsT:
+def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]) -> EventsT:
     """All lists in one; they share a frame."""
     columns = ("energy", "lon", "lat", "observation", "multiplicity")
     if not lists:

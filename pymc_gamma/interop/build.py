@@ -1,0 +1,166 @@
+"""gammapy models and observations as a PyMC model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pymc as pm
+
+from pymc_gamma.errors import RegionError
+from pymc_gamma.events import Events
+from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.interop.models import GammapyTranslation
+from pymc_gamma.observation import Observation
+from pymc_gamma.response import fold
+
+if TYPE_CHECKING:
+    from pymc_gamma.response import Response
+
+__all__ = ["from_gammapy"]
+
+
+def from_gammapy(
+    models: Any,
+    observations: Any,
+    roi: RegionOfInterest,
+    *,
+    events: Events | None = None,
+    datasets: Sequence[str] | None = None,
+    response: "Response | None" = None,
+    fold_options: Mapping[str, Any] | None = None,
+    name: str = "events",
+    **options: Any,
+) -> pm.Model:
+    r"""Make a PyMC model of gammapy models and observations.
+
+    Each ``SkyModel`` is a component. Each free parameter is a random variable with gammapy's unique name, such as
+    ``crab.spectral.index``, in the unit of the parameter; frozen ones are constants and linked ones are one variable.
+    gammapy's priors are kept; parameters without one get a wide prior, see :mod:`pymc_gamma.interop.priors`. The
+    likelihood is the Poisson process of :class:`~pymc_gamma.ExtendedEventMixture`.
+
+    The residual background of the instrument is in the model if the response of every observation has one. Each
+    ``FoVBackgroundModel`` gives its observation a norm and a tilt; without one the background is that of the response.
+
+    Parameters
+    ----------
+    models : gammapy.modeling.models.Models, list of models or path
+        The models, or the YAML file they are in.
+    observations : gammapy observations or Observation
+        A gammapy ``Observation``, ``Observations`` or ``DataStore``, or one or several :class:`Observation`.
+    roi : RegionOfInterest
+        Region and energy range of the events.
+    events : Events, optional
+        The observed events. Default: those of the gammapy observations inside ``roi``. Observations of this package
+        have no events; without any, the model is one to simulate from (and needs ``max_events``).
+    datasets : sequence of str, optional
+        gammapy's dataset name of each observation, by which models may be assigned. Default: the observation ids; then
+        ``obs-<id>`` is understood, and a single name that is unknown (``stacked``) means all.
+    response : Response, optional
+        The components folded before, see :class:`~pymc_gamma.interop.GammapyTranslation`. Default: fold them now.
+    fold_options : mapping, optional
+        Passed to :func:`~pymc_gamma.fold`: ``energy_true``, ``pixel``, ``path``.
+    name : str
+        Name of the variable of the events.
+    **options
+        Passed to :class:`~pymc_gamma.ExtendedEventMixture`: ``expected_counts``, ``integrated_flux``, ``systematics``,
+        ``max_events``.
+
+    Returns
+    -------
+    pymc.Model
+        To be sampled with any sampler; :func:`~pymc_gamma.to_gammapy` writes the posterior back.
+
+    Raises
+    ------
+    TypeError
+        If something is not of the types above.
+    ModelError
+        If there is no model, or a prior has no counterpart; names the parameter.
+    SkyModelError
+        If a model or a free parameter has no counterpart; says which and what to do.
+    RegionError
+        If an observation does not see the region.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import pymc_gamma as pmg
+    >>> from astropy.coordinates import SkyCoord
+    >>> from gammapy.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+    >>> spatial = PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg", frame="icrs")
+    >>> spatial.freeze()
+    >>> crab = SkyModel(PowerLawSpectralModel(amplitude="3e-11 TeV-1 cm-2 s-1"), spatial, name="crab")
+    >>> irfs = pmg.load_irfs("prod5-south-20deg-50h")
+    >>> observation = pmg.Observation(irfs, SkyCoord(83.63 * u.deg, 22.51 * u.deg), livetime=0.5 * u.h)
+    >>> roi = pmg.RegionOfInterest(spatial.position, radius=0.5 * u.deg, energy=(0.2, 50) * u.TeV)
+    >>> model = pmg.from_gammapy([crab], observation, roi, max_events=20_000)
+    >>> [variable.name for variable in model.free_RVs if variable.ndim == 0]
+    ['crab.spectral.index', 'crab.spectral.amplitude']
+    """
+    # the mixture needs PyTensor Ops, which take a while to load
+    from pymc_gamma.distributions import ExtendedEventMixture
+
+    if not isinstance(roi, RegionOfInterest):
+        raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
+    if events is not None and not isinstance(events, Events):
+        raise TypeError(f"events must be Events or None, got {type(events).__name__}.")
+    pointings, ours = _pointings(observations)
+    _check_overlap(pointings, roi)
+    labels = [one.name or str(k) for k, one in enumerate(pointings)] if datasets is None else list(datasets)
+    if len(labels) != len(pointings):
+        raise ValueError(f"datasets must name each of the {len(pointings)} observations, got {labels}.")
+    background = all(one.irfs.bkg is not None for one in pointings)
+    translation = GammapyTranslation(models, labels, background=background)
+    if response is None:
+        options_of_fold = dict(fold_options or {})
+        response = fold(
+            translation.components, pointings, roi, free_spectrum=translation.free_spectrum, **options_of_fold
+        )
+    else:
+        translation.check_response(response)
+    if events is None and not ours:
+        events = Events.from_gammapy(observations, roi=roi)
+    with pm.Model(coords=response.coords) as model:
+        variables = translation.variables()
+        ExtendedEventMixture(
+            name,
+            response=response,
+            spectra=translation.spectra(variables, response),
+            norms=translation.norms(variables),
+            observed=events,
+            **options,
+        )
+    return model
+
+
+def _pointings(observations: Any) -> tuple[list[Observation], bool]:
+    """Observations of this package, and whether they were given as such."""
+    if isinstance(observations, Observation):
+        return [observations], True
+    if isinstance(observations, str | Path):
+        raise TypeError(
+            f"observations must be observations, not the path {str(observations)!r}; read it with "
+            "gammapy.data.Observation.read or DataStore.from_dir."
+        )
+    if isinstance(observations, Iterable):
+        given = list(observations)
+        if any(isinstance(one, Observation) for one in given):
+            wrong = [type(one).__name__ for one in given if not isinstance(one, Observation)]
+            if wrong:
+                raise TypeError(f"observations must all be of one kind, found pymc_gamma's and {wrong[0]}.")
+            return given, True
+    found = Observation.list_from_gammapy(observations)
+    if not found:
+        raise RegionError("there is no observation; give at least one.")
+    return found, False
+
+
+def _check_overlap(observations: Iterable[Observation], roi: RegionOfInterest) -> None:
+    for k, observation in enumerate(observations):
+        offset = float(observation.offset(roi.lon, roi.lat, roi.frame))
+        if offset > observation.irfs.offset_max + roi.radius:
+            raise RegionError(
+                f"the observation {observation.name or k!r} does not see the region: it points {offset:.2f} deg from "
+                f"the centre, its response reaches {observation.irfs.offset_max:g} deg and the region "
+                f"{roi.radius:.2f} deg. Leave it out."
+            )
