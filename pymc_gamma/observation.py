@@ -148,8 +148,9 @@ class Observation:
                 f"Observation.from_gammapy needs one gammapy Observation, got {type(observation).__name__}; for "
                 "several use Observation.list_from_gammapy."
             )
+        arguments = run_arguments(observation)
         (irfs,) = run_responses([observation])
-        return cls(irfs, **run_arguments(observation))
+        return cls(irfs, **arguments)
 
     @classmethod
     def list_from_gammapy(cls, observations: Any) -> list[Self]:

@@ -594,7 +594,12 @@ class Events:
         """
         from pymc_gamma.events.gadf import from_gammapy
 
-        return from_gammapy(cls, source, frame=frame, observation=observation, roi=roi)
+        if roi is None:
+            return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)
+        events = from_gammapy(cls, source, frame=frame or roi.frame, observation=observation)
+        selection = events.selection(roi)
+        selection.warn()
+        return events[selection.inside]
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a GADF event file (FITS, HDU ``EVENTS``) that gammapy reads.

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from astropy.table import QTable, Table
 
     from pymc_gamma.events.container import Events
-    from pymc_gamma.geometry import RegionOfInterest
 
 __all__ = ["from_gammapy", "from_table", "read_gadf", "to_gammapy", "to_table", "write_gadf"]
 
@@ -113,26 +112,16 @@ def to_gammapy(events: "Events") -> Any:
     return EventList(table)
 
 
-def from_gammapy[EventsT: "Events"](
-    cls: type[EventsT], source: Any, *, frame: str | None, observation: int, roi: "RegionOfInterest | None"
-) -> EventsT:
+def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: str, observation: int) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.from_gammapy`."""
     from gammapy.data import EventList
 
-    frame = frame or ("galactic" if roi is None else roi.frame)
     if isinstance(source, EventList):
         events = from_table(cls, source.table, frame=frame)
-        if "OBS_INDEX" not in source.table.colnames:
-            events = events.with_observation(observation)
-    else:
-        runs = gammapy_runs(source)
-        lists = [_events_of_run(cls, run, frame, observation + k) for k, run in enumerate(runs)]
-        events = _join(cls, lists, frame, {"obs_ids": [run.obs_id for run in runs]})
-    if roi is None:
-        return events
-    selection = events.selection(roi)
-    selection.warn()
-    return events[selection.inside]
+        return events if "OBS_INDEX" in source.table.colnames else events.with_observation(observation)
+    runs = gammapy_runs(source)
+    lists = [_events_of_run(cls, run, frame, observation + k) for k, run in enumerate(runs)]
+    return _join(cls, lists, frame, {"obs_ids": [run.obs_id for run in runs]})
 
 
 def _events_of_run[EventsT: "Events"](cls: type[EventsT], run: Any, frame: str, observation: int) -> EventsT:

@@ -97,9 +97,6 @@ def from_gammapy(
     >>> [variable.name for variable in model.free_RVs if variable.ndim == 0]
     ['crab.spectral.index', 'crab.spectral.amplitude']
     """
-    # the mixture needs PyTensor Ops, which take a while to load
-    from pymc_gamma.distributions import ExtendedEventMixture
-
     if not isinstance(roi, RegionOfInterest):
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
     if events is not None and not isinstance(events, Events):
@@ -120,6 +117,8 @@ def from_gammapy(
         translation.check_response(response)
     if events is None and not ours:
         events = Events.from_gammapy(observations, roi=roi)
+    from pymc_gamma.distributions import ExtendedEventMixture
+
     with pm.Model(coords=response.coords) as model:
         variables = translation.variables()
         ExtendedEventMixture(

@@ -73,9 +73,24 @@ def sky_model(name="crab", offset=0.0, spectral=None, **changes):
     return gp.SkyModel(spectral, spatial, name=name, **changes)
 
 
-def write_dl3(run, path, header):
+def write_dl3(run, path):
     """A DL3 file: events and intervals by gammapy, the response as it came (gammapy drops a parametric PSF)."""
-    run.events.table.meta.update(header)
+    run.events.table.meta.update(
+        {
+            "OBS_ID": run.obs_id,
+            "TELESCOP": "CTA",
+            "INSTRUME": "Southern array",
+            "CREATOR": "tests",
+            "DEADC": 1 - run.observation_dead_time_fraction,
+            "ONTIME": run.observation_time_duration.to_value("s"),
+            "LIVETIME": run.observation_live_time_duration.to_value("s"),
+            "TSTART": (run.tstart - REFERENCE).to_value("s"),
+            "TSTOP": (run.gti.time_stop[-1] - REFERENCE).to_value("s"),
+            "GEOLON": -70.316,
+            "GEOLAT": -24.683,
+            "ALTITUDE": 2147.0,
+        }
+    )
     run.write(path, include_irfs=False)
     with fits.open(path) as written, fits.open(pmg.datasets.path(IRFS)) as response:
         hdus = fits.HDUList([hdu.copy() for hdu in written])
