@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pymc_gamma.distributions import EventMixture, observe_events
+    from pymc_gamma.distributions import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.events import Events
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.interop import from_gammapy, to_gammapy
@@ -27,17 +27,32 @@ if TYPE_CHECKING:
         ExpCutoffPowerLaw,
         LogParabola,
         PowerLaw,
+        PowerLawNorm,
         SmoothBrokenPowerLaw,
         TemplateSpectrum,
     )
+    from pymc_gamma.systematics import (
+        BackgroundNorm,
+        BackgroundTilt,
+        EffectiveAreaNorm,
+        EffectiveAreaShape,
+        EnergyScale,
+        PSFScale,
+    )
 
 __all__ = [
+    "BackgroundNorm",
+    "BackgroundTilt",
     "BrokenPowerLaw",
     "CosmicRayBackground",
     "EBLAbsorption",
+    "EffectiveAreaNorm",
+    "EffectiveAreaShape",
+    "EnergyScale",
     "EventMixture",
     "Events",
     "ExpCutoffPowerLaw",
+    "ExtendedEventMixture",
     "GalacticDiffuse",
     "HGPSCatalog",
     "IRFs",
@@ -45,7 +60,9 @@ __all__ = [
     "MixtureTree",
     "NestedProblem",
     "Observation",
+    "PSFScale",
     "PowerLaw",
+    "PowerLawNorm",
     "RegionOfInterest",
     "Response",
     "SkyComponent",
@@ -71,7 +88,7 @@ except PackageNotFoundError:  # running from a source tree that was never instal
     __version__ = "0+unknown"
 
 _WHERE = {
-    "pymc_gamma.distributions": ("EventMixture", "observe_events"),
+    "pymc_gamma.distributions": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.events": ("Events",),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
@@ -88,8 +105,17 @@ _WHERE = {
         "ExpCutoffPowerLaw",
         "LogParabola",
         "PowerLaw",
+        "PowerLawNorm",
         "SmoothBrokenPowerLaw",
         "TemplateSpectrum",
+    ),
+    "pymc_gamma.systematics": (
+        "BackgroundNorm",
+        "BackgroundTilt",
+        "EffectiveAreaNorm",
+        "EffectiveAreaShape",
+        "EnergyScale",
+        "PSFScale",
     ),
 }
 

@@ -5,6 +5,7 @@ uses the on-time, because its rate is given per unit of on-time
 (GADF, https://gamma-astro-data-formats.readthedocs.io).
 """
 
+from copy import copy
 from typing import Any, Self
 
 import astropy.units as u
@@ -191,6 +192,12 @@ class Observation:
     def ontime(self) -> u.Quantity:
         """On-time, which the residual background is proportional to."""
         return (self.ontime_s / 3600) * u.h
+
+    def with_irfs(self, irfs: IRFs) -> "Observation":
+        """The same observation with another instrument response."""
+        other = copy(self)
+        other.irfs = irfs
+        return other
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers that define the pointing (degrees, seconds); the IRFs are not included."""

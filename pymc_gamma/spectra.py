@@ -11,7 +11,8 @@ Names and definitions are those of gammapy (https://docs.gammapy.org, "Spectral 
         \phi_0 (E/E_b)^{-\Gamma_2} \text{ above} \\
     \text{SmoothBrokenPowerLaw} \quad & \phi_0 (E/E_0)^{-\Gamma_1}
         \big[1 + (E/E_b)^{|\Gamma_2 - \Gamma_1| / \beta}\big]^{-\beta\,\mathrm{sign}(\Gamma_2 - \Gamma_1)} \\
-    \text{TemplateSpectrum} \quad & N\, T(E)\, (E/E_0)^{-t} .
+    \text{TemplateSpectrum} \quad & N\, T(E)\, (E/E_0)^{-t} \\
+    \text{PowerLawNorm} \quad & N\, (E/E_0)^{-t}, \text{ a factor} .
 
 Parameters are numbers, quantities or PyTensor variables such as the random variables of a PyMC model; numbers and
 variables are in the units named with each class. Spectra can be added, and multiplied by numbers, variables or
@@ -39,6 +40,7 @@ __all__ = [
     "ExpCutoffPowerLaw",
     "LogParabola",
     "PowerLaw",
+    "PowerLawNorm",
     "SmoothBrokenPowerLaw",
     "Spectrum",
     "TemplateSpectrum",
@@ -165,6 +167,48 @@ class PowerLaw(_Parametric):
     def evaluate(self, energy: Variable) -> Variable:
         """Flux at energies in TeV."""
         return self.amplitude * _power(energy / self.reference, -self.index)
+
+
+@dataclass(frozen=True, eq=False)
+class PowerLawNorm(Spectrum):
+    r"""A factor that follows a power law, :math:`N (E/E_0)^{-t}`: norm and tilt of a background or of another spectrum.
+
+    Parameters
+    ----------
+    norm, tilt : float, Quantity or TensorVariable
+        Numbers, or vectors with one entry for each observation: then the factor has one row for each.
+    reference : float or Quantity
+        Energy in TeV at which the factor is the norm.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is neither a number nor a vector.
+    astropy.units.UnitConversionError
+        If a parameter has the wrong unit.
+
+    Examples
+    --------
+    >>> PowerLawNorm(norm=2.0, tilt=1.0)([1.0, 10.0]).eval().tolist()
+    [2.0, 0.2]
+    >>> PowerLawNorm(norm=[1.0, 3.0])([1.0, 10.0]).eval().tolist()
+    [[1.0, 1.0], [3.0, 3.0]]
+    """
+
+    norm: Any = 1.0
+    tilt: Any = 0.0
+    reference: Any = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("norm", "tilt"):
+            object.__setattr__(self, name, _scalar_or_vector(getattr(self, name), f"PowerLawNorm({name}=...)"))
+        reference = _parameter(self.reference, "TeV", "PowerLawNorm(reference=...)")
+        object.__setattr__(self, "reference", reference)
+
+    def evaluate(self, energy: Variable) -> Variable:
+        """Factor at energies in TeV (n,): (n,), or (n_observations, n)."""
+        norm, tilt = (value[:, None] if value.type.ndim else value for value in (self.norm, self.tilt))
+        return norm * _power(energy / self.reference, -tilt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -481,6 +525,22 @@ def _parameter(value: Any, unit: str, name: str) -> Any:
     if not np.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}.")
     return float(number)
+
+
+def _scalar_or_vector(value: Any, name: str) -> Variable:
+    """A PyTensor scalar or vector without unit."""
+    if isinstance(value, u.Quantity):
+        value = to_value(value, "", name)
+    if not isinstance(value, Variable):
+        value = np.asarray(value)
+        if value.dtype.kind not in "fiu" or not np.all(np.isfinite(value)):
+            raise TypeError(f"{name} must be finite numbers or a PyTensor variable, got {value!r}.")
+    variable = pt.as_tensor_variable(value).astype("float64")
+    if variable.type.ndim > 1:
+        raise TypeError(
+            f"{name} must be a number, or a vector with one entry for each observation, got {variable.type}."
+        )
+    return variable
 
 
 def _power(base: Variable, exponent: Any) -> Variable:

@@ -26,11 +26,12 @@ from pymc.logprob.abstract import _logprob
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 
+from pymc_gamma.distributions.columns import ColumnSource
 from pymc_gamma.distributions.live_table import LiveTable
 from pymc_gamma.distributions.protocol import MixtureResponse, SpectralResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
 from pymc_gamma.distributions.sources import MULTIPLICITY, EventSource, ResponseSource, TabulatedSource
-from pymc_gamma.distributions.spectral import SpectralSource, check_spectra, spectra_tensor, spectral_coefficients
+from pymc_gamma.distributions.spectral import check_spectra, spectra_tensor
 from pymc_gamma.errors import ModelError
 from pymc_gamma.ops.logmatvec import banded_log_matvec, log_matvec
 
@@ -155,15 +156,14 @@ class EventMixture(Distribution):
         _check_components(name, model, fraction, source)
         flux = _flux(name, source, spectra)
         if flux is not None:
-            assert isinstance(source, SpectralSource)
+            assert isinstance(source, ColumnSource)
             check_spectra(name, source, flux, model)
 
-        n_columns = len(source.columns)
-        weighted = observed is not None and _n_columns(observed) == n_columns + 1
+        weighted = observed is not None and n_columns(observed) == len(source.columns) + 1
         if observed is None and n_events is None and dims is None and not {"shape", "size"} & kwargs.keys():
             raise ModelError(f"{name}: say how many events there are: pass observed=, n_events= or dims=.")
         if dims is None and fraction.type.ndim == 1 and not {"shape", "size"} & kwargs.keys():
-            dims = _default_dims(name, model, source, weighted, observed, n_events)
+            dims = default_dims(name, model, source, weighted, observed, n_events)
         elif n_events is not None:
             kwargs["n_events"] = n_events
         return super().__new__(
@@ -245,7 +245,7 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     Parameters
     ----------
     model : pymc.Model
-        A model with an `EventMixture` made with a response.
+        A model with an `EventMixture` or `ExtendedEventMixture` made with a response.
     events : Events or array of shape (N, len(response.reco))
         The observed events.
     name : str, optional
@@ -276,9 +276,9 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     op = candidates[name].owner.op
     if not isinstance(op.source, ResponseSource):
         raise ModelError(f"{name} was made from a log_likelihood table; make a new model for other events.")
-    value = op.source.value(events)
+    value = op.source.observed_value(events, candidates[name])
     if op.weighted and value.shape[-1] == len(op.source.columns):
-        value = np.column_stack([value, np.ones(len(value))])
+        value = np.column_stack([value, np.where(np.isnan(value[:, :1]), np.nan, 1.0)])
     if not op.weighted and value.shape[-1] > len(op.source.columns):
         raise ModelError(
             f"{name} was made for single events and these have multiplicities; make a new model with "
@@ -313,15 +313,15 @@ def _event_mixture_logp(
     logps = []
     for index in np.ndindex(batch_shape):
         own = tuple(0 if same else i for i, same in zip(index, coefficients.type.broadcastable[:-1], strict=True))
-        table_inputs = _table_inputs(op.source, value, index)
-        if isinstance(op.source, SpectralSource):
+        inputs = table_inputs(op.source, value, index)
+        if isinstance(op.source, ColumnSource):
             (flux,) = spectra
             if flux.type.ndim != 1 and not all(flux.type.broadcastable[:-1]):
                 raise NotImplementedError("the spectra of an EventMixture must not have batch axes")
-            v = spectral_coefficients(op.source, coefficients[own], flux.reshape((-1,)))
-            logps.append(banded_log_matvec(*table_inputs, v))
+            v = op.source.mixture_coefficients(coefficients[own], flux.reshape((-1,)))
+            logps.append(banded_log_matvec(*inputs, v))
         else:
-            logps.append(log_matvec(*table_inputs, coefficients[own]))
+            logps.append(log_matvec(*inputs, coefficients[own]))
     if not batch_shape:
         return logps[0]
     return pt.stack(logps).reshape((*batch_shape, -1))
@@ -332,7 +332,7 @@ def _event_mixture_support_point(op: EventMixtureRV, rv: Variable, *inputs: Vari
     return representative_rows(op, rv)
 
 
-def _table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -> Any:
+def table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -> Any:
     """Table inputs of the Ops: shared variables for data that stay, a runtime table for data that may change."""
     if isinstance(value, Constant):
         return source.table(value.data[index]).inputs
@@ -343,13 +343,13 @@ def _response_source(name: str, response: Any) -> ResponseSource:
     if response is None:
         raise ModelError(f"{name}: pass a response (from `fold`), or a log_likelihood table.")
     if isinstance(response, SpectralResponse) and response.free_spectrum:
-        return SpectralSource(response)
+        return ColumnSource(response)
     return ResponseSource(response)
 
 
 def _flux(name: str, source: EventSource, spectra: Any) -> Variable | None:
     """All free spectra one after the other; None if the source has none."""
-    if isinstance(source, SpectralSource):
+    if isinstance(source, ColumnSource):
         return spectra_tensor(name, source, spectra)
     if spectra:
         raise ModelError(
@@ -359,7 +359,7 @@ def _flux(name: str, source: EventSource, spectra: Any) -> Variable | None:
     return None
 
 
-def _n_columns(observed: NDArray[np.float64] | Variable) -> int:
+def n_columns(observed: NDArray[np.float64] | Variable) -> int:
     if isinstance(observed, SharedVariable):
         return int(observed.get_value(borrow=True).shape[-1])
     if not isinstance(observed, Variable):
@@ -407,7 +407,7 @@ def _check_components(name: str, model: pm.Model, fraction: Variable, source: Ev
         )
 
 
-def _default_dims(
+def default_dims(
     name: str,
     model: pm.Model,
     source: EventSource,

@@ -50,7 +50,7 @@ class LiveTable(Op):
             pt.vector(dtype="float64", shape=(n_events,)),
             pt.scalar(dtype="float64"),
         ]
-        if self.source.n_flux:
+        if self.source.banded:
             bands = [pt.vector(dtype="float32"), pt.vector(dtype="int64"), pt.matrix(dtype="int64")]
             return Apply(self, [value], [*outputs, *bands])
         return Apply(self, [value], outputs)
@@ -73,7 +73,7 @@ class LiveTable(Op):
         n_blocks = (n_events + BLOCK - 1) // BLOCK
         per_event = (n_events,)
         shapes = [(n_blocks, self.source.n_columns, BLOCK), per_event, (n_blocks,), per_event, ()]
-        if self.source.n_flux:  # how many numbers the bands have is known only once they are there
+        if self.source.banded:  # how many numbers the bands have is known only once they are there
             bands = node.outputs[len(shapes) :]
             return [*shapes, *(tuple(output.shape) for output in bands)]
         return shapes

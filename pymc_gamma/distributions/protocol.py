@@ -4,14 +4,15 @@ Anything with these attributes will do: the response that this package folds, a 
 analytic toy of the tests.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.folding.free import Bands
+from pymc_gamma.folding.free import Bands, FreeComponent
 
-__all__ = ["EventList", "MixtureResponse", "SpectralResponse"]
+__all__ = ["EventList", "MixtureResponse", "PoissonResponse", "SpectralResponse"]
 
 
 @runtime_checkable
@@ -100,12 +101,13 @@ class SpectralResponse(MixtureResponse, Protocol):
         ...
 
     @property
-    def energy_true(self) -> NDArray[np.float64]:
-        """True energies in TeV at which their spectra are evaluated, ascending, shape (n,)."""
+    def free_components(self) -> tuple[FreeComponent, ...]:
+        """Nodes, acceptances and nominal spectra of these components."""
         ...
 
-    def spectral_acceptance(self) -> NDArray[np.float64]:
-        """Expected counts per unit coefficient of each, shape (n_free, n)."""
+    @property
+    def instrumental(self) -> tuple[str, ...]:
+        """Names of the components that are residual background."""
         ...
 
     def spectral_bands(self, rows: NDArray[np.float64]) -> Bands:
@@ -117,9 +119,49 @@ class SpectralResponse(MixtureResponse, Protocol):
         weights: NDArray[np.float64],
         n: int,
         rng: np.random.Generator,
-        spectra: ArrayLike | None = None,
+        spectra: Sequence[ArrayLike] | None = None,
     ) -> NDArray[np.float64]:
-        """Events of the mixture, with given spectra (n_free, n) in TeV-1 cm-2 s-1."""
+        """Events of the mixture, with given spectra of the free components."""
+        ...
+
+
+@runtime_checkable
+class PoissonResponse(SpectralResponse, Protocol):
+    """A response that knows how many events to expect."""
+
+    @property
+    def energy_true(self) -> NDArray[np.float64]:
+        """Nodes of true energy in TeV, ascending."""
+        ...
+
+    def nominal_flux(self, component: str, energy: ArrayLike) -> NDArray[np.float64]:
+        """Spectrum of a sky component, TeV-1 cm-2 s-1 at true energies in TeV."""
+        ...
+
+    @property
+    def acceptance(self) -> Any:
+        """Expected counts of each component at its nominal flux, shape (K,)."""
+        ...
+
+    def expected_parts(self, spectra: Sequence[ArrayLike] | None = None) -> list[list[NDArray[np.float64]]]:
+        """Expected counts of the parts, by observation and component, for given spectra of the free components."""
+        ...
+
+    def draw_rows(
+        self,
+        counts: NDArray[np.int64],
+        rng: np.random.Generator,
+        spectra: Sequence[ArrayLike] | None = None,
+        parts: list[list[NDArray[np.float64]]] | None = None,
+        *,
+        energy_scale: float = 1.0,
+        psf_scale: float = 1.0,
+    ) -> NDArray[np.float64]:
+        """Given numbers of events of each component in each observation, (K, n_observations), in random order."""
+        ...
+
+    def with_systematics(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> "PoissonResponse":
+        """The response of an instrument whose energies or PSF are off by factors."""
         ...
 
 

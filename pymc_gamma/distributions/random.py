@@ -14,16 +14,15 @@ from pytensor.link.numba.dispatch.basic import numba_funcify
 from pytensor.tensor.random.op import RandomVariable, RNGConsumerOp
 
 from pymc_gamma.distributions.sources import EventSource
-from pymc_gamma.errors import ModelError
 from pymc_gamma.ops.object_mode import object_mode_form
 
 __all__ = ["EventDraw", "EventMixtureRV"]
 
 
 class EventMixtureRV(RandomVariable):
-    """``(rng, size, fraction[, flux]) -> event rows``; the last batch axis counts events.
+    """``(rng, size, *parameters) -> event rows``; the last batch axis counts events.
 
-    ``flux`` is the vector of all free spectra, where the source has any.
+    The source knows its parameters: fractions, and the vector of all free spectra where there are any.
 
     Parameters
     ----------
@@ -41,27 +40,25 @@ class EventMixtureRV(RandomVariable):
     def __init__(self, source: EventSource, weighted: bool = False, **kwargs: Any) -> None:
         self.source = source
         self.weighted = weighted
-        parameters = "(k),(s)" if source.n_flux else "(k)"
-        kwargs["signature"] = f"{parameters}->({len(source.columns) + weighted})"
+        kwargs["signature"] = f"{source.signature}->({len(source.columns) + weighted})"
         super().__init__(**kwargs)
 
     def rng_fn(  # type: ignore[override]
-        self, rng: np.random.Generator, fraction: NDArray[np.float64], *parameters: Any
+        self, rng: np.random.Generator, *inputs: Any
     ) -> NDArray[np.float64]:
         """Draw rows: one call of the simulator for each distinct parameter row, never one per event."""
-        *spectra, size = parameters
+        *parameters, size = inputs
         if self.weighted:
             raise NotImplementedError(
                 "events with multiplicities (binned or weighted events) cannot be drawn row by row. For predictive "
                 "draws use response.simulate(...), or a second model with EventMixture(..., n_events=...) and "
                 "unbinned events."
             )
-        _check_fractions(fraction, self.source.component_names)
-        given = [fraction, *spectra]
-        batch = np.broadcast_shapes(*(one.shape[:-1] for one in given))
+        self.source.check_parameters(*parameters)
+        batch = np.broadcast_shapes(*(one.shape[:-1] for one in parameters))
         size = batch if size is None else size
         batch = (1,) * (len(size) - len(batch)) + batch
-        given = [np.broadcast_to(one, (*batch, one.shape[-1])) for one in given]
+        parameters = [np.broadcast_to(one, (*batch, one.shape[-1])) for one in parameters]
         rows = np.empty((*size, len(self.source.columns)))
         for index in np.ndindex(batch):
             block = tuple(
@@ -69,18 +66,8 @@ class EventMixtureRV(RandomVariable):
             )
             shape = rows[block].shape
             n_rows = int(np.prod(shape[:-1], dtype=np.int64))
-            weights, *flux = (one[index] for one in given)
-            rows[block] = self.source.simulate(weights, n_rows, rng, *flux).reshape(shape)
+            rows[block] = self.source.draw(n_rows, rng, *(one[index] for one in parameters)).reshape(shape)
         return rows
-
-
-def _check_fractions(fraction: NDArray[np.float64], component_names: tuple[str, ...]) -> None:
-    if fraction.shape[-1] != len(component_names):
-        raise ModelError(f"{fraction.shape[-1]} fractions for the {len(component_names)} components {component_names}.")
-    if not (np.all(fraction >= 0) and np.all(np.isfinite(fraction)) and np.all(fraction.sum(axis=-1) > 0)):
-        raise ModelError(
-            f"the fractions of {component_names} must be finite and not negative, with a positive sum, to draw events."
-        )
 
 
 class EventDraw(RNGConsumerOp):
@@ -139,8 +126,7 @@ def _event_draw(op: EventDraw, node: Apply, **kwargs: Any) -> Callable[..., Any]
 
 def representative_rows(op: EventMixtureRV, rv: Variable) -> Variable:
     """A valid event, repeated: where PyMC starts when events are not observed."""
-    n_components = op.source.n_components
-    row = op.source.simulate(np.full(n_components, 1.0 / n_components), 1, np.random.default_rng(0))[0]
+    row = op.source.representative_row()
     if op.weighted:
         row = np.append(row, 1.0)
     return pt.broadcast_to(pt.constant(row), rv.shape)

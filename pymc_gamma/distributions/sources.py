@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.protocol import EventList, MixtureResponse
 from pymc_gamma.distributions.table import EventTable, TableArrays
@@ -51,6 +52,39 @@ class EventSource(ABC):
     def n_flux(self) -> int:
         """Length of the vector of all free spectra."""
         return 0
+
+    @property
+    def banded(self) -> bool:
+        """Whether the table has columns stored as bands."""
+        return False
+
+    @property
+    def signature(self) -> str:
+        """Parameters of the random variable that draws from this source."""
+        return "(k),(s)" if self.n_flux else "(k)"
+
+    def check_parameters(self, fraction: NDArray[np.float64], *flux: NDArray[np.float64]) -> None:
+        """Raise a ModelError unless events can be drawn with these parameters, which may have batch axes."""
+        if fraction.shape[-1] != len(self.component_names):
+            raise ModelError(
+                f"{fraction.shape[-1]} fractions for the {len(self.component_names)} components {self.component_names}."
+            )
+        if not (np.all(fraction >= 0) and np.all(np.isfinite(fraction)) and np.all(fraction.sum(axis=-1) > 0)):
+            raise ModelError(
+                f"the fractions of {self.component_names} must be finite and not negative, with a positive sum, "
+                "to draw "
+                "events."
+            )
+
+    def draw(self, n: int, rng: np.random.Generator, *parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``n`` rows for parameters without batch axes."""
+        weights, *flux = parameters
+        return self.simulate(weights, n, rng, *flux)
+
+    def representative_row(self) -> NDArray[np.float64]:
+        """An event that is possible."""
+        n = self.n_components
+        return self.simulate(np.full(n, 1.0 / n), 1, np.random.default_rng(0))[0]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the tables: they are made again from the rows."""
@@ -150,9 +184,10 @@ class ResponseSource(EventSource):
         scale = np.where(largest > 0, largest, 1.0)
         return densities / scale[:, None], np.log(scale)
 
-    def densities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Densities of the response (N, K), checked."""
-        densities = np.asarray(self.response.component_pdf(rows), dtype=np.float64)
+    def densities(self, rows: NDArray[np.float64], response: MixtureResponse | None = None) -> NDArray[np.float64]:
+        """Densities of the response, or of a variant of it, (N, K), checked."""
+        response = self.response if response is None else response
+        densities = np.asarray(response.component_pdf(rows), dtype=np.float64)
         if densities.shape != (len(rows), self.n_components):
             raise EventError(
                 f"component_pdf of the response returned shape {densities.shape}, expected "
@@ -189,6 +224,10 @@ class ResponseSource(EventSource):
             # made here, where the user is, so that a bad event is refused at once; the model finds it again
             self.table(value)
         return value
+
+    def observed_value(self, events: Any, variable: Variable) -> NDArray[np.float64]:
+        """Value of a variable of this source that observes other events."""
+        return self.value(events)
 
 
 class TabulatedSource(EventSource):

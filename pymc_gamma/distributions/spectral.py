@@ -1,14 +1,4 @@
-r"""Components of free spectrum in an event mixture.
-
-With the coefficients :math:`\rho_{kn}` of a spectrum (:func:`pymc_gamma.folding.free.hat_coefficients`), the densities
-per coefficient :math:`q_{ikn}` and the shares :math:`a_{kn}` of the nodes in the acceptance, component *k* has the
-density
-
-.. math:: p_k(x_i) = \frac{\sum_n q_{ikn}\,\rho_{kn}}{\sum_n a_{kn}\,\rho_{kn}},
-
-so that the mixture is linear in :math:`\psi_{kn} = f_k\,\rho_{kn} / \sum_m a_{km}\,\rho_{km}`, which is what the Ops
-take. A factor common to a spectrum cancels: the fraction says how many events a component has, the spectrum which.
-"""
+"""Spectra of a model, checked, as one vector: what the distributions take as a parameter."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,88 +10,38 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Constant, Variable
 
-from pymc_gamma.distributions.protocol import SpectralResponse
-from pymc_gamma.distributions.sources import ResponseSource
-from pymc_gamma.distributions.table import TableArrays
+from pymc_gamma.distributions.columns import ColumnSource
 from pymc_gamma.errors import ModelError
-from pymc_gamma.folding.free import hat_coefficients
+from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.units import to_value
 
-__all__ = ["SpectralSource", "check_spectra", "spectra_tensor", "spectral_coefficients"]
+__all__ = ["check_spectra", "spectra_tensor", "value_at_start"]
 
 FloatArray = NDArray[np.float64]
 
 
-class SpectralSource(ResponseSource):
-    """Densities and draws of a response with components of free spectrum.
+def spectra_tensor(
+    name: str,
+    source: ColumnSource,
+    spectra: Mapping[str, Callable[[Any], Any]] | None,
+    *,
+    nominal: bool = False,
+    factors: Mapping[str, Callable[[FloatArray], Any]] | None = None,
+) -> Variable:
+    """All spectra at the energies of the response, one after the other, shape (n_flux,).
 
     Parameters
     ----------
-    response : SpectralResponse
-        The response.
-
-    Attributes
-    ----------
-    free : tuple of int
-        Columns of the components of free spectrum.
-    energy : numpy.ndarray
-        True energies in TeV at which spectra are evaluated, shape (n,).
-    """
-
-    response: SpectralResponse
-
-    def __init__(self, response: SpectralResponse) -> None:
-        super().__init__(response)
-        self.free = tuple(self.component_names.index(name) for name in response.free_spectrum)
-        self.fixed = tuple(k for k in range(self.n_components) if k not in self.free)
-        self.energy = np.asarray(response.energy_true, dtype=np.float64)
-
-    @property
-    def n_flux(self) -> int:
-        """Length of the vector of all spectra."""
-        return len(self.free) * len(self.energy)
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns of the table that are not stored as bands."""
-        return len(self.fixed)
-
-    @property
-    def acceptance_share(self) -> FloatArray:
-        """Share of each node in the acceptance, shape (n_free, n)."""
-        acceptance = self.response.spectral_acceptance()
-        return np.asarray(acceptance / acceptance.sum(axis=1, keepdims=True))
-
-    def arrays(self, value: FloatArray) -> TableArrays:
-        """Blocked arrays of an observed value: the fixed columns, and bands for the free ones.
-
-        Rows are scaled by the largest density, where that of a free component is the one with all coefficients 1.
-        """
-        rows, multiplicity = self.split(value)
-        densities = self.densities(rows)[:, self.fixed]
-        bands = self.response.spectral_bands(rows)
-        per_event = np.diff(bands.pointer[:: len(self.free)])
-        # reduceat gives an entry, not zero, for an event without any
-        sums = np.add.reduceat(np.append(bands.values, np.float32(0)), bands.pointer[: -1 : len(self.free)])
-        largest = np.maximum(densities.max(axis=1, initial=0), np.where(per_event > 0, sums, 0))
-        self._check_possible(largest, multiplicity, rows)
-        scale = np.where(largest > 0, largest, 1.0)
-        numbers = bands.values * np.repeat((1 / scale).astype(np.float32), per_event)
-        column = bands.column + len(self.fixed) + len(self.energy) * np.arange(len(self.free))
-        return TableArrays.build(
-            densities / scale[:, None], multiplicity, np.log(scale), (numbers, bands.pointer, column)
-        )
-
-    def simulate(
-        self, weights: FloatArray, n: int, rng: np.random.Generator, flux: FloatArray | None = None
-    ) -> FloatArray:
-        """Events drawn through the response, with given spectra (n_flux,) or the nominal ones."""
-        spectra = None if flux is None else flux.reshape(len(self.free), len(self.energy))
-        return np.asarray(self.response.simulate_rows(weights, n, rng, spectra), dtype=np.float64)
-
-
-def spectra_tensor(name: str, source: SpectralSource, spectra: Mapping[str, Callable[[Any], Any]] | None) -> Variable:
-    """All spectra at the energies of the response, one after the other, TeV-1 cm-2 s-1.
+    name : str
+        Name of the distribution, for messages.
+    source : ColumnSource
+        Where the components come from.
+    spectra : mapping of str to callable
+        Spectra of the free components.
+    nominal : bool
+        Whether a component without a spectrum keeps the one it was folded with.
+    factors : mapping of str to callable, optional
+        Factors on the spectra of components, as functions of the energy in TeV.
 
     Raises
     ------
@@ -110,9 +50,9 @@ def spectra_tensor(name: str, source: SpectralSource, spectra: Mapping[str, Call
         value for each energy.
     """
     given = dict(spectra or {})
-    free = source.response.free_spectrum
+    free = [one.name for one in source.free]
     missing = [component for component in free if component not in given]
-    if missing:
+    if missing and not nominal:
         example = ", ".join(f'"{component}": pmg.PowerLaw(index=index)' for component in missing)
         raise ModelError(
             f"{name}: the response leaves the spectrum of {missing} to the model; pass spectra={{{example}}}."
@@ -126,27 +66,42 @@ def spectra_tensor(name: str, source: SpectralSource, spectra: Mapping[str, Call
     unknown = [component for component in given if component not in free]
     if unknown:
         raise ModelError(f"{name}: spectra are given for {unknown}, but the components are {source.component_names}.")
-    return pt.concatenate([_flux(name, component, given[component], source.energy) for component in free])
+    vectors = []
+    for one in source.free:
+        flux = _flux(name, one, given[one.name]) if one.name in given else pt.constant(one.nominal)
+        factor = (factors or {}).get(one.name)
+        if factor is not None:
+            flux = flux * factor(one.energy)
+        n_rows = len(one.acceptance)
+        rows = pt.broadcast_to(flux, one.acceptance.shape) if n_rows > 1 else flux
+        vectors.append(rows.reshape((one.size,)))
+    return pt.concatenate(vectors) if vectors else pt.zeros(0)
 
 
-def _flux(name: str, component: str, spectrum: Any, energy: FloatArray) -> Variable:
+def _flux(name: str, component: FreeComponent, spectrum: Any) -> Variable:
     if not callable(spectrum):
         raise ModelError(
-            f"{name}: the spectrum of {component!r} must be a function of the energy such as pmg.PowerLaw(...), "
+            f"{name}: the spectrum of {component.name!r} must be a function of the energy such as pmg.PowerLaw(...), "
             f"got {type(spectrum).__name__}."
         )
     if any(base.__module__.startswith("gammapy.") for base in type(spectrum).__mro__):
         spectrum = _of_quantities(spectrum)
-    flux = spectrum(energy)
+    flux = spectrum(component.energy)
     if isinstance(flux, u.Quantity):
-        flux = to_value(flux, "TeV-1 cm-2 s-1", f"the spectrum of {component!r}")
-    flux = pt.as_tensor_variable(flux)
-    if flux.type.ndim != 1 or flux.type.shape[0] not in (None, len(energy)):
-        raise ModelError(
-            f"{name}: the spectrum of {component!r} must return a vector with one flux for each of the {len(energy)} "
-            f"energies it is called with, got {flux.type}."
-        )
-    return pt.specify_shape(flux.astype("float64"), len(energy))
+        flux = to_value(flux, component.unit, f"the spectrum of {component.name!r}")
+    flux = pt.as_tensor_variable(flux).astype("float64")
+    n_rows, n = component.acceptance.shape
+    shapes = [(n,)] + ([(n_rows, n)] if n_rows > 1 else [])
+    for shape in shapes:
+        if len(shape) == flux.type.ndim and all(
+            known in (None, wanted) for known, wanted in zip(flux.type.shape, shape, strict=True)
+        ):
+            return pt.specify_shape(flux, shape)
+    per_row = f", or such a vector for each of {n_rows} observations," if n_rows > 1 else ""
+    raise ModelError(
+        f"{name}: the spectrum of {component.name!r} must return a vector with one flux for each of the {n} "
+        f"energies it is called with{per_row} got {flux.type}."
+    )
 
 
 def _of_quantities(model: Any) -> Callable[[FloatArray], Any]:
@@ -158,35 +113,34 @@ def _of_quantities(model: Any) -> Callable[[FloatArray], Any]:
     return spectrum
 
 
-def check_spectra(name: str, source: SpectralSource, flux: Variable, model: pm.Model) -> None:
+def value_at_start(variable: Variable, model: pm.Model) -> FloatArray:
+    """Value of an expression at the initial point of a model."""
+    if isinstance(variable, Constant):
+        return np.asarray(variable.data)
+    graph = model.replace_rvs_by_values([variable])
+    function = model.compile_fn(graph, inputs=model.value_vars, mode="FAST_COMPILE", on_unused_input="ignore")
+    return np.asarray(function(model.initial_point())[0])
+
+
+def check_spectra(name: str, source: ColumnSource, flux: Variable, model: pm.Model) -> None:
     """Raise a ModelError if a spectrum is negative or not finite where sampling starts."""
-    if isinstance(flux, Constant):
-        values = np.asarray(flux.data)
-    else:
-        graph = model.replace_rvs_by_values([flux])
-        inputs = model.value_vars
-        function = model.compile_fn(graph, inputs=inputs, mode="FAST_COMPILE", on_unused_input="ignore")
-        values = np.asarray(function(model.initial_point())[0])
-    for component, one in zip(source.response.free_spectrum, values.reshape(-1, len(source.energy)), strict=True):
-        bad = ~(np.isfinite(one) & (one >= 0))
-        if bad.any():
-            first = int(bad.argmax())
-            raise ModelError(
-                f"{name}: the spectrum of {component!r} is {one[first]:g} TeV-1 cm-2 s-1 at {source.energy[first]:.4g} "
-                f"TeV (and at {int(bad.sum())} of {bad.size} energies) for the initial values of the parameters; it "
-                "must be finite and not negative. Check its parameters and their priors."
-            )
-        if not one.any():
-            raise ModelError(
-                f"{name}: the spectrum of {component!r} is zero at all energies for the initial values of parameters."
-            )
-
-
-def spectral_coefficients(source: SpectralSource, fraction: Variable, flux: Variable) -> Variable:
-    """Coefficients of the table and its bands, for fractions (K,) and spectra (n_flux,)."""
-    n, shares = len(source.energy), source.acceptance_share
-    free = []
-    for j, k in enumerate(source.free):
-        coefficients = hat_coefficients(flux[j * n : (j + 1) * n], source.energy, pt)
-        free.append(fraction[k] * coefficients / pt.dot(pt.constant(shares[j]), coefficients))
-    return pt.concatenate([fraction[list(source.fixed)], *free] if source.fixed else free)
+    if not source.free:
+        return
+    for component, spectrum in zip(source.free, source.spectra(value_at_start(flux, model)), strict=True):
+        for one in spectrum:
+            bad = ~(np.isfinite(one) & (one >= 0))
+            unit = f" {component.unit}" if component.unit else ""
+            if bad.any():
+                first = int(bad.argmax())
+                raise ModelError(
+                    f"{name}: the spectrum of {component.name!r} is {one[first]:g}{unit} at "
+                    f"{component.energy[first]:.4g} TeV (and at {int(bad.sum())} of {bad.size} energies) for the "
+                    "initial "
+                    "values of the parameters; it must be finite and not negative. Check its parameters and "
+                    "their priors."
+                )
+            if not one.any():
+                raise ModelError(
+                    f"{name}: the spectrum of {component.name!r} is zero at all energies for the initial values of "
+                    "parameters."
+                )

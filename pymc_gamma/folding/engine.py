@@ -12,6 +12,7 @@ The residual background is already in reconstructed coordinates: rate times on-t
 """
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -64,12 +65,18 @@ class FoldedObservation:
     ) -> None:
         self.observation, self.tables, self.roi, self.ladders = observation, tables, roi, ladders
         self.axis = observation.axis_vector(roi.frame)
-        self._responses: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+        self._responses: dict[str, list[FloatArray]] = {}
 
     @cached_property
     def background(self) -> "BackgroundRate":
         """Residual background; raises IRFError where the IRFs have none."""
         return BackgroundRate(self.observation, self.roi)
+
+    def with_background(self, rate: "BackgroundRate") -> "FoldedObservation":
+        """The same with another residual background."""
+        other = copy(self)
+        other.__dict__["background"] = rate
+        return other
 
     def density(
         self,
@@ -236,15 +243,17 @@ class FoldedObservation:
 
     def _part_responses(self, component: CompiledComponent) -> list[tuple[FloatArray, FloatArray]]:
         """Integrals over the true sky (n_j, n_e) in cm2 TeV, and fluxes (n_e,), of the parts of a component."""
+        sources = [] if component.analytic is None else list(at_bin_centres(component.analytic.flux))
         if component.name not in self._responses:
-            parts = []
-            if component.analytic is not None:
-                for p, flux in enumerate(at_bin_centres(component.analytic.flux)):
-                    parts.append((self._true_sky(*self._source_nodes(component.analytic, p)), flux))
-            for template in component.templates:
-                parts.append((self._true_sky(*template.raster.nodes()), at_bin_centres(template.flux)))
-            self._responses[component.name] = parts
-        return self._responses[component.name]
+            seen = [
+                self._true_sky(*self._source_nodes(component.analytic, p))
+                for p in range(len(sources))
+                if component.analytic is not None
+            ]
+            seen += [self._true_sky(*template.raster.nodes()) for template in component.templates]
+            self._responses[component.name] = seen
+        fluxes = [*sources, *(at_bin_centres(template.flux) for template in component.templates)]
+        return list(zip(self._responses[component.name], fluxes, strict=True))
 
     def _chunk(
         self,
@@ -361,6 +370,19 @@ class BackgroundRate:
         self._bkg, self.roi, self.ontime_s = bkg, roi, observation.ontime_s
         self._basis = observation.fov_basis(roi.frame)
         self._log_rate = np.log(np.maximum(bkg.rate, TINY_RATE))
+        self._shape: tuple[FloatArray, FloatArray] | None = None
+
+    def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
+        """The rate times a factor, linear in the logarithm of the energy between nodes in TeV, constant beyond."""
+        other = copy(self)
+        other._shape = (np.log(energy), np.asarray(values, float))
+        return other
+
+    def scaled(self, factor: float) -> "BackgroundRate":
+        """The rate times a constant factor."""
+        other = copy(self)
+        other.ontime_s = self.ontime_s * factor
+        return other
 
     def density(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
         """Counts density in TeV-1 sr-1 at unit vectors (N, 3) and natural logarithms of the energy in TeV (N,)."""
@@ -377,6 +399,8 @@ class BackgroundRate:
             out,
         )
         out *= self.ontime_s
+        if self._shape is not None:
+            out *= np.interp(log_energy, *self._shape)
         return out
 
     @cached_property
@@ -387,8 +411,13 @@ class BackgroundRate:
     def segments(self, energy_edges: FloatArray) -> FloatArray:
         """Energies in TeV between which the rate is a power law: the given edges and the nodes between them."""
         nodes = self._bkg.energy
+        if self._shape is not None:
+            nodes = np.concatenate([nodes, np.exp(self._shape[0])])
         inside = nodes[(nodes > energy_edges[0] * (1 + 1e-9)) & (nodes < energy_edges[-1] * (1 - 1e-9))]
-        return np.unique(np.concatenate([energy_edges, inside]))
+        inside = np.sort(inside)
+        fresh = np.r_[True, np.diff(inside) > 1e-9 * inside[1:]] if len(inside) else np.empty(0, bool)
+        near = np.abs(inside[:, None] / energy_edges - 1).min(axis=1) < 1e-9
+        return np.sort(np.concatenate([energy_edges, inside[fresh & ~near]]))
 
     def cell_counts(self, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts in each (segment, cell), and the power-law index of each; shapes (n - 1, n_cells)."""

@@ -24,23 +24,36 @@ What remains is 1e-3 in log L, and 1e-4 in its differences within a posterior.
 
 A component of several parts keeps their shares: part *p* has the flux :math:`\phi(E)\, w_p(E)`, where :math:`w_p` is
 its share of the sum of the spectra that the parts were given.
+
+The residual background has no true energy. Its free shape is a factor on the rate of the IRFs, linear in the logarithm
+of the *reconstructed* energy between nodes, in each observation its own: every event has two numbers.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.folding import kernels
-from pymc_gamma.folding.engine import CHUNK, FoldedObservation
+from pymc_gamma.folding.engine import CHUNK, BackgroundRate, FoldedObservation
 from pymc_gamma.folding.parts import NODES_PER_BIN, CompiledComponent, spectrum_nodes
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.threads import cpu_count, run_parallel
 
-__all__ = ["Bands", "FreeSpectra", "concatenate", "hat_coefficients", "reorder"]
+__all__ = [
+    "Bands",
+    "FreeBackground",
+    "FreeComponent",
+    "FreeSpectra",
+    "concatenate",
+    "hat_coefficients",
+    "merge",
+    "reorder",
+    "take_components",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -50,6 +63,8 @@ BAND_MULTIPLE = 8
 """Bands are filled up with zeros to this multiple: loops over them then leave no remainder."""
 NEGLIGIBLE = 1e-12
 """Ends of bands below this share of their largest number are cut off."""
+BACKGROUND_NODES_PER_DECADE = 10
+BACKGROUND_BINS_PER_NODE = 8
 
 
 class Bands(NamedTuple):
@@ -70,28 +85,77 @@ class Bands(NamedTuple):
     column: NDArray[np.int64]
 
 
-def hat_coefficients(flux: Any, energy: FloatArray, maths: Any = np) -> Any:
+def hat_coefficients(flux: Any, energy: FloatArray, maths: Any = np, index: float = IN_BIN_INDEX) -> Any:
     """Coefficients of the hat functions for a spectrum.
 
     Parameters
     ----------
-    flux : array_like or TensorVariable, shape (n,)
+    flux : array_like or TensorVariable, shape (..., n)
         Spectrum at the nodes, TeV-1 cm-2 s-1.
     energy : numpy.ndarray
         Nodes in TeV, shape (n,).
     maths : module
         ``numpy`` or ``pytensor.tensor``, whichever the flux belongs to.
+    index : float
+        Index of the power law that the spectrum is compared with.
 
     Returns
     -------
-    numpy.ndarray or TensorVariable, shape (n,)
+    numpy.ndarray or TensorVariable, shape (..., n)
         Not negative where the flux is not: a spectrum that falls more steeply than any smooth one, such as a line, is
         left as it is.
     """
-    ratio = flux * energy**IN_BIN_INDEX
-    inner = ratio[1:-1]
-    corrected = inner - (ratio[2:] - 2 * inner + ratio[:-2]) / 12
-    return maths.concatenate([ratio[:1], maths.maximum(corrected, inner / 2), ratio[-1:]])
+    ratio = flux * energy**index if index else flux
+    inner = ratio[..., 1:-1]
+    corrected = inner - (ratio[..., 2:] - 2 * inner + ratio[..., :-2]) / 12
+    return maths.concatenate([ratio[..., :1], maths.maximum(corrected, inner / 2), ratio[..., -1:]], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class FreeComponent:
+    """What a model needs to know of a component of free spectrum.
+
+    Attributes
+    ----------
+    name : str
+        Name of the component.
+    energy : numpy.ndarray
+        Nodes in TeV at which its spectrum is evaluated, shape (n,): true energies, or reconstructed ones for the
+        residual background.
+    acceptance : numpy.ndarray
+        Expected counts per unit coefficient, shape (n_rows, n): one row, or for the residual background one per
+        observation.
+    nominal : numpy.ndarray
+        What the component was folded with, at the nodes: TeV-1 cm-2 s-1, or ones for the background, shape (n,).
+    index : float
+        Index of the power law that its spectrum is compared with.
+    unit : str
+        Unit of its spectrum.
+    """
+
+    name: str
+    energy: FloatArray
+    acceptance: FloatArray
+    nominal: FloatArray
+    index: float
+    unit: str
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients."""
+        return self.acceptance.size
+
+    @property
+    def share(self) -> FloatArray:
+        """Share of each coefficient in the acceptance, shape (size,)."""
+        return np.asarray(self.acceptance.ravel() / self.acceptance.sum())
+
+    def coefficients(self, spectrum: Any, maths: Any = np) -> Any:
+        """Coefficients (size,) of a spectrum (n,), or of one for each row (n_rows, n)."""
+        rows = hat_coefficients(spectrum, self.energy, maths, self.index)
+        if len(self.acceptance) == 1:
+            return rows.reshape((-1,))
+        return (rows * np.ones((len(self.acceptance), 1))).reshape((-1,))
 
 
 class FreeSpectra:
@@ -114,6 +178,8 @@ class FreeSpectra:
         Expected counts per unit coefficient by observation and component, shape (n_parts, n).
     nominal : numpy.ndarray
         Summed spectra that the parts were given, at the nodes, TeV-1 cm-2 s-1, shape (K, n).
+    acceptance : numpy.ndarray
+        Expected counts per unit coefficient over all observations, shape (K, n).
     """
 
     def __init__(
@@ -130,10 +196,15 @@ class FreeSpectra:
         ]
         self.nominal = np.stack([_part_fluxes(c)[:, ::NODES_PER_BIN].sum(axis=0) for c in self.components])
 
-    @property
-    def acceptance(self) -> FloatArray:
-        """Expected counts per unit coefficient over all observations, shape (K, n)."""
-        return np.stack([sum(of[k].sum(axis=0) for of in self.part_acceptance) for k in range(len(self.components))])
+        self.acceptance = np.stack(
+            [sum(of[k].sum(axis=0) for of in self.part_acceptance) for k in range(len(self.components))]
+        )
+
+    def describe(self, k: int) -> FreeComponent:
+        """What a model needs to know of component *k*."""
+        return FreeComponent(
+            self.names[k], self.energy, self.acceptance[k : k + 1], self.nominal[k], IN_BIN_INDEX, "TeV-1 cm-2 s-1"
+        )
 
     def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
         """Densities per unit coefficient of events of one observation.
@@ -172,6 +243,47 @@ class FreeSpectra:
         nodes = spectrum_nodes(self.energy)
         ratio = np.interp(np.log(nodes), np.log(self.energy), coefficients)
         return _with_fluxes(component, _shares(component) * ratio * nodes**-IN_BIN_INDEX)
+
+
+class FreeBackground:
+    """Residual background of free shape under one or several observations.
+
+    Parameters
+    ----------
+    name : str
+        Name of the component.
+    rates : sequence of BackgroundRate
+        Its rate in each observation.
+    """
+
+    def __init__(self, name: str, rates: Sequence[BackgroundRate]) -> None:
+        self.name, self._rates = name, tuple(rates)
+        roi = rates[0].roi
+        n = max(math.ceil(BACKGROUND_NODES_PER_DECADE * math.log10(roi.energy_max / roi.energy_min)), 2)
+        self.energy = np.geomspace(roi.energy_min, roi.energy_max, n + 1)
+        position = (np.arange(n * BACKGROUND_BINS_PER_NODE) + 0.5) / BACKGROUND_BINS_PER_NODE
+        hats = np.maximum(1 - np.abs(position[:, None] - np.arange(n + 1)), 0)
+        edges = np.geomspace(roi.energy_min, roi.energy_max, n * BACKGROUND_BINS_PER_NODE + 1)
+        self.acceptance = np.stack([rate.counts(edges) @ hats for rate in rates])
+
+    def describe(self) -> FreeComponent:
+        """What a model needs to know of it."""
+        return FreeComponent(self.name, self.energy, self.acceptance, np.ones(len(self.energy)), 0.0, "")
+
+    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+        """Densities per unit coefficient over the total of :attr:`acceptance`, TeV-1 sr-1; see `FreeSpectra.bands`."""
+        log_energy, n = np.log(energy), len(self.energy)
+        density = self._rates[observation].density(vectors, log_energy) / self.acceptance.sum()
+        position = np.clip(np.interp(log_energy, np.log(self.energy), np.arange(n)), 0, n - 1)
+        node = np.minimum(position.astype(np.int64), n - 2)
+        above = position - node
+        values = np.stack([density * (1 - above), density * above], axis=1)
+        column = (observation * n + node)[:, None]
+        return Bands(values.astype(np.float32).ravel(), 2 * np.arange(len(energy) + 1), column)
+
+    def with_shape(self, values: FloatArray) -> list[BackgroundRate]:
+        """The rate in each observation times a shape, given by its coefficients (n_observations, n)."""
+        return [rate.with_shape(self.energy, row) for rate, row in zip(self._rates, values, strict=True)]
 
 
 class _Level:
@@ -240,14 +352,42 @@ def concatenate(parts: Sequence[Bands], n_components: int) -> Bands:
     )
 
 
+def merge(groups: Sequence[Bands]) -> Bands:
+    """Bands of several groups of components for the same events: those of the first group first."""
+    if len(groups) == 1:
+        return groups[0]
+    lengths: list[NDArray[np.int64]] = [np.diff(group.pointer).reshape(group.column.shape) for group in groups]
+    length = np.concatenate(lengths, axis=1)
+    pointer = np.concatenate([[0], np.cumsum(length.ravel())])
+    start = pointer[:-1].reshape(length.shape)
+    values = np.empty(pointer[-1], np.float32)
+    first = 0
+    for group, own in zip(groups, lengths, strict=True):
+        to = start[:, first : first + own.shape[1]].ravel()
+        values[np.arange(len(group.values)) + np.repeat(to - group.pointer[:-1], own.ravel())] = group.values
+        first += own.shape[1]
+    return Bands(values, pointer, np.concatenate([group.column for group in groups], axis=1))
+
+
+def take_components(bands: Bands, order: Sequence[int]) -> Bands:
+    """Bands with their components in another order."""
+    n_events, n_components = bands.column.shape
+    which = (np.arange(n_events)[:, None] * n_components + np.asarray(order)).ravel()
+    return _take(bands, which, bands.column[:, list(order)])
+
+
 def reorder(bands: Bands, order: NDArray[np.intp]) -> Bands:
     """Bands of the events in another order."""
     n_components = bands.column.shape[1]
     which = (order[:, None] * n_components + np.arange(n_components)).ravel()
+    return _take(bands, which, bands.column[order])
+
+
+def _take(bands: Bands, which: NDArray[np.intp], column: NDArray[np.int64]) -> Bands:
     length = np.diff(bands.pointer)[which]
     pointer = np.concatenate([[0], np.cumsum(length)])
     at = np.arange(pointer[-1]) + np.repeat(bands.pointer[which] - pointer[:-1], length)
-    return Bands(bands.values[at], pointer, bands.column[order])
+    return Bands(bands.values[at], pointer, column)
 
 
 def _compress(dense: FloatArray) -> Bands:

@@ -6,7 +6,7 @@ that made it.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,20 @@ class CompiledComponent:
     analytic: Analytic | None = None
     templates: tuple[Template, ...] = field(default=())
     instrumental: bool = False
+
+    def scaled(self, factor: float) -> "CompiledComponent":
+        """The component with all its fluxes times a factor."""
+        analytic = self.analytic
+        return replace(
+            self,
+            analytic=None if analytic is None else replace(analytic, flux=analytic.flux * factor),
+            templates=tuple(replace(template, flux=template.flux * factor) for template in self.templates),
+        )
+
+    def total_flux(self) -> FloatArray:
+        """Sum of the spectra of all parts on the spectrum nodes, TeV-1 cm-2 s-1."""
+        analytic = [] if self.analytic is None else list(self.analytic.flux)
+        return np.sum([*analytic, *(template.flux for template in self.templates)], axis=0)
 
 
 def spectrum_nodes(energy_edges: FloatArray) -> FloatArray:

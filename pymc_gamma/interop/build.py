@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymc as pm
 
+from pymc_gamma.distributions import ExtendedEventMixture
 from pymc_gamma.errors import RegionError
 from pymc_gamma.events import Events
 from pymc_gamma.geometry import RegionOfInterest
@@ -117,8 +118,6 @@ def from_gammapy(
         translation.check_response(response)
     if events is None and not ours:
         events = Events.from_gammapy(observations, roi=roi)
-    from pymc_gamma.distributions import ExtendedEventMixture
-
     with pm.Model(coords=response.coords) as model:
         variables = translation.variables()
         ExtendedEventMixture(

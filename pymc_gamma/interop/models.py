@@ -24,7 +24,7 @@ from pymc_gamma.interop.parameters import copy_models, free_names, read_models
 from pymc_gamma.interop.priors import Role, prior_variable
 from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
-from pymc_gamma.spectra import FLUX, TemplateSpectrum
+from pymc_gamma.spectra import FLUX, PowerLawNorm, TemplateSpectrum
 
 __all__ = ["GammapyTranslation"]
 
@@ -147,8 +147,6 @@ class GammapyTranslation:
         spectra: dict[str, Callable[[Any], Any]] = {}
         for name in self.free_spectrum:
             if name == BACKGROUND:
-                from pymc_gamma.spectra import PowerLawNorm
-
                 norm, tilt, reference = self._background.vectors(variables)
                 spectra[name] = PowerLawNorm(norm=norm, tilt=tilt, reference=reference)
                 continue

@@ -16,7 +16,7 @@ Files are read by :mod:`pymc_gamma.irfs.load`; :mod:`pymc_gamma.irfs.hygiene` ch
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -216,6 +216,38 @@ class IRFs:
                 fit_error=float(tables["psf_fit_error"][0]),
             ),
             bkg=bkg,
+        )
+
+    def distorted(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> "IRFs":
+        """The response of an instrument that is off by factors: what systematic uncertainties are made of.
+
+        Parameters
+        ----------
+        energy_scale : float
+            Factor on the reconstructed energies of gamma rays.
+        psf_scale : float
+            Factor on the width of the PSF.
+
+        Returns
+        -------
+        IRFs
+            The background is left as it is: it was measured in reconstructed energies.
+
+        Raises
+        ------
+        ValueError
+            If a factor is not positive and finite.
+        """
+        for name, value in (("energy_scale", energy_scale), ("psf_scale", psf_scale)):
+            if not (np.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a positive number, 1 for the nominal response, got {value}.")
+        edisp, psf = self.edisp, self.psf
+        migra, density = edisp.migra * energy_scale, edisp.density / energy_scale
+        return replace(
+            self,
+            name=f"{self.name}, energy scale {energy_scale:g}, PSF scale {psf_scale:g}",
+            edisp=replace(edisp, migra=migra, density=density),
+            psf=replace(psf, sigma=psf.sigma * psf_scale),
         )
 
     def fingerprint(self) -> str:

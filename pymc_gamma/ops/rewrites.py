@@ -20,12 +20,14 @@ take none. Only graphs with Ops of this package are changed.
 from collections.abc import Sequence
 
 import numpy as np
+import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.compile import optdb
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.tensor.basic import Alloc, Split
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_stabilize
 
@@ -37,7 +39,7 @@ from pymc_gamma.ops.logmatvec import (
     LogMatVecVJP,
 )
 
-__all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra", "slice_constant_split"]
+__all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra", "slice_constant_split", "split_sum"]
 
 _FAMILY = (LogMatVec, LogMatVecSum, LogMatVecVJP, LogMatVecJVP, LogMatVecHVP)
 
@@ -55,6 +57,26 @@ def fuse_sum(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     value, _ = LogMatVecSum(summand.op.banded).make_node(*summand.inputs).outputs
     copy_stack_trace(node.outputs[0], value)
     return [value]
+
+
+@register_canonicalize("pymc_gamma")
+@register_stabilize("pymc_gamma")
+@node_rewriter([Sum])
+def split_sum(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """``Sum(LogMatVec + a - b)`` -> ``Sum(LogMatVec) + Sum(a) - Sum(b)``: then the first term can be fused."""
+    terms = node.inputs[0].owner
+    if node.inputs[0].type.ndim != 1 or terms is None or not isinstance(terms.op, Elemwise):
+        return None
+    if not isinstance(terms.op.scalar_op, ps.Add | ps.Sub):
+        return None
+    events = [term for term in terms.inputs if term.owner is not None and isinstance(term.owner.op, LogMatVec)]
+    if not events:
+        return None
+    n_events = events[0].shape[0]
+    sums = [term.squeeze() * n_events if all(term.type.broadcastable) else pt.sum(term) for term in terms.inputs]
+    total = terms.op(*sums)
+    copy_stack_trace(node.outputs[0], total)
+    return [total.astype(node.outputs[0].type.dtype)]
 
 
 @register_canonicalize("pymc_gamma")

@@ -15,7 +15,7 @@ from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.core import Response
-from pymc_gamma.sky import CosmicRayBackground, SkyComponent, check_unique_names
+from pymc_gamma.sky import SkyComponent, check_unique_names
 from pymc_gamma.units import to_value
 
 __all__ = ["fold"]
@@ -127,12 +127,6 @@ def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any]) -> None:
     unknown = [name for name in free if name not in names]
     if unknown:
         raise SkyModelError(f"free_spectrum names {unknown}, but the components are {names}.")
-    for component in sky:
-        if component.name in free and isinstance(component, CosmicRayBackground):
-            raise SkyModelError(
-                f"free_spectrum names {component.name!r}, the residual background: its rate is in reconstructed energy "
-                "and it has no spectrum to set free."
-            )
 
 
 def _energy_edges(energy_true: Any, observations: Iterable[Observation], roi: RegionOfInterest) -> FloatArray:

@@ -15,6 +15,7 @@ photon and passes it through the response.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,21 +28,19 @@ from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
 from pymc_gamma.folding.engine import FoldedObservation
-from pymc_gamma.folding.free import Bands, FreeSpectra, concatenate, hat_coefficients, reorder
-from pymc_gamma.folding.parts import CompiledComponent
+from pymc_gamma.folding.free import Bands, FreeComponent, concatenate, reorder
+from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.checks import check_coverage, check_rows
-from pymc_gamma.simulation import BackgroundSampler, SourceSampler, TrueEvents
-from pymc_gamma.threads import run_parallel
+from pymc_gamma.response.free import FreeColumns
+from pymc_gamma.simulation import BackgroundSampler, Simulator, SourceSampler, TrueEvents
 
 __all__ = ["Response"]
 
 FloatArray = NDArray[np.float64]
-
-SIMULATION_CHUNK = 200_000
 
 
 class Response:
@@ -93,6 +92,7 @@ class Response:
         self.roi = roi
         self.energy_true_edges = np.ascontiguousarray(energy_edges, float)
         self._citations = tuple(citations)
+        self._background_is_nominal = True
         self.reco: tuple[str, ...] = ("energy", "lon", "lat")
         if len(self.observations) > 1:
             self.reco = (*self.reco, "observation")
@@ -122,6 +122,11 @@ class Response:
     def energy_true(self) -> FloatArray:
         """True energies in TeV at which free spectra are evaluated: the edges of the bins, shape (n,)."""
         return self.energy_true_edges
+
+    @property
+    def instrumental(self) -> tuple[str, ...]:
+        """Names of the components that are residual background."""
+        return tuple(component.name for component in self._components if component.instrumental)
 
     @property
     def acceptance(self) -> xr.DataArray:
@@ -159,6 +164,77 @@ class Response:
             If an event is outside the region, the energy range or the list of observations.
         """
         return self._density(self.event_rows(events)[:, : len(self.reco)])
+
+    def with_spectra(
+        self, spectra: Mapping[str, Any] | None = None, norms: Mapping[str, float] | None = None
+    ) -> "Response":
+        """The same response with other nominal fluxes, which its ``npred``, ``acceptance`` and ``simulate`` follow.
+
+        Parameters
+        ----------
+        spectra : mapping, optional
+            Spectra of free components, as for :meth:`simulate`, in TeV-1 cm-2 s-1; factors on the rate of the residual
+            background.
+        norms : mapping, optional
+            Factors on the fluxes of any components.
+
+        Returns
+        -------
+        Response
+
+        Raises
+        ------
+        ModelError
+            If a name is not that of a component (of free spectrum), or a number is negative or not finite.
+        """
+        norms = dict(norms or {})
+        unknown = sorted(set(norms) - set(self.component_names))
+        if unknown:
+            raise ModelError(f"norms are given for {unknown}, but the components are {self.component_names}.")
+        components, folded = list(self._components), list(self._folded)
+        for j, spectrum in enumerate(self.spectra_values(spectra or {})):
+            coefficients = self._free.coefficients(j, spectrum)
+            k = self.component_names.index(self.free_spectrum[j])
+            rates = self._free.background(j, coefficients)
+            if rates is None:
+                components[k] = self._free.compiled(j, coefficients)
+            else:
+                folded = [one.with_background(rate) for one, rate in zip(folded, rates, strict=True)]
+        for name, norm in norms.items():
+            if not (np.isfinite(norm) and norm >= 0):
+                raise ModelError(f"the norm of {name!r} must be a finite number, not negative, got {norm}.")
+            k = self.component_names.index(name)
+            components[k] = components[k].scaled(float(norm))
+            if components[k].instrumental:
+                folded = [one.with_background(one.background.scaled(float(norm))) for one in folded]
+        changed = self._changed(components, folded)
+        changed._background_is_nominal = self._background_is_nominal and folded == list(self._folded)
+        return changed
+
+    def with_systematics(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> "Response":
+        """The response of an instrument whose energies or PSF are off by factors, see `IRFs.distorted`."""
+        irfs = {
+            one: one.distorted(energy_scale=energy_scale, psf_scale=psf_scale)
+            for one in {observation.irfs for observation in self.observations}
+        }
+        observations = [observation.with_irfs(irfs[observation.irfs]) for observation in self.observations]
+        return Response(
+            self._components, observations, self.roi, self.energy_true_edges, self._citations, self.free_spectrum
+        )
+
+    def nominal_flux(self, component: str, energy: ArrayLike) -> FloatArray:
+        """Spectrum of a sky component, summed over its parts, TeV-1 cm-2 s-1 at true energies in TeV.
+
+        Raises
+        ------
+        SkyModelError
+            If there is no such component, or it is the residual background.
+        """
+        flux = self._sky_component(component).total_flux()
+        tiny = np.finfo(float).tiny
+        nodes = np.log(spectrum_nodes(self.energy_true_edges))
+        value = np.exp(np.interp(np.log(np.asarray(energy, float)), nodes, np.log(np.maximum(flux, tiny))))
+        return np.where(value <= 2 * tiny, 0.0, value)
 
     def event_rows(self, events: Events) -> FloatArray:
         """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
@@ -200,17 +276,16 @@ class Response:
         """
         return self._density(np.asarray(rows, float)) / self._counts.sum(axis=1)
 
-    def spectral_acceptance(self) -> FloatArray:
-        """Expected counts per unit coefficient of each free component, shape (n_free, n).
+    @cached_property
+    def free_components(self) -> tuple[FreeComponent, ...]:
+        """Nodes, acceptances and nominal spectra of the components of free spectrum, in their order.
 
-        The coefficients of a spectrum are those of :func:`pymc_gamma.folding.free.hat_coefficients`; their product with
-        this is the number of expected counts.
+        Raises
+        ------
+        ModelError
+            If the response was folded without ``free_spectrum``.
         """
-        return self._free.acceptance
-
-    def nominal_spectra(self) -> FloatArray:
-        """Spectra that the free components were folded with, TeV-1 cm-2 s-1 at ``energy_true``, shape (n_free, n)."""
-        return self._free.nominal
+        return self._free.components
 
     def spectral_bands(self, rows: ArrayLike) -> Bands:
         """Columns of event rows for each free component.
@@ -223,7 +298,7 @@ class Response:
         Returns
         -------
         Bands
-            TeV-1 sr-1 per unit coefficient, over the total of :meth:`spectral_acceptance`.
+            TeV-1 sr-1 per unit coefficient, over the total acceptance of each component of :attr:`free_components`.
 
         Raises
         ------
@@ -241,8 +316,33 @@ class Response:
         parts = [self._free.bands(o, vectors[i], rows[i, 0]) for o, i in enumerate(mine) if len(i)]
         return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
+    def expected_parts(self, spectra: Sequence[ArrayLike] | None = None) -> list[list[FloatArray]]:
+        """Expected counts of the parts of each component, at nominal fluxes or given spectra of the free components.
+
+        Parameters
+        ----------
+        spectra : sequence of array_like, optional
+            One for each of :attr:`free_components`: values at its energies, shape (n,) or (n_observations, n).
+
+        Returns
+        -------
+        list of list of numpy.ndarray
+            By observation and component, shape (n_parts,) each.
+        """
+        counts = [list(of_observation) for of_observation in self._part_counts]
+        for j, spectrum in enumerate(() if spectra is None else spectra):
+            coefficients = self._free.coefficients(j, np.asarray(spectrum, float))
+            k = self.component_names.index(self.free_spectrum[j])
+            for o, parts in enumerate(self._free.part_counts(j, coefficients)):
+                counts[o][k] = parts
+        return counts
+
     def simulate_rows(
-        self, weights: ArrayLike, n: int, rng: np.random.Generator, spectra: ArrayLike | None = None
+        self,
+        weights: ArrayLike,
+        n: int,
+        rng: np.random.Generator,
+        spectra: Sequence[ArrayLike] | None = None,
     ) -> FloatArray:
         """Draw event rows.
 
@@ -254,9 +354,9 @@ class Response:
             Number of events.
         rng : numpy.random.Generator
             Random numbers.
-        spectra : array_like, optional
-            Spectra of the free components at ``energy_true``, TeV-1 cm-2 s-1, shape (n_free, n); only their shapes
-            matter. Default: the nominal ones.
+        spectra : sequence of array_like, optional
+            One for each of :attr:`free_components`: values at its energies, shape (n,) or (n_observations, n); only
+            their shapes matter. Default: the nominal ones.
 
         Returns
         -------
@@ -269,9 +369,50 @@ class Response:
             If the weights or spectra do not match the components, or are negative or not finite.
         """
         weights = self._weights(weights)
-        counts = rng.multinomial(n, weights / weights.sum())
-        rows = self._simulate_counts(counts, rng, self._free_samplers(spectra))
-        return rows[rng.permutation(n)]
+        parts = self.expected_parts(spectra)
+        expected = np.array([[of[k].sum() for of in parts] for k in range(len(self.component_names))])
+        share = expected / expected.sum(axis=1, keepdims=True)
+        counts = rng.multinomial(rng.multinomial(n, weights / weights.sum()), share)
+        return self.draw_rows(counts, rng, spectra, parts)
+
+    def draw_rows(
+        self,
+        counts: NDArray[np.int64],
+        rng: np.random.Generator,
+        spectra: Sequence[ArrayLike] | None = None,
+        parts: list[list[FloatArray]] | None = None,
+        *,
+        energy_scale: float = 1.0,
+        psf_scale: float = 1.0,
+    ) -> FloatArray:
+        """Draw given numbers of events of each component in each observation.
+
+        Parameters
+        ----------
+        counts : numpy.ndarray
+            Shape (K, n_observations).
+        rng : numpy.random.Generator
+            Random numbers.
+        spectra : sequence of array_like, optional
+            As for :meth:`simulate_rows`.
+        parts : list of list of numpy.ndarray, optional
+            Expected counts of the parts of each component; by default those of :meth:`expected_parts`.
+        energy_scale, psf_scale : float
+            Factors on the reconstructed energies and on the width of the PSF of sky components.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (counts.sum(), len(reco)), in random order.
+        """
+        parts = self.expected_parts(spectra) if parts is None else parts
+        simulator = self._simulator
+        for j, spectrum in enumerate(() if spectra is None else spectra):
+            simulator = self._with_spectrum(simulator, j, np.asarray(spectrum, float), parts)
+        if energy_scale != 1 or psf_scale != 1:
+            simulator = simulator.distorted(energy_scale, psf_scale, parts)
+        rows = simulator.rows(counts, rng)[:, : len(self.reco)]
+        return rows[rng.permutation(len(rows))]
 
     def simulate(
         self,
@@ -293,8 +434,8 @@ class Response:
             nominal fluxes.
         spectra : mapping, optional
             Spectra of free components, as functions of the true energy in TeV such as :class:`pymc_gamma.PowerLaw`, or
-            values at ``energy_true``, in TeV-1 cm-2 s-1. Their shapes matter, not their amplitudes. Default: the
-            nominal ones.
+            values at the energies of :attr:`free_components`, in TeV-1 cm-2 s-1. Their shapes matter, not their
+            amplitudes. Default: the nominal ones.
         rng : numpy.random.Generator or int, optional
             Random numbers or a seed.
 
@@ -319,7 +460,7 @@ class Response:
         n = int(rng.poisson(values.sum())) if n_events is None else int(n_events)
         if n < 0:
             raise ModelError(f"n_events must be at least 0, got {n}.")
-        rows = self.simulate_rows(values, n, rng, None if spectra is None else self._spectra(spectra))
+        rows = self.simulate_rows(values, n, rng, None if spectra is None else self.spectra_values(spectra))
         return Events.from_rows(rows, self.reco, frame=self.roi.frame)
 
     def simulate_true(
@@ -373,7 +514,7 @@ class Response:
         """
         if photons.frame != self.roi.frame:
             raise EventError(f"photons are in the frame {photons.frame}, the response in {self.roi.frame}.")
-        samplers = self._samplers[self._observation_index(observation)]
+        samplers = self._simulator.samplers[self._observation_index(observation)]
         sampler = next(s for s in samplers if isinstance(s, SourceSampler))
         vectors = unit_vectors(photons.lon_true, photons.lat_true)
         energy, directions = sampler.reconstruct(np.random.default_rng(rng), np.log(photons.energy_true), vectors)
@@ -392,8 +533,10 @@ class Response:
         *,
         step: float = 0.05,
         observation: int | None = None,
+        spectra: Mapping[str, Any] | None = None,
+        norms: Mapping[str, float] | None = None,
     ) -> xr.DataArray:
-        """Expected counts of each component at its nominal flux, in bins.
+        """Expected counts of each component, in bins, at its nominal flux or at that of given spectra.
 
         Parameters
         ----------
@@ -404,6 +547,8 @@ class Response:
             Largest spacing in deg of the points at which a spatial bin is sampled.
         observation : int, optional
             One observation only; default all.
+        spectra, norms : mapping, optional
+            Other fluxes than the nominal ones, see :meth:`with_spectra`.
 
         Returns
         -------
@@ -412,7 +557,8 @@ class Response:
         """
         from pymc_gamma.response.npred import npred
 
-        return npred(self, energy, lon, lat, step, observation)
+        response = self.with_spectra(spectra, norms) if spectra or norms else self
+        return npred(response, energy, lon, lat, step, observation)
 
     def citations(self) -> tuple[Citation, ...]:
         """What a paper that uses this response should cite."""
@@ -438,9 +584,17 @@ class Response:
         ------
         FileExistsError
             If it exists and ``overwrite`` is false.
+        ModelError
+            If the residual background is not that of the IRFs.
         """
         from pymc_gamma.response.storage import save
 
+        if not self._background_is_nominal:
+            raise ModelError(
+                "the residual background of this response was changed by with_spectra, which a store does not "
+                "hold; save "
+                "the response it was made from, and change it again after loading."
+            )
         save(self, path, overwrite=overwrite)
 
     @classmethod
@@ -489,19 +643,34 @@ class Response:
             raise ModelError(f"weights must be finite, not negative and not all zero, got {values}.")
         return values
 
-    def _spectra(self, spectra: Mapping[str, Any]) -> FloatArray:
-        """Values of given spectra at ``energy_true``, nominal where none is given, shape (n_free, n)."""
+    def spectra_values(self, spectra: Mapping[str, Any]) -> list[FloatArray]:
+        """Values of given spectra at the energies of the free components, nominal where none is given.
+
+        Raises
+        ------
+        ModelError
+            If a name is not that of a free component.
+        """
         unknown = sorted(set(spectra) - set(self.free_spectrum))
         if unknown:
             raise ModelError(
                 f"spectra are given for {unknown}, but the components of free spectrum are {self.free_spectrum}."
             )
-        values = self.nominal_spectra().copy()
-        for name, spectrum in spectra.items():
-            flux = spectrum(self.energy_true) if callable(spectrum) else spectrum
-            flux = flux.eval() if hasattr(flux, "eval") else flux
-            values[self.free_spectrum.index(name)] = np.asarray(flux, float)
+        values = []
+        for component in self.free_components if spectra else ():
+            spectrum = spectra.get(component.name, component.nominal)
+            flux = spectrum(component.energy) if callable(spectrum) else spectrum
+            values.append(np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float))
         return values
+
+    def _changed(self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation]) -> "Response":
+        """A copy with other fluxes of the same components."""
+        other = copy(self)
+        for derived in ("_simulator", "_free", "free_components"):
+            other.__dict__.pop(derived, None)
+        other._components, other._folded = tuple(components), tuple(folded)
+        other._counts = other._acceptances()
+        return other
 
     def _fold(self) -> tuple[FoldedObservation, ...]:
         span = (self.roi.energy_min, self.roi.energy_max)
@@ -529,17 +698,23 @@ class Response:
         return np.array([[counts[k].sum() for counts in self._part_counts] for k in range(len(self._components))])
 
     @cached_property
-    def _samplers(self) -> list[list[SourceSampler | BackgroundSampler]]:
-        """Samplers by observation and component."""
-        return [
-            [
-                BackgroundSampler(folded.background)
-                if component.instrumental
-                else SourceSampler(component, folded.observation, self.roi, self.energy_true_edges, counts)
-                for component, counts in zip(self._components, part_counts, strict=True)
-            ]
-            for folded, part_counts in zip(self._folded, self._part_counts, strict=True)
-        ]
+    def _simulator(self) -> Simulator:
+        return Simulator(self._components, self._folded, self.roi, self.energy_true_edges, self._part_counts)
+
+    def _with_spectrum(
+        self, simulator: Simulator, j: int, spectrum: FloatArray, parts: list[list[FloatArray]]
+    ) -> Simulator:
+        """A simulator that draws free component *j* with another spectrum."""
+        coefficients = self._free.coefficients(j, spectrum)
+        k = self.component_names.index(self.free_spectrum[j])
+        rates = self._free.background(j, coefficients)
+        if rates is not None:
+            return simulator.with_component(k, [BackgroundSampler(rate) for rate in rates])
+        component = self._free.compiled(j, coefficients)
+        samplers = [self._sky_sampler(self.component_names[k], o) for o in range(len(parts))]
+        return simulator.with_component(
+            k, [sampler.with_spectrum(component, parts[o][k]) for o, sampler in enumerate(samplers)]
+        )
 
     def _observation_index(self, observation: int) -> int:
         if not 0 <= observation < len(self.observations):
@@ -547,74 +722,24 @@ class Response:
         return observation
 
     @cached_property
-    def _free(self) -> FreeSpectra:
+    def _free(self) -> FreeColumns:
         if not self.free_spectrum:
             raise ModelError(
                 "no component has a free spectrum; name those that should in fold(..., free_spectrum=[...])."
             )
         components = [c for c in self._components if c.name in self.free_spectrum]
-        return FreeSpectra(components, self._folded, self.energy_true)
+        return FreeColumns(components, self._folded, self.energy_true)
 
-    def _free_samplers(self, spectra: ArrayLike | None) -> dict[int, list[tuple[float, SourceSampler]]]:
-        """Counts and sampler of free components, by component and observation, for spectra at ``energy_true``."""
-        if spectra is None:
-            return {}
-        values = np.asarray(spectra, float)
-        if values.shape != (len(self.free_spectrum), len(self.energy_true)):
-            raise ModelError(
-                f"spectra must have one row for each of {self.free_spectrum} and {len(self.energy_true)} columns, "
-                f"got shape {values.shape}."
-            )
-        samplers: dict[int, list[tuple[float, SourceSampler]]] = {}
-        for j, (name, flux) in enumerate(zip(self.free_spectrum, values, strict=True)):
-            bad = ~(np.isfinite(flux) & (flux >= 0))
-            if bad.any() or not flux.any():
-                raise ModelError(
-                    f"the spectrum of {name!r} is negative, not finite or zero everywhere, at {int(bad.sum())} of "
-                    f"{len(flux)} energies; it must be finite and not negative to draw events."
-                )
-            coefficients = hat_coefficients(flux, self.energy_true)
-            component = self._free.with_spectrum(j, coefficients)
-            k = self.component_names.index(name)
-            samplers[k] = []
-            for o, acceptance in enumerate(self._free.part_acceptance):
-                counts = acceptance[j] @ coefficients
-                samplers[k].append((counts.sum(), self._sky_sampler(name, o).with_spectrum(component, counts)))
-        return samplers
-
-    def _sky_sampler(self, component: str, observation: int) -> SourceSampler:
+    def _sky_component(self, component: str) -> CompiledComponent:
         if component not in self.component_names:
             raise SkyModelError(f"no component {component!r}; there are {self.component_names}.")
-        sampler = self._samplers[self._observation_index(observation)][self.component_names.index(component)]
-        if isinstance(sampler, BackgroundSampler):
+        compiled = self._components[self.component_names.index(component)]
+        if compiled.instrumental:
             raise SkyModelError(f"{component!r} is the residual background; it has no true coordinates.")
+        return compiled
+
+    def _sky_sampler(self, component: str, observation: int) -> SourceSampler:
+        self._sky_component(component)
+        sampler = self._simulator.samplers[self._observation_index(observation)][self.component_names.index(component)]
+        assert isinstance(sampler, SourceSampler)
         return sampler
-
-    def _simulate_counts(
-        self,
-        counts: NDArray[np.int64],
-        rng: np.random.Generator,
-        free: Mapping[int, list[tuple[float, SourceSampler]]],
-    ) -> FloatArray:
-        """Rows of given numbers of events per component, one after the other."""
-        tasks = []
-        for k, count in enumerate(counts):
-            expected = np.array([one for one, _ in free[k]]) if k in free else self._counts[k]
-            share = expected / expected.sum()
-            for o, some in enumerate(rng.multinomial(count, share)):
-                for first in range(0, int(some), SIMULATION_CHUNK):
-                    size = min(SIMULATION_CHUNK, int(some) - first)
-                    # own generators, so that the result does not depend on the number of threads
-                    tasks.append((k, o, size, np.random.default_rng(rng.integers(2**63, size=4))))
-
-        def one(task: tuple[int, int, int, np.random.Generator]) -> FloatArray:
-            k, o, size, generator = task
-            sampler = free[k][o][1] if k in free else self._samplers[o][k]
-            energy, directions = sampler.sample(generator, size)
-            lon, lat = lonlat_from_vectors(directions)
-            columns = [energy, lon, lat, np.full(size, float(o))]
-            return np.column_stack(columns[: len(self.reco)])
-
-        _ = self._samplers
-        blocks = run_parallel(one, tasks)
-        return np.concatenate(blocks) if blocks else np.empty((0, len(self.reco)))

@@ -1,0 +1,215 @@
+r"""Columns of a response in an event table, and the coefficients that a model gives them.
+
+The table of a response has one column for each component of fixed shape, the probability density
+:math:`p_{ik} = D_{ik}/c_k`, and one for each node of a component of free spectrum, :math:`q_{ikn} = A_{ikn} / C_k` with
+:math:`C_k = \sum_n C_{kn}`. Integrated over the region and the observations the columns are 1 and
+:math:`a_{kn} = C_{kn}/C_k`; so with coefficients :math:`v` the expected number of events is :math:`a \cdot v`.
+
+With the coefficients :math:`\rho_{kn}` of a spectrum (:func:`pymc_gamma.folding.free.hat_coefficients`):
+
+* in a mixture :math:`v_{kn} = f_k\, \rho_{kn} / \sum_m a_{km}\, \rho_{km}`. A factor common to a spectrum cancels: the
+  fraction says how many events a component has, the spectrum which;
+* in a Poisson process of physical fluxes :math:`v_k = N_k c_k` for a norm :math:`N_k` on the nominal flux, and
+  :math:`v_{kn} = N_k C_k\, \rho_{kn}`.
+
+A systematic uncertainty of the energy scale or the PSF, with a value :math:`s`, changes the columns themselves. They
+are computed for a few values :math:`s_g`, and interpolated by Lagrange's polynomials,
+
+.. math:: D_{ij}(s) = \sum_g L_g(s)\, D_{ij}(s_g), \qquad L_g(s) = \prod_{h \ne g} \frac{s - s_h}{s_g - s_h} ,
+
+which is again a linear form: every column :math:`j` becomes several, of coefficients :math:`L_g(s)\, v_j`.
+"""
+
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.distributions.protocol import SpectralResponse
+from pymc_gamma.distributions.sources import ResponseSource
+from pymc_gamma.distributions.table import TableArrays
+from pymc_gamma.folding.free import Bands, FreeComponent, merge, take_components
+
+__all__ = ["ColumnSource", "Variants", "lagrange"]
+
+FloatArray = NDArray[np.float64]
+
+
+def lagrange(nodes: FloatArray, value: Any, maths: Any = np) -> list[Any]:
+    """Weights of the polynomial interpolation between ``nodes`` at ``value``, one for each node.
+
+    Examples
+    --------
+    >>> [round(float(weight), 3) for weight in lagrange(np.array([0.9, 1.0, 1.1]), 1.05)]
+    [-0.125, 0.75, 0.375]
+    """
+    weights = []
+    for g, node in enumerate(nodes):
+        weight = maths.ones_like(value)
+        for h, other in enumerate(nodes):
+            if h != g:
+                weight = weight * (value - other) / (node - other)
+        weights.append(weight)
+    return weights
+
+
+class Variants(NamedTuple):
+    """Responses for several values of the systematics that change the columns.
+
+    Attributes
+    ----------
+    nodes : tuple of numpy.ndarray
+        Values of the energy scale, and of the scale of the PSF.
+    responses : tuple of SpectralResponse
+        One for each pair of values, the second fastest.
+    """
+
+    nodes: tuple[FloatArray, FloatArray]
+    responses: tuple[Any, ...]
+
+    @classmethod
+    def build(cls, response: Any, energy_scale: FloatArray, psf_scale: FloatArray) -> "Variants":
+        """Fold the response for each pair of values."""
+        pairs = product(energy_scale, psf_scale)
+        responses = tuple(
+            response if e == p == 1 else response.with_systematics(energy_scale=e, psf_scale=p) for e, p in pairs
+        )
+        return cls((energy_scale, psf_scale), responses)
+
+    def weights(self, scales: Any, maths: Any = np) -> list[Any]:
+        """Weight of each response for values (energy scale, PSF scale)."""
+        of_energy, of_psf = (lagrange(nodes, scales[i], maths) for i, nodes in enumerate(self.nodes))
+        return [first * second for first, second in product(of_energy, of_psf)]
+
+
+class ColumnSource(ResponseSource):
+    """Densities and draws of a response with components of free spectrum, or several variants of it.
+
+    Parameters
+    ----------
+    response : SpectralResponse
+        The response.
+    variants : Variants, optional
+        Responses between which to interpolate; ``response`` alone if not given.
+
+    Attributes
+    ----------
+    free : tuple of FreeComponent
+        Components of free spectrum.
+    """
+
+    response: SpectralResponse
+
+    def __init__(self, response: SpectralResponse, variants: Variants | None = None) -> None:
+        super().__init__(response)
+        self.variants = Variants((np.ones(1), np.ones(1)), (response,)) if variants is None else variants
+        self.free: tuple[FreeComponent, ...] = response.free_components if response.free_spectrum else ()
+        free = [self.component_names.index(one.name) for one in self.free]
+        self.free_index = tuple(free)
+        fixed = [k for k in range(self.n_components) if k not in free]
+        instrumental = response.instrumental
+        self.fixed_sky = tuple(k for k in fixed if self.component_names[k] not in instrumental)
+        self.fixed_background = tuple(k for k in fixed if self.component_names[k] in instrumental)
+        # the residual background is measured: it knows neither the energy scale nor the PSF
+        self._free_sky = [j for j, one in enumerate(self.free) if one.name not in instrumental]
+
+    @property
+    def n_flux(self) -> int:
+        """Length of the vector of all spectra."""
+        return sum(one.size for one in self.free)
+
+    @property
+    def banded(self) -> bool:
+        """Whether the table has columns stored as bands."""
+        return bool(self.free)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of the table that are not stored as bands."""
+        return len(self.variants.responses) * len(self.fixed_sky) + len(self.fixed_background)
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Variant and free component of each group of columns stored as bands, in their order."""
+        first = [(0, j) for j in range(len(self.free))]
+        return first + [(g, j) for g in range(1, len(self.variants.responses)) for j in self._free_sky]
+
+    def spectra(self, flux: Any) -> list[Any]:
+        """The spectrum of each free component, shape (n_rows, n), from the vector of all."""
+        bounds = np.cumsum([0, *(one.size for one in self.free)])
+        return [
+            flux[int(a) : int(b)].reshape(one.acceptance.shape)
+            for one, a, b in zip(self.free, bounds[:-1], bounds[1:], strict=True)
+        ]
+
+    def arrays(self, value: FloatArray) -> TableArrays:
+        """Blocked arrays of an observed value: the fixed columns, and bands for the free ones.
+
+        Rows are scaled by the largest density, where that of a free component is the one with all coefficients 1.
+        """
+        rows, multiplicity = self.split(value)
+        present = np.flatnonzero(~np.isnan(rows[:, 0]))
+        densities, bands = self._columns(rows[present])
+        if len(present) < len(rows):
+            densities, bands = _spread(densities, bands, present, len(rows))
+        per_event = (
+            np.diff(bands.pointer[:: max(bands.column.shape[1], 1)]) if self.banded else np.zeros(len(rows), int)
+        )
+        largest = densities.max(axis=1, initial=0)
+        if self.banded:
+            # reduceat gives an entry, not zero, for an event without any
+            sums = np.add.reduceat(np.append(bands.values, np.float32(0)), bands.pointer[: -1 : bands.column.shape[1]])
+            largest = np.maximum(largest, np.where(per_event > 0, sums, 0))
+        self._check_possible(largest, multiplicity, rows)
+        scale = np.where(largest > 0, largest, 1.0)
+        packed: tuple[NDArray[Any], ...] = ()
+        if self.banded:
+            sizes = [self.free[j].size for _, j in self.groups()]
+            numbers = bands.values * np.repeat((1 / scale).astype(np.float32), per_event)
+            packed = (numbers, bands.pointer, bands.column + self.n_columns + np.cumsum([0, *sizes[:-1]]))
+        return TableArrays.build(densities / scale[:, None], multiplicity, np.log(scale), packed)
+
+    def _columns(self, rows: FloatArray) -> tuple[FloatArray, Bands]:
+        """Densities (N, n_columns) of the fixed columns, and the bands of the free ones."""
+        sky, background = list(self.fixed_sky), list(self.fixed_background)
+        dense, bands = [], []
+        for g, response in enumerate(self.variants.responses):
+            densities = self.densities(rows, response)
+            dense.append(densities[:, sky])
+            if g == 0:
+                last = densities[:, background]
+            if self.banded:
+                own = response.spectral_bands(rows)
+                bands.append(own if g == 0 else take_components(own, self._free_sky))
+        empty = Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((len(rows), 0), np.int64))
+        return np.concatenate([*dense, last], axis=1), merge(bands) if bands else empty
+
+    def mixture_coefficients(self, fraction: Variable, flux: Variable) -> Variable:
+        """Coefficients of the columns for fractions (K,) and spectra (n_flux,)."""
+        free = []
+        for k, one, spectrum in zip(self.free_index, self.free, self.spectra(flux), strict=True):
+            coefficients = one.coefficients(spectrum, pt)
+            free.append(fraction[k] * coefficients / pt.dot(pt.constant(one.share), coefficients))
+        fixed = [*self.fixed_sky, *self.fixed_background]
+        return pt.concatenate([fraction[fixed], *free] if fixed else free)
+
+    def simulate(
+        self, weights: FloatArray, n: int, rng: np.random.Generator, flux: FloatArray | None = None
+    ) -> FloatArray:
+        """Events drawn through the response, with given spectra (n_flux,) or the nominal ones."""
+        spectra = None if flux is None else self.spectra(flux)
+        return np.asarray(self.response.simulate_rows(weights, n, rng, spectra), dtype=np.float64)
+
+
+def _spread(densities: FloatArray, bands: Bands, present: NDArray[np.intp], n_rows: int) -> tuple[FloatArray, Bands]:
+    """Columns of the rows that hold an event, among others of zeros."""
+    dense = np.zeros((n_rows, densities.shape[1]))
+    dense[present] = densities
+    n_bands = bands.column.shape[1]
+    lengths = np.zeros((n_rows, n_bands), np.int64)
+    lengths[present] = np.diff(bands.pointer).reshape(len(present), n_bands)
+    column = np.zeros((n_rows, n_bands), np.int64)
+    column[present] = bands.column
+    return dense, Bands(bands.values, np.concatenate([[0], np.cumsum(lengths.ravel())]), column)

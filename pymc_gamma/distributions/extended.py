@@ -1,0 +1,287 @@
+r"""`ExtendedEventMixture`: events of a Poisson process with physical fluxes; their number is random and informative.
+
+For events :math:`x_i` with multiplicities :math:`m_i` and the expected counts density :math:`\lambda(x)` of all
+components,
+
+.. math::
+
+    \log L = \sum_i m_i \log \lambda(x_i) - \Lambda, \qquad
+    \lambda(x_i) = \sum_j D_{ij}\, v_j, \qquad \Lambda = \int \lambda(x)\,\mathrm{d}x = \sum_j c_j\, v_j ,
+
+up to a constant (Cash 1979, ApJ 228, 939; Barlow 1990, NIM A 297, 496). The coefficients :math:`v_j` are norms of
+components of fixed shape and spectra of the others (:mod:`pymc_gamma.distributions.columns`), times the systematics of
+the instrument (:mod:`pymc_gamma.systematics`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.distributions.distribution import Distribution, _support_point
+from pymc.logprob.abstract import _logprob
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.distributions.event_mixture import default_dims, n_columns, table_inputs
+from pymc_gamma.distributions.poisson import PoissonProcess, PoissonSource, Spectra
+from pymc_gamma.distributions.protocol import PoissonResponse
+from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
+from pymc_gamma.distributions.spectral import check_spectra, value_at_start
+from pymc_gamma.errors import ModelError
+from pymc_gamma.ops.logmatvec import banded_log_matvec, log_matvec
+from pymc_gamma.systematics import Systematic
+
+__all__ = ["ExtendedEventMixture"]
+
+
+class ExtendedEventMixtureRV(EventMixtureRV):
+    """``(rng, size, norms, flux, scales) -> event rows``, with NaN in rows that hold no event."""
+
+    name = "ExtendedEventMixture"
+    _print_name = ("ExtendedEventMixture", "\\operatorname{ExtendedEventMixture}")
+
+
+class ExtendedEventMixture(Distribution):
+    r"""Events of a Poisson process: components with physical fluxes, and a random number of events.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable.
+    response : PoissonResponse
+        Densities and expected counts of the components, and draws from them; from `fold`.
+    spectra : mapping of str to callable, optional
+        Spectra of components that were folded with ``free_spectrum``: functions from the true energy in TeV to a
+        PyTensor vector in TeV-1 cm-2 s-1, such as `PowerLaw`. The residual background has a factor on its rate
+        instead, a function of the reconstructed energy such as `PowerLawNorm`, and may have one row for each
+        observation. A free component that is not named keeps the spectrum it was folded with.
+    norms : mapping of str to tensor_like, optional
+        Factors on the fluxes of components, fixed or free; 1 by default.
+    systematics : sequence of Systematic, optional
+        Uncertainties of the instrument, such as `EnergyScale`; each adds a variable to the model.
+    observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
+        Observed events. An array may have one column more, of multiplicities, and rows of NaN, which hold no event.
+    max_events : int, optional
+        Number of rows of the variable. A draw has a random number of events, and NaN in the rows after them; one with
+        more events is an error. By default enough for ten standard deviations around the number of observed events, or
+        twice as many as expected at the initial point of the model.
+    expected_counts : bool
+        Whether to add the expected counts of each component, ``"<name>_expected_counts"``, as a deterministic.
+    integrated_flux : Quantity of two energies, optional
+        Add the flux of each sky component between them, ``"<name>_flux"`` in cm-2 s-1, as a deterministic.
+    dims : tuple of str, optional
+        Dims of the variable; ``("event", "reco")`` by default.
+    **kwargs
+        As for any PyMC distribution.
+
+    Raises
+    ------
+    ModelError
+        If names do not match the components, a spectrum or norm is negative or not finite at the initial point of the
+        model, or a systematic needs a component of free spectrum.
+    EventError
+        If observed events are malformed, outside the region, or impossible under every component.
+
+    Notes
+    -----
+    Rows are exchangeable. Pointwise log-likelihoods (`pymc.compute_log_likelihood`) share the expected number of events
+    equally among all rows, so that their sum is the log-likelihood.
+
+    `Events.from_predictive` takes the events of a draw out of the padding; :func:`pymc_gamma.predictive_counts` bins
+    all draws.
+
+    Examples
+    --------
+    A source of free spectrum on the residual background of 5 h:
+
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> from astropy.coordinates import SkyCoord
+    >>> from gammapy.modeling.models import PointSpatialModel, PowerLawSpectralModel
+    >>> import pymc_gamma as pmg
+    >>> place = SkyCoord(184.56 * u.deg, -5.78 * u.deg, frame="galactic")
+    >>> source = pmg.SkySource(
+    ...     "crab", PointSpatialModel(lon_0=place.l, lat_0=place.b, frame="galactic"), PowerLawSpectralModel(index=2.4)
+    ... )
+    >>> observation = pmg.Observation(pmg.load_irfs("prod5-south-20deg-50h"), pointing=place, livetime=5 * u.h)
+    >>> roi = pmg.RegionOfInterest(center=place, radius=0.5 * u.deg, energy=(1, 50) * u.TeV)
+    >>> response = pmg.fold([source, pmg.CosmicRayBackground()], observation, roi, free_spectrum=["crab"])
+    >>> with pm.Model(coords=response.coords) as model:
+    ...     index = pm.Normal("index", 2.5, 0.5)
+    ...     amplitude = pm.LogNormal("amplitude", np.log(1e-11), 1.0)
+    ...     norm = pm.LogNormal("norm", 0.0, 0.1)
+    ...     events = pmg.ExtendedEventMixture(
+    ...         "events",
+    ...         response=response,
+    ...         spectra={"crab": pmg.PowerLaw(index=index, amplitude=amplitude)},
+    ...         norms={"ccr": norm},
+    ...         observed=response.simulate(rng=1),
+    ...     )
+    >>> bool(np.isfinite(model.compile_logp()(model.initial_point())))
+    True
+    """
+
+    rv_type = ExtendedEventMixtureRV
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        response: PoissonResponse,
+        spectra: Spectra | None = None,
+        norms: Mapping[str, Any] | None = None,
+        systematics: Sequence[Systematic] = (),
+        observed: Any = None,
+        max_events: int | None = None,
+        expected_counts: bool = False,
+        integrated_flux: Any = None,
+        dims: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Add the events to the model on the context stack."""
+        model = pm.modelcontext(None)
+        process = PoissonProcess(name, response, spectra, norms, systematics)
+        source = process.source
+        check_spectra(name, source, process.flux, model)
+        expected = _checked_expectation(name, process, model)
+        if isinstance(observed, Variable):
+            n_rows = observed.type.shape[-2] if max_events is None else max_events
+        elif observed is not None:
+            observed = pt.constant(source.padded(observed, max_events))  # a Variable: PyMC imputes NaN of arrays
+            n_rows = observed.type.shape[0]
+        else:
+            n_rows = int(2 * expected + 10 * np.sqrt(expected) + 100) if max_events is None else int(max_events)
+            if n_rows < 1:
+                raise ModelError(f"{name}: max_events must be at least 1, got {max_events}.")
+        weighted = observed is not None and n_columns(observed) == len(source.columns) + 1
+        if expected_counts:
+            pm.Deterministic(f"{name}_expected_counts", process.counts, dims=_component_dims(model, source))
+        if integrated_flux is not None:
+            process.add_integrated_flux(integrated_flux)
+        if dims is None:
+            dims = default_dims(name, model, source, weighted, observed, n_rows)
+        return super().__new__(
+            cls,
+            name,
+            process.norms,
+            flux=process.flux,
+            scales=process.scales,
+            source=source,
+            weighted=weighted,
+            max_events=n_rows,
+            observed=observed,
+            dims=dims,
+            **kwargs,
+        )
+
+    @classmethod
+    def dist(
+        cls,
+        norms: Any,
+        *,
+        flux: Variable,
+        scales: Variable,
+        source: PoissonSource,
+        max_events: int | None = None,
+        weighted: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Events that belong to no model.
+
+        Parameters
+        ----------
+        norms : tensor_like, shape (K,)
+            Factors on the fluxes of the components.
+        flux : TensorVariable, shape (n_flux,)
+            Spectra of the free components, one after the other.
+        scales : TensorVariable, shape (2,)
+            Energy scale and scale of the PSF.
+        source : PoissonSource
+            Where densities and draws come from.
+        max_events : int
+            Number of rows.
+        weighted : bool
+            Whether the last column is a multiplicity.
+        **kwargs
+            As for any PyMC distribution.
+
+        Returns
+        -------
+        TensorVariable, shape (max_events, len(response.reco))
+            The events, and rows of NaN.
+        """
+        if max_events is not None:
+            for sizes in ("shape", "size"):
+                kwargs.pop(sizes, None)
+            kwargs["size"] = (max_events,)
+        return super().dist([pt.as_tensor_variable(norms), flux, scales], source=source, weighted=weighted, **kwargs)
+
+    @classmethod
+    def rv_op(
+        cls,
+        norms: Variable,
+        flux: Variable,
+        scales: Variable,
+        *,
+        source: PoissonSource,
+        weighted: bool,
+        size: Any = None,
+        rng: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Random variable on a source."""
+        rng = pt.random.shared_rng(seed=None) if rng is None else rng
+        op = ExtendedEventMixtureRV(source=source, weighted=weighted)
+        return op(norms, flux, scales, size=size, rng=rng, return_next_rng=True)[1]
+
+
+def _checked_expectation(name: str, process: PoissonProcess, model: pm.Model) -> float:
+    """Expected number of events at the initial point; a ModelError where it makes no sense."""
+    counts = value_at_start(process.counts, model)
+    bad = ~(np.isfinite(counts) & (counts >= 0))
+    if bad.any():
+        first = int(bad.argmax())
+        raise ModelError(
+            f"{name}: {counts[first]:g} events are expected of {process.source.component_names[first]!r} for the "
+            "initial "
+            "values of the parameters; norms must be finite and not negative. Check them and their priors."
+        )
+    if not counts.sum() > 0:
+        raise ModelError(f"{name}: no event is expected for the initial values of the parameters.")
+    return float(counts.sum())
+
+
+def _component_dims(model: pm.Model, source: PoissonSource) -> str:
+    known = model.coords.get("component")
+    if known is None:
+        model.add_coord("component", source.component_names)
+    elif tuple(str(one) for one in known) != source.component_names:
+        raise ModelError(f"the coordinate 'component' of the model is {known}, not {source.component_names}.")
+    return "component"
+
+
+@_logprob.register(ExtendedEventMixtureRV)
+def _extended_event_mixture_logp(
+    op: ExtendedEventMixtureRV,
+    values: list[Variable],
+    rng: Variable,
+    size: Variable,
+    *parameters: Variable,
+    **kwargs: Any,
+) -> Variable:
+    (value,) = values
+    if value.type.ndim != 2:
+        raise NotImplementedError(f"an ExtendedEventMixture has no batch axes; got events of type {value.type}.")
+    assert isinstance(op.source, PoissonSource)
+    norms, flux, scales = (one.reshape((one.shape[-1],)) for one in parameters)
+    coefficients, counts = op.source.poisson_coefficients(norms, flux, scales)
+    log_density = banded_log_matvec if op.source.banded else log_matvec
+    pointwise = log_density(*table_inputs(op.source, value, ()), coefficients)
+    return pointwise - pt.sum(counts) / value.shape[0]
+
+
+@_support_point.register(ExtendedEventMixtureRV)
+def _extended_event_mixture_support_point(op: ExtendedEventMixtureRV, rv: Variable, *inputs: Variable) -> Variable:
+    return representative_rows(op, rv)

@@ -1,0 +1,322 @@
+r"""A Poisson process of physical fluxes: its expected counts, coefficients and draws.
+
+What a user gives, spectra, norms and systematics, becomes three tensors: a norm for each component, the spectra of the
+free components one after the other, and the scales of energy and PSF. From these follow the coefficients of the columns
+and the expected counts (:mod:`pymc_gamma.distributions.columns`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.distributions.columns import ColumnSource, Variants
+from pymc_gamma.distributions.protocol import PoissonResponse
+from pymc_gamma.distributions.spectral import spectra_tensor
+from pymc_gamma.errors import ModelError
+from pymc_gamma.systematics import (
+    BackgroundNorm,
+    BackgroundTilt,
+    EffectiveAreaNorm,
+    EffectiveAreaShape,
+    EnergyScale,
+    PSFScale,
+    Systematic,
+    check_systematics,
+)
+from pymc_gamma.units import to_value
+
+__all__ = ["PoissonProcess", "PoissonSource"]
+
+FloatArray = NDArray[np.float64]
+Spectra = Mapping[str, Callable[[Any], Any]]
+
+_ENERGIES_PER_DECADE = 50
+
+
+class PoissonSource(ColumnSource):
+    """Densities and draws of a Poisson process; a row that is NaN throughout holds no event.
+
+    Parameters
+    ----------
+    response : PoissonResponse
+        The response.
+    variants : Variants, optional
+        Responses between which to interpolate.
+    """
+
+    response: PoissonResponse
+
+    @property
+    def signature(self) -> str:
+        """Norms, spectra, and (energy scale, PSF scale)."""
+        return "(k),(s),(q)"
+
+    def split(self, value: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Rows and multiplicities; of multiplicity 0 where there is no event."""
+        empty = np.isnan(value).all(axis=-1) if value.ndim == 2 else np.zeros(1, bool)
+        if value.ndim != 2 or not empty.any():
+            return super().split(value)
+        rows, multiplicity = np.array(value[:, : len(self.columns)], float), np.zeros(len(value))
+        if not empty.all():
+            _, multiplicity[~empty] = super().split(value[~empty])
+        return rows, multiplicity
+
+    def padded(self, events: Any, n_rows: int | None) -> FloatArray:
+        """Rows of events, checked, and rows of NaN after them up to ``n_rows``; by default enough for other draws."""
+        value = self.value(events) if len(events) else np.empty((0, len(self.columns)))
+        n = len(value)
+        n_rows = n + 10 * int(np.ceil(np.sqrt(2.0 * n))) + 50 if n_rows is None else int(n_rows)
+        if n > n_rows:
+            raise ModelError(f"{n} events are observed, more than max_events={n_rows}.")
+        return np.concatenate([value, np.full((n_rows - n, value.shape[1]), np.nan)])
+
+    def poisson_coefficients(self, norms: Variable, flux: Variable, scales: Variable) -> tuple[Variable, Variable]:
+        """Coefficients of the columns, and expected counts (K,), of a Poisson process.
+
+        Parameters
+        ----------
+        norms : TensorVariable
+            Factor on the flux of each component, shape (K,).
+        flux : TensorVariable
+            Spectra of the free components, one after the other, shape (n_flux,).
+        scales : TensorVariable
+            Energy scale and scale of the PSF, shape (2,).
+        """
+        responses = self.variants.responses
+        weights = self.variants.weights(scales, pt) if len(responses) > 1 else [pt.constant(1.0)]
+        counts: dict[int, Variable] = {}
+        columns = []
+        for weight, response in zip(weights, responses, strict=True):
+            acceptance = np.asarray(response.acceptance)
+            own = [weight * norms[k] * float(acceptance[k]) for k in self.fixed_sky]
+            columns += own
+            for k, expected in zip(self.fixed_sky, own, strict=True):
+                counts[k] = counts[k] + expected if k in counts else expected
+        acceptance = np.asarray(self.response.acceptance)
+        for k in self.fixed_background:
+            counts[k] = norms[k] * float(acceptance[k])
+            columns.append(counts[k])
+        parts = [pt.stack(columns)] if columns else []
+        coefficients = [one.coefficients(s, pt) for one, s in zip(self.free, self.spectra(flux), strict=True)]
+        for g, j in self.groups():
+            k = self.free_index[j]
+            own = responses[g].free_components[j]
+            of_background = j not in self._free_sky
+            factor = norms[k] if of_background else norms[k] * weights[g]
+            columns_of = factor * float(own.acceptance.sum()) * coefficients[j]
+            expected = pt.dot(pt.constant(own.share), columns_of)
+            counts[k] = counts[k] + expected if k in counts else expected
+            parts.append(columns_of)
+        return pt.concatenate(parts), pt.stack([counts[k] for k in range(self.n_components)])
+
+    def observed_value(self, events: Any, variable: Variable) -> FloatArray:
+        """Rows of other events, as many as the variable has, or more where it has too few."""
+        n_rows = variable.type.shape[-2]
+        return self.padded(events, None if n_rows is not None and len(events) > n_rows else n_rows)
+
+    def check_parameters(self, *parameters: FloatArray) -> None:
+        """Raise a ModelError unless norms are possible; spectra are checked where they are used."""
+        norms = parameters[0]
+        if not (np.all(np.isfinite(norms)) and np.all(norms >= 0)):
+            raise ModelError(
+                f"the norms of {self.component_names} must be finite and not negative to draw events, got {norms}."
+            )
+
+    def expected_parts(
+        self, norms: FloatArray, spectra: list[FloatArray], scales: FloatArray
+    ) -> list[list[FloatArray]]:
+        """Expected counts of the parts, by observation and component."""
+        weights = self.variants.weights(scales) if len(self.variants.responses) > 1 else [1.0]
+        total: list[list[FloatArray]] = []
+        for weight, response in zip(weights, self.variants.responses, strict=True):
+            own = response.expected_parts(spectra or None)
+            if not total:
+                total = [[np.zeros_like(parts, dtype=float) for parts in of] for of in own]
+            for mine, of in zip(total, own, strict=True):
+                for k, parts in enumerate(of):
+                    mine[k] = mine[k] + weight * norms[k] * parts
+        return [[np.maximum(parts, 0) for parts in of] for of in total]
+
+    def draw(self, n: int, rng: np.random.Generator, *parameters: FloatArray) -> FloatArray:
+        """A Poisson number of events, and rows of NaN after them up to ``n``."""
+        norms, flux, scales = parameters
+        spectra = self.spectra(flux)
+        parts = self.expected_parts(norms, spectra, scales)
+        expected = np.array([[of[k].sum() for of in parts] for k in range(self.n_components)])
+        counts = rng.poisson(expected)
+        total = int(counts.sum())
+        if total > n:
+            raise ModelError(
+                f"a draw holds {total} events ({expected.sum():.6g} were expected), more than max_events={n} "
+                "rows; pass "
+                "a larger max_events=, or narrow the priors of the fluxes."
+            )
+        dark = expected.sum(axis=1) == 0
+        used = [None if dark[k] else spectrum for k, spectrum in zip(self.free_index, spectra, strict=True)]
+        nominal = [one.nominal if spectrum is None else spectrum for one, spectrum in zip(self.free, used, strict=True)]
+        rows = np.full((n, len(self.columns)), np.nan)
+        rows[:total] = self.response.draw_rows(
+            counts, rng, nominal or None, parts, energy_scale=float(scales[0]), psf_scale=float(scales[1])
+        )
+        return rows
+
+    def representative_row(self) -> FloatArray:
+        """A row without event, which is always possible."""
+        return np.full(len(self.columns), np.nan)
+
+
+class PoissonProcess:
+    """The parameters of a Poisson process, from what the user gives.
+
+    Attributes
+    ----------
+    source : PoissonSource
+        Columns and draws.
+    norms : TensorVariable, shape (K,)
+        Factors on the fluxes, with those of the systematics.
+    flux : TensorVariable, shape (n_flux,)
+        Spectra of the free components, with the factors of the systematics.
+    scales : TensorVariable, shape (2,)
+        Energy scale and scale of the PSF.
+    counts : TensorVariable, shape (K,)
+        Expected counts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        response: Any,
+        spectra: Spectra | None,
+        norms: Mapping[str, Any] | None,
+        systematics: Sequence[Systematic],
+    ) -> None:
+        if not isinstance(response, PoissonResponse):
+            raise TypeError(
+                f"{name}: response must come from `fold`: a Poisson process needs expected counts, got "
+                f"{type(response).__name__}."
+            )
+        self.name, self.response, self.spectra = name, response, dict(spectra or {})
+        self._given = self._check_norms(norms)
+        kinds = check_systematics(name, systematics)
+        n_observations = len(response.expected_parts())
+        span = response.energy_true[[0, -1]]
+        self._values = {kind: one.tensor(n_observations, span) for kind, one in kinds.items()}
+        grids = [getattr(kinds.get(kind), "grid", np.ones(1)) for kind in (EnergyScale, PSFScale)]
+        variants = Variants.build(response, *grids) if len(grids[0]) * len(grids[1]) > 1 else None
+        self.source = PoissonSource(response, variants)
+        self._sky = [c for c in response.component_names if c not in response.instrumental]
+        self._background = [c for c in response.component_names if c in response.instrumental]
+        factors = self._factors(kinds, span, n_observations)
+        self.flux = spectra_tensor(name, self.source, self.spectra, nominal=True, factors=factors)
+        self.norms = pt.stack([self._norm(component, kinds) for component in response.component_names])
+        self.scales = pt.stack([self._values.get(kind, pt.constant(1.0)) for kind in (EnergyScale, PSFScale)])
+        self.coefficients, self.counts = self.source.poisson_coefficients(self.norms, self.flux, self.scales)
+
+    def _check_norms(self, norms: Mapping[str, Any] | None) -> dict[str, Variable]:
+        given = {str(component): pt.as_tensor_variable(value) for component, value in dict(norms or {}).items()}
+        unknown = [component for component in given if component not in self.response.component_names]
+        if unknown:
+            raise ModelError(
+                f"{self.name}: norms are given for {unknown}, but the components are {self.response.component_names}."
+            )
+        for component, value in given.items():
+            if value.type.ndim:
+                raise ModelError(
+                    f"{self.name}: the norm of {component!r} must be a single number, got {value.type}; a "
+                    "background of "
+                    f"one norm for each observation is folded with free_spectrum=[{component!r}] and given by "
+                    f"spectra={{{component!r}: pmg.PowerLawNorm(norm=...)}}."
+                )
+        return given
+
+    def _norm(self, component: str, kinds: Mapping[type[Systematic], Systematic]) -> Variable:
+        norm = self._given.get(component, pt.constant(1.0)).astype("float64")
+        if component in self._sky and EffectiveAreaNorm in kinds:
+            norm = norm * self._values[EffectiveAreaNorm]
+        free = [one.name for one in self.source.free]
+        if component in self._background and component not in free and BackgroundNorm in kinds:
+            value = self._values[BackgroundNorm]
+            norm = norm * (value[0] if value.type.ndim else value)
+        return norm
+
+    def _factors(
+        self, kinds: Mapping[type[Systematic], Systematic], span: FloatArray, n_observations: int
+    ) -> dict[str, Callable[[FloatArray], Any]]:
+        """Factors of the systematics on the spectra of free components."""
+        free = [one.name for one in self.source.free]
+        factors: dict[str, Callable[[FloatArray], Any]] = {}
+        if EffectiveAreaShape in kinds:
+            fixed = [component for component in self._sky if component not in free]
+            if fixed:
+                raise ModelError(
+                    f"{self.name}: EffectiveAreaShape changes spectra, and {fixed} were folded with a fixed spectrum; "
+                    f"fold with free_spectrum={[*free, *fixed]} (they keep their spectra unless you give others)."
+                )
+            shape = kinds[EffectiveAreaShape]
+            assert isinstance(shape, EffectiveAreaShape)
+            factors |= dict.fromkeys(self._sky, shape.factor(self._values[EffectiveAreaShape], span))
+        if not {BackgroundNorm, BackgroundTilt} & set(kinds):
+            return factors
+        if not self._background:
+            raise ModelError(
+                f"{self.name}: the response has no residual background for BackgroundNorm or BackgroundTilt."
+            )
+        fixed = [component for component in self._background if component not in free]
+        if fixed and (BackgroundTilt in kinds or n_observations > 1):
+            raise ModelError(
+                f"{self.name}: a tilt, or a norm for each of several observations, needs a background of free "
+                "shape; fold "
+                f"with free_spectrum={[*free, *fixed]}."
+            )
+        for component in set(self._background) & set(free):
+            factors[component] = self._background_factor(kinds)
+        return factors
+
+    def _background_factor(self, kinds: Mapping[type[Systematic], Systematic]) -> Callable[[FloatArray], Any]:
+        norm = self._values.get(BackgroundNorm, pt.constant(1.0))
+        tilt = self._values.get(BackgroundTilt, pt.constant(0.0))
+        norm, tilt = (value[:, None] if value.type.ndim else value for value in (norm, tilt))
+        one = kinds.get(BackgroundTilt)
+        reference = to_value(one.reference, "TeV", "reference") if isinstance(one, BackgroundTilt) else 1.0
+
+        def factor(energy: FloatArray) -> Any:
+            return norm * pt.exp(-tilt * np.log(energy / float(reference)))
+
+        return factor
+
+    def add_integrated_flux(self, energies: Any) -> None:
+        """Deterministic of the flux of each sky component in a range of energy."""
+        low, high = np.asarray(to_value(energies, "TeV", "integrated_flux"), float)
+        if not 0 < low < high:
+            raise ModelError(
+                f"{self.name}: integrated_flux must be two ascending energies, got {low:g} and {high:g} TeV."
+            )
+        n = max(int(_ENERGIES_PER_DECADE * np.log10(high / low)), 2)
+        energy = np.geomspace(low, high, n + 1)
+        fluxes = []
+        for component in self._sky:
+            spectrum = self.spectra.get(component)
+            if spectrum is None:
+                flux = pt.constant(self.response.nominal_flux(component, energy))
+            else:
+                flux = pt.as_tensor_variable(spectrum(energy))
+            fluxes.append(self._given.get(component, pt.constant(1.0)) * _power_law_integral(flux, energy))
+        model = pm.modelcontext(None)
+        dim = f"{self.name}_source"
+        model.add_coord(dim, self._sky)
+        pm.Deterministic(f"{self.name}_flux", pt.stack(fluxes), dims=dim)
+
+
+def _power_law_integral(flux: Variable, energy: FloatArray) -> Variable:
+    """Integral over energies of a spectrum that is a power law between neighbours."""
+    step = np.diff(np.log(energy))
+    product = pt.maximum(flux * energy, np.finfo(float).tiny)
+    growth = pt.log(product[1:] / product[:-1])
+    small = pt.abs(growth) < 1e-6
+    safe = pt.switch(small, 1.0, growth)
+    return pt.sum(product[:-1] * step * pt.switch(small, 1.0 + growth / 2, pt.expm1(safe) / safe))

@@ -1,0 +1,118 @@
+"""Components of free spectrum: those of the sky along true energy, the background along measured energy."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.engine import BackgroundRate, FoldedObservation
+from pymc_gamma.folding.free import Bands, FreeBackground, FreeComponent, FreeSpectra, merge, take_components
+from pymc_gamma.folding.parts import CompiledComponent
+
+__all__ = ["FreeColumns"]
+
+FloatArray = NDArray[np.float64]
+
+
+class FreeColumns:
+    """Columns of the components of free spectrum.
+
+    Parameters
+    ----------
+    components : sequence of CompiledComponent
+        Those of free spectrum.
+    folded : sequence of FoldedObservation
+        The observations.
+    energy_true : numpy.ndarray
+        Nodes of true energy in TeV.
+
+    Attributes
+    ----------
+    components : tuple of FreeComponent
+        What a model needs to know of each, in the order given.
+    """
+
+    def __init__(
+        self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation], energy_true: FloatArray
+    ) -> None:
+        sky = [k for k, component in enumerate(components) if not component.instrumental]
+        instrumental = [k for k, component in enumerate(components) if component.instrumental]
+        self._sky = FreeSpectra([components[k] for k in sky], folded, energy_true) if sky else None
+        self._background = {
+            k: FreeBackground(components[k].name, [one.background for one in folded]) for k in instrumental
+        }
+        self._place = {k: j for j, k in enumerate(sky)}
+        self._order = [[*sky, *instrumental].index(k) for k in range(len(components))]
+        self.components = tuple(
+            self._background[k].describe() if k in self._background else self._sky_component(k)
+            for k in range(len(components))
+        )
+
+    def _sky_component(self, k: int) -> FreeComponent:
+        assert self._sky is not None
+        return self._sky.describe(self._place[k])
+
+    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+        """Densities per unit coefficient over the total of the acceptance, TeV-1 sr-1, of events of one observation.
+
+        Parameters
+        ----------
+        observation : int
+            Index of the observation.
+        vectors : numpy.ndarray
+            Unit vectors of the reconstructed directions, shape (N, 3).
+        energy : numpy.ndarray
+            Reconstructed energies in TeV, shape (N,).
+        """
+        groups = [group.bands(observation, vectors, energy) for group in self._background.values()]
+        if self._sky is not None:
+            groups.insert(0, self._sky.bands(observation, vectors, energy))
+        merged = merge(groups)
+        return merged if self._order == sorted(self._order) else take_components(merged, self._order)
+
+    def part_counts(self, k: int, coefficients: FloatArray) -> list[FloatArray]:
+        """Expected counts of the parts of component *k* in each observation, for coefficients (size,)."""
+        if k in self._background:
+            rows = self._background[k].acceptance * coefficients.reshape(self._background[k].acceptance.shape)
+            return [np.atleast_1d(row.sum()) for row in rows]
+        assert self._sky is not None
+        return [of_observation[self._place[k]] @ coefficients for of_observation in self._sky.part_acceptance]
+
+    def compiled(self, k: int, coefficients: FloatArray) -> CompiledComponent:
+        """Sky component *k* with another spectrum, given by its coefficients."""
+        assert self._sky is not None
+        return self._sky.with_spectrum(self._place[k], coefficients)
+
+    def background(self, k: int, coefficients: FloatArray) -> list[BackgroundRate] | None:
+        """Rates of component *k* in each observation with another shape; None for a sky component."""
+        if k not in self._background:
+            return None
+        one = self._background[k]
+        return one.with_shape(coefficients.reshape(one.acceptance.shape))
+
+    def coefficients(self, k: int, spectrum: FloatArray) -> FloatArray:
+        """Coefficients (size,) of component *k* for a spectrum (n,) or (n_observations, n), checked.
+
+        Raises
+        ------
+        ModelError
+            If the spectrum has another shape, is negative or not finite somewhere, or zero everywhere.
+        """
+        component = self.components[k]
+        values = np.asarray(spectrum, float)
+        n_rows, n = component.acceptance.shape
+        if values.shape not in {(n,), (n_rows, n)}:
+            raise ModelError(
+                f"the spectrum of {component.name!r} must have {n} values, one for each of its energies"
+                + (f", or one such row for each of {n_rows} observations" if n_rows > 1 else "")
+                + f"; got shape {values.shape}."
+            )
+        bad = ~(np.isfinite(values) & (values >= 0))
+        if bad.any() or not values.any():
+            raise ModelError(
+                f"the spectrum of {component.name!r} is negative, not finite or zero everywhere, at "
+                f"{int(bad.sum())} of "
+                f"{bad.size} energies; it must be finite and not negative to draw events."
+            )
+        return np.asarray(component.coefficients(values))
