@@ -59,7 +59,8 @@ def from_gammapy(
     response : Response, optional
         The components folded before, see :class:`~pymc_gamma.interop.GammapyTranslation`. Default: fold them now.
     fold_options : mapping, optional
-        Passed to :func:`~pymc_gamma.fold`: ``energy_true``, ``pixel``, ``path``.
+        Passed to :func:`~pymc_gamma.fold`: ``energy_true``, ``pixel``, ``path``, and ``free_spectrum``, which may name
+        components that have no free spectrum in the models but need one for a systematic.
     name : str
         Name of the variable of the events.
     **options
@@ -110,10 +111,10 @@ def from_gammapy(
     background = all(one.irfs.bkg is not None for one in pointings)
     translation = GammapyTranslation(models, labels, background=background)
     if response is None:
-        options_of_fold = dict(fold_options or {})
-        response = fold(
-            translation.components, pointings, roi, free_spectrum=translation.free_spectrum, **options_of_fold
-        )
+        how = dict(fold_options or {})
+        further = how.pop("free_spectrum", ())
+        free = dict.fromkeys((*translation.free_spectrum, *([further] if isinstance(further, str) else further)))
+        response = fold(translation.components, pointings, roi, free_spectrum=free, **how)
     else:
         translation.check_response(response)
     if events is None and not ours:

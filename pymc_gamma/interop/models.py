@@ -24,7 +24,7 @@ from pymc_gamma.interop.parameters import copy_models, free_names, read_models
 from pymc_gamma.interop.priors import Role, prior_variable
 from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
-from pymc_gamma.spectra import FLUX, PowerLawNorm, TemplateSpectrum
+from pymc_gamma.spectra import FLUX, PowerLawNorm
 
 __all__ = ["GammapyTranslation"]
 
@@ -153,15 +153,14 @@ class GammapyTranslation:
             model = self._sky[name]
             spectrum = convert_spectrum(name, model.spectral_model, variables)
             if _is_correction(model):
-                nominal = response.nominal_spectra()[response.free_spectrum.index(name)]
-                spectrum = _correction(name, model.spectral_model, spectrum, response.energy_true, nominal)
+                spectrum = _correction(name, model.spectral_model, spectrum, response)
             spectra[name] = spectrum
         return spectra
 
     def check_response(self, response: Any) -> None:
-        """Raise a ModelError unless a response was folded from these components."""
+        """Raise a ModelError unless a response was folded from these components, with these (or more) free spectra."""
         mine = tuple(component.name for component in self.components)
-        if tuple(response.component_names) != mine or set(response.free_spectrum) != set(self.free_spectrum):
+        if tuple(response.component_names) != mine or not set(self.free_spectrum) <= set(response.free_spectrum):
             raise ModelError(
                 f"the response has the components {tuple(response.component_names)} with free spectra of "
                 f"{tuple(response.free_spectrum)}, the models {mine} with {self.free_spectrum}; fold "
@@ -203,14 +202,11 @@ def _is_correction(model: Any) -> bool:
     return model.spatial_model.is_energy_dependent or not value.unit.is_equivalent(FLUX)
 
 
-def _correction(
-    name: str, spectral: Any, spectrum: Callable[[Any], Any], energy: Any, nominal: Any
-) -> Callable[[Any], Any]:
+def _correction(name: str, spectral: Any, spectrum: Callable[[Any], Any], response: Any) -> Callable[[Any], Any]:
     """Nominal spectrum of a template, corrected for what the parameters changed."""
-    table = TemplateSpectrum(np.asarray(energy) * u.TeV, np.asarray(nominal) * u.Unit(FLUX))
     start = convert_spectrum(name, spectral, {})
 
-    def corrected(at: Any) -> Any:
-        return table(at) * (spectrum(at) / start(at))
+    def corrected(energy: Any) -> Any:
+        return response.nominal_flux(name, energy) * (spectrum(energy) / start(energy))
 
     return corrected

@@ -116,7 +116,7 @@ def test_a_template_in_intensity_keeps_its_spectrum():
     spectrum = translation.spectra({p: variables[n] for p, n in translation.names.items()}, response)["diffuse"]
     energy = response.energy_true
     values = {variables["diffuse.spectral.norm"]: 2.0, variables["diffuse.spectral.tilt"]: 0.3}
-    expected = 2.0 * energy**-0.3 * response.nominal_spectra()[0]
+    expected = 2.0 * energy**-0.3 * response.nominal_flux("diffuse", energy)
     assert spectrum(energy).eval(values) == pytest.approx(expected, rel=1e-9)
     assert expected.max() > 0
     other = pmg.fold(translation.components, observations(), region(), energy_true=30, pixel=0.2 * u.deg)
