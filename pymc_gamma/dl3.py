@@ -12,6 +12,7 @@ rate per on-time, with :math:`t_{\rm on}`.
 
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -22,6 +23,9 @@ from pymc_gamma.irfs import IRFs, load_irfs
 __all__ = ["gammapy_runs", "is_gammapy_run", "run_arguments", "run_label", "run_responses"]
 
 IRF_TABLES = ("aeff", "edisp", "psf", "bkg")
+
+_HERE = (str(Path(__file__).parent),)
+"""The package: warnings point at the line of the user that called it."""
 
 
 def is_gammapy_run(thing: Any) -> bool:
@@ -124,7 +128,7 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
         responses.append(known.setdefault(irfs.fingerprint(), irfs))
     for repairs, labels in repaired.items():
         told = "\n".join([f"IRFs of {len(labels)} observation(s), {_few(labels)}:", *repairs])
-        warnings.warn(told, PymcGammaWarning, stacklevel=3)
+        warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
     return responses
 
 

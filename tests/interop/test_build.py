@@ -59,10 +59,11 @@ def test_likelihood_is_that_of_the_same_model_by_hand(model, simulated):
 def test_posterior_goes_back_to_gammapy(model, seed):
     with model:
         idata = pm.sample(
-            draws=300,
-            tune=500,
+            draws=400,
+            tune=400,
             chains=2,
             cores=1,
+            nuts_sampler="pymc",  # the quickest to compile
             random_seed=seed,
             progressbar=False,
             compute_convergence_checks=False,
