@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import sky_model
+from dl3_field import sky_model
 from gammapy.modeling import models as gp
 
 import pymc_gamma as pmg

@@ -6,7 +6,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import AltAz, EarthLocation, SkyCoord
-from conftest import IRFS, POSITION, RUNS, observations, region, run_of, sky_model, tables, write_dl3
+from dl3_field import IRFS, POSITION, RUNS, observations, region, run_of, sky_model, tables, write_dl3
 from gammapy.data import DataStore, FixedPointingInfo, Observations
 from gammapy.data import Observation as Run
 
@@ -159,3 +159,18 @@ def test_wrong_types():
         pmg.Events.from_gammapy(POSITION.ra.deg)
     with pytest.raises(EventError, match="observation 11 has no event list"):
         pmg.Events.from_gammapy(run_of(11))
+
+
+@pytest.mark.filterwarnings("ignore::pymc_gamma.errors.PymcGammaWarning")
+def test_background_of_old_hess_files_is_mirrored():
+    bkg = tables()["bkg"]
+    data = bkg.data * np.linspace(0.5, 1.5, bkg.data.shape[1])[:, None]
+    straight, mirrored = (
+        pmg.load_irfs(
+            {**tables(), "bkg": type(bkg)(bkg.axes, data=data, unit=bkg.unit, meta=bkg.meta, fov_alignment=alignment)}
+        )
+        for alignment in ("RADEC", "REVERSE_LON_RADEC")
+    )
+    assert not any("left-right" in repair for repair in mirrored.repairs)
+    assert mirrored.bkg.fov_lon == pytest.approx(-straight.bkg.fov_lon[::-1])
+    assert np.array_equal(mirrored.bkg.rate, straight.bkg.rate[:, ::-1])

@@ -3,7 +3,7 @@
 import numpy as np
 import pymc as pm
 import pytest
-from conftest import observations, region, sky_model
+from dl3_field import observations, region, sky_model
 from gammapy.data import Observations
 from gammapy.modeling import models as gp
 

@@ -11,6 +11,7 @@ from scipy import integrate, stats
 
 from pymc_gamma.errors import ModelError
 from pymc_gamma.interop.priors import DEFAULT_WIDTH, Role, prior_variable
+from pymc_gamma.nested import prior_transform
 
 PRIORS = {
     "gaussian": (gp.GaussianPrior(mu=2.1, sigma=0.3), 2.0, (1.2, 2.9)),
@@ -126,10 +127,38 @@ def test_a_sampler_sees_numbers_of_order_one(prior):
     assert 1e-3 < abs(float(np.squeeze(second))) < 1e4
 
 
-def test_sampling_starts_at_the_value():
-    model = variable(Parameter("x", 2.7, prior=gp.GaussianPrior(mu=2.0, sigma=0.5)))
-    value = model.rvs_to_values[model["x"]]
-    assert float(model.initial_point()[value.name]) == pytest.approx(1.4)  # (2.7 - 2.0) / 0.5
+@pytest.mark.parametrize("limits", [{}, {"min": 1e-13}, {"max": 1e-11}, {"min": 1e-13, "max": 1e-11}])
+@pytest.mark.parametrize(
+    "prior",
+    [
+        None,
+        gp.GaussianPrior(mu=1e-12, sigma=1e-12),
+        gp.UniformPrior(min=0, max=1e-11),
+        gp.LogUniformPrior(min=1e-13, max=1e-11),
+        gp.GeneralizedGaussianPrior(mu=1e-12, sigma=1e-12, eta=0.4),
+    ],
+)
+def test_sampling_starts_at_the_scale_of_the_parameter(prior, limits):
+    model = variable(Parameter("x", 1e-12, prior=prior, **limits), Role.SCALE)
+    assert all(value is None for value in model.rvs_to_initial_values.values()), "pm.observe would refuse the model"
+    point = model.initial_point()
+    assert np.isfinite(model.compile_logp(mode="FAST_COMPILE")(point))
+    (value,) = model.value_vars
+    (x,) = model.replace_rvs_by_values([model["x"]])
+    start = float(x.eval({value: point[value.name]}, mode="FAST_COMPILE"))
+    assert 1e-14 < start < 1e-10
+
+
+@pytest.mark.parametrize("prior", [None, gp.GaussianPrior(mu=2, sigma=1), gp.LogUniformPrior(min=1, max=4)])
+@pytest.mark.parametrize("limits", [{}, {"min": 1.0, "max": 4.0}])
+def test_nested_sampling_knows_the_quantiles(prior, limits, seed):
+    model = variable(Parameter("x", 2.0, prior=prior, **limits), Role.POSITIVE)
+    with model:
+        pm.Normal("y", model["x"], 1, observed=2.0)
+    transform = prior_transform(model)
+    draws = pm.draw(model["x"], 400, random_seed=seed, mode="FAST_COMPILE")
+    low, high = (float(transform(np.array([u]))[0]) for u in (0.3, 0.7))
+    assert stats.binomtest(int(np.sum((draws > low) & (draws < high))), 400, 0.4).pvalue > 1e-3
 
 
 class NewPrior(gp.Prior):

@@ -4,7 +4,7 @@ import astropy.units as u
 import numpy as np
 import pymc as pm
 import pytest
-from conftest import POSITION, observations, region, sky_model
+from dl3_field import POSITION, observations, region, sky_model
 from gammapy.maps import Map, MapAxis, RegionNDMap
 from gammapy.modeling import models as gp
 
@@ -91,8 +91,8 @@ def test_spectra_are_those_of_gammapy():
 
 
 def cube():
-    """A diffuse cube in intensity, flat on the sky."""
-    axis = MapAxis.from_energy_bounds("0.2 TeV", "90 TeV", nbin=4, name="energy_true", node_type="center")
+    """A diffuse cube in intensity, flat on the sky, whose energies reach beyond those of the events."""
+    axis = MapAxis.from_energy_bounds("0.001 TeV", "1000 TeV", nbin=8, name="energy_true", node_type="center")
     skymap = Map.create(skydir=POSITION, width=4, binsz=0.5, frame="icrs", axes=[axis], unit="TeV-1 cm-2 s-1 sr-1")
     skymap.data += 3e-9 * axis.center.value[:, None, None] ** -2.5
     return gp.TemplateSpatialModel(skymap, normalize=False)
