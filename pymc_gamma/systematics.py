@@ -9,7 +9,7 @@ class                   variable               what it does
 ======================  =====================  ===================================================================
 `EffectiveAreaNorm`     ``aeff_norm``          factor on the effective area, hence on all sky fluxes
 `EffectiveAreaShape`    ``aeff_shape``         logarithm of that factor at a few true energies, a cubic spline between
-`EnergyScale`           ``energy_scale``       factor on the reconstructed energies of gamma rays
+`EnergyScale`           ``energy_scale``       factor on the energies that the response assumes for gamma rays
 `PSFScale`              ``psf_scale``          factor on the width of the PSF
 `BackgroundNorm`        ``background_norm``    factor on the residual background, in each observation
 `BackgroundTilt`        ``background_tilt``    index of a power law in reconstructed energy on it, in each observation
@@ -163,57 +163,60 @@ class EffectiveAreaShape(Systematic):
         return factor
 
 
-@dataclass(frozen=True, eq=False)
-class _Scale(Systematic):
-    """Factor on the response between ``1 - width`` and ``1 + width``.
+class EnergyScale(Systematic):
+    """Factor on the energies that the response assumes for gamma rays; prior LogNormal(0, ``sigma``).
 
-    Parameters
-    ----------
-    sigma : float
-        Width of the prior, a normal distribution truncated at the ends.
-    value : TensorVariable or float, optional
-        Instead of the default prior; within the same bounds.
-    nodes : int
-        Number of values for which the response is folded; it is interpolated between them.
-    """
-
-    nodes: int = 5
-    variable: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.nodes < 3 or self.nodes % 2 == 0:
-            raise ValueError(f"{type(self).__name__}(nodes=...) must be an odd number from 3, got {self.nodes}.")
-        if self.sigma > 0.2:
-            raise ValueError(
-                f"{type(self).__name__}(sigma=...) must be at most 0.2, got {self.sigma}: the response is interpolated "
-                "over three of it on both sides."
-            )
-
-    @property
-    def grid(self) -> FloatArray:
-        """Values for which the response is folded."""
-        return 1 + 3 * self.sigma * np.linspace(-1, 1, self.nodes)
-
-    def prior(self, n_observations: int, energy: FloatArray) -> Variable:
-        """The variable, within the range of the grid."""
-        grid = self.grid
-        return pm.TruncatedNormal(self.variable, 1.0, self.sigma, lower=grid[0], upper=grid[-1], initval=1.0)
-
-
-class EnergyScale(_Scale):
-    """Factor on the reconstructed energies of gamma rays; prior Normal(1, ``sigma``), truncated at three ``sigma``.
-
-    The residual background stays: it was measured in reconstructed energies.
+    A photon of energy E is dispersed and blurred like one of the factor times E
+    (:mod:`pymc_gamma.distributions.energy_scale`), while the effective area stays. The residual background stays too:
+    it was measured in reconstructed energies. All sky components must be of free spectrum.
     """
 
     variable = "energy_scale"
 
+    def prior(self, n_observations: int, energy: FloatArray) -> Variable:
+        """Variable ``energy_scale``."""
+        return pm.LogNormal(self.variable, 0.0, self.sigma)
 
-class PSFScale(_Scale):
-    """Factor on the width of the PSF; prior Normal(1, ``sigma``), truncated at three ``sigma``."""
 
-    variable = "psf_scale"
+@dataclass(frozen=True, eq=False)
+class PSFScale(Systematic):
+    """Factor on the width of the PSF; prior Normal(1, ``sigma``), truncated at three ``sigma``.
+
+    The response is folded for a few factors and interpolated.
+
+    Parameters
+    ----------
+    sigma : float
+        Width of the prior, at most 0.2.
+    value : TensorVariable or float, optional
+        Instead of the default prior; within three ``sigma`` of 1.
+    nodes : int
+        Number of factors for which the response is folded, odd.
+    """
+
+    nodes: int = 5
+    variable: ClassVar[str] = "psf_scale"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nodes < 3 or self.nodes % 2 == 0:
+            raise ValueError(f"PSFScale(nodes=...) must be an odd number from 3, got {self.nodes}.")
+        if self.sigma > 0.2:
+            raise ValueError(
+                f"PSFScale(sigma=...) must be at most 0.2, got {self.sigma}: the response is interpolated over "
+                "three of "
+                "it on both sides."
+            )
+
+    @property
+    def grid(self) -> FloatArray:
+        """Factors for which the response is folded; the middle one is exactly 1."""
+        return 1 + 3 * self.sigma * np.linspace(-1, 1, self.nodes)
+
+    def prior(self, n_observations: int, energy: FloatArray) -> Variable:
+        """Variable ``psf_scale``, within the range of the grid."""
+        grid = self.grid
+        return pm.TruncatedNormal(self.variable, 1.0, self.sigma, lower=grid[0], upper=grid[-1], initval=1.0)
 
 
 class BackgroundNorm(Systematic):

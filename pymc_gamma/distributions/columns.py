@@ -12,15 +12,14 @@ With the coefficients :math:`\rho_{kn}` of a spectrum (:func:`pymc_gamma.folding
 * in a Poisson process of physical fluxes :math:`v_k = N_k c_k` for a norm :math:`N_k` on the nominal flux, and
   :math:`v_{kn} = N_k C_k\, \rho_{kn}`.
 
-A systematic uncertainty of the energy scale or the PSF, with a value :math:`s`, changes the columns themselves. They
-are computed for a few values :math:`s_g`, and interpolated by Lagrange's polynomials,
+A scale of the PSF, :math:`s`, changes the columns themselves. They are computed for a few values :math:`s_g`, and
+interpolated by Lagrange's polynomials,
 
 .. math:: D_{ij}(s) = \sum_g L_g(s)\, D_{ij}(s_g), \qquad L_g(s) = \prod_{h \ne g} \frac{s - s_h}{s_g - s_h} ,
 
 which is again a linear form: every column :math:`j` becomes several, of coefficients :math:`L_g(s)\, v_j`.
 """
 
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,32 +56,32 @@ def lagrange(nodes: FloatArray, value: Any, maths: Any = np) -> list[Any]:
 
 
 class Variants(NamedTuple):
-    """Responses for several values of the systematics that change the columns.
+    """Responses for several scales of the PSF.
 
     Attributes
     ----------
-    nodes : tuple of numpy.ndarray
-        Values of the energy scale, and of the scale of the PSF.
-    responses : tuple of SpectralResponse
-        One for each pair of values, the second fastest.
+    psf_scale : numpy.ndarray
+        The scales.
+    responses : tuple of PoissonResponse
+        One for each.
     """
 
-    nodes: tuple[FloatArray, FloatArray]
+    psf_scale: FloatArray
     responses: tuple[Any, ...]
 
     @classmethod
-    def build(cls, response: Any, energy_scale: FloatArray, psf_scale: FloatArray) -> "Variants":
-        """Fold the response for each pair of values."""
-        pairs = product(energy_scale, psf_scale)
-        responses = tuple(
-            response if e == p == 1 else response.with_systematics(energy_scale=e, psf_scale=p) for e, p in pairs
+    def build(cls, response: Any, psf_scale: FloatArray) -> "Variants":
+        """Fold the response for each scale."""
+        return cls(
+            psf_scale,
+            tuple(response if one == 1 else response.with_systematics(psf_scale=float(one)) for one in psf_scale),
         )
-        return cls((energy_scale, psf_scale), responses)
 
-    def weights(self, scales: Any, maths: Any = np) -> list[Any]:
-        """Weight of each response for values (energy scale, PSF scale)."""
-        of_energy, of_psf = (lagrange(nodes, scales[i], maths) for i, nodes in enumerate(self.nodes))
-        return [first * second for first, second in product(of_energy, of_psf)]
+    def weights(self, psf_scale: Any, maths: Any = np) -> list[Any]:
+        """Weight of each response for another scale."""
+        if len(self.responses) == 1:
+            return [maths.ones_like(psf_scale)]
+        return lagrange(self.psf_scale, psf_scale, maths)
 
 
 class ColumnSource(ResponseSource):
@@ -105,7 +104,7 @@ class ColumnSource(ResponseSource):
 
     def __init__(self, response: SpectralResponse, variants: Variants | None = None) -> None:
         super().__init__(response)
-        self.variants = Variants((np.ones(1), np.ones(1)), (response,)) if variants is None else variants
+        self.variants = Variants(np.ones(1), (response,)) if variants is None else variants
         self.free: tuple[FreeComponent, ...] = response.free_components if response.free_spectrum else ()
         free = [self.component_names.index(one.name) for one in self.free]
         self.free_index = tuple(free)
@@ -113,7 +112,7 @@ class ColumnSource(ResponseSource):
         instrumental = response.instrumental
         self.fixed_sky = tuple(k for k in fixed if self.component_names[k] not in instrumental)
         self.fixed_background = tuple(k for k in fixed if self.component_names[k] in instrumental)
-        # the residual background is measured: it knows neither the energy scale nor the PSF
+        # the residual background is measured in reconstructed coordinates: it knows no PSF
         self._free_sky = [j for j, one in enumerate(self.free) if one.name not in instrumental]
 
     @property

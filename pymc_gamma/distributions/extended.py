@@ -36,7 +36,7 @@ __all__ = ["ExtendedEventMixture"]
 
 
 class ExtendedEventMixtureRV(EventMixtureRV):
-    """``(rng, size, norms, flux, scales) -> event rows``, with NaN in rows that hold no event."""
+    """``(rng, size, norms, flux, psf_scale) -> event rows``, with NaN in rows that hold no event."""
 
     name = "ExtendedEventMixture"
     _print_name = ("ExtendedEventMixture", "\\operatorname{ExtendedEventMixture}")
@@ -167,7 +167,7 @@ class ExtendedEventMixture(Distribution):
             name,
             process.norms,
             flux=process.flux,
-            scales=process.scales,
+            psf_scale=process.psf_scale,
             source=source,
             weighted=weighted,
             max_events=n_rows,
@@ -182,7 +182,7 @@ class ExtendedEventMixture(Distribution):
         norms: Any,
         *,
         flux: Variable,
-        scales: Variable,
+        psf_scale: Variable,
         source: PoissonSource,
         max_events: int | None = None,
         weighted: bool = False,
@@ -196,8 +196,8 @@ class ExtendedEventMixture(Distribution):
             Factors on the fluxes of the components.
         flux : TensorVariable, shape (n_flux,)
             Spectra of the free components, one after the other.
-        scales : TensorVariable, shape (2,)
-            Energy scale and scale of the PSF.
+        psf_scale : TensorVariable, shape (1,)
+            Scale of the PSF.
         source : PoissonSource
             Where densities and draws come from.
         max_events : int
@@ -216,14 +216,14 @@ class ExtendedEventMixture(Distribution):
             for sizes in ("shape", "size"):
                 kwargs.pop(sizes, None)
             kwargs["size"] = (max_events,)
-        return super().dist([pt.as_tensor_variable(norms), flux, scales], source=source, weighted=weighted, **kwargs)
+        return super().dist([pt.as_tensor_variable(norms), flux, psf_scale], source=source, weighted=weighted, **kwargs)
 
     @classmethod
     def rv_op(
         cls,
         norms: Variable,
         flux: Variable,
-        scales: Variable,
+        psf_scale: Variable,
         *,
         source: PoissonSource,
         weighted: bool,
@@ -234,7 +234,7 @@ class ExtendedEventMixture(Distribution):
         """Random variable on a source."""
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
         op = ExtendedEventMixtureRV(source=source, weighted=weighted)
-        return op(norms, flux, scales, size=size, rng=rng, return_next_rng=True)[1]
+        return op(norms, flux, psf_scale, size=size, rng=rng, return_next_rng=True)[1]
 
 
 def _checked_expectation(name: str, process: PoissonProcess, model: pm.Model) -> float:
@@ -275,8 +275,8 @@ def _extended_event_mixture_logp(
     if value.type.ndim != 2:
         raise NotImplementedError(f"an ExtendedEventMixture has no batch axes; got events of type {value.type}.")
     assert isinstance(op.source, PoissonSource)
-    norms, flux, scales = (one.reshape((one.shape[-1],)) for one in parameters)
-    coefficients, counts = op.source.poisson_coefficients(norms, flux, scales)
+    norms, flux, psf_scale = (one.reshape((one.shape[-1],)) for one in parameters)
+    coefficients, counts = op.source.poisson_coefficients(norms, flux, psf_scale)
     log_density = banded_log_matvec if op.source.banded else log_matvec
     pointwise = log_density(*table_inputs(op.source, value, ()), coefficients)
     return pointwise - pt.sum(counts) / value.shape[0]

@@ -1,7 +1,7 @@
 r"""A Poisson process of physical fluxes: its expected counts, coefficients and draws.
 
 What a user gives, spectra, norms and systematics, becomes three tensors: a norm for each component, the spectra of the
-free components one after the other, and the scales of energy and PSF. From these follow the coefficients of the columns
+free components one after the other, and the scale of the PSF. From these follow the coefficients of the columns
 and the expected counts (:mod:`pymc_gamma.distributions.columns`).
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.columns import ColumnSource, Variants
+from pymc_gamma.distributions.energy_scale import shift_spectrum
 from pymc_gamma.distributions.protocol import PoissonResponse
 from pymc_gamma.distributions.spectral import spectra_tensor
 from pymc_gamma.errors import ModelError
@@ -53,7 +54,7 @@ class PoissonSource(ColumnSource):
 
     @property
     def signature(self) -> str:
-        """Norms, spectra, and (energy scale, PSF scale)."""
+        """Norms, spectra, and the scale of the PSF (a vector of one)."""
         return "(k),(s),(q)"
 
     def split(self, value: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -75,7 +76,7 @@ class PoissonSource(ColumnSource):
             raise ModelError(f"{n} events are observed, more than max_events={n_rows}.")
         return np.concatenate([value, np.full((n_rows - n, value.shape[1]), np.nan)])
 
-    def poisson_coefficients(self, norms: Variable, flux: Variable, scales: Variable) -> tuple[Variable, Variable]:
+    def poisson_coefficients(self, norms: Variable, flux: Variable, psf_scale: Variable) -> tuple[Variable, Variable]:
         """Coefficients of the columns, and expected counts (K,), of a Poisson process.
 
         Parameters
@@ -84,11 +85,11 @@ class PoissonSource(ColumnSource):
             Factor on the flux of each component, shape (K,).
         flux : TensorVariable
             Spectra of the free components, one after the other, shape (n_flux,).
-        scales : TensorVariable
-            Energy scale and scale of the PSF, shape (2,).
+        psf_scale : TensorVariable
+            Scale of the PSF, shape (1,).
         """
         responses = self.variants.responses
-        weights = self.variants.weights(scales, pt) if len(responses) > 1 else [pt.constant(1.0)]
+        weights = self.variants.weights(psf_scale[0], pt)
         counts: dict[int, Variable] = {}
         columns = []
         for weight, response in zip(weights, responses, strict=True):
@@ -127,11 +128,9 @@ class PoissonSource(ColumnSource):
                 f"the norms of {self.component_names} must be finite and not negative to draw events, got {norms}."
             )
 
-    def expected_parts(
-        self, norms: FloatArray, spectra: list[FloatArray], scales: FloatArray
-    ) -> list[list[FloatArray]]:
+    def expected_parts(self, norms: FloatArray, spectra: list[FloatArray], psf_scale: float) -> list[list[FloatArray]]:
         """Expected counts of the parts, by observation and component."""
-        weights = self.variants.weights(scales) if len(self.variants.responses) > 1 else [1.0]
+        weights = self.variants.weights(np.asarray(psf_scale))
         total: list[list[FloatArray]] = []
         for weight, response in zip(weights, self.variants.responses, strict=True):
             own = response.expected_parts(spectra or None)
@@ -144,9 +143,9 @@ class PoissonSource(ColumnSource):
 
     def draw(self, n: int, rng: np.random.Generator, *parameters: FloatArray) -> FloatArray:
         """A Poisson number of events, and rows of NaN after them up to ``n``."""
-        norms, flux, scales = parameters
+        norms, flux, (psf_scale,) = parameters
         spectra = self.spectra(flux)
-        parts = self.expected_parts(norms, spectra, scales)
+        parts = self.expected_parts(norms, spectra, psf_scale)
         expected = np.array([[of[k].sum() for of in parts] for k in range(self.n_components)])
         counts = rng.poisson(expected)
         total = int(counts.sum())
@@ -160,9 +159,7 @@ class PoissonSource(ColumnSource):
         used = [None if dark[k] else spectrum for k, spectrum in zip(self.free_index, spectra, strict=True)]
         nominal = [one.nominal if spectrum is None else spectrum for one, spectrum in zip(self.free, used, strict=True)]
         rows = np.full((n, len(self.columns)), np.nan)
-        rows[:total] = self.response.draw_rows(
-            counts, rng, nominal or None, parts, energy_scale=float(scales[0]), psf_scale=float(scales[1])
-        )
+        rows[:total] = self.response.draw_rows(counts, rng, nominal or None, parts, psf_scale=float(psf_scale))
         return rows
 
     def representative_row(self) -> FloatArray:
@@ -181,8 +178,8 @@ class PoissonProcess:
         Factors on the fluxes, with those of the systematics.
     flux : TensorVariable, shape (n_flux,)
         Spectra of the free components, with the factors of the systematics.
-    scales : TensorVariable, shape (2,)
-        Energy scale and scale of the PSF.
+    psf_scale : TensorVariable, shape (1,)
+        Scale of the PSF.
     counts : TensorVariable, shape (K,)
         Expected counts.
     """
@@ -206,16 +203,17 @@ class PoissonProcess:
         n_observations = len(response.expected_parts())
         span = response.energy_true[[0, -1]]
         self._values = {kind: one.tensor(n_observations, span) for kind, one in kinds.items()}
-        grids = [getattr(kinds.get(kind), "grid", np.ones(1)) for kind in (EnergyScale, PSFScale)]
-        variants = Variants.build(response, *grids) if len(grids[0]) * len(grids[1]) > 1 else None
+        psf = kinds.get(PSFScale)
+        variants = Variants.build(response, psf.grid) if isinstance(psf, PSFScale) else None
         self.source = PoissonSource(response, variants)
         self._sky = [c for c in response.component_names if c not in response.instrumental]
         self._background = [c for c in response.component_names if c in response.instrumental]
         factors = self._factors(kinds, span, n_observations)
-        self.flux = spectra_tensor(name, self.source, self.spectra, nominal=True, factors=factors)
+        seen = self._seen_spectra(kinds)
+        self.flux = spectra_tensor(name, self.source, seen, nominal=True, factors=factors)
         self.norms = pt.stack([self._norm(component, kinds) for component in response.component_names])
-        self.scales = pt.stack([self._values.get(kind, pt.constant(1.0)) for kind in (EnergyScale, PSFScale)])
-        self.coefficients, self.counts = self.source.poisson_coefficients(self.norms, self.flux, self.scales)
+        self.psf_scale = pt.stack([self._values.get(PSFScale, pt.constant(1.0))])
+        self.coefficients, self.counts = self.source.poisson_coefficients(self.norms, self.flux, self.psf_scale)
 
     def _check_norms(self, norms: Mapping[str, Any] | None) -> dict[str, Variable]:
         given = {str(component): pt.as_tensor_variable(value) for component, value in dict(norms or {}).items()}
@@ -244,6 +242,28 @@ class PoissonProcess:
             norm = norm * (value[0] if value.type.ndim else value)
         return norm
 
+    def _seen_spectra(self, kinds: Mapping[type[Systematic], Systematic]) -> dict[str, Callable[[Any], Any]]:
+        """Spectra as the response sees them if the energy scale is off."""
+        if EnergyScale not in kinds:
+            return self.spectra
+        self._check_free("EnergyScale")
+        seen = dict(self.spectra)
+        for component in self._sky:
+            spectrum = self.spectra.get(component)
+            if spectrum is None or callable(spectrum):
+                seen[component] = shift_spectrum(spectrum, self.response, component, self._values[EnergyScale])
+        return seen
+
+    def _check_free(self, systematic: str) -> None:
+        """Raise a ModelError unless all sky components are of free spectrum."""
+        free = [one.name for one in self.source.free]
+        fixed = [component for component in self._sky if component not in free]
+        if fixed:
+            raise ModelError(
+                f"{self.name}: {systematic} changes spectra, and {fixed} were folded with a fixed spectrum; "
+                f"fold with free_spectrum={[*free, *fixed]} (they keep their spectra unless you give others)."
+            )
+
     def _factors(
         self, kinds: Mapping[type[Systematic], Systematic], span: FloatArray, n_observations: int
     ) -> dict[str, Callable[[FloatArray], Any]]:
@@ -251,12 +271,7 @@ class PoissonProcess:
         free = [one.name for one in self.source.free]
         factors: dict[str, Callable[[FloatArray], Any]] = {}
         if EffectiveAreaShape in kinds:
-            fixed = [component for component in self._sky if component not in free]
-            if fixed:
-                raise ModelError(
-                    f"{self.name}: EffectiveAreaShape changes spectra, and {fixed} were folded with a fixed spectrum; "
-                    f"fold with free_spectrum={[*free, *fixed]} (they keep their spectra unless you give others)."
-                )
+            self._check_free("EffectiveAreaShape")
             shape = kinds[EffectiveAreaShape]
             assert isinstance(shape, EffectiveAreaShape)
             factors |= dict.fromkeys(self._sky, shape.factor(self._values[EffectiveAreaShape], span))

@@ -138,6 +138,10 @@ class PoissonResponse(SpectralResponse, Protocol):
         """Spectrum of a sky component, TeV-1 cm-2 s-1 at true energies in TeV."""
         ...
 
+    def mean_exposure(self, component: str, energy: ArrayLike) -> NDArray[np.float64]:
+        """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV."""
+        ...
+
     @property
     def acceptance(self) -> Any:
         """Expected counts of each component at its nominal flux, shape (K,)."""
@@ -154,7 +158,6 @@ class PoissonResponse(SpectralResponse, Protocol):
         spectra: Sequence[ArrayLike] | None = None,
         parts: list[list[NDArray[np.float64]]] | None = None,
         *,
-        energy_scale: float = 1.0,
         psf_scale: float = 1.0,
     ) -> NDArray[np.float64]:
         """Given numbers of events of each component in each observation, (K, n_observations), in random order."""

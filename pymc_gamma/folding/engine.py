@@ -24,7 +24,7 @@ from pymc_gamma.errors import IRFError, RegionError
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
-from pymc_gamma.folding.tables import FoldTables
+from pymc_gamma.folding.tables import FoldTables, interpolate_area
 from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
@@ -240,6 +240,27 @@ class FoldedObservation:
             self.observation.livetime_s * np.einsum("je,je,e->e", response, migration, flux)
             for response, flux in self._part_responses(component)
         ]
+
+    def part_exposure(self, component: CompiledComponent, energy: FloatArray) -> list[FloatArray]:
+        """Exposure in cm2 s of each part of a component, averaged over its brightness, at true energies in TeV."""
+        area, step = interpolate_area(self.observation.irfs, energy)
+        n = 0 if component.analytic is None else len(component.analytic.variance)
+        nodes = [
+            gaussian_nodes(component.analytic.vectors[p], component.analytic.variance[p], 12, 16)
+            for p in range(n)
+            if component.analytic is not None
+        ]
+        nodes += [template.raster.nodes() for template in component.templates]
+        out = []
+        for vectors, weight in nodes:
+            position = separation_deg(vectors, self.axis) / step
+            seen = position <= area.shape[1] - 1
+            left = np.minimum(position.astype(int), area.shape[1] - 2)
+            fraction = position - left
+            of_node = np.bincount(left[seen], (weight * (1 - fraction))[seen], area.shape[1])
+            of_node += np.bincount(left[seen] + 1, (weight * fraction)[seen], area.shape[1])
+            out.append(self.observation.livetime_s * (area @ of_node) / weight.sum())
+        return out
 
     def _part_responses(self, component: CompiledComponent) -> list[tuple[FloatArray, FloatArray]]:
         """Integrals over the true sky (n_j, n_e) in cm2 TeV, and fluxes (n_e,), of the parts of a component."""

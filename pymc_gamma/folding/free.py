@@ -194,7 +194,7 @@ class FreeSpectra:
             [_extrapolate(a, b) for a, b in zip(of_fine, of_coarse, strict=True)]
             for of_fine, of_coarse in zip(fine, coarse, strict=True)
         ]
-        self.nominal = np.stack([_part_fluxes(c)[:, ::NODES_PER_BIN].sum(axis=0) for c in self.components])
+        self.nominal = np.stack([c.part_fluxes()[:, ::NODES_PER_BIN].sum(axis=0) for c in self.components])
 
         self.acceptance = np.stack(
             [sum(of[k].sum(axis=0) for of in self.part_acceptance) for k in range(len(self.components))]
@@ -407,15 +407,9 @@ def _extrapolate(fine: FloatArray, coarse: FloatArray) -> FloatArray:
     return np.maximum((4 * fine - coarse) / 3, 0)
 
 
-def _part_fluxes(component: CompiledComponent) -> FloatArray:
-    """Spectra of all parts on the spectrum nodes, shape (n_parts, n_nodes)."""
-    analytic = [] if component.analytic is None else list(component.analytic.flux)
-    return np.stack([*analytic, *(template.flux for template in component.templates)])
-
-
 def _shares(component: CompiledComponent) -> FloatArray:
     """Share of each part in the summed spectrum; where that is zero, as at the nearest energy where it is not."""
-    fluxes = _part_fluxes(component)
+    fluxes = component.part_fluxes()
     total = fluxes.sum(axis=0)
     lit = np.flatnonzero(total > 0)
     at = np.arange(len(total))

@@ -72,10 +72,10 @@ class CompiledComponent:
             templates=tuple(replace(template, flux=template.flux * factor) for template in self.templates),
         )
 
-    def total_flux(self) -> FloatArray:
-        """Sum of the spectra of all parts on the spectrum nodes, TeV-1 cm-2 s-1."""
+    def part_fluxes(self) -> FloatArray:
+        """Spectra of all parts on the spectrum nodes, TeV-1 cm-2 s-1, shape (n_parts, n_nodes)."""
         analytic = [] if self.analytic is None else list(self.analytic.flux)
-        return np.sum([*analytic, *(template.flux for template in self.templates)], axis=0)
+        return np.stack([*analytic, *(template.flux for template in self.templates)])
 
 
 def spectrum_nodes(energy_edges: FloatArray) -> FloatArray:

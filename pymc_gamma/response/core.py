@@ -230,11 +230,28 @@ class Response:
         SkyModelError
             If there is no such component, or it is the residual background.
         """
-        flux = self._sky_component(component).total_flux()
+        flux = self._sky_component(component).part_fluxes().sum(axis=0)
         tiny = np.finfo(float).tiny
         nodes = np.log(spectrum_nodes(self.energy_true_edges))
         value = np.exp(np.interp(np.log(np.asarray(energy, float)), nodes, np.log(np.maximum(flux, tiny))))
         return np.where(value <= 2 * tiny, 0.0, value)
+
+    def mean_exposure(self, component: str, energy: ArrayLike) -> FloatArray:
+        """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV.
+
+        Raises
+        ------
+        SkyModelError
+            If there is no such component, or it is the residual background.
+        """
+        compiled, at = self._sky_component(component), np.asarray(energy, float)
+        fluxes = compiled.part_fluxes()
+        share = fluxes / np.where(fluxes.sum(axis=0) > 0, fluxes.sum(axis=0), 1)
+        nodes = np.log(spectrum_nodes(self.energy_true_edges))
+        weight = np.stack([np.interp(np.log(at), nodes, one) for one in share])
+        weight = np.where(weight.sum(axis=0) > 0, weight, 1 / len(weight))
+        exposure = sum(np.stack(one.part_exposure(compiled, at)) for one in self._folded)
+        return np.asarray((weight * exposure).sum(axis=0))
 
     def event_rows(self, events: Events) -> FloatArray:
         """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
@@ -382,7 +399,6 @@ class Response:
         spectra: Sequence[ArrayLike] | None = None,
         parts: list[list[FloatArray]] | None = None,
         *,
-        energy_scale: float = 1.0,
         psf_scale: float = 1.0,
     ) -> FloatArray:
         """Draw given numbers of events of each component in each observation.
@@ -397,8 +413,8 @@ class Response:
             As for :meth:`simulate_rows`.
         parts : list of list of numpy.ndarray, optional
             Expected counts of the parts of each component; by default those of :meth:`expected_parts`.
-        energy_scale, psf_scale : float
-            Factors on the reconstructed energies and on the width of the PSF of sky components.
+        psf_scale : float
+            Factor on the width of the PSF.
 
         Returns
         -------
@@ -409,8 +425,8 @@ class Response:
         simulator = self._simulator
         for j, spectrum in enumerate(() if spectra is None else spectra):
             simulator = self._with_spectrum(simulator, j, np.asarray(spectrum, float), parts)
-        if energy_scale != 1 or psf_scale != 1:
-            simulator = simulator.distorted(energy_scale, psf_scale, parts)
+        if psf_scale != 1:
+            simulator = simulator.with_psf_scale(psf_scale, parts)
         rows = simulator.rows(counts, rng)[:, : len(self.reco)]
         return rows[rng.permutation(len(rows))]
 

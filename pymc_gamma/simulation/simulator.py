@@ -69,14 +69,12 @@ class Simulator:
         ]
         return other
 
-    def distorted(
-        self, energy_scale: float, psf_scale: float, part_counts: Sequence[Sequence[FloatArray]]
-    ) -> "Simulator":
-        """A simulator of an instrument whose energies and PSF are larger by factors; the background stays."""
+    def with_psf_scale(self, scale: float, part_counts: Sequence[Sequence[FloatArray]]) -> "Simulator":
+        """A simulator of an instrument whose PSF is wider by a factor, with the expected counts of that instrument."""
         other = copy(self)
         other.samplers = [
             [
-                sampler.distorted(energy_scale, psf_scale, counts) if isinstance(sampler, SourceSampler) else sampler
+                sampler.with_psf_scale(scale, counts) if isinstance(sampler, SourceSampler) else sampler
                 for sampler, counts in zip(own, of_observation, strict=True)
             ]
             for own, of_observation in zip(self.samplers, part_counts, strict=True)

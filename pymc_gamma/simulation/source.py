@@ -142,15 +142,12 @@ class SourceSampler:
         other._proposals, other._rates = {}, {}
         return other
 
-    def distorted(self, energy_scale: float, psf_scale: float, part_counts: FloatArray) -> "SourceSampler":
-        """A sampler whose reconstructed energies and widths of the PSF are larger by factors."""
-        edisp_energy, edisp_offset, cdf, migra0, step, psf_energy, psf_offset, sigma, weight = self._response
+    def with_psf_scale(self, scale: float, part_counts: FloatArray) -> "SourceSampler":
+        """A sampler whose PSF is wider by a factor."""
+        *before, sigma, weight = self._response
         other = copy(self)
         other._counts = np.asarray(part_counts, float)
-        other.__dict__["_response"] = (
-            edisp_energy, edisp_offset, cdf, migra0 * energy_scale, step * energy_scale,
-            psf_energy, psf_offset, sigma * psf_scale, weight,
-        )  # fmt: skip
+        other.__dict__["_response"] = (*before, sigma * scale, weight)
         return other
 
     def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:

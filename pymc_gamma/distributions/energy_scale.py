@@ -1,0 +1,106 @@
+r"""A shift of the energy scale, as a change of the spectrum.
+
+If the energies that the response knows are :math:`\tilde E = s E`, photons of energy :math:`E` are dispersed and
+blurred as the response says for :math:`s E`, while as many of them pass the effective area :math:`A(E)` as before. Then
+
+.. math:: \int \phi(E)\, A(E)\, R(E' | s E)\, \mathrm{d}E = \int \tilde\phi(\tilde E)\, A(\tilde E)\,
+          R(E' | \tilde E)\, \mathrm{d}\tilde E, \qquad
+          \tilde\phi(\tilde E) = \frac{1}{s}\, \phi\Big(\frac{\tilde E}{s}\Big)\,
+          \frac{A(\tilde E / s)}{A(\tilde E)} :
+
+the columns of a component of free spectrum stay as they are, whatever the scale. For an extended source :math:`A` is
+its mean over the brightness.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.distributions.protocol import PoissonResponse
+
+__all__ = ["shift_spectrum"]
+
+FloatArray = NDArray[np.float64]
+
+_STEP = 0.02
+_REACH = 1.0
+"""Width of the table's cells, and its reach beyond the true energies, in the logarithm of the energy."""
+_TINY = float(np.finfo(np.float64).tiny)
+_LARGEST_LOG_RATIO = 20.0
+
+
+class _Table:
+    """A positive function of the energy, linear in both logarithms between equidistant nodes, constant beyond."""
+
+    def __init__(self, energy: FloatArray, values: FloatArray) -> None:
+        self._first, self._step = float(np.log(energy[0])), float(np.log(energy[1] / energy[0]))
+        self._logs = np.log(np.maximum(values, _TINY))
+
+    def log(self, log_energy: Variable) -> Variable:
+        """Logarithm of the function."""
+        position = pt.clip((log_energy - self._first) / self._step, 0, len(self._logs) - 1)
+        node = pt.minimum(pt.floor(position).astype("int64"), len(self._logs) - 2)
+        logs = pt.constant(self._logs)
+        fraction = position - node
+        return logs[node] * (1 - fraction) + logs[node + 1] * fraction
+
+
+def shift_spectrum(
+    spectrum: Callable[[Any], Any] | None, response: PoissonResponse, component: str, scale: Variable
+) -> Callable[[FloatArray], Variable]:
+    """Spectrum of a component as the response sees it if its energies are off by a factor.
+
+    Parameters
+    ----------
+    spectrum : callable or None
+        Spectrum in TeV-1 cm-2 s-1 as a function of the true energy in TeV; None for that of the response.
+    response : PoissonResponse
+        Knows the exposure.
+    component : str
+        Name of the component.
+    scale : TensorVariable
+        The factor.
+
+    Returns
+    -------
+    callable
+        From energies of the response in TeV (n,) to TeV-1 cm-2 s-1.
+    """
+    low, high = np.log(response.energy_true[[0, -1]])
+    grid = np.exp(np.arange(low - _REACH, high + _REACH + _STEP, _STEP))
+    inside = np.clip(grid, np.exp(low), np.exp(high))
+    exposure = _Table(grid, response.mean_exposure(component, inside))
+    tabulated = None
+    if spectrum is None:
+        tabulated = _Table(grid, _extended(response.nominal_flux(component, inside), grid, inside))
+    elif any(base.__module__.startswith("gammapy.") for base in type(spectrum).__mro__):
+        tabulated = _Table(grid, spectrum(grid * u.TeV).to_value("TeV-1 cm-2 s-1"))
+
+    def shifted(energy: FloatArray) -> Variable:
+        log_energy = pt.constant(np.log(energy))
+        before = log_energy - pt.log(scale)
+        if tabulated is not None:
+            log_flux = tabulated.log(before)
+            flux = pt.switch(log_flux <= np.log(2 * _TINY), 0.0, pt.exp(log_flux))
+        else:
+            assert spectrum is not None
+            flux = spectrum(pt.exp(before))
+        ratio = pt.clip(exposure.log(before) - exposure.log(log_energy), -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO)
+        return flux * pt.exp(ratio) / scale
+
+    return shifted
+
+
+def _extended(values: FloatArray, grid: FloatArray, inside: FloatArray) -> FloatArray:
+    """Values beyond the nodes of a response continued as power laws."""
+    logs, x = np.log(np.maximum(values, _TINY)), np.log(grid)
+    within = np.flatnonzero(grid == inside)
+    a, b = within[0], within[-1]
+    logs[:a] = logs[a] + (logs[a + 1] - logs[a]) / (x[a + 1] - x[a]) * (x[:a] - x[a])
+    logs[b + 1 :] = logs[b] + (logs[b] - logs[b - 1]) / (x[b] - x[b - 1]) * (x[b + 1 :] - x[b])
+    return np.asarray(np.exp(np.maximum(logs, np.log(_TINY))))
