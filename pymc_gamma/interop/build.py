@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pymc as pm
 
 from pymc_gamma.distributions import ExtendedEventMixture
+from pymc_gamma.dl3 import gammapy_runs
 from pymc_gamma.errors import RegionError
 from pymc_gamma.events import Events
 from pymc_gamma.geometry import RegionOfInterest
@@ -103,7 +104,7 @@ def from_gammapy(
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
     if events is not None and not isinstance(events, Events):
         raise TypeError(f"events must be Events or None, got {type(events).__name__}.")
-    pointings, ours = _pointings(observations)
+    pointings, runs = _pointings(observations)
     _check_overlap(pointings, roi)
     labels = [one.name or str(k) for k, one in enumerate(pointings)] if datasets is None else list(datasets)
     if len(labels) != len(pointings):
@@ -117,8 +118,8 @@ def from_gammapy(
         response = fold(translation.components, pointings, roi, free_spectrum=free, **how)
     else:
         translation.check_response(response)
-    if events is None and not ours:
-        events = Events.from_gammapy(observations, roi=roi)
+    if events is None and runs is not None:
+        events = Events.from_gammapy(runs, roi=roi)
     with pm.Model(coords=response.coords) as model:
         variables = translation.variables()
         ExtendedEventMixture(
@@ -132,26 +133,26 @@ def from_gammapy(
     return model
 
 
-def _pointings(observations: Any) -> tuple[list[Observation], bool]:
-    """Observations of this package, and whether they were given as such."""
+def _pointings(observations: Any) -> tuple[list[Observation], list[Any] | None]:
+    """Observations of this package, and the gammapy runs they were made of, if they were."""
     if isinstance(observations, Observation):
-        return [observations], True
+        return [observations], None
     if isinstance(observations, str | Path):
         raise TypeError(
             f"observations must be observations, not the path {str(observations)!r}; read it with "
             "gammapy.data.Observation.read or DataStore.from_dir."
         )
     if isinstance(observations, Iterable):
-        given = list(observations)
-        if any(isinstance(one, Observation) for one in given):
-            wrong = [type(one).__name__ for one in given if not isinstance(one, Observation)]
+        observations = list(observations)
+        if any(isinstance(one, Observation) for one in observations):
+            wrong = [type(one).__name__ for one in observations if not isinstance(one, Observation)]
             if wrong:
                 raise TypeError(f"observations must all be of one kind, found pymc_gamma's and {wrong[0]}.")
-            return given, True
-    found = Observation.list_from_gammapy(observations)
-    if not found:
+            return observations, None
+    runs = gammapy_runs(observations)
+    if not runs:
         raise RegionError("there is no observation; give at least one.")
-    return found, False
+    return Observation.list_from_gammapy(runs), runs
 
 
 def _check_overlap(observations: Iterable[Observation], roi: RegionOfInterest) -> None:

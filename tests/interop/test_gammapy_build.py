@@ -127,7 +127,7 @@ def test_systematics_and_further_free_spectra(runs):
 
 def test_events_outside_are_told_and_other_responses_refused(runs):
     with pytest.warns(PymcGammaWarning, match="outside the region on the sky"):
-        pmg.from_gammapy(sky_model(), runs, region(), fold_options={"energy_true": 60})
+        pmg.from_gammapy(sky_model(), iter(runs), region(), fold_options={"energy_true": 60})
     other = pmg.fold([pmg.CosmicRayBackground()], observations(), region(), energy_true=60)
     with pytest.raises(ModelError, match="the response has the components"):
         pmg.from_gammapy(sky_model(), runs, region(), response=other)
