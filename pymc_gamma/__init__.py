@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymc_gamma.distributions import EventMixture, ExtendedEventMixture, observe_events
-    from pymc_gamma.events import Events
+    from pymc_gamma.evaluate import spectrum_draws
+    from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.mixture import MixtureTree
     from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.observation import Observation
-    from pymc_gamma.plotting import plot_corner, plot_counts, plot_ppc
+    from pymc_gamma.plotting import (
+        plot_corner,
+        plot_counts,
+        plot_counts_spectrum,
+        plot_ppc,
+        plot_radial_profile,
+        plot_spectrum,
+    )
     from pymc_gamma.response import Response, fold
     from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
     from pymc_gamma.spectra import (
@@ -76,9 +84,14 @@ __all__ = [
     "observe_events",
     "plot_corner",
     "plot_counts",
+    "plot_counts_spectrum",
     "plot_ppc",
+    "plot_radial_profile",
+    "plot_spectrum",
+    "predictive_counts",
     "prior_transform",
     "sample_nested",
+    "spectrum_draws",
     "to_gammapy",
 ]
 
@@ -89,14 +102,22 @@ except PackageNotFoundError:  # running from a source tree that was never instal
 
 _WHERE = {
     "pymc_gamma.distributions": ("EventMixture", "ExtendedEventMixture", "observe_events"),
-    "pymc_gamma.events": ("Events",),
+    "pymc_gamma.evaluate": ("spectrum_draws",),
+    "pymc_gamma.events": ("Events", "predictive_counts"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
     "pymc_gamma.mixture": ("MixtureTree",),
     "pymc_gamma.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
     "pymc_gamma.observation": ("Observation",),
-    "pymc_gamma.plotting": ("plot_corner", "plot_counts", "plot_ppc"),
+    "pymc_gamma.plotting": (
+        "plot_corner",
+        "plot_counts",
+        "plot_counts_spectrum",
+        "plot_ppc",
+        "plot_radial_profile",
+        "plot_spectrum",
+    ),
     "pymc_gamma.response": ("Response", "fold"),
     "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
     "pymc_gamma.spectra": (

@@ -10,6 +10,7 @@ import pymc_gamma as pmg
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
 from pymc_gamma.irfs import IRFs
+from pymc_gamma.irfs.core import Background
 
 NAME = "prod5-south-20deg-50h"
 
@@ -172,3 +173,17 @@ def test_peek_draws_four_panels(irfs):
     axes = irfs.peek()
     assert axes.shape == (2, 2)
     assert "effective area" in axes[0, 0].get_ylabel()
+
+
+def test_background_rate_between_and_beyond_nodes():
+    from pymc_gamma.geometry import unit_vectors
+
+    energy = np.array([1.0, 10.0])
+    rate = np.array([[1.0, 0.5, 0.25], [0.1, 0.05, 0.025]])[..., None]
+    bkg = Background(energy, np.array([0.0, 1.0, 2.0]), np.array([0.0]), rate, True, (0.5, 20.0))
+    offset = np.array([0.0, 1.0, 1.5, 2.4, 2.6, 0.0, 0.0])
+    at = np.array([1.0, 10.0, 10**0.5, 1.0, 1.0, 0.1, 100.0])
+    turned = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    found = bkg.rate_at(unit_vectors(offset, 0 * offset) @ turned, np.log(at), turned)
+    expected = [1.0, 0.05, 10**-0.5 * 2**-1.5, 0.25, 0.0, 1.0, 0.1]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -17,7 +17,7 @@ from pymc_gamma.plotting.expected import (
     energy_edges,
     energy_probability,
     expected_counts,
-    predictive_counts,
+    replicated_counts,
 )
 from pymc_gamma.plotting.samples import component_draws, posterior_draws, resample
 
@@ -157,7 +157,7 @@ def test_expected_counts_against_simulation(response, rng):
 
 def test_replicated_counts_are_binomial(rng):
     total = np.full((20_000, 1), 30.0)
-    counts = predictive_counts(total, 100, rng)
+    counts = replicated_counts(total, 100, rng)
     assert abs(counts.mean() - 30) < 3.3 * np.sqrt(21 / 20_000)
     assert counts.var() == pytest.approx(21, rel=0.05)
 
@@ -208,6 +208,67 @@ def test_corner_draws_into_a_given_figure(rng):
 def test_corner_names_what_does_not_fit(rng, kwargs, names):
     with pytest.raises(ModelError, match=names):
         plot_corner(posterior(rng), **kwargs)
+
+
+def scaled_posterior(rng, size=3e-12, **attrs):
+    values = rng.normal(size, 0.1 * size, (2, 300))
+    return xr.Dataset({"amplitude": (("chain", "draw"), values, attrs), "index": (("chain", "draw"), values / size)})
+
+
+def test_corner_labels_carry_units_and_powers_of_ten(rng):
+    data = scaled_posterior(rng)
+    figure = plot_corner(data, units={"amplitude": "cm-2 s-1 TeV-1"}, truths={"amplitude": 3e-12})
+    assert figure.axes[2].get_xlabel() == "amplitude\n[1e-12 cm-2 s-1 TeV-1]"
+    assert figure.axes[3].get_xlabel() == "index"
+    low, high = figure.axes[0].get_xlim()
+    assert 1 < low < 3 < high < 5
+    median = np.median(data["amplitude"]) * 1e12
+    assert f"{median:.2f}" in figure.axes[0].get_title()
+    assert figure.axes[0].get_title().endswith("× 1e-12")
+
+
+@pytest.mark.parametrize("unit", [u.Unit("cm-2 s-1 TeV-1"), "cm-2 s-1 TeV-1"])
+def test_corner_takes_units_of_the_posterior_and_converts_truths(rng, unit):
+    data = scaled_posterior(rng, units=str(unit))
+    truth = 3e-8 * u.Unit("m-2 s-1 TeV-1")
+    figure = plot_corner(data, ["amplitude"], truths={"amplitude": truth})
+    assert figure.axes[0].get_xlabel().startswith("amplitude\n[1e-12 ")
+    assert figure.axes[0].lines[-1].get_xdata()[0] == pytest.approx(3.0)
+    assert "TeV" in plot_corner(scaled_posterior(rng), ["amplitude"], units={"amplitude": unit}).axes[0].get_xlabel()
+
+
+@pytest.mark.parametrize(
+    ("size", "label"), [(0.3, "index"), (5e3, "index"), (2e5, "index\n[1e5]"), (2e-4, "index\n[1e-4]"), (0, "index")]
+)
+def test_powers_of_ten_are_for_extremes(rng, size, label):
+    data = xr.Dataset({"index": (("chain", "draw"), size * rng.normal(1, 0.01, (2, 100)))})
+    assert plot_corner(data).axes[0].get_xlabel() == label
+
+
+def test_corner_runs_share_their_scale(rng):
+    figure = plot_corner({"a": scaled_posterior(rng), "b": scaled_posterior(rng, 4e-12)}, ["amplitude"])
+    assert figure.axes[0].get_xlabel() == "amplitude\n[1e-12]"
+    low, high = figure.axes[0].get_xlim()
+    assert low < 3 < 4 < high < 7
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"units": {"flux": "TeV"}}, ModelError, r"units names 'flux'; the picture shows \['amplitude', 'index'\]"),
+        ({"truths": {"amplitude": 1 * u.TeV}}, ModelError, r"in TeV.*not known; give it with units="),
+        (
+            {"truths": {"amplitude": 1 * u.TeV}, "units": {"amplitude": "cm-2 s-1"}},
+            u.UnitConversionError,
+            "not convertible to",
+        ),
+        ({"truths": {"amplitude": 1 * u.TeV}, "units": {"amplitude": "events"}}, ModelError, "astropy does not know"),
+    ],
+)
+def test_units_that_do_not_fit(rng, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        plot_corner(scaled_posterior(rng), **kwargs)
 
 
 def test_corner_of_runs_that_differ(rng):

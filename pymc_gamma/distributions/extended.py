@@ -13,7 +13,7 @@ components of fixed shape and spectra of the others (:mod:`pymc_gamma.distributi
 the instrument (:mod:`pymc_gamma.systematics`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,8 @@ class ExtendedEventMixture(Distribution):
         PyTensor vector in TeV-1 cm-2 s-1, such as `PowerLaw`. The residual background has a factor on its rate
         instead, a function of the reconstructed energy such as `PowerLawNorm`, and may have one row for each
         observation. A free component that is not named keeps the spectrum it was folded with.
-    norms : mapping of str to tensor_like, optional
-        Factors on the fluxes of components, fixed or free; 1 by default.
+    norms : mapping of str to tensor_like, or tensor_like of shape (K,), optional
+        Factors on the fluxes of components, fixed or free, by name or all in order; 1 by default.
     systematics : sequence of Systematic, optional
         Uncertainties of the instrument, such as `EnergyScale`; each adds a variable to the model.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
@@ -131,7 +131,7 @@ class ExtendedEventMixture(Distribution):
         *,
         response: PoissonResponse,
         spectra: Spectra | None = None,
-        norms: Mapping[str, Any] | None = None,
+        norms: Any = None,
         systematics: Sequence[Systematic] = (),
         observed: Any = None,
         max_events: int | None = None,

@@ -189,7 +189,7 @@ class PoissonProcess:
         name: str,
         response: Any,
         spectra: Spectra | None,
-        norms: Mapping[str, Any] | None,
+        norms: Any,
         systematics: Sequence[Systematic],
     ) -> None:
         if not isinstance(response, PoissonResponse):
@@ -215,7 +215,17 @@ class PoissonProcess:
         self.psf_scale = pt.stack([self._values.get(PSFScale, pt.constant(1.0))])
         self.coefficients, self.counts = self.source.poisson_coefficients(self.norms, self.flux, self.psf_scale)
 
-    def _check_norms(self, norms: Mapping[str, Any] | None) -> dict[str, Variable]:
+    def _check_norms(self, norms: Any) -> dict[str, Variable]:
+        names = self.response.component_names
+        if norms is not None and not isinstance(norms, Mapping):
+            vector = pt.as_tensor_variable(norms)
+            if vector.type.ndim != 1 or vector.type.shape[0] not in (None, len(names)):
+                raise ModelError(
+                    f"{self.name}: norms must be a mapping from names of components, or a vector with one entry "
+                    "for each "
+                    f"of {names}, got {vector.type}."
+                )
+            norms = {component: vector[k] for k, component in enumerate(names)}
         given = {str(component): pt.as_tensor_variable(value) for component, value in dict(norms or {}).items()}
         unknown = [component for component in given if component not in self.response.component_names]
         if unknown:

@@ -1,6 +1,7 @@
 """Event lists: reconstructed energies and directions, and how they come in and go out."""
 
 from pymc_gamma.events.container import Events
+from pymc_gamma.events.predictive import predictive_counts
 from pymc_gamma.events.selection import EventSelection
 
-__all__ = ["EventSelection", "Events"]
+__all__ = ["EventSelection", "Events", "predictive_counts"]

@@ -19,7 +19,7 @@ from pymc_gamma.units import scalar_value, to_value
 if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
 
-__all__ = ["bin_events"]
+__all__ = ["bin_events", "cell_index", "given_edges"]
 
 FloatArray = NDArray[np.float64]
 
@@ -47,10 +47,10 @@ def bin_events[EventsT: "Events"](
         values[1] = wrap_longitude(values[1], _mean_longitude(values[1]))
         edges += [_pixel_edges(values[1], width), _pixel_edges(values[2], width)]
     else:
-        edges += [_given_edges(lon, "deg", "lon"), _given_edges(lat, "deg", "lat")]
+        edges += [given_edges(lon, "deg", "lon"), given_edges(lat, "deg", "lat")]
         values[1] = wrap_longitude(values[1], 0.5 * (edges[1][0] + edges[1][-1]))
 
-    cells = [_cell_index(value, edge) for value, edge in zip(values, edges, strict=True)]
+    cells = [cell_index(value, edge) for value, edge in zip(values, edges, strict=True)]
     inside = np.logical_and.reduce([cell >= 0 for cell in cells])
     left_out = float(events.multiplicity[~inside].sum())
     if left_out:
@@ -88,13 +88,14 @@ def _energy_edges(values: FloatArray, energy: int | u.Quantity) -> FloatArray:
         # Widened by a rounding error, so that the extreme events are inside.
         edges = np.geomspace(low * (1 - 1e-12), high * (1 + 1e-12), int(energy) + 1)
         return np.asarray(edges, dtype=np.float64)
-    given = _given_edges(energy, "TeV", "energy")
+    given = given_edges(energy, "TeV", "energy")
     if given[0] <= 0:
         raise EventError(f"energy edges must be positive, got {given[0]:g} TeV.")
     return given
 
 
-def _given_edges(edges: u.Quantity, unit: str, name: str) -> FloatArray:
+def given_edges(edges: u.Quantity, unit: str, name: str) -> FloatArray:
+    """Increasing edges of bins in ``unit``, or an error that names them."""
     values = to_value(edges, unit, name)
     if values.ndim != 1 or len(values) < 2 or not np.all(np.diff(values) > 0):
         raise EventError(f"{name} edges must be two or more increasing values, got {values} {unit}.")
@@ -111,7 +112,7 @@ def _mean_longitude(lon: FloatArray) -> float:
     return float(np.degrees(np.angle(np.exp(1j * np.radians(lon)).mean())))
 
 
-def _cell_index(values: FloatArray, edges: FloatArray) -> NDArray[np.intp]:
+def cell_index(values: FloatArray, edges: FloatArray) -> NDArray[np.intp]:
     """Index of the half-open bin of each value (the last bin is closed), -1 outside."""
     index = np.searchsorted(edges, values, side="right") - 1
     index[values == edges[-1]] = len(edges) - 2

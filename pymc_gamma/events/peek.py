@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import EventError
-from pymc_gamma.events.validation import wrap_longitude
+from pymc_gamma.events.skymap import SkyMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,14 +14,10 @@ if TYPE_CHECKING:
 
     from pymc_gamma.events.container import Events
 
-__all__ = ["label_sky_axes", "peek_events"]
+__all__ = ["peek_events"]
 
 FloatArray = NDArray[np.float64]
 
-_LABELS = {
-    "galactic": ("Galactic longitude [deg]", "Galactic latitude [deg]"),
-    "icrs": ("Right ascension [deg]", "Declination [deg]"),
-}
 # With n events, about n / 4 cells show structure without being mostly empty or mostly noise.
 _EVENTS_PER_CELL = 4
 _CELLS = (16, 160)
@@ -43,37 +39,18 @@ def peek_events(events: "Events", *, count_scaling: str = "linear", fig: "Figure
     return fig
 
 
-def label_sky_axes(ax: "Axes", frame: str, lat: float = 0.0) -> None:
-    """Name the axes of a sky map, let longitude increase leftwards, and make a degree equally long both ways.
-
-    Parameters
-    ----------
-    ax : `~matplotlib.axes.Axes`
-        Axes in degrees of longitude and latitude.
-    frame : {"galactic", "icrs"}
-        Frame of the map.
-    lat : float
-        Latitude of its centre in degrees.
-    """
-    lon_label, lat_label = _LABELS[frame]
-    ax.set(xlabel=lon_label, ylabel=lat_label)
-    ax.set_aspect(1.0 / max(np.cos(np.radians(lat)), 0.1))
-    if not ax.xaxis_inverted():
-        ax.invert_xaxis()
-
-
 def _draw_map(ax: "Axes", events: "Events", count_scaling: str) -> None:
     from matplotlib.colors import LogNorm, Normalize
 
-    centre = float(np.degrees(np.angle(np.exp(1j * np.radians(events.lon.value)).mean())))
-    lon, lat = wrap_longitude(events.lon.value, centre), events.lat.value
+    sky = SkyMap.around(events.frame, events.lon.value, events.lat.value)
+    lon, lat = sky.coordinates(events.lon.value, events.lat.value)
     cells = int(np.clip(np.sqrt(events.n_total / _EVENTS_PER_CELL), *_CELLS))
     edges = [_linear_edges(lon, cells), _linear_edges(lat, cells)]
     counts, *_ = np.histogram2d(lat, lon, bins=[edges[1], edges[0]], weights=events.multiplicity)
     norm: Any = LogNorm(0.7, max(counts.max(), 1.0)) if count_scaling == "log" else Normalize(0, counts.max())
     image = ax.pcolormesh(edges[0], edges[1], np.ma.masked_equal(counts, 0), norm=norm, cmap="inferno", rasterized=True)
     ax.set_facecolor("black")
-    label_sky_axes(ax, events.frame, float(lat.mean()))
+    sky.label_axes(ax)
     size = np.sqrt(np.diff(edges[0])[0] * np.diff(edges[1])[0])
     ax.figure.colorbar(image, ax=ax, label=f"events per ({size:.2g} deg)$^2$ cell")
     ax.set_title(f"{events.n_total:,.0f} events")

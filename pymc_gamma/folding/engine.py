@@ -26,6 +26,7 @@ from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
 from pymc_gamma.folding.tables import FoldTables, interpolate_area
 from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg, unit_vectors
+from pymc_gamma.irfs.core import TINY_RATE
 from pymc_gamma.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
 
@@ -36,8 +37,6 @@ Place = tuple[NDArray[np.int64], FloatArray, NDArray[np.int64], NDArray[np.int64
 """Row and fraction of each event on the grid of reconstructed energies, start and stop of its band."""
 
 CHUNK = 8192
-TINY_RATE = 1e-60
-"""Stands for a rate of zero, which has no logarithm to interpolate; far below one event in any observation."""
 BACKGROUND_CELL = 0.05
 
 
@@ -390,7 +389,6 @@ class BackgroundRate:
             )
         self._bkg, self.roi, self.ontime_s = bkg, roi, observation.ontime_s
         self._basis = observation.fov_basis(roi.frame)
-        self._log_rate = np.log(np.maximum(bkg.rate, TINY_RATE))
         self._shape: tuple[FloatArray, FloatArray] | None = None
 
     def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
@@ -407,19 +405,7 @@ class BackgroundRate:
 
     def density(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
         """Counts density in TeV-1 sr-1 at unit vectors (N, 3) and natural logarithms of the energy in TeV (N,)."""
-        out = np.empty(len(log_energy))
-        kernels.background_density(
-            np.ascontiguousarray(vectors),
-            log_energy,
-            self._basis,
-            np.log(self._bkg.energy),
-            self._bkg.fov_lon,
-            self._bkg.fov_lat,
-            self._log_rate,
-            self._bkg.radial,
-            out,
-        )
-        out *= self.ontime_s
+        out = self._bkg.rate_at(vectors, log_energy, self._basis) * self.ontime_s
         if self._shape is not None:
             out *= np.interp(log_energy, *self._shape)
         return out

@@ -17,6 +17,7 @@ Files are read by :mod:`pymc_gamma.irfs.load`; :mod:`pymc_gamma.irfs.hygiene` ch
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from numpy.typing import NDArray
 __all__ = ["Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
 
 FloatArray = NDArray[np.float64]
+
+TINY_RATE = 1e-60
+"""Stands for a rate of zero, which has no logarithm to interpolate; far below one event in any observation."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,43 @@ class Background:
     rate: FloatArray
     radial: bool
     energy_range: tuple[float, float]
+
+    def rate_at(self, vectors: FloatArray, log_energy: FloatArray, basis: FloatArray) -> FloatArray:
+        """Rate at directions and energies.
+
+        Parameters
+        ----------
+        vectors : numpy.ndarray
+            Unit vectors, shape (n, 3).
+        log_energy : numpy.ndarray
+            Natural logarithms of the reconstructed energy in TeV, shape (n,).
+        basis : numpy.ndarray
+            Rotation matrix (3, 3) from the frame of the vectors into the field of view.
+
+        Returns
+        -------
+        numpy.ndarray
+            s-1 TeV-1 sr-1, shape (n,); constant beyond the outermost nodes, zero outside the field of view.
+        """
+        from pymc_gamma.irfs import kernels
+
+        out = np.empty(len(log_energy))
+        kernels.background_rate(
+            np.ascontiguousarray(vectors),
+            log_energy,
+            basis,
+            np.log(self.energy),
+            self.fov_lon,
+            self.fov_lat,
+            self._log_rate,
+            self.radial,
+            out,
+        )
+        return out
+
+    @cached_property
+    def _log_rate(self) -> FloatArray:
+        return np.log(np.maximum(self.rate, TINY_RATE))
 
 
 @dataclass(frozen=True, eq=False)

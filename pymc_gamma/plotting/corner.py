@@ -1,6 +1,7 @@
 """Corner plots: one- and two-dimensional marginal distributions of a posterior, by `corner`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.plotting.labels import Scale, scales_of, truth_in_unit
 from pymc_gamma.plotting.samples import PosteriorDraws, posterior_draws
 from pymc_gamma.plotting.style import PALETTE
 
@@ -29,6 +31,7 @@ def plot_corner(
     var_names: Sequence[str] | None = None,
     *,
     truths: Mapping[str, ArrayLike] | None = None,
+    units: Mapping[str, Any] | None = None,
     weights: ArrayLike | Mapping[str, ArrayLike] | None = None,
     fig: "Figure | None" = None,
 ) -> "Figure":
@@ -41,7 +44,12 @@ def plot_corner(
     var_names : sequence of str, optional
         Variables to show. Default: all of the (first) posterior.
     truths : mapping, optional
-        True values by variable, ``{"fraction": [1/6, 1/3, 1/2]}``, in the order of its coordinate.
+        True values by variable, ``{"fraction": [1/6, 1/3, 1/2]}``, in the order of its coordinate. Quantities are
+        converted to the unit of the variable.
+    units : mapping, optional
+        Unit of the draws by variable, ``{"amplitude": "cm-2 s-1 TeV-1"}``, for the labels. Default:
+        ``attrs["units"]`` of the variables of the posterior. Numbers as small as 1e-12 or as large as 1e6 are shown
+        in a power of ten, which stands before the unit.
     weights : array_like or mapping, optional
         One weight per draw, for the output of a nested sampler that is not resampled; with several posteriors
         a mapping by their names.
@@ -57,7 +65,9 @@ def plot_corner(
     Raises
     ------
     ModelError
-        If a variable is missing or a truth does not fit its variable.
+        If a variable is missing, or a truth or a unit does not fit its variable.
+    astropy.units.UnitConversionError
+        If the unit of a truth does not fit that of its variable.
 
     Examples
     --------
@@ -77,7 +87,10 @@ def plot_corner(
             raise ModelError(
                 f"The run {name!r} has other variables than the first; choose common ones with var_names=."
             )
-    true_values = _flatten_truths(truths, first)
+    scales = scales_of(draws, units)
+    factors = np.array([scale.factor for scale in scales])
+    true_values = _flatten_truths(truths, first, scales)
+    draws = {name: replace(run, values=run.values / factors) for name, run in draws.items()}
     run_weights = {
         name: _density_weights(run, _weights_of(name, weights, several=len(runs) > 1)) for name, run in draws.items()
     }
@@ -87,12 +100,17 @@ def plot_corner(
     import matplotlib.pyplot as plt
 
     n = len(first.labels)
-    fig = plt.figure(figsize=(2.3 * n + 0.7, 2.3 * n + 0.7)) if fig is None else fig
+    labels = [
+        scale.label(label.replace("\n", " ") if n == 1 else label)
+        for label, scale in zip(first.labels, scales, strict=True)
+    ]
+    if fig is None:
+        fig = plt.figure(figsize=(2.3 * n + 0.7, 2.3 * n + 0.7) if n > 1 else (4.4, 4.4))
     for (name, run), color in zip(draws.items(), _cycle(len(draws)), strict=True):
         corner.corner(
             run.values,
             fig=fig,
-            labels=[label.replace("\n", " ") if n == 1 else label for label in first.labels],
+            labels=labels,
             weights=run_weights[name],
             range=ranges,
             bins=40,
@@ -100,7 +118,8 @@ def plot_corner(
             smooth1d=0.7,
             levels=_LEVELS,
             color=color,
-            truths=true_values,
+            # corner fails on the truth of a single scalar
+            truths=true_values if n > 1 else None,
             truth_color=_TRUTH_COLOR,
             plot_datapoints=False,
             plot_density=False,
@@ -108,9 +127,12 @@ def plot_corner(
             max_n_ticks=4,
             quiet=True,
         )
-    fig.subplots_adjust(top=0.94)
+    if n == 1 and true_values is not None and true_values[0] is not None:
+        fig.axes[0].axvline(true_values[0], color=_TRUTH_COLOR)
+    # room for titles of two lines
+    fig.subplots_adjust(top=1 - 0.48 / fig.get_figheight())
     if len(draws) == 1:
-        _add_titles(fig, first, next(iter(run_weights.values())))
+        _add_titles(fig, next(iter(draws.values())), scales, next(iter(run_weights.values())))
     _legend(fig, list(draws), true_values is not None)
     return fig
 
@@ -149,7 +171,10 @@ def _density_weights(run: PosteriorDraws, weights: NDArray[np.float64] | None) -
     return weights / weights.sum()
 
 
-def _flatten_truths(truths: Mapping[str, ArrayLike] | None, draws: PosteriorDraws) -> list[float | None] | None:
+def _flatten_truths(
+    truths: Mapping[str, ArrayLike] | None, draws: PosteriorDraws, scales: Sequence[Scale]
+) -> list[float | None] | None:
+    """True value of each scalar on its scale; None where it is not known."""
     if truths is None:
         return None
     names = {name for name, _ in draws.owners}
@@ -160,14 +185,14 @@ def _flatten_truths(truths: Mapping[str, ArrayLike] | None, draws: PosteriorDraw
         raise ModelError(f"truths names {', '.join(map(repr, unknown))}; the picture shows {sorted(names)}.")
     flat: list[float | None] = []
     for name in dict.fromkeys(name for name, _ in draws.owners):
-        indices = [index for owner, index in draws.owners if owner == name]
+        own = [scale for (owner, _), scale in zip(draws.owners, scales, strict=True) if owner == name]
         if name not in truths:
-            flat += [None] * len(indices)
+            flat += [None] * len(own)
             continue
-        values = np.asarray(truths[name], dtype=np.float64).ravel()
-        if len(values) != len(indices):
-            raise ModelError(f"truths[{name!r}] has {len(values)} values, the variable {len(indices)}.")
-        flat += values.tolist()
+        values = truth_in_unit(name, truths[name], own[0].unit)
+        if len(values) != len(own):
+            raise ModelError(f"truths[{name!r}] has {len(values)} values, the variable {len(own)}.")
+        flat += [float(value / scale.factor) for value, scale in zip(values, own, strict=True)]
     return flat
 
 
@@ -195,7 +220,7 @@ def _ranges(
     return ranges
 
 
-def _add_titles(fig: "Figure", run: PosteriorDraws, weights: NDArray[np.float64]) -> None:
+def _add_titles(fig: "Figure", run: PosteriorDraws, scales: Sequence[Scale], weights: NDArray[np.float64]) -> None:
     """Name, median and 68 % interval over each panel of the diagonal, in two lines.
 
     The titles of corner are one line, which overlaps with its neighbours when a name is long.
@@ -208,6 +233,8 @@ def _add_titles(fig: "Figure", run: PosteriorDraws, weights: NDArray[np.float64]
         digits = int(np.clip(1 - np.floor(np.log10(high - low)), 0, 6)) if high > low else 3
         numbers = f"${middle:.{digits}f}_{{-{middle - low:.{digits}f}}}^{{+{high - middle:.{digits}f}}}$"
         name = label.split("\n")[-1]
+        if scales[column].exponent:
+            numbers += f" × 1e{scales[column].exponent}"
         fig.axes[column * (n + 1)].set_title(f"{name}\n{numbers}", fontsize=10)
 
 
@@ -219,5 +246,10 @@ def _legend(fig: "Figure", names: Sequence[str], with_truths: bool) -> None:
     ]
     if with_truths:
         handles.append(Line2D([], [], color=_TRUTH_COLOR, marker="s", markersize=4, label="truth"))
-    if handles:
+    if handles and len(fig.axes) > 1:
         fig.legend(handles=handles, loc="upper right", frameon=False)
+    elif handles:
+        # there is no free corner above the diagonal: make one above the histogram
+        (ax,) = fig.axes
+        ax.set_ylim(top=1.3 * ax.get_ylim()[1])
+        ax.legend(handles=handles, loc="upper right", frameon=False, fontsize=9)

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
-from pymc_gamma.events.peek import label_sky_axes
-from pymc_gamma.events.validation import wrap_longitude
+from pymc_gamma.events.predictive import bin_predictive
 from pymc_gamma.plotting.expected import SkyCells, expected_counts
+from pymc_gamma.plotting.prediction import needs_draws
 from pymc_gamma.plotting.samples import component_draws
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def plot_counts(
     idata: xr.DataTree | xr.Dataset,
     *,
     var_name: str = "fraction",
+    group: str = "posterior_predictive",
+    predictive: str | None = None,
     cells: int | SkyCells | None = None,
     weights: ArrayLike | None = None,
     fig: "Figure | None" = None,
@@ -85,6 +87,10 @@ def plot_counts(
         Posterior.
     var_name : str
         Variable with the fraction of each component.
+    group : str
+        Group of the predictive draws, whose mean is the model where fractions do not fix the counts (free spectra).
+    predictive : str, optional
+        Name of the event variable among them; the draws are then used in any case.
     cells : int or SkyCells, optional
         Cells along each side, or those of another picture. Default: about eight events in each.
     weights : array_like, optional
@@ -95,32 +101,34 @@ def plot_counts(
     Returns
     -------
     `~matplotlib.figure.Figure`
-        Three maps; the first two share their colour scale.
+        Three maps; the first two share their colour scale. Within 20 deg of a pole of the frame the axes are offsets
+        from the centre of the region.
 
     Raises
     ------
     EventError
         If there are no events.
     ModelError
-        If the posterior does not fit the response.
+        If the posterior does not fit the response, or predictive draws are needed and missing.
     """
     if len(events) == 0:
         raise EventError("There are no events to draw: the list is empty.")
     import matplotlib.pyplot as plt
     from matplotlib.colors import PowerNorm
 
-    roi = response.roi
-    events = events.to_frame(roi.frame)
     sky = cells
     if not isinstance(sky, SkyCells):
         sky = SkyCells.from_response(response, sky or default_cells(events))
     lon, lat = sky.lon, sky.lat
-    values = wrap_longitude(events.lon.value, roi.lon)
-    counts, *_ = np.histogram2d(events.lat.value, values, bins=[lat, lon], weights=events.multiplicity)
-
-    draws = component_draws(idata, var_name, [str(name) for name in response.component_names])
-    mean = np.average(draws, axis=0, weights=None if weights is None else np.ravel(np.asarray(weights)))
-    model = expected_counts(mean[None], sky.probability, events.n_total)[0].sum(axis=0)
+    counts = sky.bins.count_events(events)
+    average = None if weights is None else np.ravel(np.asarray(weights))
+    if needs_draws(idata, response, var_name=var_name, group=group, predictive=predictive):
+        lists = bin_predictive(idata, response, sky.bins, var_name=predictive, group=group)
+        model = np.average(lists.values.reshape(-1, *sky.bins.shape), axis=0, weights=average)
+    else:
+        draws = component_draws(idata, var_name, [str(name) for name in response.component_names])
+        mean = np.average(draws, axis=0, weights=average)
+        model = expected_counts(mean[None], sky.probability, events.n_total)[0].sum(axis=0)
 
     if fig is None:
         fig = plt.figure(figsize=(14.5, 4.5), layout="constrained")
@@ -135,7 +143,7 @@ def plot_counts(
     meshes = []
     for ax, (title, image, colours) in zip(axes, panels, strict=True):
         meshes.append(ax.pcolormesh(lon, lat, image, rasterized=True, **colours))
-        label_sky_axes(ax, roi.frame, roi.lat)
+        sky.sky.label_axes(ax)
         ax.set_title(title)
         ax.label_outer()
     fig.colorbar(meshes[1], ax=axes[:2], label=f"events per ({lat[1] - lat[0]:.2g} deg)$^2$ cell")

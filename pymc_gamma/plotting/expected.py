@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import ModelError
-from pymc_gamma.events.validation import wrap_longitude
+from pymc_gamma.events.histogram import Bins
+from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.geometry import RegionOfInterest
 
-__all__ = ["SkyCells", "energy_edges", "energy_probability", "expected_counts", "predictive_counts"]
+__all__ = ["SkyCells", "energy_edges", "energy_probability", "expected_counts", "replicated_counts"]
 
 FloatArray = NDArray[np.float64]
 
@@ -37,22 +38,33 @@ class SkyCells:
     Parameters
     ----------
     lon, lat : numpy.ndarray
-        Edges of the cells in the frame of the region [deg].
+        Edges of the cells in the coordinates of ``sky`` [deg]: longitude and latitude, or offsets near a pole.
     probability : numpy.ndarray
         Probability of each cell for an event of each component, shape ``(component, lat, lon)``.
+    sky : SkyMap
+        Coordinates of the cells.
     """
 
     lon: FloatArray
     lat: FloatArray
     probability: FloatArray
+    sky: SkyMap
 
     @classmethod
     def from_response(cls, response: Any, cells: int) -> Self:
         """Divide the region of a response into ``cells`` x ``cells`` cells."""
-        lon, lat = _sky_edges(response.roi, cells)
+        sky = SkyMap(response.roi.frame, response.roi.lon, response.roi.lat)
+        lon, lat = _sky_edges(response.roi, sky, cells)
+        if sky.polar:
+            return cls(lon, lat, _normalised(_plane_counts(response, sky, lon, lat)), sky)
         step = float(lat[1] - lat[0]) / _POINTS_PER_SIDE
         counts = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step).transpose("component", "lat", "lon")
-        return cls(lon, lat, _normalised(np.asarray(counts.values, dtype=np.float64)))
+        return cls(lon, lat, _normalised(np.asarray(counts.values, dtype=np.float64)), sky)
+
+    @property
+    def bins(self) -> Bins:
+        """The cells as bins of latitude and longitude, or of offsets."""
+        return Bins(self.sky.frame, lon=self.lon, lat=self.lat, sky=self.sky)
 
 
 def energy_probability(response: Any, edges: FloatArray) -> FloatArray:
@@ -70,7 +82,7 @@ def energy_probability(response: Any, edges: FloatArray) -> FloatArray:
 
 
 def expected_counts(fractions: FloatArray, probability: FloatArray, n_events: float) -> FloatArray:
-    """Expect counts per draw and component, shape ``(sample, component, *bins)``.
+    """Expected counts per draw and component, shape ``(sample, component, *bins)``.
 
     Parameters
     ----------
@@ -93,7 +105,7 @@ def expected_counts(fractions: FloatArray, probability: FloatArray, n_events: fl
     return np.asarray(n_events * fractions.reshape(shape) * probability)
 
 
-def predictive_counts(total: FloatArray, n_events: float, rng: np.random.Generator) -> FloatArray:
+def replicated_counts(total: FloatArray, n_events: float, rng: np.random.Generator) -> FloatArray:
     """Replicated counts of each bin, binomial around their expectation, same shape as ``total``."""
     probability = np.clip(total / n_events, 0.0, 1.0)
     return rng.binomial(round(n_events), probability).astype(np.float64)
@@ -104,16 +116,25 @@ def energy_edges(roi: RegionOfInterest, bins: int) -> FloatArray:
     return np.asarray(np.geomspace(roi.energy_min, roi.energy_max, bins + 1), dtype=np.float64)
 
 
-def _sky_edges(roi: RegionOfInterest, bins: int) -> tuple[FloatArray, FloatArray]:
-    """Bins in longitude and latitude that cover a region [deg], in its frame, ``bins + 1`` edges each."""
+def _sky_edges(roi: RegionOfInterest, sky: SkyMap, bins: int) -> tuple[FloatArray, FloatArray]:
+    """Bins of both coordinates of a map that cover a region [deg], ``bins + 1`` edges each."""
     # Walking along the cell edges of the region covers its boundary, also away from the equator of the frame.
     lam, beta = roi.cell_edges(0.1)
-    lon, lat = roi.from_offset(*np.meshgrid(lam, beta))
-    lon = wrap_longitude(np.asarray(lon), roi.lon)
+    lon, lat = sky.coordinates(*roi.from_offset(*np.meshgrid(lam, beta)))
     return (
         np.asarray(np.linspace(lon.min(), lon.max(), bins + 1), dtype=np.float64),
         np.asarray(np.linspace(lat.min(), lat.max(), bins + 1), dtype=np.float64),
     )
+
+
+def _plane_counts(response: Any, sky: SkyMap, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Expected counts of each component in cells of a plane, up to a common factor, shape ``(component, y, x)``."""
+    n, roi = _POINTS_PER_SIDE, response.roi
+    fraction = (np.arange(n) + 0.5) / n
+    points = [(edges[:-1, None] + np.diff(edges)[:, None] * fraction).ravel() for edges in (x, y)]
+    lon, lat = sky.directions(*(axis.ravel() for axis in np.meshgrid(*points)))
+    density = response.surface_density(lon, lat, np.array([roi.energy_min, roi.energy_max]))[:, 0]
+    return np.asarray(density.reshape(len(density), len(y) - 1, n, len(x) - 1, n).sum(axis=(2, 4)))
 
 
 def _normalised(counts: FloatArray) -> FloatArray:

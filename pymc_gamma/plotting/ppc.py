@@ -9,16 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
-from pymc_gamma.events.validation import wrap_longitude
+from pymc_gamma.events.histogram import Bins
 from pymc_gamma.plotting.expected import (
     SkyCells,
     energy_edges,
     energy_probability,
-    expected_counts,
-    predictive_counts,
 )
-from pymc_gamma.plotting.samples import component_draws, resample
-from pymc_gamma.plotting.style import component_color
+from pymc_gamma.plotting.prediction import predict
+from pymc_gamma.plotting.style import BANDS, component_color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +27,6 @@ __all__ = ["plot_ppc"]
 FloatArray = NDArray[np.float64]
 
 _AXES = ("energy", "lon", "lat")
-_AXIS_LABELS = {
-    "galactic": {"lon": "Galactic longitude [deg]", "lat": "Galactic latitude [deg]"},
-    "icrs": {"lon": "Right ascension [deg]", "lat": "Declination [deg]"},
-}
-_MAX_DRAWS = 2000
-_BANDS = ((2.5, 97.5, 0.25), (16.0, 84.0, 0.45))  # quantiles [%], opacity
 
 
 def plot_ppc(
@@ -43,6 +35,8 @@ def plot_ppc(
     idata: xr.DataTree | xr.Dataset,
     *,
     var_name: str = "fraction",
+    group: str = "posterior_predictive",
+    predictive: str | None = None,
     axes: Sequence[str] = ("energy", "lon", "lat"),
     bins: int = 30,
     sky: SkyCells | None = None,
@@ -62,6 +56,10 @@ def plot_ppc(
         Posterior.
     var_name : str
         Variable with the fraction of each component.
+    group : str
+        Group of the predictive draws, from which bands come where fractions do not fix the counts (free spectra).
+    predictive : str, optional
+        Name of the event variable among them; the draws are then used in any case.
     axes : sequence of {"energy", "lon", "lat"}
         Which distributions to show, one column each.
     bins : int
@@ -80,15 +78,15 @@ def plot_ppc(
     -------
     `~matplotlib.figure.Figure`
         Upper row: data with the 68 % and 95 % bands of replicated counts (grey) and of the expectation of
-        each component (coloured). Lower row: data minus median, in standard deviations of the replicated
-        counts.
+        each component (coloured, where fractions fix it). Lower row: data minus median, in standard deviations
+        of the replicated counts.
 
     Raises
     ------
     EventError
         If there are no events.
     ModelError
-        If the posterior does not fit the response.
+        If the posterior does not fit the response, or predictive draws are needed and missing.
     ValueError
         If an axis is unknown.
     """
@@ -101,24 +99,31 @@ def plot_ppc(
 
     rng = np.random.default_rng(random_seed)
     names = [str(name) for name in response.component_names]
-    fractions = resample(component_draws(idata, var_name, names), weights, _MAX_DRAWS, rng)
-    events = events.to_frame(response.roi.frame)
+    if sky is None and {"lon", "lat"} & set(axes):
+        sky = SkyCells.from_response(response, bins)
     marginals = _marginals(response, axes, bins, sky)
+    labels = {"energy": "Reconstructed energy [TeV]"}
+    if sky is not None:
+        labels |= dict(zip(("lon", "lat"), sky.sky.labels, strict=True))
 
     if fig is None:
         fig = plt.figure(figsize=(4.6 * len(axes) + 0.6, 5.0), layout="constrained")
     grid = fig.subplots(2, len(axes), squeeze=False, sharex="col", sharey="row", height_ratios=(3, 1))
     tallest = 1.0
     for column, name in enumerate(axes):
-        edges, probability = marginals[name]
-        expected = expected_counts(fractions, probability, events.n_total)
-        replicated = predictive_counts(expected.sum(axis=1), events.n_total, rng)
-        counts = _histogram(events, name, edges)
+        along, probability = marginals[name]
+        edges = along.edges[name]
+        predicted = predict(
+            idata, response, along, events.n_total, probability=probability,
+            var_name=var_name, group=group, predictive=predictive, weights=weights, rng=rng,
+        )  # fmt: skip
+        expected, replicated = predicted.expected, predicted.replicated
+        counts = along.count_events(events)
         tallest = max(tallest, float(counts.max()), float(replicated.max()))
         upper, lower = grid[0, column], grid[1, column]
         _draw_counts(upper, edges, counts, expected, replicated, names)
         _draw_residuals(lower, edges, counts, replicated)
-        lower.set_xlabel("Reconstructed energy [TeV]" if name == "energy" else _AXIS_LABELS[response.roi.frame][name])
+        lower.set_xlabel(labels[name])
         if name == "energy":
             lower.set_xscale("log")
             lower.xaxis.set_major_formatter("{x:g}")
@@ -129,45 +134,38 @@ def plot_ppc(
     grid[0, 0].set(ylabel="Events per bin", yscale="log")
     grid[0, 0].set_ylim(0.5, 3 * tallest)
     grid[1, 0].set(ylabel="Residual [σ]", ylim=(-4.2, 4.2))
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
     return fig
 
 
 def _marginals(
     response: Any, axes: Sequence[str], bins: int, sky: SkyCells | None
-) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Edges and probability of the bins of each axis, the latter of shape ``(component, bin)``."""
+) -> dict[str, tuple[Bins, FloatArray]]:
+    """Bins of each axis and their probability, the latter of shape ``(component, bin)``."""
     marginals = {}
     if "energy" in axes:
         edges = energy_edges(response.roi, bins)
-        marginals["energy"] = (edges, energy_probability(response, edges))
-    if "lon" in axes or "lat" in axes:
-        sky = sky or SkyCells.from_response(response, bins)
-        marginals["lon"] = (sky.lon, sky.probability.sum(axis=1))
-        marginals["lat"] = (sky.lat, sky.probability.sum(axis=2))
+        marginals["energy"] = (Bins(response.roi.frame, energy=edges), energy_probability(response, edges))
+    if sky is not None:
+        frame = sky.sky.frame
+        marginals["lon"] = (Bins(frame, lon=sky.lon, sky=sky.sky), sky.probability.sum(axis=1))
+        marginals["lat"] = (Bins(frame, lat=sky.lat, sky=sky.sky), sky.probability.sum(axis=2))
     return marginals
-
-
-def _histogram(events: Events, name: str, edges: FloatArray) -> FloatArray:
-    values = getattr(events, name).value
-    if name == "lon":
-        values = wrap_longitude(values, 0.5 * (edges[0] + edges[-1]))
-    counts, _ = np.histogram(values, edges, weights=events.multiplicity)
-    return np.asarray(counts, dtype=np.float64)
 
 
 def _draw_counts(
     ax: "Axes",
     edges: FloatArray,
     counts: FloatArray,
-    expected: FloatArray,
+    expected: FloatArray | None,
     replicated: FloatArray,
     names: Sequence[str],
 ) -> None:
-    for index, name in enumerate(names):
+    for index, name in enumerate(names if expected is not None else ()):
+        assert expected is not None
         color = component_color(index)
-        for low, high, alpha in _BANDS:
+        for low, high, alpha in BANDS:
             lower, upper = np.percentile(expected[:, index], [low, high], axis=0)
             ax.stairs(upper, edges, baseline=lower, fill=True, color=color, alpha=alpha, linewidth=0)
         ax.stairs(
@@ -178,7 +176,7 @@ def _draw_counts(
             linewidth=1.4,
             label=name,
         )
-    for low, high, alpha in _BANDS:
+    for low, high, alpha in BANDS:
         lower, upper = np.percentile(replicated, [low, high], axis=0)
         # A step at 0 counts has no place on a logarithmic axis: start it just below 1.
         ax.stairs(

@@ -1,7 +1,7 @@
 """Posterior draws as plain arrays, with their labels and weights."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,11 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.posterior import SAMPLE_DIMS, posterior_dataset
 
 __all__ = ["PosteriorDraws", "component_draws", "posterior_draws", "resample"]
 
 FloatArray = NDArray[np.float64]
-_SAMPLE_DIMS = ("chain", "draw", "sample")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,14 @@ class PosteriorDraws:
         One per scalar: the variable, and its coordinates if it has any.
     owners : tuple of (str, tuple of int)
         Variable and index of each scalar.
+    units : mapping of str
+        ``attrs["units"]`` of the variables that have it.
     """
 
     values: FloatArray
     labels: tuple[str, ...]
     owners: tuple[tuple[str, tuple[int, ...]], ...]
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def posterior_draws(idata: xr.DataTree | xr.Dataset, var_names: Sequence[str] | None = None) -> PosteriorDraws:
@@ -55,7 +58,7 @@ def posterior_draws(idata: xr.DataTree | xr.Dataset, var_names: Sequence[str] | 
     ModelError
         If there is no posterior or no such variable.
     """
-    posterior = _posterior(idata)
+    posterior = posterior_dataset(idata)
     names = [str(name) for name in posterior.data_vars] if var_names is None else list(var_names)
     missing = [name for name in names if name not in posterior.data_vars]
     if missing or not names:
@@ -70,7 +73,8 @@ def posterior_draws(idata: xr.DataTree | xr.Dataset, var_names: Sequence[str] | 
             columns.append(np.asarray(array.values[(slice(None), *index)], dtype=np.float64))
             labels.append(_label(array, name, index))
             owners.append((name, index))
-    return PosteriorDraws(np.column_stack(columns), tuple(labels), tuple(owners))
+    units = {name: str(posterior[name].attrs["units"]) for name in names if "units" in posterior[name].attrs}
+    return PosteriorDraws(np.column_stack(columns), tuple(labels), tuple(owners), units)
 
 
 def component_draws(idata: xr.DataTree | xr.Dataset, var_name: str, component_names: Sequence[str]) -> FloatArray:
@@ -81,7 +85,7 @@ def component_draws(idata: xr.DataTree | xr.Dataset, var_name: str, component_na
     ModelError
         If the variable does not have one entry per component.
     """
-    posterior = _posterior(idata)
+    posterior = posterior_dataset(idata)
     if var_name not in posterior.data_vars:
         raise ModelError(
             f"The posterior has no variable {var_name!r}; it has "
@@ -122,20 +126,8 @@ def resample(values: FloatArray, weights: ArrayLike | None, n: int, rng: np.rand
     return values[rng.choice(len(values), n, p=probability / probability.sum())]
 
 
-def _posterior(idata: xr.DataTree | xr.Dataset) -> xr.Dataset:
-    if isinstance(idata, xr.Dataset):
-        return idata
-    if isinstance(idata, xr.DataTree):
-        if "posterior" in idata.children:
-            return idata["posterior"].to_dataset()
-        if idata.has_data:
-            return idata.to_dataset()
-        raise ModelError(f"There is no group 'posterior'; the groups are {', '.join(idata.children) or 'none'}.")
-    raise TypeError(f"Expected an xarray DataTree or Dataset, got {type(idata).__name__}.")
-
-
 def _samples_first(array: xr.DataArray) -> xr.DataArray:
-    dims = [dim for dim in _SAMPLE_DIMS if dim in array.dims]
+    dims = [dim for dim in SAMPLE_DIMS if dim in array.dims]
     if not dims:
         raise ModelError(f"{array.name!r} has dims {array.dims}, none of them chain or draw.")
     rest = [dim for dim in array.dims if dim not in dims]

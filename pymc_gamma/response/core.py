@@ -444,14 +444,13 @@ class Response:
         ----------
         weights : array_like or mapping, optional
             Fraction of each component (need not be normalised), in order or by name; names left out count as 0.
-            Default: proportional to the expected counts of the nominal fluxes.
+            Default: proportional to the expected counts of the given spectra and the nominal fluxes.
         n_events : int, optional
-            Number of events. Default, without ``weights``: a Poisson number around the expected counts of the
-            nominal fluxes.
+            Number of events. Default, without ``weights``: a Poisson number around these expected counts.
         spectra : mapping, optional
             Spectra of free components, as functions of the true energy in TeV such as :class:`pymc_gamma.PowerLaw`, or
-            values at the energies of :attr:`free_components`, in TeV-1 cm-2 s-1. Their shapes matter, not their
-            amplitudes. Default: the nominal ones.
+            values at the energies of :attr:`free_components`, in TeV-1 cm-2 s-1. With ``weights`` only
+            their shapes matter. Default: the nominal ones.
         rng : numpy.random.Generator or int, optional
             Random numbers or a seed.
 
@@ -472,11 +471,15 @@ class Response:
         if weights is not None and n_events is None:
             raise ModelError("weights are fractions: say how many events to draw with n_events=.")
         rng = np.random.default_rng(rng)
-        values = self._weights(self._counts.sum(axis=1) if weights is None else weights)
+        given = None if spectra is None else self.spectra_values(spectra)
+        if weights is None:
+            parts = self.expected_parts(given)
+            weights = [sum(float(of[k].sum()) for of in parts) for k in range(len(self.component_names))]
+        values = self._weights(weights)
         n = int(rng.poisson(values.sum())) if n_events is None else int(n_events)
         if n < 0:
             raise ModelError(f"n_events must be at least 0, got {n}.")
-        rows = self.simulate_rows(values, n, rng, None if spectra is None else self.spectra_values(spectra))
+        rows = self.simulate_rows(values, n, rng, given)
         return Events.from_rows(rows, self.reco, frame=self.roi.frame)
 
     def simulate_true(
@@ -575,6 +578,25 @@ class Response:
 
         response = self.with_spectra(spectra, norms) if spectra or norms else self
         return npred(response, energy, lon, lat, step, observation)
+
+    def surface_density(self, lon: ArrayLike, lat: ArrayLike, energy: ArrayLike) -> FloatArray:
+        """Expected counts per solid angle of each component at its nominal flux, in bins of energy.
+
+        Parameters
+        ----------
+        lon, lat : array_like
+            Directions in degrees in the frame of the region, shape (n,).
+        energy : array_like
+            Edges of bins of reconstructed energy in TeV; bins are cut at the region.
+
+        Returns
+        -------
+        numpy.ndarray
+            sr-1, shape (component, bin, n), over all observations; zero outside the region.
+        """
+        from pymc_gamma.response.surface import surface_density
+
+        return surface_density(self, lon, lat, np.asarray(energy, float))
 
     def citations(self) -> tuple[Citation, ...]:
         """What a paper that uses this response should cite."""

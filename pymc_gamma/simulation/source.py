@@ -18,7 +18,7 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.events.peek import label_sky_axes
+from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import (
@@ -88,11 +88,10 @@ class TrueEvents:
         import matplotlib.pyplot as plt
 
         _, axes = plt.subplots(1, 2, figsize=figsize, layout="constrained")
-        middle = float(np.degrees(np.angle(np.exp(1j * np.radians(self.lon_true)).mean())))
-        lon = middle + (self.lon_true - middle + 180) % 360 - 180
-        image = axes[0].hist2d(lon, self.lat_true, bins=80, cmin=1, cmap="inferno")[3]
+        sky = SkyMap.around(self.frame, self.lon_true, self.lat_true)
+        image = axes[0].hist2d(*sky.coordinates(self.lon_true, self.lat_true), bins=80, cmin=1, cmap="inferno")[3]
         axes[0].figure.colorbar(image, ax=axes[0], label="photons / cell")
-        label_sky_axes(axes[0], self.frame, float(self.lat_true.mean()))
+        sky.label_axes(axes[0])
         axes[0].set_title("true directions")
         edges = np.geomspace(self.energy_true.min(), self.energy_true.max() * (1 + 1e-9), 41)
         axes[1].hist(self.energy_true, bins=edges, histtype="step")

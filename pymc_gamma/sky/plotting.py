@@ -187,25 +187,14 @@ def _brightness(part: SkyPart, lon: Array, lat: Array, pixel: float) -> Array:
 
 
 def _background_rate(observation: "Observation", frame: str) -> Callable[[Array, Array, Array], Array]:
-    from scipy.interpolate import RegularGridInterpolator
-
     bkg = observation.irfs.bkg
     if bkg is None:
         raise IRFError(f"The IRFs {observation.irfs.name!r} have no background.")
-    log_rate = np.log(np.maximum(bkg.rate, np.finfo(float).tiny))
-    nodes: tuple[Array, ...] = (np.log(bkg.energy), bkg.fov_lon, bkg.fov_lat)
-    if bkg.radial:
-        nodes, log_rate = nodes[:2], log_rate[..., 0]
-    table = RegularGridInterpolator(nodes, log_rate, bounds_error=False, fill_value=None)
+    basis = observation.fov_basis(frame)
     low, high = bkg.energy_range
 
     def rate(energy: Array, lon: Array, lat: Array) -> Array:
-        vectors = unit_vectors(lon, lat) @ observation.fov_basis(frame).T
-        if bkg.radial:
-            coordinates = [separation_deg(vectors, unit_vectors(0, 0))]
-        else:
-            coordinates = list(lonlat_from_vectors(vectors))
-        value = np.exp(table(np.stack([np.log(energy), *coordinates], axis=-1)))
+        value = bkg.rate_at(unit_vectors(lon, lat), np.log(energy), basis)
         return np.where((energy >= low) & (energy <= high), value, 0.0)
 
     return rate

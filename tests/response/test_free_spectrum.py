@@ -196,3 +196,11 @@ def test_bad_input(response):
         response.simulate_rows([1, 1], 10, rng, [[1.0, 2.0]])
     with pytest.raises(EventError, match="outside the region"):
         response.spectral_bands([[1.0, 30.0, 0.0]])
+
+
+def test_number_of_events_follows_the_spectra(response):
+    """Without weights the amplitudes count."""
+    brighter = {"crab": 3e-12 * response.energy_true**-2.2}
+    counts = len(response.simulate(spectra=brighter, rng=1)) - float(response.acceptance.sel(component="ccr"))
+    expected = 3 * float(response.acceptance.sel(component="crab"))
+    assert abs(counts - expected) < 4 * np.sqrt(float(response.acceptance.sum()) + 2 * expected)

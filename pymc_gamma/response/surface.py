@@ -1,0 +1,50 @@
+r"""Expected counts per solid angle at chosen directions.
+
+Integrated over bins of reconstructed energy only, so that a sum over the nodes of any quadrature of the sky gives
+expected counts in cells of any shape: rings, or pixels of a plane.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pymc_gamma.geometry import unit_vectors
+
+if TYPE_CHECKING:
+    from pymc_gamma.response.core import Response
+
+__all__ = ["surface_density"]
+
+FloatArray = NDArray[np.float64]
+
+
+def surface_density(response: "Response", lon: ArrayLike, lat: ArrayLike, energy_edges: FloatArray) -> FloatArray:
+    """Expected counts per solid angle of each component at its nominal flux, over all observations.
+
+    Parameters
+    ----------
+    response : Response
+        What was folded.
+    lon, lat : array_like
+        Directions in the frame of the region [deg], shape ``(n,)``.
+    energy_edges : numpy.ndarray
+        Edges of bins of reconstructed energy [TeV], cut at the region.
+
+    Returns
+    -------
+    numpy.ndarray
+        sr-1, shape ``(component, bin, n)``; zero outside the region.
+    """
+    roi = response.roi
+    vectors = unit_vectors(lon, lat)
+    inside = roi.contains_vectors(vectors)
+    edges = np.clip(np.asarray(energy_edges, dtype=np.float64), roi.energy_min, roi.energy_max)
+    # Bins beyond the region were clipped to nothing: only the others are computed.
+    kept = np.flatnonzero(np.diff(edges) > 0)
+    density = np.zeros((len(response.component_names), len(edges) - 1, len(vectors)))
+    if len(kept) and inside.any():
+        used = edges[np.r_[kept, kept[-1] + 1]]
+        found = sum(folded.density_in_bins(response._components, vectors[inside], used) for folded in response._folded)
+        density[np.ix_(range(len(density)), kept, np.flatnonzero(inside))] = found
+    return density
