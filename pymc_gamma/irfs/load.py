@@ -18,7 +18,7 @@ POOR_FIT = 0.02
 """Largest difference in containment between a PSF and its Gaussians that passes without a warning of its own."""
 
 
-def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
+def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None) -> IRFs:
     """Load instrument response functions.
 
     Parameters
@@ -26,6 +26,8 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     source : str, pathlib.Path or mapping
         Name of a data set (``"prod5-south-20deg-50h"`` is bundled; see :mod:`pymc_gamma.datasets`), path of a
         GADF/CTAO FITS file, or a dictionary of gammapy IRFs (``aeff``, ``edisp``, ``psf``, optional ``bkg``).
+    name : str, optional
+        Name of the IRFs, for messages; by default that of the data set or the file.
 
     Returns
     -------
@@ -60,12 +62,13 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     citations: tuple[Any, ...] = ()
     known = not isinstance(source, Mapping) and str(source) in datasets.names()
     if isinstance(source, Mapping):
-        name, tables = "gammapy IRF dictionary", dict(source)
+        default_name, tables = "gammapy IRF dictionary", dict(source)
     else:
         path = datasets.fetch(str(source)) if known else Path(source)
-        name = str(source) if known else path.name
+        default_name = str(source) if known else path.name
         citations = (datasets.citation(str(source)),) if known else ()
         tables = _read(path)
+    name = default_name if name is None else name
     repairs: list[str] = []
     irfs = IRFs(
         name=name,
@@ -78,9 +81,8 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     )
     if irfs.psf.fit_error > POOR_FIT:
         warnings.warn(
-            f"IRFs {name}: the sum of Gaussians that stands for the PSF is wrong by up to "
-            f"{irfs.psf.fit_error:.1%} of its "
-            "containment; positions and extents of sources will be off by as much.",
+            f"IRFs {name}: the sum of Gaussians that stands for the PSF is wrong by up to {irfs.psf.fit_error:.1%} "
+            "of its containment; positions and extents of sources will be off by as much.",
             PymcGammaWarning,
             stacklevel=2,
         )
