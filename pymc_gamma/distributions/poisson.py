@@ -106,14 +106,14 @@ class PoissonSource(ColumnSource):
             counts[k] = norms[k] * float(acceptance[k])
             columns.append(counts[k])
         parts = [pt.stack(columns)] if columns else []
-        coefficients = [one.coefficients(s, pt) for one, s in zip(self.free, self.spectra(flux), strict=True)]
+        coefficients = self.spectral_coefficients(flux)
         for g, j in self.groups():
             k = self.free_index[j]
             own = responses[g].free_components[j]
             of_background = j not in self._free_sky
             factor = norms[k] if of_background else norms[k] * weights[g]
             columns_of = factor * float(own.acceptance.sum()) * coefficients[j]
-            expected = pt.dot(pt.constant(own.share), columns_of)
+            expected = pt.sum(pt.constant(own.share) * columns_of)
             counts[k] = counts[k] + expected if k in counts else expected
             parts.append(columns_of)
         return pt.concatenate(parts), pt.stack([counts[k] for k in range(self.n_components)])

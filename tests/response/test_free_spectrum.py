@@ -78,12 +78,10 @@ def test_log_likelihood_does_not_depend_on_the_number_of_bins(rows):
 
 def test_coefficients():
     """The chord of a curved ratio lies above it by as much as its nodes are lowered; and both forms agree."""
-    import pytensor.tensor as pt
 
     energy = np.geomspace(0.1, 100, 120)
     flux = energy**-1.6 * np.exp(-energy / 20)
     found = hat_coefficients(flux, energy)
-    np.testing.assert_allclose(hat_coefficients(pt.constant(flux), energy, pt).eval(), found, rtol=1e-14)
     fine = np.geomspace(0.1, 100, 119 * 50 + 1)
     ratio = fine**0.9 * np.exp(-fine / 20)
     chord = np.interp(np.log(fine), np.log(energy), found)
