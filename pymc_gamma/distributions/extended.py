@@ -144,7 +144,7 @@ class ExtendedEventMixture(Distribution):
         model = pm.modelcontext(None)
         process = PoissonProcess(name, response, spectra, norms, systematics)
         source = process.source
-        check_spectra(name, source, process.flux, model)
+        check_spectra(name, source, process.flux, model, dark=True)
         expected = _checked_expectation(name, process, model)
         if isinstance(observed, Variable):
             n_rows = observed.type.shape[-2] if max_events is None else max_events

@@ -69,9 +69,8 @@ class PoissonSource(ColumnSource):
 
     def padded(self, events: Any, n_rows: int | None) -> FloatArray:
         """Rows of events, checked, and rows of NaN after them up to ``n_rows``; by default enough for other draws."""
-        empty = (isinstance(events, EventList) and events.multiplicity.size == 0) or (
-            isinstance(events, np.ndarray) and events.size == 0
-        )
+        listed = events.multiplicity if isinstance(events, EventList) else events
+        empty = isinstance(listed, np.ndarray) and len(listed) == 0
         value = np.empty((0, len(self.columns))) if empty else self.value(events)
         n = len(value)
         n_rows = n + 10 * int(np.ceil(np.sqrt(2.0 * n))) + 50 if n_rows is None else int(n_rows)
@@ -154,15 +153,11 @@ class PoissonSource(ColumnSource):
         total = int(counts.sum())
         if total > n:
             raise ModelError(
-                f"a draw holds {total} events ({expected.sum():.6g} were expected), more than max_events={n} "
-                "rows; pass "
-                "a larger max_events=, or narrow the priors of the fluxes."
+                f"a draw holds {total} events ({expected.sum():.6g} were expected), more than max_events={n} rows; "
+                "pass a larger max_events=, or narrow the priors of the fluxes."
             )
-        dark = expected.sum(axis=1) == 0
-        used = [None if dark[k] else spectrum for k, spectrum in zip(self.free_index, spectra, strict=True)]
-        nominal = [one.nominal if spectrum is None else spectrum for one, spectrum in zip(self.free, used, strict=True)]
         rows = np.full((n, len(self.columns)), np.nan)
-        rows[:total] = self.response.draw_rows(counts, rng, nominal or None, parts, psf_scale=float(psf_scale))
+        rows[:total] = self.response.draw_rows(counts, rng, spectra or None, parts, psf_scale=float(psf_scale))
         return rows
 
     def representative_row(self) -> FloatArray:

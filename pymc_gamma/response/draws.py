@@ -59,7 +59,11 @@ class Draws(Columns):
         weights = self._weights(weights)
         parts = self.expected_parts(spectra)
         expected = np.array([[of[k].sum() for of in parts] for k in range(len(self.component_names))])
-        share = expected / expected.sum(axis=1, keepdims=True)
+        dark = [name for k, name in enumerate(self.component_names) if weights[k] > 0 and not expected[k].any()]
+        if dark:
+            raise ModelError(f"the spectra of {dark} are zero everywhere; no event of them can be drawn.")
+        share = expected / np.maximum(expected.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        share[~expected.any(axis=1), 0] = 1.0  # drawn from never, but a distribution all the same
         counts = rng.multinomial(rng.multinomial(n, weights / weights.sum()), share)
         return self.draw_rows(counts, rng, spectra, parts)
 
@@ -95,6 +99,8 @@ class Draws(Columns):
         parts = self.expected_parts(spectra) if parts is None else parts
         simulator = self._simulator
         for j, spectrum in enumerate(() if spectra is None else spectra):
+            if not counts[self.component_names.index(self.free_spectrum[j])].any():
+                continue
             simulator = self._with_spectrum(simulator, j, np.asarray(spectrum, float), parts)
         if psf_scale != 1:
             simulator = simulator.with_psf_scale(psf_scale, parts)

@@ -214,6 +214,14 @@ class TestDraws:
             log_likelihood(model_of(response, observed=events), POINT), rel=1e-9
         )
 
+    def test_a_source_that_does_not_shine(self, response):
+        with pm.Model(coords=response.coords) as model:
+            spectra = {"crab": pmg.PowerLaw(amplitude=0.0)}
+            pmg.ExtendedEventMixture("events", response=response, spectra=spectra, norms={"halo": 0.0})
+        rows = pm.draw(model["events"], random_seed=1, mode="FAST_COMPILE")
+        expected = float(response.acceptance.sel(component="ccr"))
+        assert abs(np.isfinite(rows[:, 0]).sum() - expected) < 4 * np.sqrt(expected)
+
     def test_too_many_events_is_an_error(self, fixed):
         with pm.Model(coords=fixed.coords) as model:
             pmg.ExtendedEventMixture("events", response=fixed, max_events=10)

@@ -187,9 +187,12 @@ def test_bad_input(response):
     with pytest.raises(SkyModelError, match=r"names \['vela'\]"):
         pmg.fold([point()], observe(), small_region(), free_spectrum=["vela"])
     rng, nodes = np.random.default_rng(1), response.energy_true
-    for flux in (-(nodes**-2.0), np.nan * nodes, 0 * nodes):
-        with pytest.raises(ModelError, match="'crab' is negative, not finite or zero"):
+    for flux in (-(nodes**-2.0), np.nan * nodes):
+        with pytest.raises(ModelError, match="'crab' is negative or not finite"):
             response.simulate_rows([1, 1], 10, rng, [flux])
+    with pytest.raises(ModelError, match=r"spectra of \['crab'\] are zero everywhere"):
+        response.simulate_rows([1, 1], 10, rng, [0 * nodes])
+    assert len(response.simulate_rows([0, 1], 10, rng, [0 * nodes])) == 10
     with pytest.raises(ModelError, match="must have 151 values"):
         response.simulate_rows([1, 1], 10, rng, [[1.0, 2.0]])
     with pytest.raises(EventError, match="outside the region"):
