@@ -1,14 +1,4 @@
-r"""Columns of a sky model under one or several observations.
-
-.. math:: D_{ik} = \lambda_k(x_i) \;[\mathrm{TeV^{-1}\,sr^{-1}}], \qquad
-          c_k = \sum_{\rm obs} \int_{\rm ROI} \lambda_{k,\rm obs}(x)\,\mathrm{d}E\,\mathrm{d}\Omega ,
-
-the expected counts density of component :math:`k` at event :math:`i` (under the observation the event belongs to)
-and its total over all observations, for the nominal fluxes. The model uses :math:`p_{ik} = D_{ik}/c_k`.
-
-A component of free spectrum also keeps its true-energy axis, :math:`\lambda_k(x_i) = \sum_n A_{in}\,\rho_n`
-(:mod:`pymc_gamma.folding.free`), so that a model can give it any spectrum.
-"""
+"""What is expected of sky components: densities at events, and acceptances; see :mod:`pymc_gamma.response.core`."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
