@@ -154,7 +154,9 @@ class PoissonSource(ColumnSource):
         if total > n:
             raise ModelError(
                 f"a draw holds {total} events ({expected.sum():.6g} were expected), more than max_events={n} rows; "
-                "pass a larger max_events=, or narrow the priors of the fluxes."
+                "pass a larger max_events=, or narrow the priors of the fluxes. (pymc.Data has no rows to spare: "
+                "pass the "
+                "events themselves as observed= for predictive draws.)"
             )
         rows = np.full((n, len(self.columns)), np.nan)
         rows[:total] = self.response.draw_rows(counts, rng, spectra or None, parts, psf_scale=float(psf_scale))
