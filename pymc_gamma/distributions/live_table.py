@@ -64,7 +64,7 @@ class LiveTable(Op):
         """Build the table, or hand out the last one."""
         (value,) = inputs
         last = self._last
-        if last is None or not np.array_equal(last[0], value):
+        if last is None or not np.array_equal(last[0], value, equal_nan=True):  # rows without event are NaN
             arrays = self.source.arrays(value).inputs
             for array in arrays:
                 array.setflags(write=False)
