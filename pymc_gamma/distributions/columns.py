@@ -38,22 +38,22 @@ __all__ = ["ColumnSource", "Variants", "lagrange"]
 FloatArray = NDArray[np.float64]
 
 
-def lagrange(nodes: FloatArray, value: Any, maths: Any = np) -> list[Any]:
+def lagrange(nodes: FloatArray, value: Any, maths: Any = np) -> Any:
     """Weights of the polynomial interpolation between ``nodes`` at ``value``, one for each node.
 
     Examples
     --------
-    >>> [round(float(weight), 3) for weight in lagrange(np.array([0.9, 1.0, 1.1]), 1.05)]
+    >>> lagrange(np.array([0.9, 1.0, 1.1]), 1.05).round(3).tolist()
     [-0.125, 0.75, 0.375]
     """
-    weights = []
-    for g, node in enumerate(nodes):
-        weight = maths.ones_like(value)
-        for h, other in enumerate(nodes):
-            if h != g:
-                weight = weight * (value - other) / (node - other)
-        weights.append(weight)
-    return weights
+    # powers of a number between -1 and 1, so that the matrix is well conditioned
+    middle, half = 0.5 * (nodes[0] + nodes[-1]), 0.5 * (nodes[-1] - nodes[0])
+    matrix = np.linalg.inv(np.vander((nodes - middle) / half, increasing=True).T)
+    z = (value - middle) / half
+    powers = [maths.ones_like(z)]
+    for _ in nodes[1:]:
+        powers.append(powers[-1] * z)
+    return maths.dot(matrix, maths.stack(powers))
 
 
 class Variants(NamedTuple):
