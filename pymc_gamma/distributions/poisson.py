@@ -151,9 +151,9 @@ class PoissonSource(ColumnSource):
         total = int(counts.sum())
         if total > n:
             raise ModelError(
-                f"a draw holds {total} events ({expected.sum():.6g} were expected), more than max_events={n} "
-                "rows; pass "
-                "a larger max_events=, or narrow the priors of the fluxes."
+                f"a draw holds {total} events ({expected.sum():.6g} were expected, most of them from "
+                f"{self.component_names[int(expected.sum(axis=1).argmax())]!r}), more than max_events={n} rows; pass a "
+                "larger max_events=, or narrow the priors of the fluxes."
             )
         dark = expected.sum(axis=1) == 0
         used = [None if dark[k] else spectrum for k, spectrum in zip(self.free_index, spectra, strict=True)]
