@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pymc_gamma.evaluate import spectrum_draws
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.mixture import MixtureTree
     from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
@@ -77,6 +78,7 @@ __all__ = [
     "SmoothBrokenPowerLaw",
     "TemplateSpectrum",
     "fold",
+    "from_gammapy",
     "load_irfs",
     "log_likelihood",
     "observe_events",
@@ -90,6 +92,7 @@ __all__ = [
     "prior_transform",
     "sample_nested",
     "spectrum_draws",
+    "to_gammapy",
 ]
 
 try:
@@ -102,6 +105,7 @@ _WHERE = {
     "pymc_gamma.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
+    "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
     "pymc_gamma.mixture": ("MixtureTree",),
     "pymc_gamma.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),

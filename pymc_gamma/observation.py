@@ -6,13 +6,14 @@ uses the on-time, because its rate is given per unit of on-time
 """
 
 from copy import copy
-from typing import Any
+from typing import Any, Self
 
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.dl3 import gammapy_runs, is_gammapy_run, run_arguments, run_responses
 from pymc_gamma.geometry import (
     RegionOfInterest,
     convert_lonlat,
@@ -90,6 +91,93 @@ class Observation:
             f"livetime={self.livetime_s / 3600:g} h)"
         )
 
+    @classmethod
+    def from_gammapy(cls, observation: Any) -> Self:
+        """Observation from a gammapy ``Observation``, of DL3 files (GADF) or in memory.
+
+        Takes the pointing, the good time intervals (their sum is the on-time), the dead time (which makes it the live
+        time) and the instrument response of the run. Events are read by
+        :meth:`Events.from_gammapy <pymc_gamma.Events.from_gammapy>`.
+
+        Parameters
+        ----------
+        observation : gammapy.data.Observation
+            One run. For several see :meth:`list_from_gammapy`.
+
+        Returns
+        -------
+        Observation
+            Named by its observation id.
+
+        Raises
+        ------
+        TypeError
+            If it is not one gammapy observation.
+        DataFileError
+            If it has no good time interval or no pointing, or drifts.
+        IRFError
+            If a table of the response is missing, point-like or empty.
+
+        Warns
+        -----
+        PymcGammaWarning
+            What was repaired in its response.
+
+        Examples
+        --------
+        >>> import warnings
+        >>> import astropy.units as u
+        >>> from astropy.coordinates import SkyCoord
+        >>> from gammapy.data import FixedPointingInfo
+        >>> from gammapy.data import Observation as Run
+        >>> from gammapy.irf import load_irf_dict_from_file
+        >>> import pymc_gamma as pmg
+        >>> run = Run.create(
+        ...     pointing=FixedPointingInfo(fixed_icrs=SkyCoord(83.63 * u.deg, 22.01 * u.deg)),
+        ...     livetime=0.5 * u.h,
+        ...     deadtime_fraction=0.1,
+        ...     irfs=load_irf_dict_from_file(pmg.datasets.path("prod5-south-20deg-50h")),
+        ...     obs_id=7,
+        ... )
+        >>> with warnings.catch_warnings(action="ignore"):  # of repairs
+        ...     observation = pmg.Observation.from_gammapy(run)
+        >>> observation
+        Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h)
+        """
+        if not is_gammapy_run(observation):
+            raise TypeError(
+                f"Observation.from_gammapy needs one gammapy Observation, got {type(observation).__name__}; for "
+                "several use Observation.list_from_gammapy."
+            )
+        arguments = run_arguments(observation)
+        (irfs,) = run_responses([observation])
+        return cls(irfs, **arguments)
+
+    @classmethod
+    def list_from_gammapy(cls, observations: Any) -> list[Self]:
+        """One observation for each run; runs with the same response share it in memory.
+
+        Parameters
+        ----------
+        observations : gammapy.data.Observations, gammapy.data.DataStore or iterable of gammapy.data.Observation
+            The runs; all those of a data store.
+
+        Returns
+        -------
+        list of Observation
+            In the same order, which :meth:`Events.from_gammapy <pymc_gamma.Events.from_gammapy>` numbers too.
+
+        Raises
+        ------
+        TypeError
+            If there is something else among them.
+        DataFileError, IRFError
+            As for :meth:`from_gammapy`; the message names the run.
+        """
+        runs = gammapy_runs(observations)
+        arguments = [run_arguments(run) for run in runs]
+        return [cls(irfs, **one) for irfs, one in zip(run_responses(runs), arguments, strict=True)]
+
     @property
     def pointing(self) -> SkyCoord:
         """Pointing direction."""
@@ -97,8 +185,13 @@ class Observation:
 
     @property
     def livetime(self) -> u.Quantity:
-        """Live time."""
+        """Live time, which the exposure is proportional to."""
         return (self.livetime_s / 3600) * u.h
+
+    @property
+    def ontime(self) -> u.Quantity:
+        """On-time, which the residual background is proportional to."""
+        return (self.ontime_s / 3600) * u.h
 
     def with_irfs(self, irfs: IRFs) -> "Observation":
         """The same observation with another instrument response."""

@@ -216,7 +216,7 @@ class PSFScale(Systematic):
     def prior(self, n_observations: int, energy: FloatArray) -> Variable:
         """Variable ``psf_scale``, within the range of the grid."""
         grid = self.grid
-        return pm.TruncatedNormal(self.variable, 1.0, self.sigma, lower=grid[0], upper=grid[-1], initval=1.0)
+        return pm.TruncatedNormal(self.variable, 1.0, self.sigma, lower=grid[0], upper=grid[-1])
 
 
 class BackgroundNorm(Systematic):

@@ -67,4 +67,7 @@ def scalar_value(quantity: Any, unit: str, name: str) -> float:
 
 
 def _example(value: Any) -> str:
-    return repr(value) if isinstance(value, int | float) else "1"
+    if isinstance(value, int | float):
+        return repr(value)
+    numbers = isinstance(value, list | tuple | np.ndarray) and 0 < len(value) <= 4
+    return str(tuple(value)) if numbers and all(isinstance(one, int | float) for one in value) else "1"

@@ -31,28 +31,29 @@ from pymc_gamma.distributions.protocol import SpectralResponse
 from pymc_gamma.distributions.sources import ResponseSource
 from pymc_gamma.distributions.table import TableArrays
 from pymc_gamma.folding.free import Bands, FreeComponent, merge, take_components
+from pymc_gamma.ops.hats import hat_map
 
 __all__ = ["ColumnSource", "Variants", "lagrange"]
 
 FloatArray = NDArray[np.float64]
 
 
-def lagrange(nodes: FloatArray, value: Any, maths: Any = np) -> list[Any]:
+def lagrange(nodes: FloatArray, value: Any, maths: Any = np) -> Any:
     """Weights of the polynomial interpolation between ``nodes`` at ``value``, one for each node.
 
     Examples
     --------
-    >>> [round(float(weight), 3) for weight in lagrange(np.array([0.9, 1.0, 1.1]), 1.05)]
+    >>> lagrange(np.array([0.9, 1.0, 1.1]), 1.05).round(3).tolist()
     [-0.125, 0.75, 0.375]
     """
-    weights = []
-    for g, node in enumerate(nodes):
-        weight = maths.ones_like(value)
-        for h, other in enumerate(nodes):
-            if h != g:
-                weight = weight * (value - other) / (node - other)
-        weights.append(weight)
-    return weights
+    # powers of a number between -1 and 1, so that the matrix is well conditioned
+    middle, half = 0.5 * (nodes[0] + nodes[-1]), 0.5 * (nodes[-1] - nodes[0])
+    matrix = np.linalg.inv(np.vander((nodes - middle) / half, increasing=True).T)
+    z = (value - middle) / half
+    powers = [maths.ones_like(z)]
+    for _ in nodes[1:]:
+        powers.append(powers[-1] * z)
+    return maths.dot(matrix, maths.stack(powers))
 
 
 class Variants(NamedTuple):
@@ -80,7 +81,7 @@ class Variants(NamedTuple):
     def weights(self, psf_scale: Any, maths: Any = np) -> list[Any]:
         """Weight of each response for another scale."""
         if len(self.responses) == 1:
-            return [maths.ones_like(psf_scale)]
+            return [1.0]
         return lagrange(self.psf_scale, psf_scale, maths)
 
 
@@ -135,13 +136,28 @@ class ColumnSource(ResponseSource):
         first = [(0, j) for j in range(len(self.free))]
         return first + [(g, j) for g in range(1, len(self.variants.responses)) for j in self._free_sky]
 
-    def spectra(self, flux: Any) -> list[Any]:
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        """Where the spectrum of each free component starts in the vector of all, and its length."""
+        return np.cumsum([0, *(one.size for one in self.free)])
+
+    def spectra(self, flux: FloatArray) -> list[FloatArray]:
         """The spectrum of each free component, shape (n_rows, n), from the vector of all."""
-        bounds = np.cumsum([0, *(one.size for one in self.free)])
-        return [
-            flux[int(a) : int(b)].reshape(one.acceptance.shape)
-            for one, a, b in zip(self.free, bounds[:-1], bounds[1:], strict=True)
-        ]
+        parts = np.split(np.asarray(flux), self.bounds[1:-1])
+        return [part.reshape(one.acceptance.shape) for one, part in zip(self.free, parts, strict=False)]
+
+    def spectral_coefficients(self, flux: Variable) -> list[Variable]:
+        """Coefficients of each free component, shape (size,), for all spectra (n_flux,)."""
+        if not self.free:
+            return []
+        scale = [np.tile(one.energy**one.index, len(one.acceptance)) for one in self.free]
+        rows = [np.full(len(one.acceptance), len(one.energy)) for one in self.free]
+        nodes = np.cumsum([0, *np.concatenate(rows)])
+        every = hat_map(flux, flux, pt.constant(np.concatenate(scale)), pt.constant(nodes.astype(np.int64)))
+        if len(self.free) == 1:
+            return [every]
+        # split, not sliced: the gradient of it is a concatenation, that of slices a sum of vectors of zeros
+        return list(pt.split(every, np.diff(self.bounds), n_splits=len(self.free)))
 
     def arrays(self, value: FloatArray) -> TableArrays:
         """Blocked arrays of an observed value: the fixed columns, and bands for the free ones.
@@ -188,9 +204,9 @@ class ColumnSource(ResponseSource):
     def mixture_coefficients(self, fraction: Variable, flux: Variable) -> Variable:
         """Coefficients of the columns for fractions (K,) and spectra (n_flux,)."""
         free = []
-        for k, one, spectrum in zip(self.free_index, self.free, self.spectra(flux), strict=True):
-            coefficients = one.coefficients(spectrum, pt)
-            free.append(fraction[k] * coefficients / pt.dot(pt.constant(one.share), coefficients))
+        coefficients = self.spectral_coefficients(flux)
+        for k, one, own in zip(self.free_index, self.free, coefficients, strict=True):
+            free.append(own * (fraction[k] / pt.sum(pt.constant(one.share) * own)))
         fixed = [*self.fixed_sky, *self.fixed_background]
         return pt.concatenate([fraction[fixed], *free] if fixed else free)
 

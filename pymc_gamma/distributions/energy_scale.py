@@ -35,7 +35,10 @@ _LARGEST_LOG_RATIO = 20.0
 
 
 class _Table:
-    """A positive function of the energy, linear in both logarithms between equidistant nodes, constant beyond."""
+    """A positive function of the energy between equidistant nodes of log E, constant beyond.
+
+    Its logarithm is a Catmull-Rom spline: samplers need a slope without jumps.
+    """
 
     def __init__(self, energy: FloatArray, values: FloatArray) -> None:
         self._first, self._step = float(np.log(energy[0])), float(np.log(energy[1] / energy[0]))
@@ -43,11 +46,13 @@ class _Table:
 
     def log(self, log_energy: Variable) -> Variable:
         """Logarithm of the function."""
-        position = pt.clip((log_energy - self._first) / self._step, 0, len(self._logs) - 1)
-        node = pt.minimum(pt.floor(position).astype("int64"), len(self._logs) - 2)
+        n = len(self._logs)
+        position = pt.clip((log_energy - self._first) / self._step, 1, n - 2)
+        node = pt.minimum(pt.floor(position).astype("int64"), n - 3)
+        t = position - node
         logs = pt.constant(self._logs)
-        fraction = position - node
-        return logs[node] * (1 - fraction) + logs[node + 1] * fraction
+        a, b, c, d = (logs[node + shift] for shift in (-1, 0, 1, 2))
+        return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
 
 
 def shift_spectrum(

@@ -61,7 +61,8 @@ class ExtendedEventMixture(Distribution):
     systematics : sequence of Systematic, optional
         Uncertainties of the instrument, such as `EnergyScale`; each adds a variable to the model.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
-        Observed events. An array may have one column more, of multiplicities, and rows of NaN, which hold no event.
+        Observed events. An array may have one column more, of multiplicities. `pymc.Data` has no rows to spare for
+        predictive draws of more events than observed: use `observe_events` for these.
     max_events : int, optional
         Number of rows of the variable. A draw has a random number of events, and NaN in the rows after them; one with
         more events is an error. By default enough for ten standard deviations around the number of observed events, or
@@ -144,7 +145,7 @@ class ExtendedEventMixture(Distribution):
         model = pm.modelcontext(None)
         process = PoissonProcess(name, response, spectra, norms, systematics)
         source = process.source
-        check_spectra(name, source, process.flux, model)
+        check_spectra(name, source, process.flux, model, dark=True)
         expected = _checked_expectation(name, process, model)
         if isinstance(observed, Variable):
             n_rows = observed.type.shape[-2] if max_events is None else max_events

@@ -13,7 +13,7 @@ from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.link.numba.dispatch.basic import numba_funcify
 
-from pymc_gamma.ops.kernels import BLOCK
+from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.object_mode import object_mode_form
 
 if TYPE_CHECKING:
@@ -51,15 +51,20 @@ class LiveTable(Op):
             pt.scalar(dtype="float64"),
         ]
         if self.source.banded:
-            bands = [pt.vector(dtype="float32"), pt.vector(dtype="int64"), pt.matrix(dtype="int64")]
-            return Apply(self, [value], [*outputs, *bands])
+            tiles = [
+                pt.vector(dtype="float32"),
+                pt.matrix(dtype="int64", shape=(None, 5)),
+                pt.vector(dtype="int64"),
+                pt.vector(dtype="int64", shape=(n_events,)),
+            ]
+            return Apply(self, [value], [*outputs, *tiles])
         return Apply(self, [value], outputs)
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Build the table, or hand out the last one."""
         (value,) = inputs
         last = self._last
-        if last is None or not np.array_equal(last[0], value):
+        if last is None or not np.array_equal(last[0], value, equal_nan=True):  # rows without event are NaN
             arrays = self.source.arrays(value).inputs
             for array in arrays:
                 array.setflags(write=False)
@@ -73,9 +78,9 @@ class LiveTable(Op):
         n_blocks = (n_events + BLOCK - 1) // BLOCK
         per_event = (n_events,)
         shapes = [(n_blocks, self.source.n_columns, BLOCK), per_event, (n_blocks,), per_event, ()]
-        if self.source.banded:  # how many numbers the bands have is known only once they are there
-            bands = node.outputs[len(shapes) :]
-            return [*shapes, *(tuple(output.shape) for output in bands)]
+        if self.source.banded:  # how many tiles there are is known only once they are there
+            numbers, tiles, _, _ = node.outputs[len(shapes) :]
+            return [*shapes, tuple(numbers.shape), tuple(tiles.shape), (n_blocks + 1,), per_event]
         return shapes
 
     def pullback(

@@ -16,7 +16,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.columns import ColumnSource, Variants
 from pymc_gamma.distributions.energy_scale import shift_spectrum
-from pymc_gamma.distributions.protocol import PoissonResponse
+from pymc_gamma.distributions.protocol import EventList, PoissonResponse
 from pymc_gamma.distributions.spectral import spectra_tensor
 from pymc_gamma.errors import ModelError
 from pymc_gamma.systematics import (
@@ -69,7 +69,9 @@ class PoissonSource(ColumnSource):
 
     def padded(self, events: Any, n_rows: int | None) -> FloatArray:
         """Rows of events, checked, and rows of NaN after them up to ``n_rows``; by default enough for other draws."""
-        value = self.value(events) if len(events) else np.empty((0, len(self.columns)))
+        listed = events.multiplicity if isinstance(events, EventList) else events
+        empty = isinstance(listed, np.ndarray) and len(listed) == 0
+        value = np.empty((0, len(self.columns))) if empty else self.value(events)
         n = len(value)
         n_rows = n + 10 * int(np.ceil(np.sqrt(2.0 * n))) + 50 if n_rows is None else int(n_rows)
         if n > n_rows:
@@ -103,14 +105,14 @@ class PoissonSource(ColumnSource):
             counts[k] = norms[k] * float(acceptance[k])
             columns.append(counts[k])
         parts = [pt.stack(columns)] if columns else []
-        coefficients = [one.coefficients(s, pt) for one, s in zip(self.free, self.spectra(flux), strict=True)]
+        coefficients = self.spectral_coefficients(flux)
         for g, j in self.groups():
             k = self.free_index[j]
             own = responses[g].free_components[j]
             of_background = j not in self._free_sky
             factor = norms[k] if of_background else norms[k] * weights[g]
             columns_of = factor * float(own.acceptance.sum()) * coefficients[j]
-            expected = pt.dot(pt.constant(own.share), columns_of)
+            expected = pt.sum(pt.constant(own.share) * columns_of)
             counts[k] = counts[k] + expected if k in counts else expected
             parts.append(columns_of)
         return pt.concatenate(parts), pt.stack([counts[k] for k in range(self.n_components)])
@@ -151,15 +153,13 @@ class PoissonSource(ColumnSource):
         total = int(counts.sum())
         if total > n:
             raise ModelError(
-                f"a draw holds {total} events ({expected.sum():.6g} were expected, most of them from "
+                f"a draw holds {total} events ({expected.sum():.6g} were expected, most of them of "
                 f"{self.component_names[int(expected.sum(axis=1).argmax())]!r}), more than max_events={n} rows; pass a "
-                "larger max_events=, or narrow the priors of the fluxes."
+                "larger max_events=, or narrow the priors of the fluxes. (pymc.Data has no rows to spare: pass the "
+                "events themselves as observed= for predictive draws.)"
             )
-        dark = expected.sum(axis=1) == 0
-        used = [None if dark[k] else spectrum for k, spectrum in zip(self.free_index, spectra, strict=True)]
-        nominal = [one.nominal if spectrum is None else spectrum for one, spectrum in zip(self.free, used, strict=True)]
         rows = np.full((n, len(self.columns)), np.nan)
-        rows[:total] = self.response.draw_rows(counts, rng, nominal or None, parts, psf_scale=float(psf_scale))
+        rows[:total] = self.response.draw_rows(counts, rng, spectra or None, parts, psf_scale=float(psf_scale))
         return rows
 
     def representative_row(self) -> FloatArray:

@@ -215,7 +215,13 @@ class ResponseSource(EventSource):
         if isinstance(events, EventList):
             value = np.asarray(self.response.event_rows(events), dtype=np.float64)
         else:
-            value = np.asarray(events, dtype=np.float64)
+            try:
+                value = np.asarray(events, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise EventError(
+                    f"observed events must be Events, or an array of rows with the columns {self.columns}, got "
+                    f"{type(events).__name__}; make them with Events.from_table, from_skycoord or from_gammapy."
+                ) from error
         if value.ndim >= 2 and value.size and np.isnan(value).any():
             # PyMC would take NaN for missing data and invent events
             flat = value.reshape(-1, value.shape[-1])

@@ -122,8 +122,8 @@ def value_at_start(variable: Variable, model: pm.Model) -> FloatArray:
     return np.asarray(function(model.initial_point())[0])
 
 
-def check_spectra(name: str, source: ColumnSource, flux: Variable, model: pm.Model) -> None:
-    """Raise a ModelError if a spectrum is negative or not finite where sampling starts."""
+def check_spectra(name: str, source: ColumnSource, flux: Variable, model: pm.Model, *, dark: bool = False) -> None:
+    """Raise a ModelError if a spectrum is negative, not finite or (unless ``dark``) zero where sampling starts."""
     if not source.free:
         return
     for component, spectrum in zip(source.free, source.spectra(value_at_start(flux, model)), strict=True):
@@ -139,7 +139,7 @@ def check_spectra(name: str, source: ColumnSource, flux: Variable, model: pm.Mod
                     "values of the parameters; it must be finite and not negative. Check its parameters and "
                     "their priors."
                 )
-            if not one.any():
+            if not (dark or one.any()):
                 raise ModelError(
                     f"{name}: the spectrum of {component.name!r} is zero at all energies for the initial values of "
                     "parameters."

@@ -1,7 +1,9 @@
 r"""Event tables: the arrays that the Ops of this package read.
 
 Row *i* of the table holds the densities of event *i* under each column, divided by their largest,
-:math:`P_{ik} = p_{ik} e^{-o_i}` with :math:`o_i = \log \max_k p_{ik}`.
+:math:`P_{ik} = p_{ik} e^{-o_i}` with :math:`o_i = \log \max_k p_{ik}`. Columns that reach few events are not
+part of it: they are stored as tiles (:mod:`pymc_gamma.ops.tiles`), and all arrays are then in an order of events that
+suits these.
 """
 
 from typing import Any, NamedTuple, Self
@@ -12,8 +14,9 @@ import pytensor
 from numpy.typing import NDArray
 from pytensor.compile.sharedvalue import SharedVariable
 
-from pymc_gamma.ops.kernels import BLOCK, to_blocks
+from pymc_gamma.ops.layout import BLOCK, to_blocks
 from pymc_gamma.ops.logmatvec import BAND_INPUTS, TABLE_INPUTS
+from pymc_gamma.ops.tiles import Tiles, to_tiles
 
 __all__ = ["EventTable", "TableArrays"]
 
@@ -33,8 +36,8 @@ class TableArrays(NamedTuple):
         Logarithm of the scale of each row.
     offset_sum : ndarray, shape ()
         Sum of multiplicity times offset.
-    bands : tuple of ndarray
-        Columns stored as bands, in the order of `pymc_gamma.ops.BAND_INPUTS`; empty if there are none.
+    tiles : Tiles or tuple
+        Columns that reach few events, and the order of the events; empty if there are none.
     """
 
     table: NDArray[np.float64]
@@ -42,12 +45,12 @@ class TableArrays(NamedTuple):
     unit: NDArray[np.bool_]
     offset: NDArray[np.float64]
     offset_sum: NDArray[np.float64]
-    bands: tuple[NDArray[Any], ...] = ()
+    tiles: Tiles | tuple[()] = ()
 
     @property
     def inputs(self) -> tuple[NDArray[Any], ...]:
         """First inputs of the Ops."""
-        return (self.table, self.multiplicity, self.unit, self.offset, self.offset_sum, *self.bands)
+        return (self.table, self.multiplicity, self.unit, self.offset, self.offset_sum, *self.tiles)
 
     @classmethod
     def build(
@@ -68,7 +71,12 @@ class TableArrays(NamedTuple):
         log_scale : ndarray, shape (N,), optional
             Logarithm of what each row was divided by; zeros if not given.
         bands : tuple of ndarray, optional
-            Columns stored as bands, scaled alike.
+            Columns that reach few events, as `pymc_gamma.ops.to_tiles` takes them, scaled alike.
+
+        Raises
+        ------
+        ValueError
+            If the bands are not those of N events.
 
         Examples
         --------
@@ -79,8 +87,14 @@ class TableArrays(NamedTuple):
         n_events = len(densities)
         counts = np.ones(n_events) if multiplicity is None else np.ascontiguousarray(multiplicity)
         offset = np.zeros(n_events) if log_scale is None else np.ascontiguousarray(log_scale)
+        tiles: Tiles | tuple[()] = ()
+        if bands:
+            tiles = to_tiles(*bands)
+            if len(tiles.order) != n_events:
+                raise ValueError(f"the bands are those of {len(tiles.order)} events, but there are {n_events} rows")
+            densities, counts, offset = densities[tiles.order], counts[tiles.order], offset[tiles.order]
         unit = np.array([np.all(counts[i : i + BLOCK] == 1) for i in range(0, n_events, BLOCK)], dtype=bool)
-        return cls(to_blocks(densities), counts, unit, offset, np.asarray(counts @ offset), tuple(bands))
+        return cls(to_blocks(densities), counts, unit, offset, np.asarray(counts @ offset), tiles)
 
 
 class EventTable:
@@ -94,7 +108,7 @@ class EventTable:
     Attributes
     ----------
     inputs : tuple of SharedVariable
-        First inputs of the Ops, with or without bands. Their names are unique, because nutpie's ``with_data`` looks
+        First inputs of the Ops, with or without tiles. Their names are unique, because nutpie's ``with_data`` looks
         them up by name.
 
     Examples

@@ -162,6 +162,14 @@ class Events:
             mask = np.asarray(item)
             if mask.shape != (len(self),):
                 raise EventError(f"A mask for {len(self)} events needs shape ({len(self)},), got {mask.shape}.")
+        elif (
+            item is None
+            or (isinstance(item, np.ndarray | list) and np.ndim(item) != 1)
+            or isinstance(item, tuple | str)
+        ):
+            raise EventError(
+                f"events are a list: choose some by a number, a slice, a mask or a list of numbers, got {item!r}."
+            )
         if isinstance(item, int | np.integer):
             item = [range(len(self))[item]]  # negative indices and IndexError as in any sequence
         return self._take(item)
@@ -558,26 +566,48 @@ class Events:
         return to_gammapy(self)
 
     @classmethod
-    def from_gammapy(cls, event_list: Any, *, frame: str = "galactic", observation: int = 0) -> Self:
-        """Events from a gammapy event list.
+    def from_gammapy(
+        cls, source: Any, *, frame: str | None = None, observation: int = 0, roi: "RegionOfInterest | None" = None
+    ) -> Self:
+        """Events from gammapy: an event list, one observation or several.
 
         Parameters
         ----------
-        event_list : `gammapy.data.EventList`
-            Events of one observation.
-        frame : {"galactic", "icrs"}
-            Frame of the result.
+        source : gammapy.data.EventList, Observation, Observations, DataStore or iterable of Observation
+            Several runs become one list: events of the first have observation index 0, of the second 1, and so on, as
+            :meth:`Observation.list_from_gammapy <pymc_gamma.Observation.list_from_gammapy>` numbers them.
+        frame : {"galactic", "icrs"}, optional
+            Frame of the result. Default: that of ``roi``, else ``"galactic"``.
         observation : int
-            Index of that observation; ignored if the list carries its own (``OBS_INDEX``).
+            Index of the first run. Ignored for an event list that carries its own (``OBS_INDEX``).
+        roi : RegionOfInterest, optional
+            Keep the events inside of it only.
 
         Returns
         -------
         Events
-            One event per row.
+            One event per row; the ids of the runs are in ``meta["obs_ids"]``.
+
+        Raises
+        ------
+        TypeError
+            If it is none of these.
+        EventError
+            If a run has no events, or a value is not that of an event; names the run.
+
+        Warns
+        -----
+        PymcGammaWarning
+            If events lie outside ``roi`` and were left out; says how many and why.
         """
         from pymc_gamma.events.gadf import from_gammapy
 
-        return from_gammapy(cls, event_list, frame=frame, observation=observation)
+        if roi is None:
+            return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)
+        events = from_gammapy(cls, source, frame=frame or roi.frame, observation=observation)
+        selection = events.selection(roi)
+        selection.warn()
+        return events[selection.inside]
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a GADF event file (FITS, HDU ``EVENTS``) that gammapy reads.

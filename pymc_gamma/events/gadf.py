@@ -9,6 +9,7 @@ zeros and the header says so.
 import os
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
+from pymc_gamma.dl3 import gammapy_runs, run_label
 from pymc_gamma.errors import DataFileError, EventError
 from pymc_gamma.files import atomic_path, check_compression
 
@@ -110,11 +112,36 @@ def to_gammapy(events: "Events") -> Any:
     return EventList(table)
 
 
-def from_gammapy[EventsT: "Events"](cls: type[EventsT], event_list: Any, *, frame: str, observation: int) -> EventsT:
+def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: str, observation: int) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.from_gammapy`."""
-    table = event_list.table
-    events = from_table(cls, table, frame=frame)
-    return events if "OBS_INDEX" in table.colnames else events.with_observation(observation)
+    from gammapy.data import EventList
+
+    if isinstance(source, EventList):
+        events = from_table(cls, source.table, frame=frame)
+        return events if "OBS_INDEX" in source.table.colnames else events.with_observation(observation)
+    runs = gammapy_runs(source)
+    lists = [_events_of_run(cls, run, frame, observation + k) for k, run in enumerate(runs)]
+    return _join(cls, lists, frame, {"obs_ids": [run.obs_id for run in runs]})
+
+
+def _events_of_run[EventsT: "Events"](cls: type[EventsT], run: Any, frame: str, observation: int) -> EventsT:
+    found = run.events
+    if found is None:
+        raise EventError(f"observation {run_label(run)} has no event list.")
+    try:
+        # the place in the list counts, not the index an earlier analysis may have left in the file
+        return from_table(cls, found.table, frame=frame).with_observation(observation)
+    except EventError as error:
+        raise EventError(f"observation {run_label(run)}: {error}") from error
+
+
+def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]) -> EventsT:
+    """All lists in one; they share a frame."""
+    columns = ("energy", "lon", "lat", "observation", "multiplicity")
+    if not lists:
+        return cls([] * u.TeV, [] * u.deg, [] * u.deg, frame=frame, meta=meta)
+    rows = np.concatenate([one.to_rows(columns) for one in lists])
+    return cls.from_rows(rows, columns, frame, meta=meta)
 
 
 def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: bool) -> None:

@@ -32,10 +32,10 @@ of the *reconstructed* energy between nodes, in each observation its own: every 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.engine import CHUNK, BackgroundRate, FoldedObservation
@@ -85,30 +85,28 @@ class Bands(NamedTuple):
     column: NDArray[np.int64]
 
 
-def hat_coefficients(flux: Any, energy: FloatArray, maths: Any = np, index: float = IN_BIN_INDEX) -> Any:
-    """Coefficients of the hat functions for a spectrum.
+def hat_coefficients(flux: ArrayLike, energy: FloatArray, index: float = IN_BIN_INDEX) -> FloatArray:
+    """Coefficients of the hat functions for a spectrum; :mod:`pymc_gamma.ops.hats` does the same inside a model.
 
     Parameters
     ----------
-    flux : array_like or TensorVariable, shape (..., n)
+    flux : array_like, shape (..., n)
         Spectrum at the nodes, TeV-1 cm-2 s-1.
     energy : numpy.ndarray
         Nodes in TeV, shape (n,).
-    maths : module
-        ``numpy`` or ``pytensor.tensor``, whichever the flux belongs to.
     index : float
         Index of the power law that the spectrum is compared with.
 
     Returns
     -------
-    numpy.ndarray or TensorVariable, shape (..., n)
+    numpy.ndarray, shape (..., n)
         Not negative where the flux is not: a spectrum that falls more steeply than any smooth one, such as a line, is
         left as it is.
     """
-    ratio = flux * energy**index if index else flux
+    ratio = np.asarray(flux, float) * energy**index
     inner = ratio[..., 1:-1]
     corrected = inner - (ratio[..., 2:] - 2 * inner + ratio[..., :-2]) / 12
-    return maths.concatenate([ratio[..., :1], maths.maximum(corrected, inner / 2), ratio[..., -1:]], axis=-1)
+    return np.concatenate([ratio[..., :1], np.maximum(corrected, inner / 2), ratio[..., -1:]], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +148,10 @@ class FreeComponent:
         """Share of each coefficient in the acceptance, shape (size,)."""
         return np.asarray(self.acceptance.ravel() / self.acceptance.sum())
 
-    def coefficients(self, spectrum: Any, maths: Any = np) -> Any:
+    def coefficients(self, spectrum: ArrayLike) -> FloatArray:
         """Coefficients (size,) of a spectrum (n,), or of one for each row (n_rows, n)."""
-        rows = hat_coefficients(spectrum, self.energy, maths, self.index)
-        if len(self.acceptance) == 1:
-            return rows.reshape((-1,))
-        return (rows * np.ones((len(self.acceptance), 1))).reshape((-1,))
+        rows = hat_coefficients(spectrum, self.energy, self.index)
+        return np.broadcast_to(rows, self.acceptance.shape).ravel()
 
 
 class FreeSpectra:

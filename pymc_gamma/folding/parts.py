@@ -126,9 +126,13 @@ def compile_component(
     templates = []
     for part in parts:
         if not isinstance(part.shape, PointShape | GaussianShape):
+            if len(parts) > 1 and not np.any(part.spectrum(energy)):
+                continue  # a cube may hold energies that are of no concern here
             label = f"component {component.name!r}, {part.name!r}"
             raster = rasterise(part.shape, roi, pixel, margin, label)
             templates.append(Template(part.name, raster, _flux(part, energy, component.name)))
+    if not analytic and not templates:
+        raise SkyModelError(f"component {component.name!r}: the spectrum is zero at every energy.")
     return CompiledComponent(component.name, _analytic(analytic, energy, component.name), tuple(templates))
 
 

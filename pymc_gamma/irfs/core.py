@@ -232,7 +232,7 @@ class IRFs:
         return tables
 
     @classmethod
-    def from_arrays(cls, tables: Mapping[str, FloatArray], name: str) -> "IRFs":
+    def from_arrays(cls, tables: Mapping[str, FloatArray], name: str, repairs: tuple[str, ...] = ()) -> "IRFs":
         """Inverse of :meth:`arrays`."""
         bkg = None
         if "bkg_energy" in tables:
@@ -257,6 +257,7 @@ class IRFs:
                 fit_error=float(tables["psf_fit_error"][0]),
             ),
             bkg=bkg,
+            repairs=repairs,
         )
 
     def distorted(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> "IRFs":

@@ -130,7 +130,8 @@ def background(tables: Mapping[str, Any], name: str, repairs: list[str]) -> Back
         offsets, rate = _at_least_two(_axis(bkg, "offset", "deg"), rate, axis_number=1)
         return Background(energies, offsets, np.zeros(1), rate[:, :, None], True, limits)
     alignment = str(getattr(bkg, "fov_alignment", "RADEC")).rsplit(".", 1)[-1]
-    if alignment != "RADEC":
+    mirrored = alignment == "REVERSE_LON_RADEC"  # of old H.E.S.S. files, whose longitude grows towards the east
+    if alignment != "RADEC" and not mirrored:
         spread = np.abs(rate - rate[:, ::-1]).sum() / rate.sum()
         repairs.append(
             f"background: aligned with {alignment}, used as if aligned with RADEC (its left-right asymmetry is "
@@ -138,6 +139,8 @@ def background(tables: Mapping[str, Any], name: str, repairs: list[str]) -> Back
         )
     lon, rate = _at_least_two(_axis(bkg, "fov_lon", "deg"), rate, axis_number=1)
     lat, rate = _at_least_two(_axis(bkg, "fov_lat", "deg"), rate, axis_number=2)
+    if mirrored:
+        lon, rate = -lon[::-1], rate[:, ::-1].copy()
     return Background(energies, lon, lat, rate, False, limits)
 
 

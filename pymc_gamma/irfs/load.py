@@ -14,7 +14,11 @@ from pymc_gamma.irfs.core import IRFs
 __all__ = ["load_irfs"]
 
 
-def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
+POOR_FIT = 0.02
+"""Largest difference in containment between a PSF and its Gaussians that passes without a warning of its own."""
+
+
+def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None) -> IRFs:
     """Load instrument response functions.
 
     Parameters
@@ -22,6 +26,8 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     source : str, pathlib.Path or mapping
         Name of a data set (``"prod5-south-20deg-50h"`` is bundled; see :mod:`pymc_gamma.datasets`), path of a
         GADF/CTAO FITS file, or a dictionary of gammapy IRFs (``aeff``, ``edisp``, ``psf``, optional ``bkg``).
+    name : str, optional
+        Name of the IRFs, for messages; by default that of the data set or the file.
 
     Returns
     -------
@@ -33,6 +39,8 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
         If the file is missing, truncated or not FITS.
     IRFError
         If a table is missing, point-like, has the wrong unit or is empty.
+    TypeError
+        If ``source`` is something else.
 
     Warns
     -----
@@ -46,15 +54,21 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
     >>> irfs.offset_max
     6.0
     """
+    if not isinstance(source, str | Path | Mapping):
+        raise TypeError(
+            f"load_irfs takes the name of a data set, the path of a file or a dictionary of gammapy IRFs, got "
+            f"{type(source).__name__}; the data sets are those of pymc_gamma.datasets.names()."
+        )
     citations: tuple[Any, ...] = ()
     known = not isinstance(source, Mapping) and str(source) in datasets.names()
     if isinstance(source, Mapping):
-        name, tables = "gammapy IRF dictionary", dict(source)
+        default_name, tables = "gammapy IRF dictionary", dict(source)
     else:
         path = datasets.fetch(str(source)) if known else Path(source)
-        name = str(source) if known else path.name
+        default_name = str(source) if known else path.name
         citations = (datasets.citation(str(source)),) if known else ()
         tables = _read(path)
+    name = default_name if name is None else name
     repairs: list[str] = []
     irfs = IRFs(
         name=name,
@@ -65,6 +79,13 @@ def load_irfs(source: str | Path | Mapping[str, Any]) -> IRFs:
         repairs=tuple(repairs),
         citations=citations,
     )
+    if irfs.psf.fit_error > POOR_FIT:
+        warnings.warn(
+            f"IRFs {name}: the sum of Gaussians that stands for the PSF is wrong by up to {irfs.psf.fit_error:.1%} "
+            "of its containment; positions and extents of sources will be off by as much.",
+            PymcGammaWarning,
+            stacklevel=2,
+        )
     if repairs and not known:
         warnings.warn("\n".join([f"IRFs {name}:", *repairs]), PymcGammaWarning, stacklevel=2)
     return irfs

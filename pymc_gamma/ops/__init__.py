@@ -1,7 +1,7 @@
 """PyTensor Ops for the log-likelihood of events: values, gradients and second derivatives in one pass."""
 
 from pymc_gamma.ops import numba_forms, rewrites  # registers the numba forms and the graph rewrites
-from pymc_gamma.ops.kernels import BLOCK, to_blocks
+from pymc_gamma.ops.layout import BLOCK, to_blocks
 from pymc_gamma.ops.logmatvec import (
     BAND_INPUTS,
     TABLE_INPUTS,
@@ -14,6 +14,7 @@ from pymc_gamma.ops.logmatvec import (
     log_matvec,
     log_matvec_sum,
 )
+from pymc_gamma.ops.tiles import Tiles, to_tiles
 
 __all__ = [
     "BAND_INPUTS",
@@ -24,10 +25,12 @@ __all__ = [
     "LogMatVecJVP",
     "LogMatVecSum",
     "LogMatVecVJP",
+    "Tiles",
     "banded_log_matvec",
     "log_matvec",
     "log_matvec_sum",
     "numba_forms",
     "rewrites",
     "to_blocks",
+    "to_tiles",
 ]

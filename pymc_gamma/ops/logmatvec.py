@@ -14,8 +14,9 @@ scaled densities, *o* the logarithms of the scales, *m* the multiplicities, *v* 
 The first inputs describe the data and are shared by all (:data:`TABLE_INPUTS`); they are arrays, never differentiated
 with respect to. ``offset_sum`` is :math:`\sum_i m_i o_i`, carried along so that the fused form need not read *o*.
 
-Where some columns are stored as bands (:mod:`pymc_gamma.ops.kernels`), the Ops are made with ``banded=True`` and take
-three inputs more, :data:`BAND_INPUTS`; the coefficients of these columns follow those of the others.
+Where some columns reach few events and are stored as tiles (:mod:`pymc_gamma.ops.tiles`), the Ops are made with
+``banded=True`` and take four inputs more, :data:`BAND_INPUTS`; the coefficients of these columns follow those of the
+others. All table inputs are then in the order of the tiles; weights and values per event are in the user's order.
 """
 
 from collections.abc import Sequence
@@ -45,12 +46,12 @@ __all__ = [
 TABLE_INPUTS = ("table", "multiplicity", "unit", "offset", "offset_sum")
 """Names of the inputs that describe the events: shapes (n_blocks, K, BLOCK), (N,), (n_blocks,) bool, (N,), ()."""
 
-BAND_INPUTS = ("bands", "pointer", "column")
-"""Names of the inputs that describe columns stored as bands: float32 (n_numbers,), int64 (N * n_bands + 1,), int64
-(N, n_bands)."""
+BAND_INPUTS = ("numbers", "tiles", "pointer", "order")
+"""Names of the inputs that describe columns stored as tiles: float32 (n_numbers,), int64 (n_tiles, 5), (n_blocks + 1,),
+(N,); see `pymc_gamma.ops.tiles.Tiles`."""
 
 _TABLE_TYPES = ((3, "float64"), (1, "float64"), (1, "bool"), (1, "float64"), (0, "float64"))
-_BAND_TYPES = ((1, "float32"), (1, "int64"), (2, "int64"))
+_BAND_TYPES = ((1, "float32"), (2, "int64"), (1, "int64"), (1, "int64"))
 
 
 def _events_type(inputs: Sequence[Variable]) -> Any:
@@ -67,7 +68,7 @@ class _EventOp(Op):
     Parameters
     ----------
     banded : bool
-        Whether some columns are stored as bands.
+        Whether some columns are stored as tiles.
     """
 
     __props__ = ("banded",)
@@ -110,10 +111,18 @@ class _EventOp(Op):
         return pt.vector(dtype="float64", shape=inputs[len(self.table_inputs)].type.shape)
 
     def _kernel_inputs(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any], Any]:
-        """Table inputs, vectors and bands, as the kernels take them."""
+        """Table inputs, vectors and tiles, as the kernels take them."""
         table_inputs, vectors = self.split(inputs)
         n = len(TABLE_INPUTS)
-        return table_inputs[:n], vectors, tuple(table_inputs[n:]) if self.banded else None
+        return table_inputs[:n], vectors, tuple(table_inputs[n:-1]) if self.banded else None
+
+    def _in_table_order(self, weight: Any, inputs: Sequence[Any]) -> Any:
+        """Numbers per event, in the user's order, as the kernels take them."""
+        return weight[self.split(inputs)[0][-1]] if self.banded else weight
+
+    def _in_event_order(self, values: Any, inputs: Sequence[Any]) -> Any:
+        """Numbers per event, as the kernels return them, in the user's order."""
+        return kernels.in_event_order(values, self.split(inputs)[0][-1]) if self.banded else values
 
     def _pattern(self, n_vectors: int, *connected: tuple[bool, ...]) -> list[list[bool]]:
         """Connection pattern: that of the five table inputs as given, everything else connected."""
@@ -148,8 +157,9 @@ class LogMatVec(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, _, offset, _), (coefficients,), bands = self._kernel_inputs(inputs)
-        output_storage[0][0] = kernels.pointwise(table, multiplicity, offset, coefficients, bands)
+        (table, multiplicity, _, offset, _), (coefficients,), tiles = self._kernel_inputs(inputs)
+        values = kernels.pointwise(table, multiplicity, offset, coefficients, tiles)
+        output_storage[0][0] = self._in_event_order(values, inputs)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One value per event."""
@@ -195,8 +205,8 @@ class LogMatVecSum(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, unit, _, offset_sum), (coefficients,), bands = self._kernel_inputs(inputs)
-        value, gradient = kernels.fused(table, multiplicity, unit, coefficients, bands)
+        (table, multiplicity, unit, _, offset_sum), (coefficients,), tiles = self._kernel_inputs(inputs)
+        value, gradient = kernels.fused(table, multiplicity, unit, coefficients, tiles)
         output_storage[0][0] = np.asarray(value + offset_sum)
         output_storage[1][0] = gradient
 
@@ -253,8 +263,9 @@ class LogMatVecVJP(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, *_), (coefficients, weight), bands = self._kernel_inputs(inputs)
-        output_storage[0][0] = kernels.vjp(table, weight * multiplicity, coefficients, bands)
+        (table, multiplicity, *_), (coefficients, weight), tiles = self._kernel_inputs(inputs)
+        weight = self._in_table_order(weight, inputs) * multiplicity
+        output_storage[0][0] = kernels.vjp(table, weight, coefficients, tiles)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per column."""
@@ -291,9 +302,11 @@ class LogMatVecJVP(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, *_), vectors, bands = self._kernel_inputs(inputs)
+        (table, multiplicity, *_), vectors, tiles = self._kernel_inputs(inputs)
         coefficients, weight, direction = vectors
-        output_storage[0][0] = kernels.pushforward(table, weight * multiplicity, coefficients, direction, bands)
+        weight = self._in_table_order(weight, inputs) * multiplicity
+        values = kernels.pushforward(table, weight, coefficients, direction, tiles)
+        output_storage[0][0] = self._in_event_order(values, inputs)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One value per event."""
@@ -310,9 +323,10 @@ class LogMatVecHVP(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, *_), vectors, bands = self._kernel_inputs(inputs)
+        (table, multiplicity, *_), vectors, tiles = self._kernel_inputs(inputs)
         coefficients, weight, direction = vectors
-        output_storage[0][0] = kernels.hessian_product(table, weight * multiplicity, coefficients, direction, bands)
+        weight = self._in_table_order(weight, inputs) * multiplicity
+        output_storage[0][0] = kernels.hessian_product(table, weight, coefficients, direction, tiles)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per column."""

@@ -23,8 +23,20 @@ def _log_matvec(op: LogMatVec, node: Apply, **kwargs: Any) -> tuple[Callable[...
     if op.banded:
 
         @nb.njit
-        def banded_log_matvec(table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients):  # type: ignore[no-untyped-def]
-            return kernels.pointwise(table, multiplicity, offset, coefficients, (bands, pointer, column))
+        def banded_log_matvec(  # type: ignore[no-untyped-def]
+            table,
+            multiplicity,
+            unit,
+            offset,
+            offset_sum,
+            numbers,
+            tiles,
+            pointer,
+            order,
+            coefficients,
+        ):
+            values = kernels.pointwise(table, multiplicity, offset, coefficients, (numbers, tiles, pointer))
+            return kernels.in_event_order(values, order)
 
         return banded_log_matvec, kernels.SOURCE_VERSION
 
@@ -40,8 +52,19 @@ def _log_matvec_sum(op: LogMatVecSum, node: Apply, **kwargs: Any) -> tuple[Calla
     if op.banded:
 
         @nb.njit
-        def banded_log_matvec_sum(table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients):  # type: ignore[no-untyped-def]
-            value, gradient = kernels.fused(table, multiplicity, unit, coefficients, (bands, pointer, column))
+        def banded_log_matvec_sum(  # type: ignore[no-untyped-def]
+            table,
+            multiplicity,
+            unit,
+            offset,
+            offset_sum,
+            numbers,
+            tiles,
+            pointer,
+            order,
+            coefficients,
+        ):
+            value, gradient = kernels.fused(table, multiplicity, unit, coefficients, (numbers, tiles, pointer))
             return np.asarray(value + offset_sum.item()), gradient
 
         return banded_log_matvec_sum, kernels.SOURCE_VERSION
@@ -60,9 +83,19 @@ def _log_matvec_vjp(op: LogMatVecVJP, node: Apply, **kwargs: Any) -> tuple[Calla
 
         @nb.njit
         def banded_log_matvec_vjp(  # type: ignore[no-untyped-def]
-            table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients, weight
+            table,
+            multiplicity,
+            unit,
+            offset,
+            offset_sum,
+            numbers,
+            tiles,
+            pointer,
+            order,
+            coefficients,
+            weight,
         ):
-            return kernels.vjp(table, weight * multiplicity, coefficients, (bands, pointer, column))
+            return kernels.vjp(table, weight[order] * multiplicity, coefficients, (numbers, tiles, pointer))
 
         return banded_log_matvec_vjp, kernels.SOURCE_VERSION
 
@@ -79,9 +112,22 @@ def _log_matvec_jvp(op: LogMatVecJVP, node: Apply, **kwargs: Any) -> tuple[Calla
 
         @nb.njit
         def banded_log_matvec_jvp(  # type: ignore[no-untyped-def]
-            table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients, weight, direction
+            table,
+            multiplicity,
+            unit,
+            offset,
+            offset_sum,
+            numbers,
+            tiles,
+            pointer,
+            order,
+            coefficients,
+            weight,
+            direction,
         ):
-            return kernels.pushforward(table, weight * multiplicity, coefficients, direction, (bands, pointer, column))
+            weight = weight[order] * multiplicity
+            values = kernels.pushforward(table, weight, coefficients, direction, (numbers, tiles, pointer))
+            return kernels.in_event_order(values, order)
 
         return banded_log_matvec_jvp, kernels.SOURCE_VERSION
 
@@ -98,11 +144,21 @@ def _log_matvec_hvp(op: LogMatVecHVP, node: Apply, **kwargs: Any) -> tuple[Calla
 
         @nb.njit
         def banded_log_matvec_hvp(  # type: ignore[no-untyped-def]
-            table, multiplicity, unit, offset, offset_sum, bands, pointer, column, coefficients, weight, direction
+            table,
+            multiplicity,
+            unit,
+            offset,
+            offset_sum,
+            numbers,
+            tiles,
+            pointer,
+            order,
+            coefficients,
+            weight,
+            direction,
         ):
-            return kernels.hessian_product(
-                table, weight * multiplicity, coefficients, direction, (bands, pointer, column)
-            )
+            weight = weight[order] * multiplicity
+            return kernels.hessian_product(table, weight, coefficients, direction, (numbers, tiles, pointer))
 
         return banded_log_matvec_hvp, kernels.SOURCE_VERSION
 

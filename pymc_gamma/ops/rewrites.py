@@ -31,6 +31,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_stabilize
 
+from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.logmatvec import (
     LogMatVec,
     LogMatVecHVP,
@@ -38,6 +39,7 @@ from pymc_gamma.ops.logmatvec import (
     LogMatVecSum,
     LogMatVecVJP,
 )
+from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_EVENTS, START
 
 __all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra", "slice_constant_split", "split_sum"]
 
@@ -107,60 +109,70 @@ def _uniform_value(vector: Variable) -> Variable | None:
 
 
 class _Rows:
-    """The columns of an event table in elementary operations: products with coefficients, and their transpose."""
+    """The columns of an event table in elementary operations: products with coefficients, and their transpose.
 
-    def __init__(self, table: Variable, n_events: Variable, bands: Sequence[Variable]) -> None:
-        n_dense = table.shape[1]
-        self._dense = table.transpose(1, 0, 2).reshape((n_dense, -1))[:, :n_events]
-        self._n_dense, self._n_events = n_dense, n_events
-        self._bands: tuple[Variable, Variable, Variable] | None = None
-        if bands:
-            values, pointer, column = bands
-            number = pt.arange(values.shape[0])
-            band = pt.searchsorted(pointer, number, side="right") - 1
-            at = column.ravel()[band] + number - pointer[band]
-            self._bands = (values.astype("float64"), band // column.shape[1], at)
+    Numbers per event are in the order of the table.
+    """
+
+    def __init__(self, table: Variable, n_events: Variable, tiles: Sequence[Variable]) -> None:
+        n_blocks, n_dense = table.shape[0], table.shape[1]
+        self._dense = table.transpose(1, 0, 2).reshape((n_dense, n_blocks * BLOCK))[:, :n_events]
+        self._n_dense = n_dense
+        self._tiles: tuple[Variable, Variable, Variable] | None = None
+        if tiles:
+            numbers, table_of_tiles, _, _ = tiles
+            at = pt.arange(numbers.shape[0])
+            tile = table_of_tiles[pt.searchsorted(table_of_tiles[:, START], at, side="right") - 1]
+            column, event = pt.divmod(at - tile[:, START], tile[:, N_EVENTS])
+            self._tiles = (numbers.astype("float64"), tile[:, EVENT] + event, tile[:, COLUMN] + column)
 
     def dot(self, coefficients: Variable) -> Variable:
         """One number per event."""
-        if self._bands is None:
+        if self._tiles is None:
             return pt.dot(coefficients, self._dense)
         total = pt.dot(coefficients[: self._n_dense], self._dense)
-        values, event, at = self._bands
-        return pt.inc_subtensor(total[event], values * coefficients[at])
+        numbers, event, column = self._tiles
+        return pt.inc_subtensor(total[event], numbers * coefficients[column])
 
     def transposed(self, weight: Variable, coefficients: Variable) -> Variable:
         """One number per column, of which there are as many as coefficients."""
         dense = pt.dot(self._dense, weight)
-        if self._bands is None:
+        if self._tiles is None:
             return dense
-        values, event, at = self._bands
+        numbers, event, column = self._tiles
         total = pt.set_subtensor(pt.zeros_like(coefficients)[: self._n_dense], dense)
-        return pt.inc_subtensor(total[at], values * weight[event])
+        return pt.inc_subtensor(total[column], numbers * weight[event])
+
+
+def _in_event_order(values: Variable, tiles: Sequence[Variable]) -> Variable:
+    """Numbers per event in the order that the events were given in."""
+    return pt.set_subtensor(pt.empty_like(values)[tiles[-1]], values) if tiles else values
 
 
 @node_rewriter(list(_FAMILY))
 def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
     """Write an Op of the family out in elementary operations."""
-    (table, multiplicity, _, offset, offset_sum, *bands), (v, *rest) = node.op.split(node.inputs)
-    rows = _Rows(table, multiplicity.shape[0], bands)
+    (table, multiplicity, _, offset, offset_sum, *tiles), (v, *rest) = node.op.split(node.inputs)
+    rows = _Rows(table, multiplicity.shape[0], tiles)
     counts = pt.neq(multiplicity, 0)
     # events of multiplicity zero may have density zero; their gradient must not become 0 * inf
     density = pt.switch(counts, rows.dot(v), 1.0)
+    if not isinstance(node.op, LogMatVec | LogMatVecSum):
+        weight = (rest[0][tiles[-1]] if tiles else rest[0]) * multiplicity / density
     match node.op:
         case LogMatVec():
-            outputs = [multiplicity * (pt.log(density) + offset)]
+            outputs = [_in_event_order(multiplicity * (pt.log(density) + offset), tiles)]
         case LogMatVecSum():
             outputs = [
                 pt.dot(multiplicity, pt.log(density)) + offset_sum,
                 rows.transposed(multiplicity / density, v),
             ]
         case LogMatVecVJP():
-            outputs = [rows.transposed(rest[0] * multiplicity / density, v)]
+            outputs = [rows.transposed(weight, v)]
         case LogMatVecJVP():
-            outputs = [rest[0] * multiplicity * rows.dot(rest[1]) / density]
+            outputs = [_in_event_order(weight * rows.dot(rest[1]), tiles)]
         case _:
-            outputs = [-rows.transposed(rest[0] * multiplicity * rows.dot(rest[1]) / density**2, v)]
+            outputs = [-rows.transposed(weight * rows.dot(rest[1]) / density, v)]
     copy_stack_trace(node.outputs, outputs)
     return outputs
 

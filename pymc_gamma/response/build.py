@@ -87,8 +87,9 @@ def fold(
     >>> response.component_names
     ('hgps', 'ccr')
     """
-    sky = check_unique_names([components] if isinstance(components, SkyComponent) else components)
-    observations = [observation] if isinstance(observation, Observation) else list(observation)
+    several = [components] if isinstance(components, SkyComponent) else _sequence(components, "components")
+    sky = check_unique_names(several)
+    observations = [observation] if isinstance(observation, Observation) else _sequence(observation, "observation")
     _check(observations, roi)
     free = (free_spectrum,) if isinstance(free_spectrum, str) else tuple(free_spectrum)
     _check_free(sky, free)
@@ -110,6 +111,12 @@ def fold(
         else:
             response.save(path)
     return response
+
+
+def _sequence(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        raise TypeError(f"{name} must be one or several, in a list; got {type(value).__name__}.")
+    return list(value)
 
 
 def _check(observations: Sequence[Any], roi: Any) -> None:

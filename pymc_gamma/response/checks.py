@@ -42,12 +42,19 @@ def check_rows(rows: FloatArray, reco: Sequence[str], roi: RegionOfInterest, n_o
 
 
 def check_coverage(observations: Sequence[Observation], roi: RegionOfInterest) -> None:
-    """Every part of the region must be seen by an observation, in reconstructed energy too."""
+    """Every part of the region must be seen by an observation and each must see a part, in reconstructed energy too."""
     lon, lat, _ = roi.quadrature(max(roi.radius / 40, 0.02))
     seen = np.zeros(len(lon), bool)
-    for observation in observations:
+    for k, observation in enumerate(observations):
         offset = observation.offset(lon, lat, roi.frame)
-        seen |= offset <= observation.irfs.offset_max
+        sees = offset <= observation.irfs.offset_max
+        if not sees.any():
+            raise RegionError(
+                f"the observation {observation.name or k!r} does not see the region: it points "
+                f"{float(observation.offset(roi.lon, roi.lat, roi.frame)):.2f} deg from the centre, its response "
+                f"reaches {observation.irfs.offset_max:g} deg and the region {roi.radius:.2f} deg. Leave it out."
+            )
+        seen |= sees
     if not seen.all():
         worst = int((~seen).argmax())
         raise RegionError(

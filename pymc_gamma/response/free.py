@@ -97,7 +97,7 @@ class FreeColumns:
         Raises
         ------
         ModelError
-            If the spectrum has another shape, is negative or not finite somewhere, or zero everywhere.
+            If the spectrum has another shape, or is negative or not finite somewhere.
         """
         component = self.components[k]
         values = np.asarray(spectrum, float)
@@ -109,10 +109,9 @@ class FreeColumns:
                 + f"; got shape {values.shape}."
             )
         bad = ~(np.isfinite(values) & (values >= 0))
-        if bad.any() or not values.any():
+        if bad.any():
             raise ModelError(
-                f"the spectrum of {component.name!r} is negative, not finite or zero everywhere, at "
-                f"{int(bad.sum())} of "
-                f"{bad.size} energies; it must be finite and not negative to draw events."
+                f"the spectrum of {component.name!r} is negative or not finite at {int(bad.sum())} of {bad.size} "
+                "energies."
             )
         return np.asarray(component.coefficients(values))

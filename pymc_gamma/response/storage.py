@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_same_inputs", "fingerprint", "load", "save"]
 
-FORMAT = "pymc-gamma response 1"
+FORMAT = "pymc-gamma response 2"
 
 Tree = dict[str, NDArray[Any]]
 
@@ -59,7 +59,7 @@ def save(response: "Response", path: str | Path, *, overwrite: bool = False) -> 
         "format": FORMAT,
         "fingerprint": fingerprint(response),
         "roi": response.roi.to_dict(),
-        "irfs": [one.name for one in irfs],
+        "irfs": [{"name": one.name, "repairs": list(one.repairs)} for one in irfs],
         "observations": [
             {**obs.to_dict(), "irfs": next(k for k, one in enumerate(irfs) if one is obs.irfs)}
             for obs in response.observations
@@ -92,8 +92,10 @@ def load(path: str | Path) -> "Response":
     try:
         root = zarr.open_group(str(path), mode="r")
         irfs = [
-            IRFs.from_arrays({key: table[:] for key, table in root[f"irfs/{k}"].arrays()}, name)
-            for k, name in enumerate(header["irfs"])
+            IRFs.from_arrays(
+                {key: table[:] for key, table in root[f"irfs/{k}"].arrays()}, one["name"], tuple(one["repairs"])
+            )
+            for k, one in enumerate(header["irfs"])
         ]
         observations = [
             Observation.from_dict({k: v for k, v in data.items() if k != "irfs"}, irfs[data["irfs"]])

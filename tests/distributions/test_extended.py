@@ -214,6 +214,14 @@ class TestDraws:
             log_likelihood(model_of(response, observed=events), POINT), rel=1e-9
         )
 
+    def test_a_source_that_does_not_shine(self, response):
+        with pm.Model(coords=response.coords) as model:
+            spectra = {"crab": pmg.PowerLaw(amplitude=0.0)}
+            pmg.ExtendedEventMixture("events", response=response, spectra=spectra, norms={"halo": 0.0})
+        rows = pm.draw(model["events"], random_seed=1, mode="FAST_COMPILE")
+        expected = float(response.acceptance.sel(component="ccr"))
+        assert abs(np.isfinite(rows[:, 0]).sum() - expected) < 4 * np.sqrt(expected)
+
     def test_too_many_events_is_an_error(self, fixed):
         with pm.Model(coords=fixed.coords) as model:
             pmg.ExtendedEventMixture("events", response=fixed, max_events=10)
@@ -287,3 +295,21 @@ def test_bad_input(response, fixed, events):
         rows[2, 0] = np.nan
         with pytest.raises(EventError, match="NaN"):
             pmg.ExtendedEventMixture("events", response=response, observed=rows)
+
+
+def test_data_that_change(fixed):
+    """pm.Data of any number of events, and others after them."""
+    first, second = fixed.simulate(rng=3), fixed.simulate(rng=4)
+    with pm.Model(coords={**fixed.coords, "event": np.arange(len(first))}) as model:
+        data = pm.Data("data", fixed.event_rows(first), dims=("event", "reco"))
+        norm = pm.LogNormal("norm", 0, 1)
+        pmg.ExtendedEventMixture("events", response=fixed, norms={"ccr": norm}, observed=data)
+    logp = model.compile_logp(mode="FAST_COMPILE")
+    for events in (first, second):
+        with model:
+            pm.set_data({"data": fixed.event_rows(events)}, coords={"event": np.arange(len(events))})
+        with pm.Model(coords=fixed.coords) as fresh:
+            norm = pm.LogNormal("norm", 0, 1)
+            pmg.ExtendedEventMixture("events", response=fixed, norms={"ccr": norm}, observed=events)
+        point = {"norm_log__": np.array(0.1)}
+        assert float(logp(point)) == pytest.approx(float(fresh.compile_logp(mode="FAST_COMPILE")(point)), rel=1e-12)

@@ -1,6 +1,7 @@
-"""Columns stored as bands: the Op family against the same table written out in full."""
+"""Columns that reach few events: the Op family against the same table written out in full, in the user's order."""
 
 import importlib.util
+from dataclasses import dataclass
 
 import numpy as np
 import pytensor
@@ -25,11 +26,26 @@ if importlib.util.find_spec("jax"):
     BACK_ENDS.append("JAX")
 
 
-def banded(rng, n_events=N_EVENTS, n_dense=2, n_bands=2, weighted=False):
-    """Arrays of a table with bands, and the same as rows in full."""
+@dataclass
+class Banded:
+    """Arrays of a table with bands, and the same in the order of the user, as rows in full."""
+
+    arrays: TableArrays
+    full: np.ndarray
+    multiplicity: np.ndarray
+    offset: np.ndarray
+
+    @property
+    def tiles(self):
+        """What the kernels take."""
+        return self.arrays.tiles[:3]
+
+
+def banded(rng, n_events=N_EVENTS, n_dense=2, n_bands=2, weighted=False, least=0):
+    """A table with bands of ``least`` to 11 numbers; those of the first three events have the least."""
     rows = rng.uniform(0.1, 1, (n_events, n_dense))
-    length = rng.integers(0, 12, (n_events, n_bands))
-    length[:3] = 0
+    length = rng.integers(least, 12, (n_events, n_bands))
+    length[:3] = least
     column = rng.integers(0, N_NODES - 12, (n_events, n_bands)) + n_dense + N_NODES * np.arange(n_bands)
     pointer = np.concatenate([[0], np.cumsum(length)])
     values = rng.uniform(0.1, 1, pointer[-1]).astype(np.float32)
@@ -39,15 +55,17 @@ def banded(rng, n_events=N_EVENTS, n_dense=2, n_bands=2, weighted=False):
         band = i * n_bands + k
         full[i, column[i, k] : column[i, k] + length[i, k]] = values[pointer[band] : pointer[band + 1]]
     multiplicity = rng.integers(0, 4, n_events).astype(float) if weighted else np.ones(n_events)
-    arrays = TableArrays.build(rows, multiplicity, rng.normal(size=n_events), (values, pointer, column))
-    return arrays, full
+    offset = rng.normal(size=n_events)
+    arrays = TableArrays.build(rows, multiplicity, offset, (values, pointer, column))
+    assert not np.array_equal(arrays.tiles.order, np.arange(n_events)) or n_events < 8
+    return Banded(arrays, full, multiplicity, offset)
 
 
 @pytest.mark.parametrize("mode", BACK_ENDS)
-@pytest.mark.parametrize("weighted", [False, True])
-def test_all_ops_in_every_back_end(rng, mode, weighted):
-    arrays, full = banded(rng, weighted=weighted)
-    inputs = EventTable(arrays).inputs
+@pytest.mark.parametrize(("weighted", "n_dense"), [(False, 2), (True, 2), (False, 0)])
+def test_all_ops_in_every_back_end(rng, mode, weighted, n_dense):
+    data = banded(rng, n_dense=n_dense, n_bands=2 if n_dense else 7, weighted=weighted, least=0 if n_dense else 1)
+    full, inputs = data.full, EventTable(data.arrays).inputs
     n = full.shape[1]
     x, g, u = pt.vector("x", shape=(n,)), pt.vector("g", shape=(N_EVENTS,)), pt.vector("u", shape=(n,))
     outputs = [
@@ -60,8 +78,8 @@ def test_all_ops_in_every_back_end(rng, mode, weighted):
     function = pytensor.function([x, g, u], outputs, mode=mode)
     v, weight, direction = rng.uniform(0.1, 1, n), rng.normal(size=N_EVENTS), rng.normal(size=n)
     found = [np.asarray(a) for a in function(v, weight, direction)]
-    m, s = arrays.multiplicity, full @ v
-    terms = m * (np.log(s) + arrays.offset)
+    m, s = data.multiplicity, full @ v
+    terms = m * (np.log(s) + data.offset)
     expected = [
         terms,
         terms.sum(),
@@ -74,29 +92,81 @@ def test_all_ops_in_every_back_end(rng, mode, weighted):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize(("n_events", "n_dense", "n_bands"), [(1, 0, 1), (BLOCK, 0, 3), (BLOCK + 1, 5, 1), (7, 1, 4)])
-def test_kernels_for_every_shape(rng, n_events, n_dense, n_bands):
-    arrays, full = banded(rng, n_events + 3, n_dense, n_bands)  # three events have no band
+@pytest.mark.parametrize(
+    ("n_events", "n_dense", "n_bands"), [(1, 0, 1), (BLOCK - 3, 0, 3), (BLOCK + 1, 5, 1), (7, 1, 4), (3 * BLOCK, 2, 2)]
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_kernels_for_every_shape(rng, n_events, n_dense, n_bands, weighted):
+    data = banded(rng, n_events + 3, n_dense, n_bands, weighted=weighted)
+    v = rng.uniform(0.1, 1, data.full.shape[1])
+    s = data.full @ v
     if n_dense == 0:
-        arrays = arrays._replace(multiplicity=np.r_[0.0, 0, 0, np.ones(n_events)], unit=np.zeros_like(arrays.unit))
-    v = rng.uniform(0.1, 1, full.shape[1])
-    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, arrays.bands)
-    m, s = arrays.multiplicity, full @ v
-    empty = m == 0
-    finite = np.where(empty, 1, s)
-    if (s[~empty] == 0).any():
-        assert value == -np.inf
+        impossible = s == 0
+        assert impossible.any()
+        m = np.where(impossible, 0, data.multiplicity)
+        sorted_m = m[data.arrays.tiles.order]
+        arrays = data.arrays._replace(multiplicity=sorted_m, unit=np.zeros_like(data.arrays.unit))
+        s[impossible] = 1
     else:
-        np.testing.assert_allclose(value, m @ np.log(finite), rtol=1e-12, atol=1e-12)
-        np.testing.assert_allclose(gradient, full.T @ (m / finite), rtol=1e-12)
+        arrays, m = data.arrays, data.multiplicity
+    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, data.tiles)
+    np.testing.assert_allclose(value, m @ np.log(s), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(gradient, data.full.T @ (m / s), rtol=1e-12, atol=1e-300)
+
+
+@pytest.mark.parametrize("multiplicity", [0.0, 1.0, 3.0])
+def test_an_impossible_event(rng, multiplicity):
+    """Nothing reaches event 1: nothing if it does not count, minus infinity and a finite gradient if it does."""
+    data = banded(rng, BLOCK + 20, n_dense=0)
+    counts = np.where(data.full.any(axis=1), 1.0, 0.0)
+    counts[1] = multiplicity
+    order = data.arrays.tiles.order
+    arrays = data.arrays._replace(multiplicity=counts[order], unit=np.zeros_like(data.arrays.unit))
+    v = rng.uniform(0.1, 1, data.full.shape[1])
+    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, data.tiles)
+    each = kernels.pointwise(arrays.table, arrays.multiplicity, 0 * arrays.offset, v, data.tiles)
+    each = kernels.in_event_order(each, order)
+    possible = np.delete(np.arange(BLOCK + 20), 1)[counts[np.delete(np.arange(BLOCK + 20), 1)] > 0]
+    np.testing.assert_allclose(gradient, data.full[possible].T @ (1 / (data.full[possible] @ v)), rtol=1e-12)
+    np.testing.assert_allclose(each[possible], np.log(data.full[possible] @ v), rtol=1e-12, atol=1e-15)
+    assert each[1] == (-np.inf if multiplicity else 0)
+    assert value == -np.inf if multiplicity else np.isfinite(value)
+
+
+def test_densities_close_to_the_smallest_number(rng):
+    """Multiplicity over density overflows; the zeros of a tile must not become NaN."""
+    data = banded(rng, 40, n_dense=1, n_bands=1, weighted=True)
+    v = np.full(data.full.shape[1], 1e-307)
+    arrays = data.arrays
+    many = arrays.multiplicity * 1e4
+    value, gradient = kernels.fused(arrays.table, many, arrays.unit, v, data.tiles)
+    np.testing.assert_allclose(value, 1e4 * data.multiplicity @ np.log(data.full @ v), rtol=1e-12)
+    assert not np.isnan(gradient).any()
+
+
+@pytest.mark.parametrize(("bad", "value"), [(-1.0, np.nan), (np.nan, np.nan)])
+def test_negative_and_void_coefficients(rng, bad, value):
+    data = banded(rng)
+    v = rng.uniform(0.1, 1, data.full.shape[1])
+    v[:2] = bad * 100
+    arrays = data.arrays
+    found, _ = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, data.tiles)
+    assert np.isnan(found)
 
 
 def test_gradients_and_hessian(rng):
-    arrays, full = banded(rng)
-    inputs = EventTable(arrays).inputs
+    data = banded(rng)
+    full, inputs = data.full, EventTable(data.arrays).inputs
     point = [rng.uniform(0.5, 1, full.shape[1])]
-    for value in (lambda x: banded_log_matvec(*inputs, x), lambda x: LogMatVecSum(True)(*inputs, x)):
-        verify_grad(value, point, rng=rng, mode="FAST_COMPILE", eps=1e-7)
+    options = {"rng": rng, "mode": "FAST_COMPILE", "eps": 1e-7}
+    for value in (
+        lambda x: banded_log_matvec(*inputs, x),
+        lambda x: LogMatVecSum(True)(*inputs, x),
+        lambda x: LogMatVecSum(True).make_node(*inputs, x).outputs[1],
+    ):
+        verify_grad(value, point, **options)
+    weight = rng.normal(size=N_EVENTS)
+    verify_grad(lambda x, g: LogMatVecVJP(True)(*inputs, x, g), [*point, weight], **options)
     x = pt.vector("x", shape=(full.shape[1],))
     second = pytensor.gradient.hessian(banded_log_matvec(*inputs, x).sum(), x)
     ratio = full / (full @ point[0])[:, None]
@@ -107,9 +177,9 @@ def test_gradients_and_hessian(rng):
 
 @pytest.mark.parametrize("order", ["sum first", "gradient first"])
 def test_one_pass_over_the_table(rng, order):
-    arrays, full = banded(rng)
-    x = pt.vector("x", shape=(full.shape[1],))
-    total = banded_log_matvec(*EventTable(arrays).inputs, x).sum()
+    data = banded(rng)
+    x = pt.vector("x", shape=(data.full.shape[1],))
+    total = banded_log_matvec(*EventTable(data.arrays).inputs, x).sum()
     if order == "sum first":
         total = pytensor.graph.rewrite_graph(total, include=("canonicalize", "stabilize"))
     function = pytensor.function([x], [total, pytensor.grad(total, x)])
@@ -118,7 +188,8 @@ def test_one_pass_over_the_table(rng, order):
 
 
 def test_infer_shape(rng):
-    arrays, full = banded(rng)
+    data = banded(rng)
+    arrays, full = data.arrays, data.full
     inputs = [pt.tensor(dtype=v.type.dtype, shape=(None,) * v.type.ndim) for v in EventTable(arrays).inputs]
     x, g, u = pt.vector("x"), pt.vector("g"), pt.vector("u")
     shapes = [
@@ -136,15 +207,16 @@ def test_infer_shape(rng):
 
 
 def test_bad_input(rng):
-    arrays, full = banded(rng)
+    data = banded(rng)
+    arrays, full = data.arrays, data.full
     with pytest.raises(ValueError, match="does not match the bands"):
-        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(full.shape[1] - 15), arrays.bands)
+        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(full.shape[1] - 15), data.tiles)
     with pytest.raises(ValueError, match="number of coefficients"):
-        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(1), arrays.bands)
+        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(1), data.tiles)
     inputs = EventTable(arrays).inputs
     with pytest.raises(TypeError, match="table inputs"):
         banded_log_matvec(*inputs[:5], np.ones(3))
-    with pytest.raises(TypeError, match="bands must be a float32 tensor"):
+    with pytest.raises(TypeError, match="numbers must be a float32 tensor"):
         banded_log_matvec(*inputs[:5], pt.vector(dtype="float64"), *inputs[6:], np.ones(3))
     with pytest.raises(Exception, match="event table is data"):
         pytensor.grad(LogMatVecSum(True)(*inputs, np.ones(full.shape[1])), inputs[5])

@@ -118,3 +118,9 @@ def test_background_of_irfs_that_have_none(observation, roi):
     with pytest.raises(IRFError, match=r"no-bkg\.fits have no background"):
         pmg.fold(pmg.CosmicRayBackground(), blind, roi)
     assert float(pmg.fold(Source(), blind, roi).acceptance[0]) > 0
+
+
+def test_an_observation_that_sees_nothing(observation, roi):
+    away = pmg.Observation(observation.irfs, SkyCoord(100 * u.deg, 50 * u.deg, frame="galactic"), 1 * u.h, name="run 7")
+    with pytest.raises(RegionError, match="'run 7' does not see the region"):
+        pmg.fold(Source(), [observation, away], roi)

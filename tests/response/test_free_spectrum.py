@@ -78,12 +78,10 @@ def test_log_likelihood_does_not_depend_on_the_number_of_bins(rows):
 
 def test_coefficients():
     """The chord of a curved ratio lies above it by as much as its nodes are lowered; and both forms agree."""
-    import pytensor.tensor as pt
 
     energy = np.geomspace(0.1, 100, 120)
     flux = energy**-1.6 * np.exp(-energy / 20)
     found = hat_coefficients(flux, energy)
-    np.testing.assert_allclose(hat_coefficients(pt.constant(flux), energy, pt).eval(), found, rtol=1e-14)
     fine = np.geomspace(0.1, 100, 119 * 50 + 1)
     ratio = fine**0.9 * np.exp(-fine / 20)
     chord = np.interp(np.log(fine), np.log(energy), found)
@@ -189,9 +187,12 @@ def test_bad_input(response):
     with pytest.raises(SkyModelError, match=r"names \['vela'\]"):
         pmg.fold([point()], observe(), small_region(), free_spectrum=["vela"])
     rng, nodes = np.random.default_rng(1), response.energy_true
-    for flux in (-(nodes**-2.0), np.nan * nodes, 0 * nodes):
-        with pytest.raises(ModelError, match="'crab' is negative, not finite or zero"):
+    for flux in (-(nodes**-2.0), np.nan * nodes):
+        with pytest.raises(ModelError, match="'crab' is negative or not finite"):
             response.simulate_rows([1, 1], 10, rng, [flux])
+    with pytest.raises(ModelError, match=r"spectra of \['crab'\] are zero everywhere"):
+        response.simulate_rows([1, 1], 10, rng, [0 * nodes])
+    assert len(response.simulate_rows([0, 1], 10, rng, [0 * nodes])) == 10
     with pytest.raises(ModelError, match="must have 151 values"):
         response.simulate_rows([1, 1], 10, rng, [[1.0, 2.0]])
     with pytest.raises(EventError, match="outside the region"):

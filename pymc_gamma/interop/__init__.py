@@ -1,0 +1,7 @@
+"""Models of gammapy as PyMC models, and posteriors as models of gammapy."""
+
+from pymc_gamma.interop.build import from_gammapy
+from pymc_gamma.interop.models import GammapyTranslation
+from pymc_gamma.interop.posterior import to_gammapy
+
+__all__ = ["GammapyTranslation", "from_gammapy", "to_gammapy"]

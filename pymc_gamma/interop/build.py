@@ -1,0 +1,154 @@
+"""gammapy models and observations as a PyMC model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pymc as pm
+
+from pymc_gamma.distributions import ExtendedEventMixture
+from pymc_gamma.dl3 import gammapy_runs
+from pymc_gamma.errors import RegionError
+from pymc_gamma.events import Events
+from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.interop.models import GammapyTranslation
+from pymc_gamma.observation import Observation
+from pymc_gamma.response import fold
+
+if TYPE_CHECKING:
+    from pymc_gamma.response import Response
+
+__all__ = ["from_gammapy"]
+
+
+def from_gammapy(
+    models: Any,
+    observations: Any,
+    roi: RegionOfInterest,
+    *,
+    events: Events | None = None,
+    datasets: Sequence[str] | None = None,
+    response: "Response | None" = None,
+    fold_options: Mapping[str, Any] | None = None,
+    name: str = "events",
+    **options: Any,
+) -> pm.Model:
+    r"""Make a PyMC model of gammapy models and observations.
+
+    Each ``SkyModel`` is a component. Each free parameter is a random variable with gammapy's unique name, such as
+    ``crab.spectral.index``, in the unit of the parameter; frozen ones are constants and linked ones are one variable.
+    gammapy's priors are kept; parameters without one get a wide prior, see :mod:`pymc_gamma.interop.priors`. The
+    likelihood is the Poisson process of :class:`~pymc_gamma.ExtendedEventMixture`.
+
+    The residual background of the instrument is in the model if the response of every observation has one. Each
+    ``FoVBackgroundModel`` gives its observation a norm and a tilt; without one the background is that of the response.
+
+    Parameters
+    ----------
+    models : gammapy.modeling.models.Models, list of models or path
+        The models, or the YAML file they are in.
+    observations : gammapy observations or Observation
+        A gammapy ``Observation``, ``Observations`` or ``DataStore``, or one or several :class:`Observation`.
+    roi : RegionOfInterest
+        Region and energy range of the events.
+    events : Events, optional
+        The observed events. Default: those of the gammapy observations inside ``roi``. Observations of this package
+        have no events; without any, the model is one to simulate from (and needs ``max_events``).
+    datasets : sequence of str, optional
+        gammapy's dataset name of each observation, by which models may be assigned. Default: the observation ids; then
+        ``obs-<id>`` is understood, and a single name that is unknown (``stacked``) means all.
+    response : Response, optional
+        The components folded before, see :class:`~pymc_gamma.interop.GammapyTranslation`. Default: fold them now.
+    fold_options : mapping, optional
+        Passed to :func:`~pymc_gamma.fold`: ``energy_true``, ``pixel``, ``path``, and ``free_spectrum``, which may name
+        components that have no free spectrum in the models but need one for a systematic.
+    name : str
+        Name of the variable of the events.
+    **options
+        Passed to :class:`~pymc_gamma.ExtendedEventMixture`: ``expected_counts``, ``integrated_flux``, ``systematics``,
+        ``max_events``.
+
+    Returns
+    -------
+    pymc.Model
+        To be sampled with any sampler; :func:`~pymc_gamma.to_gammapy` writes the posterior back.
+
+    Raises
+    ------
+    TypeError
+        If something is not of the types above.
+    ModelError
+        If there is no model, or a prior has no counterpart; names the parameter.
+    SkyModelError
+        If a model or a free parameter has no counterpart; says which and what to do.
+    RegionError
+        If an observation does not see the region.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import pymc_gamma as pmg
+    >>> from astropy.coordinates import SkyCoord
+    >>> from gammapy.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+    >>> spatial = PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg", frame="icrs")
+    >>> spatial.freeze()
+    >>> crab = SkyModel(PowerLawSpectralModel(amplitude="3e-11 TeV-1 cm-2 s-1"), spatial, name="crab")
+    >>> irfs = pmg.load_irfs("prod5-south-20deg-50h")
+    >>> observation = pmg.Observation(irfs, SkyCoord(83.63 * u.deg, 22.51 * u.deg), livetime=0.5 * u.h)
+    >>> roi = pmg.RegionOfInterest(spatial.position, radius=0.5 * u.deg, energy=(0.2, 50) * u.TeV)
+    >>> model = pmg.from_gammapy([crab], observation, roi, max_events=20_000)
+    >>> [variable.name for variable in model.free_RVs if variable.ndim == 0]
+    ['crab.spectral.index', 'crab.spectral.amplitude']
+    """
+    if not isinstance(roi, RegionOfInterest):
+        raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
+    if events is not None and not isinstance(events, Events):
+        raise TypeError(f"events must be Events or None, got {type(events).__name__}.")
+    pointings, runs = _pointings(observations)
+    labels = [one.name or str(k) for k, one in enumerate(pointings)] if datasets is None else list(datasets)
+    if len(labels) != len(pointings):
+        raise ValueError(f"datasets must name each of the {len(pointings)} observations, got {labels}.")
+    background = all(one.irfs.bkg is not None for one in pointings)
+    translation = GammapyTranslation(models, labels, background=background)
+    if response is None:
+        how = dict(fold_options or {})
+        further = how.pop("free_spectrum", ())
+        free = dict.fromkeys((*translation.free_spectrum, *([further] if isinstance(further, str) else further)))
+        response = fold(translation.components, pointings, roi, free_spectrum=free, **how)
+    else:
+        translation.check_response(response)
+    if events is None and runs is not None:
+        events = Events.from_gammapy(runs, roi=roi)
+    with pm.Model(coords=response.coords) as model:
+        variables = translation.variables()
+        ExtendedEventMixture(
+            name,
+            response=response,
+            spectra=translation.spectra(variables, response),
+            norms=translation.norms(variables),
+            observed=events,
+            **options,
+        )
+    return model
+
+
+def _pointings(observations: Any) -> tuple[list[Observation], list[Any] | None]:
+    """Observations of this package, and the gammapy runs they were made of, if they were."""
+    if isinstance(observations, Observation):
+        return [observations], None
+    if isinstance(observations, str | Path):
+        raise TypeError(
+            f"observations must be observations, not the path {str(observations)!r}; read it with "
+            "gammapy.data.Observation.read or DataStore.from_dir."
+        )
+    if isinstance(observations, Iterable):
+        observations = list(observations)
+        if any(isinstance(one, Observation) for one in observations):
+            wrong = [type(one).__name__ for one in observations if not isinstance(one, Observation)]
+            if wrong:
+                raise TypeError(f"observations must all be of one kind, found pymc_gamma's and {wrong[0]}.")
+            return observations, None
+    runs = gammapy_runs(observations)
+    if not runs:
+        raise RegionError("there is no observation; give at least one.")
+    return Observation.list_from_gammapy(runs), runs

@@ -1,0 +1,212 @@
+r"""gammapy models as components, variables and spectra.
+
+Each ``SkyModel`` becomes one component, treated in the cheapest way that is exact:
+
+* **fixed**: no free parameter. One column.
+* **norm**: the free parameters are factors of the whole spectrum. One column, and a factor
+  :math:`\prod_j \theta_j/\theta_j^0`.
+* **spectrum**: other free spectral parameters. Its true energies are kept, and the model evaluates the spectrum.
+* **correction**: as before, for a template in intensity (a diffuse cube, say), whose spectrum is that of the template
+  times a norm model :math:`n`; the model evaluates :math:`\phi^0(E)\, n(E; \theta)/n(E; \theta^0)`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.errors import ModelError, SkyModelError
+from pymc_gamma.interop.background import BACKGROUND, BackgroundModels, datasets_of
+from pymc_gamma.interop.parameters import copy_models, free_names, read_models
+from pymc_gamma.interop.priors import Role, prior_variable
+from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
+from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
+from pymc_gamma.spectra import FLUX, PowerLawNorm
+
+__all__ = ["GammapyTranslation"]
+
+Variables = Mapping[Any, Variable]
+
+
+class GammapyTranslation:
+    """What gammapy models are in the words of this package.
+
+    :func:`~pymc_gamma.from_gammapy` is made of it. Use it to fold the models yourself, or to write a model by hand
+    around their variables.
+
+    Parameters
+    ----------
+    models : gammapy.modeling.models.Models, list or path
+        The models, or the YAML file they are in.
+    datasets : sequence of str
+        Name of each observation, which gammapy's models may be assigned to by.
+    background : bool
+        Whether there is a residual background where no ``FoVBackgroundModel`` says so.
+
+    Attributes
+    ----------
+    components : tuple of SkyComponent
+        One for each ``SkyModel``, and the residual background, ``"ccr"``.
+    free_spectrum : tuple of str
+        Those to fold with free spectrum.
+    names : dict
+        Free gammapy parameter to the name of its variable.
+
+    Raises
+    ------
+    TypeError
+        If the models are no gammapy models.
+    ModelError
+        If there is none.
+    SkyModelError
+        If a model or one of its free parameters has no counterpart; the message says which, and what to do.
+
+    Examples
+    --------
+    >>> from gammapy.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+    >>> from pymc_gamma.interop import GammapyTranslation
+    >>> spatial = PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg", frame="icrs")
+    >>> spatial.freeze()
+    >>> translation = GammapyTranslation([SkyModel(PowerLawSpectralModel(), spatial, name="crab")], ["run 1"])
+    >>> translation.components
+    (SkySource(name='crab'), CosmicRayBackground(name='ccr'))
+    >>> translation.free_spectrum
+    ('crab',)
+    """
+
+    def __init__(self, models: Any, datasets: Sequence[str], *, background: bool = True) -> None:
+        from gammapy.modeling.models import FoVBackgroundModel, SkyModel
+
+        self.models = copy_models(read_models(models))
+        self.names = free_names(self.models)
+        datasets = tuple(datasets)
+        for model in self.models:
+            if not isinstance(model, SkyModel | FoVBackgroundModel):
+                raise SkyModelError(
+                    f"The model {model.name!r} is a {type(model).__name__}, which has no counterpart here; use a "
+                    "SkyModel for what shines, and a FoVBackgroundModel for the background of the instrument."
+                )
+        self._sky = {model.name: model for model in self.models if isinstance(model, SkyModel)}
+        for model in self._sky.values():
+            _check_sky_model(model, datasets)
+        self._roles: dict[Any, Role] = {}
+        for name, model in self._sky.items():
+            for parameter, role in spectral_roles(name, model.spectral_model).items():
+                self._roles.setdefault(parameter, role)
+        self._common = {name for name, model in self._sky.items() if is_common_factor(model.spectral_model)}
+        self._background = BackgroundModels(
+            tuple(model for model in self.models if isinstance(model, FoVBackgroundModel)), datasets
+        )
+        for parameter, role in self._background.roles.items():
+            self._roles.setdefault(parameter, role)
+        instrumental = (CosmicRayBackground(BACKGROUND),) if background or self._background.models else ()
+        self.components: tuple[SkyComponent, ...] = (
+            *(SkySource.from_gammapy(model) for model in self._sky.values()),
+            *instrumental,
+        )
+        self.free_spectrum = (
+            *(n for n, m in self._sky.items() if n not in self._common and free_parameters(m.spectral_model)),
+            *(() if self._background.common else (BACKGROUND,)),
+        )
+
+    def variables(self) -> dict[Any, Variable]:
+        """One random variable for each free parameter, in the PyMC model of the context.
+
+        Returns
+        -------
+        dict
+            gammapy parameter to its variable, in the unit of the parameter.
+        """
+        return {one: prior_variable(name, one, self._roles[one]) for one, name in self.names.items()}
+
+    def norms(self, variables: Variables) -> dict[str, Any]:
+        """Factors on the nominal flux of components of fixed shape, as ``ExtendedEventMixture`` takes them."""
+        norms: dict[str, Any] = {}
+        for name in self._sky:
+            if name in self._common:
+                free = free_parameters(self._sky[name].spectral_model)
+                factors = [variables[parameter] / parameter.value for parameter in free]
+                norms[name] = pt.prod(pt.stack(factors)) if len(factors) > 1 else factors[0]
+        if self._background.models and self._background.common:
+            norms[BACKGROUND] = self._background.norm(variables)
+        return norms
+
+    def spectra(self, variables: Variables, response: Any) -> dict[str, Callable[[Any], Any]]:
+        """Spectra of the components of free spectrum, as ``ExtendedEventMixture`` takes them.
+
+        Parameters
+        ----------
+        variables : mapping
+            From :meth:`variables`.
+        response : Response
+            :attr:`components` folded with :attr:`free_spectrum`; it knows the nominal spectra of templates.
+        """
+        spectra: dict[str, Callable[[Any], Any]] = {}
+        for name in self.free_spectrum:
+            if name == BACKGROUND:
+                norm, tilt, reference = self._background.vectors(variables)
+                spectra[name] = PowerLawNorm(norm=norm, tilt=tilt, reference=reference)
+                continue
+            model = self._sky[name]
+            spectrum = convert_spectrum(name, model.spectral_model, variables)
+            if _is_correction(model):
+                spectrum = _correction(name, model.spectral_model, spectrum, response)
+            spectra[name] = spectrum
+        return spectra
+
+    def check_response(self, response: Any) -> None:
+        """Raise a ModelError unless a response was folded from these components, with these (or more) free spectra."""
+        mine = tuple(component.name for component in self.components)
+        if tuple(response.component_names) != mine or not set(self.free_spectrum) <= set(response.free_spectrum):
+            raise ModelError(
+                f"the response has the components {tuple(response.component_names)} with free spectra of "
+                f"{tuple(response.free_spectrum)}, the models {mine} with {self.free_spectrum}; fold "
+                "`translation.components` with `free_spectrum=translation.free_spectrum`."
+            )
+
+
+def _check_sky_model(model: Any, datasets: tuple[str, ...]) -> None:
+    name = model.name
+    if name == BACKGROUND:
+        raise SkyModelError(f"The model {name!r} has the name of the residual background here; rename it.")
+    if model.temporal_model is not None:
+        raise SkyModelError(
+            f"The model {name!r} varies in time; events carry no times here, so set `temporal_model=None`."
+        )
+    if model.spatial_model is not None:
+        for parameter in free_parameters(model.spatial_model):
+            raise SkyModelError(
+                f"The parameter {parameter.name!r} of the spatial model {type(model.spatial_model).__name__} of "
+                f"{name!r} is free; "
+                f"shapes and positions are fixed here. Freeze it (`models[{name!r}].spatial_model.freeze()`)."
+            )
+    ignored = [irf for irf, applied in model.apply_irf.items() if not applied]
+    if ignored:
+        raise SkyModelError(
+            f"The model {name!r} leaves out a part of the instrument response, apply_irf={model.apply_irf}; all of it "
+            "is always applied here, so set `apply_irf` to all True."
+        )
+    if len(datasets_of(model, model.datasets_names, datasets)) < len(datasets):
+        raise SkyModelError(
+            f"The model {name!r} is for the datasets {model.datasets_names} only; a source shines in every observation "
+            "here, so set `datasets_names=None`."
+        )
+
+
+def _is_correction(model: Any) -> bool:
+    """Whether the spectral model multiplies the spectrum of a template."""
+    value = u.Quantity(model.spectral_model(np.array([1.0]) * u.TeV))
+    return model.spatial_model.is_energy_dependent or not value.unit.is_equivalent(FLUX)
+
+
+def _correction(name: str, spectral: Any, spectrum: Callable[[Any], Any], response: Any) -> Callable[[Any], Any]:
+    """Nominal spectrum of a template, corrected for what the parameters changed."""
+    start = convert_spectrum(name, spectral, {})
+
+    def corrected(energy: Any) -> Any:
+        return response.nominal_flux(name, energy) * (spectrum(energy) / start(energy))
+
+    return corrected

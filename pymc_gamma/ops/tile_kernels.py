@@ -1,0 +1,137 @@
+r"""Kernels of columns that reach few events: products of tiles, and their transpose.
+
+A tile holds the numbers of consecutive events and neighbouring columns, column by column,
+
+.. math::
+
+    B_{ij} = \mathtt{numbers}[\mathtt{start} + (j - \mathtt{column})\,n + i - \mathtt{event}], \qquad
+    \mathtt{event} \le i < \mathtt{event} + n, \quad \mathtt{column} \le j < \mathtt{column} + w ,
+
+and how events are put into tiles is the matter of :mod:`pymc_gamma.ops.tiles`. The
+inner loops run over events and vectorise, and nothing is looked up in them. The numbers are kept in single precision,
+because reading them is most of the work, and all sums are taken in double precision.
+"""
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.ops.intrinsics import part, prefetch
+from pymc_gamma.ops.layout import BLOCK
+
+__all__ = ["COLUMN", "EVENT", "N_COLUMNS", "N_EVENTS", "START", "TileArrays", "accumulate_tiles", "add_tiles"]
+
+type _Floats = NDArray[np.float64]
+type _Integers = NDArray[np.int64]
+type TileArrays = tuple[NDArray[np.float32], _Integers, _Integers]
+
+START, EVENT, N_EVENTS, COLUMN, N_COLUMNS = range(5)
+"""Columns of the array that describes tiles: its first number, event and column, and how many of the latter."""
+
+_LINE = nb.uint64(16)  # numbers in a cache line
+_ONE, _TWO, _THREE, _FOUR = (nb.uint64(n) for n in range(1, 5))
+
+
+@part
+def _add_tile(
+    numbers: NDArray[np.float32],
+    start: int,
+    n: int,
+    column: int,
+    n_columns: int,
+    coefficients: _Floats,
+    density: _Floats,
+    event: int,
+    ahead: int,
+) -> None:
+    """``density[event + i] += sum_j B[i, j] coefficients[column + j]``, four columns at a time.
+
+    Half of the numbers that lie ``ahead`` are fetched into the second-level cache. Indices are unsigned, so that numba
+    does not test each for counting from the end.
+    """
+    at, k, end = nb.uint64(start), nb.uint64(column), nb.uint64(column + n_columns)
+    n, to, ahead = nb.uint64(n), nb.uint64(event), nb.uint64(ahead)
+    while k + _FOUR <= end:
+        for a in range(at + ahead, at + ahead + _TWO * n, _LINE):
+            prefetch(numbers, (a,))
+        c0, c1 = coefficients[k], coefficients[k + _ONE]
+        c2, c3 = coefficients[k + _TWO], coefficients[k + _THREE]
+        a1, a2, a3 = at + n, at + _TWO * n, at + _THREE * n
+        for i in range(n):
+            density[to + i] += c0 * numbers[at + i] + c1 * numbers[a1 + i] + c2 * numbers[a2 + i] + c3 * numbers[a3 + i]
+        at, k = a3 + n, k + _FOUR
+    while k < end:
+        c0 = coefficients[k]
+        for i in range(n):
+            density[to + i] += c0 * numbers[at + i]
+        at, k = at + n, k + _ONE
+
+
+@part
+def _accumulate_tile(
+    numbers: NDArray[np.float32],
+    start: int,
+    n: int,
+    column: int,
+    n_columns: int,
+    weight: _Floats,
+    total: _Floats,
+    event: int,
+    ahead: int,
+) -> None:
+    """``total[column + j] += sum_i B[i, j] weight[event + i]``; the rest as in `_add_tile`, and the other half."""
+    at, k, end = nb.uint64(start), nb.uint64(column), nb.uint64(column + n_columns)
+    n, to, ahead = nb.uint64(n), nb.uint64(event), nb.uint64(ahead)
+    while k + _FOUR <= end:
+        a1, a2, a3 = at + n, at + _TWO * n, at + _THREE * n
+        for a in range(a2 + ahead, a3 + ahead + n, _LINE):
+            prefetch(numbers, (a,))
+        t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+        for i in range(n):
+            w = weight[to + i]
+            t0 += w * numbers[at + i]
+            t1 += w * numbers[a1 + i]
+            t2 += w * numbers[a2 + i]
+            t3 += w * numbers[a3 + i]
+        total[k] += t0
+        total[k + _ONE] += t1
+        total[k + _TWO] += t2
+        total[k + _THREE] += t3
+        at, k = a3 + n, k + _FOUR
+    while k < end:
+        t0 = 0.0
+        for i in range(n):
+            t0 += weight[to + i] * numbers[at + i]
+        total[k] += t0
+        at, k = at + n, k + _ONE
+
+
+@part
+def _distance(tiles: TileArrays, b: int) -> int:
+    """From the numbers of block ``b`` to those of the next: how far ahead to fetch, which gains a fifth."""
+    _, table, pointer = tiles
+    if pointer[b] == pointer[b + 1] or pointer[b + 1] == table.shape[0]:
+        return 0
+    return table[pointer[b + 1], START] - table[pointer[b], START]
+
+
+@part
+def add_tiles(tiles: TileArrays, b: int, coefficients: _Floats, density: _Floats) -> None:
+    """Add the products of all tiles of block ``b`` to the densities of its events."""
+    numbers, table, pointer = tiles
+    ahead = _distance(tiles, b)
+    for t in range(pointer[b], pointer[b + 1]):
+        start, event, n, column, n_columns = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
+        if column + n_columns > coefficients.shape[0]:
+            raise ValueError("the number of coefficients does not match the bands of the event table")
+        _add_tile(numbers, start, n, column, n_columns, coefficients, density, event - b * BLOCK, ahead)
+
+
+@part
+def accumulate_tiles(tiles: TileArrays, b: int, weight: _Floats, total: _Floats) -> None:
+    """Add the weights of the events of block ``b`` times their tiles to the columns."""
+    numbers, table, pointer = tiles
+    ahead = _distance(tiles, b)
+    for t in range(pointer[b], pointer[b + 1]):
+        start, event, n, column, n_columns = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
+        _accumulate_tile(numbers, start, n, column, n_columns, weight, total, event - b * BLOCK, ahead)

@@ -1,0 +1,401 @@
+"""What is expected of sky components: densities at events, and acceptances; see :mod:`pymc_gamma.response.core`."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from pymc_gamma.datasets import Citation
+from pymc_gamma.errors import EventError, ModelError, SkyModelError
+from pymc_gamma.events import Events
+from pymc_gamma.folding.engine import FoldedObservation
+from pymc_gamma.folding.free import Bands, FreeComponent, concatenate, reorder
+from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.raster import Ladder
+from pymc_gamma.folding.tables import build_tables
+from pymc_gamma.geometry import RegionOfInterest, unit_vectors
+from pymc_gamma.observation import Observation
+from pymc_gamma.response.checks import check_coverage, check_rows
+from pymc_gamma.response.free import FreeColumns
+
+__all__ = ["Columns"]
+
+FloatArray = NDArray[np.float64]
+
+
+class Columns:
+    """Densities and acceptances of sky components: what is expected.
+
+    The first layer of :class:`pymc_gamma.Response`, which documents parameters and attributes.
+    """
+
+    def __init__(
+        self,
+        components: Sequence[CompiledComponent],
+        observations: Sequence[Observation],
+        roi: RegionOfInterest,
+        energy_edges: FloatArray,
+        citations: Sequence[Citation] = (),
+        free_spectrum: Sequence[str] = (),
+    ) -> None:
+        self._components = tuple(components)
+        self.component_names = tuple(component.name for component in components)
+        self.observations = tuple(observations)
+        self.roi = roi
+        self.energy_true_edges = np.ascontiguousarray(energy_edges, float)
+        self._citations = tuple(citations)
+        self._background_is_nominal = True
+        self.reco: tuple[str, ...] = ("energy", "lon", "lat")
+        if len(self.observations) > 1:
+            self.reco = (*self.reco, "observation")
+        check_coverage(self.observations, roi)
+        self._folded = self._fold()
+        self._counts = self._acceptances()
+        dark = ~(self._counts.sum(axis=1) > 0)
+        if dark.any():
+            names = [name for name, is_dark in zip(self.component_names, dark, strict=True) if is_dark]
+            raise SkyModelError(f"no events expected from {names} in {roi!r}; leave them out or enlarge the region.")
+        self.free_spectrum = tuple(name for name in self.component_names if name in free_spectrum)
+
+    def __repr__(self) -> str:
+        rows = [
+            f"  {name:<16} {count:12.5g} expected counts" + (", spectrum free" if name in self.free_spectrum else "")
+            for name, count in zip(self.component_names, self._counts.sum(axis=1), strict=True)
+        ]
+        head = f"<Response: {len(rows)} components, {len(self.observations)} observation(s), {self.roi!r}>"
+        return "\n".join([head, *rows])
+
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        """Coordinates for ``pm.Model(coords=...)``."""
+        return {"component": list(self.component_names), "reco": list(self.reco)}
+
+    @property
+    def energy_true(self) -> FloatArray:
+        """True energies in TeV at which free spectra are evaluated: the edges of the bins, shape (n,)."""
+        return self.energy_true_edges
+
+    @property
+    def instrumental(self) -> tuple[str, ...]:
+        """Names of the components that are residual background."""
+        return tuple(component.name for component in self._components if component.instrumental)
+
+    @property
+    def acceptance(self) -> xr.DataArray:
+        """Expected counts of each component at its nominal flux, over all observations."""
+        return self.acceptance_by_observation.sum("observation")
+
+    @property
+    def acceptance_by_observation(self) -> xr.DataArray:
+        """Expected counts, dims (component, observation)."""
+        coords = {"component": list(self.component_names), "observation": np.arange(len(self.observations))}
+        return xr.DataArray(
+            self._counts.copy(),
+            coords,
+            ("component", "observation"),
+            name="acceptance",
+            attrs={"units": "counts"},
+        )
+
+    def density(self, events: Events) -> FloatArray:
+        """Expected counts density of each component at each event, at nominal fluxes.
+
+        Parameters
+        ----------
+        events : Events
+            N events inside the region.
+
+        Returns
+        -------
+        numpy.ndarray
+            TeV-1 sr-1, shape (N, K), under the observation each event belongs to.
+
+        Raises
+        ------
+        EventError
+            If an event is outside the region, the energy range or the list of observations.
+        """
+        return self._density(self.event_rows(events)[:, : len(self.reco)])
+
+    def with_spectra(self, spectra: Mapping[str, Any] | None = None, norms: Mapping[str, float] | None = None) -> Self:
+        """The same response with other nominal fluxes, which its ``npred``, ``acceptance`` and ``simulate`` follow.
+
+        Parameters
+        ----------
+        spectra : mapping, optional
+            Spectra of free components, as for :meth:`simulate`, in TeV-1 cm-2 s-1; factors on the rate of the residual
+            background.
+        norms : mapping, optional
+            Factors on the fluxes of any components.
+
+        Returns
+        -------
+        Response
+
+        Raises
+        ------
+        ModelError
+            If a name is not that of a component (of free spectrum), or a number is negative or not finite.
+        """
+        norms = dict(norms or {})
+        unknown = sorted(set(norms) - set(self.component_names))
+        if unknown:
+            raise ModelError(f"norms are given for {unknown}, but the components are {self.component_names}.")
+        components, folded = list(self._components), list(self._folded)
+        for j, spectrum in enumerate(self.spectra_values(spectra or {})):
+            coefficients = self._free.coefficients(j, spectrum)
+            k = self.component_names.index(self.free_spectrum[j])
+            rates = self._free.background(j, coefficients)
+            if rates is None:
+                components[k] = self._free.compiled(j, coefficients)
+            else:
+                folded = [one.with_background(rate) for one, rate in zip(folded, rates, strict=True)]
+        for name, norm in norms.items():
+            if not (np.isfinite(norm) and norm >= 0):
+                raise ModelError(f"the norm of {name!r} must be a finite number, not negative, got {norm}.")
+            k = self.component_names.index(name)
+            components[k] = components[k].scaled(float(norm))
+            if components[k].instrumental:
+                folded = [one.with_background(one.background.scaled(float(norm))) for one in folded]
+        changed = self._changed(components, folded)
+        changed._background_is_nominal = self._background_is_nominal and folded == list(self._folded)
+        return changed
+
+    def with_systematics(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> Self:
+        """The response of an instrument whose energies or PSF are off by factors, see `IRFs.distorted`."""
+        irfs = {
+            one: one.distorted(energy_scale=energy_scale, psf_scale=psf_scale)
+            for one in {observation.irfs for observation in self.observations}
+        }
+        observations = [observation.with_irfs(irfs[observation.irfs]) for observation in self.observations]
+        return type(self)(
+            self._components, observations, self.roi, self.energy_true_edges, self._citations, self.free_spectrum
+        )
+
+    def nominal_flux(self, component: str, energy: ArrayLike) -> FloatArray:
+        """Spectrum of a sky component, summed over its parts, TeV-1 cm-2 s-1 at true energies in TeV.
+
+        Raises
+        ------
+        SkyModelError
+            If there is no such component, or it is the residual background.
+        """
+        flux = self._sky_component(component).part_fluxes().sum(axis=0)
+        tiny = np.finfo(float).tiny
+        nodes = np.log(spectrum_nodes(self.energy_true_edges))
+        value = np.exp(np.interp(np.log(np.asarray(energy, float)), nodes, np.log(np.maximum(flux, tiny))))
+        return np.where(value <= 2 * tiny, 0.0, value)
+
+    def mean_exposure(self, component: str, energy: ArrayLike) -> FloatArray:
+        """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV.
+
+        Raises
+        ------
+        SkyModelError
+            If there is no such component, or it is the residual background.
+        """
+        compiled, at = self._sky_component(component), np.asarray(energy, float)
+        fluxes = compiled.part_fluxes()
+        share = fluxes / np.where(fluxes.sum(axis=0) > 0, fluxes.sum(axis=0), 1)
+        nodes = np.log(spectrum_nodes(self.energy_true_edges))
+        weight = np.stack([np.interp(np.log(at), nodes, one) for one in share])
+        weight = np.where(weight.sum(axis=0) > 0, weight, 1 / len(weight))
+        exposure = sum(np.stack(one.part_exposure(compiled, at)) for one in self._folded)
+        return np.asarray((weight * exposure).sum(axis=0))
+
+    def event_rows(self, events: Events) -> FloatArray:
+        """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
+
+        A last column holds the multiplicities, if any differs from 1: `EventMixture` knows what it means.
+
+        Raises
+        ------
+        EventError
+            If an event belongs to an observation that the response does not have.
+        """
+        unknown = events.observation >= len(self.observations)
+        if unknown.any():
+            first = np.flatnonzero(unknown)[:5].tolist()
+            raise EventError(
+                f"{int(unknown.sum())} of {len(events)} events, first rows {first}, belong to observation "
+                f"{int(events.observation.max())}, but the response has {len(self.observations)} observation(s)."
+            )
+        columns = self.reco if np.all(events.multiplicity == 1) else (*self.reco, "multiplicity")
+        return events.to_frame(self.roi.frame).to_rows(columns)
+
+    def component_pdf(self, rows: ArrayLike) -> FloatArray:
+        """Probability density of event rows under each component.
+
+        Parameters
+        ----------
+        rows : array_like
+            Shape (N, len(reco)): TeV, degrees in the frame of the region, observation index.
+
+        Returns
+        -------
+        numpy.ndarray
+            TeV-1 sr-1, shape (N, K); each column integrates to 1 over the region and observations.
+
+        Raises
+        ------
+        EventError
+            If a row is not finite or outside the region.
+        """
+        return self._density(np.asarray(rows, float)) / self._counts.sum(axis=1)
+
+    @cached_property
+    def free_components(self) -> tuple[FreeComponent, ...]:
+        """Nodes, acceptances and nominal spectra of the components of free spectrum, in their order.
+
+        Raises
+        ------
+        ModelError
+            If the response was folded without ``free_spectrum``.
+        """
+        return self._free.components
+
+    def spectral_bands(self, rows: ArrayLike) -> Bands:
+        """Columns of event rows for each free component.
+
+        Parameters
+        ----------
+        rows : array_like
+            Shape (N, len(reco)).
+
+        Returns
+        -------
+        Bands
+            TeV-1 sr-1 per unit coefficient, over the total acceptance of each component of :attr:`free_components`.
+
+        Raises
+        ------
+        EventError
+            If a row is not finite or outside the region.
+        """
+        rows = np.asarray(rows, float)
+        check_rows(rows, self.reco, self.roi, len(self.observations))
+        vectors = unit_vectors(rows[:, 1], rows[:, 2])
+        if len(self.observations) == 1:
+            return self._free.bands(0, vectors, rows[:, 0])
+        which = rows[:, 3].astype(int)
+        order = np.argsort(which, kind="stable")
+        mine = [np.flatnonzero(which == o) for o in range(len(self.observations))]
+        parts = [self._free.bands(o, vectors[i], rows[i, 0]) for o, i in enumerate(mine) if len(i)]
+        return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
+
+    def expected_parts(self, spectra: Sequence[ArrayLike] | None = None) -> list[list[FloatArray]]:
+        """Expected counts of the parts of each component, at nominal fluxes or given spectra of the free components.
+
+        Parameters
+        ----------
+        spectra : sequence of array_like, optional
+            One for each of :attr:`free_components`: values at its energies, shape (n,) or (n_observations, n).
+
+        Returns
+        -------
+        list of list of numpy.ndarray
+            By observation and component, shape (n_parts,) each.
+        """
+        counts = [list(of_observation) for of_observation in self._part_counts]
+        for j, spectrum in enumerate(() if spectra is None else spectra):
+            coefficients = self._free.coefficients(j, np.asarray(spectrum, float))
+            k = self.component_names.index(self.free_spectrum[j])
+            for o, parts in enumerate(self._free.part_counts(j, coefficients)):
+                counts[o][k] = parts
+        return counts
+
+    def spectra_values(self, spectra: Mapping[str, Any]) -> list[FloatArray]:
+        """Values of given spectra at the energies of the free components, nominal where none is given.
+
+        Raises
+        ------
+        ModelError
+            If a name is not that of a free component.
+        """
+        unknown = sorted(set(spectra) - set(self.free_spectrum))
+        if unknown:
+            raise ModelError(
+                f"spectra are given for {unknown}, but the components of free spectrum are {self.free_spectrum}."
+            )
+        values = []
+        for component in self.free_components if spectra else ():
+            spectrum = spectra.get(component.name, component.nominal)
+            flux = spectrum(component.energy) if callable(spectrum) else spectrum
+            values.append(np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float))
+        return values
+
+    def _density(self, rows: FloatArray) -> FloatArray:
+        check_rows(rows, self.reco, self.roi, len(self.observations))
+        vectors = unit_vectors(rows[:, 1], rows[:, 2])
+        out = np.empty((len(rows), len(self._components)))
+        if len(self.observations) == 1:
+            self._folded[0].density(self._components, vectors, rows[:, 0], out)
+            return out
+        which = rows[:, 3].astype(int)
+        for k, folded in enumerate(self._folded):
+            mine = np.flatnonzero(which == k)
+            if len(mine):
+                part = np.empty((len(mine), len(self._components)))
+                folded.density(self._components, vectors[mine], rows[mine, 0], part)
+                out[mine] = part
+        return out
+
+    def _changed(self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation]) -> Self:
+        """A copy with other fluxes of the same components."""
+        other = copy(self)
+        for derived in ("_simulator", "_free", "free_components"):
+            other.__dict__.pop(derived, None)
+        other._components, other._folded = tuple(components), tuple(folded)
+        other._counts = other._acceptances()
+        return other
+
+    def _fold(self) -> tuple[FoldedObservation, ...]:
+        span = (self.roi.energy_min, self.roi.energy_max)
+        edges = tuple(self.energy_true_edges.tolist())
+        instruments = {observation.irfs for observation in self.observations}
+        tables = {irfs: build_tables(irfs, edges, span) for irfs in instruments}
+        low = min(float(table.variance.min()) for table in tables.values())
+        high = max(float(table.variance.max()) for table in tables.values())
+        ladders = {
+            (component.name, template.name): Ladder(template.raster, (low, high))
+            for component in self._components
+            for template in component.templates
+        }
+        return tuple(
+            FoldedObservation(observation, tables[observation.irfs], self.roi, ladders)
+            for observation in self.observations
+        )
+
+    def _acceptances(self) -> FloatArray:
+        edges = np.array([self.roi.energy_min, self.roi.energy_max])
+        self._part_counts = [
+            [np.ravel(folded.part_acceptance(component, edges)) for component in self._components]
+            for folded in self._folded
+        ]
+        return np.array([[counts[k].sum() for counts in self._part_counts] for k in range(len(self._components))])
+
+    def _observation_index(self, observation: int) -> int:
+        if not 0 <= observation < len(self.observations):
+            raise EventError(f"no observation {observation}; the response has {len(self.observations)}, from 0.")
+        return observation
+
+    @cached_property
+    def _free(self) -> FreeColumns:
+        if not self.free_spectrum:
+            raise ModelError(
+                "no component has a free spectrum; name those that should in fold(..., free_spectrum=[...])."
+            )
+        components = [c for c in self._components if c.name in self.free_spectrum]
+        return FreeColumns(components, self._folded, self.energy_true)
+
+    def _sky_component(self, component: str) -> CompiledComponent:
+        if component not in self.component_names:
+            raise SkyModelError(f"no component {component!r}; there are {self.component_names}.")
+        compiled = self._components[self.component_names.index(component)]
+        if compiled.instrumental:
+            raise SkyModelError(f"{component!r} is the residual background; it has no true coordinates.")
+        return compiled
