@@ -158,9 +158,9 @@ class PoissonSource(ColumnSource):
         total = int(counts.sum())
         if total > n:
             raise ModelError(
-                f"a draw holds {total} events ({expected.sum():.6g} were expected), more than max_events={n} rows; "
-                "pass a larger max_events=, or narrow the priors of the fluxes. (pymc.Data has no rows to spare: "
-                "pass the "
+                f"a draw holds {total} events ({expected.sum():.6g} were expected, most of them of "
+                f"{self.component_names[int(expected.sum(axis=1).argmax())]!r}), more than max_events={n} rows; pass a "
+                "larger max_events=, or narrow the priors of the fluxes. (pymc.Data has no rows to spare: pass the "
                 "events themselves as observed= for predictive draws.)"
             )
         rows = np.full((n, len(self.columns)), np.nan)
