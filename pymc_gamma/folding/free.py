@@ -33,7 +33,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -200,6 +200,10 @@ class FreeSpectra:
     def _levels(self) -> "list[_Level]":
         per_bin = 2 * math.ceil(math.log(self.energy[1] / self.energy[0]) / (2 * FINE_STEP))
         return [_Level(self.components, self._folded, self.energy, n) for n in (per_bin, per_bin // 2)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tables of the fine bins: they would make a pickled model a hundred times larger."""
+        return {name: value for name, value in self.__dict__.items() if name != "_levels"}
 
     def release(self) -> None:
         """Drop the tables of the fine bins, 0.1 GB for each set of IRFs; :meth:`bands` makes them again."""

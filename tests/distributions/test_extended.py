@@ -313,3 +313,13 @@ def test_data_that_change(fixed):
             pmg.ExtendedEventMixture("events", response=fixed, norms={"ccr": norm}, observed=events)
         point = {"norm_log__": np.array(0.1)}
         assert float(logp(point)) == pytest.approx(float(fresh.compile_logp(mode="FAST_COMPILE")(point)), rel=1e-12)
+
+
+def test_pickled_models(response, events):
+    """Samplers that start processes send the model along: small, and the same."""
+    import cloudpickle
+
+    model = model_of(response, observed=events)
+    content = cloudpickle.dumps(model)
+    assert len(content) < 100e6
+    assert log_likelihood(cloudpickle.loads(content), POINT) == pytest.approx(log_likelihood(model, POINT), rel=1e-12)
