@@ -12,12 +12,14 @@ With the coefficients :math:`\rho_{kn}` of a spectrum (:func:`pymc_gamma.folding
 * in a Poisson process of physical fluxes :math:`v_k = N_k c_k` for a norm :math:`N_k` on the nominal flux, and
   :math:`v_{kn} = N_k C_k\, \rho_{kn}`.
 
-A scale of the PSF, :math:`s`, changes the columns themselves. They are computed for a few values :math:`s_g`, and
-interpolated by Lagrange's polynomials,
+A scale of the PSF, :math:`s`, changes the columns themselves. They are computed for a few scales, a step :math:`h`
+apart, and mixed with the weights of cubic B-splines,
 
-.. math:: D_{ij}(s) = \sum_g L_g(s)\, D_{ij}(s_g), \qquad L_g(s) = \prod_{h \ne g} \frac{s - s_h}{s_g - s_h} ,
+.. math:: D_{ij}(s) = \sum_g B_3\Big(\frac{s - s_g}{h}\Big)\, D_{ij}\Big(\sqrt{s_g^2 - h^2/3}\Big) ,
 
-which is again a linear form: every column :math:`j` becomes several, of coefficients :math:`L_g(s)\, v_j`.
+which is again a linear form: every column :math:`j` becomes several, of coefficients :math:`B_3\, v_j`. The weights are
+smooth and not negative, so that densities never are. As :math:`\sum_g B_3\, s_g^2 = s^2 + h^2/3`, the variance of the
+mixed PSF is exactly :math:`s^2` times the nominal one.
 """
 
 from typing import Any, NamedTuple
@@ -33,27 +35,25 @@ from pymc_gamma.distributions.table import TableArrays
 from pymc_gamma.folding.free import Bands, FreeComponent, merge, take_components
 from pymc_gamma.ops.hats import hat_map
 
-__all__ = ["ColumnSource", "Variants", "lagrange"]
+__all__ = ["ColumnSource", "Variants", "spline_weights"]
 
 FloatArray = NDArray[np.float64]
 
 
-def lagrange(nodes: FloatArray, value: Any, maths: Any = np) -> Any:
-    """Weights of the polynomial interpolation between ``nodes`` at ``value``, one for each node.
+def spline_weights(knots: FloatArray, value: Any, maths: Any = np) -> Any:
+    """Weights of the cubic B-splines around equidistant ``knots`` at ``value``, one for each.
+
+    They sum to one between the second and the last but one of the knots, and are held constant beyond.
 
     Examples
     --------
-    >>> lagrange(np.array([0.9, 1.0, 1.1]), 1.05).round(3).tolist()
-    [-0.125, 0.75, 0.375]
+    >>> spline_weights(np.arange(5.0), 2.0).round(3).tolist()
+    [0.0, 0.167, 0.667, 0.167, 0.0]
     """
-    # powers of a number between -1 and 1, so that the matrix is well conditioned
-    middle, half = 0.5 * (nodes[0] + nodes[-1]), 0.5 * (nodes[-1] - nodes[0])
-    matrix = np.linalg.inv(np.vander((nodes - middle) / half, increasing=True).T)
-    z = (value - middle) / half
-    powers = [maths.ones_like(z)]
-    for _ in nodes[1:]:
-        powers.append(powers[-1] * z)
-    return maths.dot(matrix, maths.stack(powers))
+    x = maths.abs(maths.clip(value, knots[1], knots[-2]) - knots) / (knots[1] - knots[0])
+    inner, outer = 2 / 3 - x**2 + x**3 / 2, (2 - x) ** 3 / 6
+    where = maths.where
+    return where(x < 1, inner, where(x < 2, outer, 0.0))
 
 
 class Variants(NamedTuple):
@@ -61,28 +61,26 @@ class Variants(NamedTuple):
 
     Attributes
     ----------
-    psf_scale : numpy.ndarray
-        The scales.
+    knots : numpy.ndarray
+        Knots of the splines, one for each response; a single one for the nominal response alone.
     responses : tuple of PoissonResponse
-        One for each.
+        Responses for the scales that go with the knots.
     """
 
-    psf_scale: FloatArray
+    knots: FloatArray
     responses: tuple[Any, ...]
 
     @classmethod
-    def build(cls, response: Any, psf_scale: FloatArray) -> "Variants":
-        """Fold the response for each scale."""
-        return cls(
-            psf_scale,
-            tuple(response if one == 1 else response.with_systematics(psf_scale=float(one)) for one in psf_scale),
-        )
+    def build(cls, response: Any, knots: FloatArray) -> "Variants":
+        """Fold the response for the scales that go with the knots."""
+        scales = np.sqrt(knots**2 - (knots[1] - knots[0]) ** 2 / 3)
+        return cls(knots, tuple(response.with_systematics(psf_scale=float(scale)) for scale in scales))
 
-    def weights(self, psf_scale: Any, maths: Any = np) -> list[Any]:
-        """Weight of each response for another scale."""
+    def weights(self, psf_scale: Any, maths: Any = np) -> Any:
+        """Weight of each response for a scale."""
         if len(self.responses) == 1:
             return [1.0]
-        return lagrange(self.psf_scale, psf_scale, maths)
+        return spline_weights(self.knots, psf_scale, maths)
 
 
 class ColumnSource(ResponseSource):
@@ -105,7 +103,7 @@ class ColumnSource(ResponseSource):
 
     def __init__(self, response: SpectralResponse, variants: Variants | None = None) -> None:
         super().__init__(response)
-        self.variants = Variants(np.ones(1), (response,)) if variants is None else variants
+        self.variants = variants or Variants(np.ones(1), (response,))
         self.free: tuple[FreeComponent, ...] = response.free_components if response.free_spectrum else ()
         free = [self.component_names.index(one.name) for one in self.free]
         self.free_index = tuple(free)
@@ -182,7 +180,7 @@ class ColumnSource(ResponseSource):
         packed: tuple[NDArray[Any], ...] = ()
         if self.banded:
             sizes = [self.free[j].size for _, j in self.groups()]
-            numbers = bands.values * np.repeat((1 / scale).astype(np.float32), per_event)
+            numbers = (bands.values * np.repeat(1 / scale, per_event)).astype(np.float32)
             packed = (numbers, bands.pointer, bands.column + self.n_columns + np.cumsum([0, *sizes[:-1]]))
         return TableArrays.build(densities / scale[:, None], multiplicity, np.log(scale), packed)
 
@@ -191,15 +189,13 @@ class ColumnSource(ResponseSource):
         sky, background = list(self.fixed_sky), list(self.fixed_background)
         dense, bands = [], []
         for g, response in enumerate(self.variants.responses):
-            densities = self.densities(rows, response)
-            dense.append(densities[:, sky])
-            if g == 0:
-                last = densities[:, background]
+            dense.append(self.densities(rows, response)[:, sky])
             if self.banded:
                 own = response.spectral_bands(rows)
                 bands.append(own if g == 0 else take_components(own, self._free_sky))
         empty = Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((len(rows), 0), np.int64))
-        return np.concatenate([*dense, last], axis=1), merge(bands) if bands else empty
+        dense.append(self.densities(rows)[:, background] if background else np.empty((len(rows), 0)))
+        return np.concatenate(dense, axis=1), merge(bands) if bands else empty
 
     def mixture_coefficients(self, fraction: Variable, flux: Variable) -> Variable:
         """Coefficients of the columns for fractions (K,) and spectra (n_flux,)."""

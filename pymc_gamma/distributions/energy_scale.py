@@ -9,19 +9,27 @@ blurred as the response says for :math:`s E`, while as many of them pass the eff
           \frac{A(\tilde E / s)}{A(\tilde E)} :
 
 the columns of a component of free spectrum stay as they are, whatever the scale. For an extended source :math:`A` is
-its mean over the brightness.
+its mean over the brightness, and for several observations that over them, with a warning where they differ.
+
+`IRFs.distorted` changes the energies that come out of the dispersion instead, :math:`R(E'/s \,|\, E)/s`. The two agree
+where the dispersion depends slowly on the energy. Near the threshold, where only upward fluctuations trigger, they are
+different models of what is wrong.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.protocol import PoissonResponse
+from pymc_gamma.errors import ModelError, PymcGammaWarning
+from pymc_gamma.flux import is_gammapy_model, spectrum_values
+from pymc_gamma.folding.tables import IN_BIN_INDEX
+from pymc_gamma.spectra import FLUX
 
 __all__ = ["shift_spectrum"]
 
@@ -31,7 +39,10 @@ _STEP = 0.02
 _REACH = 1.0
 """Width of the table's cells, and its reach beyond the true energies, in the logarithm of the energy."""
 _TINY = float(np.finfo(np.float64).tiny)
-_LARGEST_LOG_RATIO = 20.0
+_STEEPEST = 15.0
+"""Largest power of the energy in the effective area: near the threshold it rises as about the tenth."""
+_BRIGHT = 0.1
+"""Share of the largest rate of detected photons above which effective areas are compared."""
 
 
 class _Table:
@@ -79,12 +90,14 @@ def shift_spectrum(
     low, high = np.log(response.energy_true[[0, -1]])
     grid = np.exp(np.arange(low - _REACH, high + _REACH + _STEP, _STEP))
     inside = np.clip(grid, np.exp(low), np.exp(high))
-    exposure = _Table(grid, response.mean_exposure(component, inside))
+    exposures = response.mean_exposure(component, inside)
+    _compare(component, exposures, grid)
+    exposure = _Table(grid, _without_cliffs(exposures.sum(axis=0)))
     tabulated = None
     if spectrum is None:
         tabulated = _Table(grid, _extended(response.nominal_flux(component, inside), grid, inside))
-    elif any(base.__module__.startswith("gammapy.") for base in type(spectrum).__mro__):
-        tabulated = _Table(grid, spectrum(grid * u.TeV).to_value("TeV-1 cm-2 s-1"))
+    elif is_gammapy_model(spectrum):
+        tabulated = _Table(grid, spectrum_values(spectrum, grid, FLUX, component))
 
     def shifted(energy: FloatArray) -> Variable:
         log_energy = pt.constant(np.log(energy))
@@ -94,11 +107,47 @@ def shift_spectrum(
             flux = pt.switch(log_flux <= np.log(2 * _TINY), 0.0, pt.exp(log_flux))
         else:
             assert spectrum is not None
-            flux = spectrum(pt.exp(before))
-        ratio = pt.clip(exposure.log(before) - exposure.log(log_energy), -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO)
-        return flux * pt.exp(ratio) / scale
+            try:
+                flux = spectrum(pt.exp(before))
+            except (TypeError, ValueError, NotImplementedError) as error:
+                raise ModelError(
+                    f"the spectrum of {component!r} must take a PyTensor vector of energies where EnergyScale shifts "
+                    f"them, and failed with: {error}"
+                ) from error
+        return flux * pt.exp(exposure.log(before) - exposure.log(log_energy)) / scale
 
     return shifted
+
+
+def _without_cliffs(values: FloatArray) -> FloatArray:
+    """Values that rise and fall at most as a high power of the energy: what is dark has no logarithm."""
+    logs = np.log(np.maximum(values, _TINY))
+    most = _STEEPEST * _STEP
+    for i in range(len(logs) - 2, -1, -1):
+        logs[i] = max(logs[i], logs[i + 1] - most)
+    for i in range(1, len(logs)):
+        logs[i] = max(logs[i], logs[i - 1] - most)
+    return np.asarray(np.exp(logs))
+
+
+def _compare(component: str, exposures: FloatArray, energy: FloatArray) -> None:
+    """Warn if the effective areas of several observations have different slopes where they see most of a source."""
+    total = exposures.sum(axis=0)
+    rate = exposures * energy ** (1 - IN_BIN_INDEX)
+    bright = (rate > _BRIGHT * rate.max(axis=1, keepdims=True)).all(axis=0)
+    if len(exposures) < 2 or bright.sum() < 2:
+        return
+    slopes = np.gradient(np.log(exposures[:, bright]), _STEP, axis=1)
+    mean = np.gradient(np.log(total[bright]), _STEP)
+    worst = float(np.abs(slopes - mean).max())
+    if worst > 1:
+        warnings.warn(
+            f"EnergyScale shifts energies under the mean effective area of all observations for {component!r}; that of "
+            f"one is steeper or flatter by a power of E up to {worst:.1f} where it matters, so that a scale of 1.1 is "
+            f"wrong by up to {0.1 * worst:.0%} of the flux at some energies.",
+            PymcGammaWarning,
+            stacklevel=2,
+        )
 
 
 def _extended(values: FloatArray, grid: FloatArray, inside: FloatArray) -> FloatArray:

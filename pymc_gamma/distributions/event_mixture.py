@@ -420,7 +420,7 @@ def default_dims(
         own = model.named_vars_to_dims.get(observed.name or "")
         if own is not None:
             return tuple(own)
-        length = observed.shape[0]
+        length = observed.shape[0] if observed.type.shape[0] is None else observed.type.shape[0]
     else:
         length = n_events if observed is None else len(observed)
     if length is None:

@@ -87,7 +87,9 @@ class ExtendedEventMixture(Distribution):
     Notes
     -----
     Rows are exchangeable. Pointwise log-likelihoods (`pymc.compute_log_likelihood`) share the expected number of events
-    equally among all rows, so that their sum is the log-likelihood.
+    equally among all rows, those without event too, so that their sum is the log-likelihood. For LOO keep the rows that
+    hold events, ``log_likelihood.isel(event=slice(0, n))``; it then compares how well models predict one event among
+    others, not how many there are.
 
     `Events.from_predictive` takes the events of a draw out of the padding; :func:`pymc_gamma.predictive_counts` bins
     all draws.
@@ -158,7 +160,7 @@ class ExtendedEventMixture(Distribution):
                 raise ModelError(f"{name}: max_events must be at least 1, got {max_events}.")
         weighted = observed is not None and n_columns(observed) == len(source.columns) + 1
         if expected_counts:
-            pm.Deterministic(f"{name}_expected_counts", process.counts, dims=_component_dims(model, source))
+            pm.Deterministic(f"{name}_expected_counts", process.counts, dims=_component_dims(name, model, source))
         if integrated_flux is not None:
             process.add_integrated_flux(integrated_flux)
         if dims is None:
@@ -254,13 +256,17 @@ def _checked_expectation(name: str, process: PoissonProcess, model: pm.Model) ->
     return float(counts.sum())
 
 
-def _component_dims(model: pm.Model, source: PoissonSource) -> str:
-    known = model.coords.get("component")
-    if known is None:
-        model.add_coord("component", source.component_names)
-    elif tuple(str(one) for one in known) != source.component_names:
-        raise ModelError(f"the coordinate 'component' of the model is {known}, not {source.component_names}.")
-    return "component"
+def _component_dims(name: str, model: pm.Model, source: PoissonSource) -> str:
+    for dim in ("component", f"{name}_component"):
+        known = model.coords.get(dim)
+        if known is None:
+            model.add_coord(dim, source.component_names)
+            return dim
+        if tuple(str(one) for one in known) == source.component_names:
+            return dim
+    raise ModelError(
+        f"the coordinates 'component' and '{name}_component' of the model are not {source.component_names}."
+    )
 
 
 @_logprob.register(ExtendedEventMixtureRV)

@@ -19,6 +19,8 @@ from pymc_gamma.distributions.energy_scale import shift_spectrum
 from pymc_gamma.distributions.protocol import EventList, PoissonResponse
 from pymc_gamma.distributions.spectral import spectra_tensor
 from pymc_gamma.errors import ModelError
+from pymc_gamma.flux import spectrum_values
+from pymc_gamma.spectra import FLUX
 from pymc_gamma.systematics import (
     BackgroundNorm,
     BackgroundTilt,
@@ -71,6 +73,9 @@ class PoissonSource(ColumnSource):
         """Rows of events, checked, and rows of NaN after them up to ``n_rows``; by default enough for other draws."""
         listed = events.multiplicity if isinstance(events, EventList) else events
         empty = isinstance(listed, np.ndarray) and len(listed) == 0
+        if isinstance(events, np.ndarray) and events.ndim == 2 and not empty:
+            events = events[~np.isnan(events).all(axis=1)]
+            empty = len(events) == 0
         value = np.empty((0, len(self.columns))) if empty else self.value(events)
         n = len(value)
         n_rows = n + 10 * int(np.ceil(np.sqrt(2.0 * n))) + 50 if n_rows is None else int(n_rows)
@@ -204,7 +209,7 @@ class PoissonProcess:
         span = response.energy_true[[0, -1]]
         self._values = {kind: one.tensor(n_observations, span) for kind, one in kinds.items()}
         psf = kinds.get(PSFScale)
-        variants = Variants.build(response, psf.grid) if isinstance(psf, PSFScale) else None
+        variants = Variants.build(response, psf.knots) if isinstance(psf, PSFScale) else None
         self.source = PoissonSource(response, variants)
         self._sky = [c for c in response.component_names if c not in response.instrumental]
         self._background = [c for c in response.component_names if c in response.instrumental]
@@ -316,7 +321,10 @@ class PoissonProcess:
 
     def add_integrated_flux(self, energies: Any) -> None:
         """Deterministic of the flux of each sky component in a range of energy."""
-        low, high = np.asarray(to_value(energies, "TeV", "integrated_flux"), float)
+        span = np.ravel(to_value(energies, "TeV", "integrated_flux"))
+        if len(span) != 2:
+            raise ModelError(f"{self.name}: integrated_flux must be two energies, got {len(span)}.")
+        low, high = span
         if not 0 < low < high:
             raise ModelError(
                 f"{self.name}: integrated_flux must be two ascending energies, got {low:g} and {high:g} TeV."
@@ -329,7 +337,7 @@ class PoissonProcess:
             if spectrum is None:
                 flux = pt.constant(self.response.nominal_flux(component, energy))
             else:
-                flux = pt.as_tensor_variable(spectrum(energy))
+                flux = pt.as_tensor_variable(spectrum_values(spectrum, energy, FLUX, component))
             fluxes.append(self._given.get(component, pt.constant(1.0)) * _power_law_integral(flux, energy))
         model = pm.modelcontext(None)
         dim = f"{self.name}_source"

@@ -139,7 +139,7 @@ class PoissonResponse(SpectralResponse, Protocol):
         ...
 
     def mean_exposure(self, component: str, energy: ArrayLike) -> NDArray[np.float64]:
-        """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV."""
+        """Exposure of a sky component, averaged over its brightness, cm2 s, shape (n_observations, n)."""
         ...
 
     @property

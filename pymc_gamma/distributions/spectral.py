@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -12,8 +11,8 @@ from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.distributions.columns import ColumnSource
 from pymc_gamma.errors import ModelError
+from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.free import FreeComponent
-from pymc_gamma.units import to_value
 
 __all__ = ["check_spectra", "spectra_tensor", "value_at_start"]
 
@@ -84,11 +83,7 @@ def _flux(name: str, component: FreeComponent, spectrum: Any) -> Variable:
             f"{name}: the spectrum of {component.name!r} must be a function of the energy such as pmg.PowerLaw(...), "
             f"got {type(spectrum).__name__}."
         )
-    if any(base.__module__.startswith("gammapy.") for base in type(spectrum).__mro__):
-        spectrum = _of_quantities(spectrum)
-    flux = spectrum(component.energy)
-    if isinstance(flux, u.Quantity):
-        flux = to_value(flux, component.unit, f"the spectrum of {component.name!r}")
+    flux = spectrum_values(spectrum, component.energy, component.unit, component.name)
     flux = pt.as_tensor_variable(flux).astype("float64")
     n_rows, n = component.acceptance.shape
     shapes = [(n,)] + ([(n_rows, n)] if n_rows > 1 else [])
@@ -102,15 +97,6 @@ def _flux(name: str, component: FreeComponent, spectrum: Any) -> Variable:
         f"{name}: the spectrum of {component.name!r} must return a vector with one flux for each of the {n} "
         f"energies it is called with{per_row} got {flux.type}."
     )
-
-
-def _of_quantities(model: Any) -> Callable[[FloatArray], Any]:
-    """A gammapy model, which takes and returns quantities, as a function of numbers."""
-
-    def spectrum(energy: FloatArray) -> Any:
-        return model(energy * u.TeV)
-
-    return spectrum
 
 
 def value_at_start(variable: Variable, model: pm.Model) -> FloatArray:

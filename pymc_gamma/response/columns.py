@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
+from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.free import Bands, FreeComponent, concatenate, reorder
 from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
@@ -172,9 +173,13 @@ class Columns:
             for one in {observation.irfs for observation in self.observations}
         }
         observations = [observation.with_irfs(irfs[observation.irfs]) for observation in self.observations]
-        return type(self)(
+        other = type(self)(
             self._components, observations, self.roi, self.energy_true_edges, self._citations, self.free_spectrum
         )
+        if self._background_is_nominal:
+            return other
+        pairs = zip(other._folded, self._folded, strict=True)
+        return other._changed(self._components, [new.with_background(old.background) for new, old in pairs])
 
     def nominal_flux(self, component: str, energy: ArrayLike) -> FloatArray:
         """Spectrum of a sky component, summed over its parts, TeV-1 cm-2 s-1 at true energies in TeV.
@@ -183,7 +188,15 @@ class Columns:
         ------
         SkyModelError
             If there is no such component, or it is the residual background.
+        ModelError
+            If an energy is outside those that the response was folded for.
         """
+        at, span = np.asarray(energy, float), self.energy_true_edges[[0, -1]]
+        if np.any((at < span[0] * (1 - 1e-9)) | (at > span[1] * (1 + 1e-9))):
+            raise ModelError(
+                f"the spectrum of {component!r} is known at {span[0]:.4g}-{span[1]:.4g} TeV, for which it was folded, "
+                f"and not at {at.min():.4g}-{at.max():.4g} TeV; fold with a wider energy_true, or give its spectrum."
+            )
         flux = self._sky_component(component).part_fluxes().sum(axis=0)
         tiny = np.finfo(float).tiny
         nodes = np.log(spectrum_nodes(self.energy_true_edges))
@@ -191,7 +204,9 @@ class Columns:
         return np.where(value <= 2 * tiny, 0.0, value)
 
     def mean_exposure(self, component: str, energy: ArrayLike) -> FloatArray:
-        """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV.
+        """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV (n,).
+
+        By observation, shape (n_observations, n).
 
         Raises
         ------
@@ -204,8 +219,8 @@ class Columns:
         nodes = np.log(spectrum_nodes(self.energy_true_edges))
         weight = np.stack([np.interp(np.log(at), nodes, one) for one in share])
         weight = np.where(weight.sum(axis=0) > 0, weight, 1 / len(weight))
-        exposure = sum(np.stack(one.part_exposure(compiled, at)) for one in self._folded)
-        return np.asarray((weight * exposure).sum(axis=0))
+        exposures = [np.stack(one.part_exposure(compiled, at)) for one in self._folded]
+        return np.stack([(weight * exposure).sum(axis=0) for exposure in exposures])
 
     def event_rows(self, events: Events) -> FloatArray:
         """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
@@ -323,8 +338,8 @@ class Columns:
             )
         values = []
         for component in self.free_components if spectra else ():
-            spectrum = spectra.get(component.name, component.nominal)
-            flux = spectrum(component.energy) if callable(spectrum) else spectrum
+            given = spectra.get(component.name, component.nominal)
+            flux = spectrum_values(given, component.energy, component.unit, component.name)
             values.append(np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float))
         return values
 

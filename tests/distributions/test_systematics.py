@@ -8,8 +8,8 @@ from laplace import fit
 from setups import pointing, region, source
 
 import pymc_gamma as pmg
-from pymc_gamma.distributions.columns import Variants, lagrange
-from pymc_gamma.errors import ModelError
+from pymc_gamma.distributions.columns import spline_weights
+from pymc_gamma.errors import ModelError, PymcGammaWarning
 
 INDEX, AMPLITUDE = 2.3, 3e-12
 BIASED, COVERED = 3.5, 3.3
@@ -110,11 +110,15 @@ def log_likelihood(response, events, systematics=()):
     return float(model.compile_logp(mode="FAST_COMPILE")({}))
 
 
-def test_interpolation_between_widths_of_the_psf(response):
-    """The likelihood of an interpolated response against that of one folded for the width itself."""
+def test_mixture_of_widths_of_the_psf(response):
+    """What the data say of the width: the mixed response against one folded for the width itself."""
     events = response.simulate(rng=2)
-    interpolated = log_likelihood(response, events, [pmg.PSFScale(value=0.86)])
-    assert abs(interpolated - log_likelihood(response.with_systematics(psf_scale=0.86), events)) < 0.2
+    scales = (0.86, 1.0, 1.13)
+    mixed = np.array([log_likelihood(response, events, [pmg.PSFScale(value=s)]) for s in scales])
+    folded = np.array([log_likelihood(response.with_systematics(psf_scale=s), events) for s in scales])
+    differences = (mixed - mixed[1]) - (folded - folded[1])
+    np.testing.assert_allclose(differences, 0, atol=1.0)
+    assert np.ptp(folded) > 50
 
 
 def test_energy_scale_against_distorted_dispersion(response):
@@ -136,17 +140,64 @@ def test_no_shift_is_the_nominal_response(response):
     assert abs(log_likelihood(response, events, [pmg.EnergyScale(value=1.0)]) - log_likelihood(response, events)) < 0.05
 
 
-def test_lagrange_is_exact_for_polynomials():
-    nodes = np.linspace(0.7, 1.3, 5)
-    weights = lagrange(nodes, 1.234)
-    np.testing.assert_allclose(np.dot(weights, nodes**4), 1.234**4, rtol=1e-12)
+def test_weights_of_the_psf():
+    knots = pmg.PSFScale(sigma=0.1).knots
+    step = knots[1] - knots[0]
+    for scale in np.linspace(0.7, 1.3, 13):
+        weights = spline_weights(knots, scale)
+        assert np.all(weights >= 0)
+        assert weights.sum() == pytest.approx(1, rel=1e-12)
+        # folded for these scales, the mixture has the variance of the scale itself
+        assert weights @ (knots**2 - step**2 / 3) == pytest.approx(scale**2, rel=1e-12)
 
 
-def test_variants_share_the_nominal_response(response):
-    nodes = np.array([0.9, 1.0, 1.1])
-    variants = Variants.build(response, nodes)
-    assert variants.responses[1] is response
-    np.testing.assert_allclose(variants.weights(1.0), [0, 1, 0], atol=1e-12)
+def test_densities_stay_positive(response):
+    """A bright source and events far from it: an interpolation that overshoots would give negative densities."""
+    background = response.simulate({"ccr": 1}, 300, rng=1)
+    for scale in (0.75, 0.9, 1.1):
+        with pm.Model(coords=response.coords) as model:
+            systematics = [pmg.PSFScale(sigma=0.15, value=scale)]
+            norms = {"crab": 100.0}
+            pmg.ExtendedEventMixture(
+                "events", response=response, norms=norms, observed=background, systematics=systematics
+            )
+        exact = response.with_systematics(psf_scale=scale).with_spectra(norms=norms)
+        expected = np.log(exact.density(background).sum(axis=1)).sum() - float(exact.acceptance.sum())
+        assert float(model.compile_logp(mode="FAST_COMPILE")({})) == pytest.approx(expected, abs=15)
+
+
+def test_the_background_of_the_response_is_kept(response):
+    changed = response.with_spectra(norms={"ccr": 3.0})
+    assert float(changed.with_systematics(psf_scale=1.1).acceptance.sel(component="ccr")) == pytest.approx(
+        float(changed.acceptance.sel(component="ccr"))
+    )
+    plain = pmg.fold(sky(), pointing(hours=1), region(width=1.0, energy=(0.5, 100))).with_spectra(norms={"ccr": 3.0})
+    with pm.Model(coords=plain.coords) as model:
+        pmg.ExtendedEventMixture("events", response=plain, expected_counts=True, systematics=[pmg.PSFScale(value=1.0)])
+    counts = model["events_expected_counts"].eval()
+    np.testing.assert_allclose(counts, plain.acceptance.values, rtol=2e-3)
+
+
+def test_energy_scale_at_the_edge_of_the_field_of_view():
+    """Far off axis the effective area is zero at low energies: a shift must not blow up what is just above."""
+    response = pmg.fold(
+        sky()[:1], pointing(lon=5.0, hours=10), region(0.3, -0.2, radius=0.4, energy=(0.05, 50)), free_spectrum="crab"
+    )
+    nominal = float(response.acceptance.sum())
+    for scale in (0.8, 0.95, 1.05):
+        with pm.Model(coords=response.coords) as model:
+            systematics = [pmg.EnergyScale(value=scale)]
+            pmg.ExtendedEventMixture("events", response=response, expected_counts=True, systematics=systematics)
+        counts = float(model["events_expected_counts"].eval().sum())
+        assert counts == pytest.approx(float(response.with_systematics(energy_scale=scale).acceptance.sum()), rel=0.1)
+        assert counts == pytest.approx(nominal, rel=0.2)
+
+
+def test_energy_scale_of_unlike_observations():
+    observations = [pointing(lon=0.5, hours=1), pointing(lon=5.0, hours=10)]
+    response = pmg.fold(sky()[:1], observations, region(0.3, -0.2, radius=0.4, energy=(0.1, 50)), free_spectrum="crab")
+    with pm.Model(coords=response.coords), pytest.warns(PymcGammaWarning, match="mean effective area"):
+        pmg.ExtendedEventMixture("events", response=response, systematics=[pmg.EnergyScale()])
 
 
 def test_several_at_once_and_own_variables(response):
@@ -157,7 +208,7 @@ def test_several_at_once_and_own_variables(response):
             "events",
             response=response,
             observed=events,
-            systematics=[pmg.EnergyScale(value=scale), pmg.PSFScale(nodes=3), pmg.EffectiveAreaNorm],
+            systematics=[pmg.EnergyScale(value=scale), pmg.PSFScale(nodes=5), pmg.EffectiveAreaNorm],
         )
     assert {"psf_scale", "aeff_norm"} < set(model.named_vars)
     assert "energy_scale" not in model.named_vars
@@ -202,6 +253,10 @@ def test_bad_input(response):
         build([pmg.EnergyScale(), pmg.EnergyScale()])
     with pytest.raises(ModelError, match=r"such as pmg.EnergyScale\(\), got 0.1"):
         build([0.1])
+    with pytest.raises(ModelError, match="must be a single number"):
+        build([pmg.EffectiveAreaNorm(value=[1.0, 2.0])])
+    with pytest.raises(ModelError, match="a single number or a vector of 2"):
+        build([pmg.BackgroundNorm(value=[1.0, 2.0, 3.0])])
     only_source = pmg.fold(sky()[:1], pointing(hours=1), region(width=1.0, energy=(0.5, 100)))
     with pytest.raises(ModelError, match="no residual background"):
         build([pmg.BackgroundNorm()], only_source, only_source.simulate(rng=1))
@@ -212,7 +267,10 @@ def test_bad_input(response):
     for make, message in (
         (lambda: pmg.EnergyScale(sigma=-1), "positive number"),
         (lambda: pmg.PSFScale(sigma=0.5), "at most 0.2"),
-        (lambda: pmg.PSFScale(nodes=4), "odd number"),
+        (lambda: pmg.PSFScale(nodes=4), "at least 5"),
+        (lambda: pmg.PSFScale(sigma=0.2, nodes=5), "more than nodes=5"),
+        (lambda: pmg.PSFScale(value=3.0), "within three sigma"),
+        (lambda: pmg.EffectiveAreaShape(value=np.zeros(5)), r"needs knots=\[...\] too"),
         (lambda: pmg.EffectiveAreaShape(knots=[3, 1] * u.TeV).energies(np.array([0.1, 10])), "ascending"),
         (lambda: pmg.EffectiveAreaShape(knots=1).energies(np.array([0.1, 10])), "at least 2"),
     ):
