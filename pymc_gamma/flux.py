@@ -44,8 +44,8 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
     --------
     >>> import astropy.units as u
     >>> import numpy as np
-    >>> spectrum_values([1e-16] * u.Unit("TeV-1 m-2 s-1"), np.ones(1), "TeV-1 cm-2 s-1", "crab").tolist()
-    [1e-20]
+    >>> 1e20 * spectrum_values([1e-16] * u.Unit("TeV-1 m-2 s-1"), np.ones(1), "TeV-1 cm-2 s-1", "crab").round(25)
+    array([1.])
     """
     if callable(spectrum):
         spectrum = spectrum(energy * u.TeV) if is_gammapy_model(spectrum) else spectrum(energy)

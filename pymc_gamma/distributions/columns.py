@@ -193,6 +193,8 @@ class ColumnSource(ResponseSource):
             if self.banded:
                 own = response.spectral_bands(rows)
                 bands.append(own if g == 0 else take_components(own, self._free_sky))
+                if response is not self.response:
+                    response.release()
         empty = Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((len(rows), 0), np.int64))
         dense.append(self.densities(rows)[:, background] if background else np.empty((len(rows), 0)))
         return np.concatenate(dense, axis=1), merge(bands) if bands else empty

@@ -32,6 +32,7 @@ of the *reconstructed* energy between nodes, in each observation its own: every 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -183,8 +184,7 @@ class FreeSpectra:
     ) -> None:
         self.components, self.energy = tuple(components), energy
         self.names = tuple(component.name for component in components)
-        per_bin = 2 * math.ceil(math.log(energy[1] / energy[0]) / (2 * FINE_STEP))
-        self._levels = [_Level(self.components, folded, energy, n) for n in (per_bin, per_bin // 2)]
+        self._folded = folded
         fine, coarse = (level.part_acceptance() for level in self._levels)
         self.part_acceptance = [
             [_extrapolate(a, b) for a, b in zip(of_fine, of_coarse, strict=True)]
@@ -195,6 +195,15 @@ class FreeSpectra:
         self.acceptance = np.stack(
             [sum(of[k].sum(axis=0) for of in self.part_acceptance) for k in range(len(self.components))]
         )
+
+    @cached_property
+    def _levels(self) -> "list[_Level]":
+        per_bin = 2 * math.ceil(math.log(self.energy[1] / self.energy[0]) / (2 * FINE_STEP))
+        return [_Level(self.components, self._folded, self.energy, n) for n in (per_bin, per_bin // 2)]
+
+    def release(self) -> None:
+        """Drop the tables of the fine bins, 0.1 GB for each set of IRFs; :meth:`bands` makes them again."""
+        self.__dict__.pop("_levels", None)
 
     def describe(self, k: int) -> FreeComponent:
         """What a model needs to know of component *k*."""
@@ -219,7 +228,7 @@ class FreeSpectra:
         Bands
             Over the total of :attr:`acceptance` of each component: TeV-1 sr-1.
         """
-        total = self.acceptance.sum(axis=1)
+        total, levels = self.acceptance.sum(axis=1), self._levels
         size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
 
         def one_chunk(first: int) -> Bands:
@@ -227,7 +236,7 @@ class FreeSpectra:
             here, log_energy = np.ascontiguousarray(vectors[rows]), np.log(energy[rows])
             dense = np.empty((len(log_energy), len(self.components), len(self.energy)))
             for k in range(len(self.components)):
-                fine, coarse = (level.columns(observation, k, here, log_energy) for level in self._levels)
+                fine, coarse = (level.columns(observation, k, here, log_energy) for level in levels)
                 dense[:, k] = _extrapolate(fine, coarse) / total[k]
             return _compress(dense)
 
@@ -299,10 +308,16 @@ class _Level:
         for component in components:
             shares = np.stack([np.interp(np.log(nodes), np.log(coarse_nodes), one) for one in _shares(component)])
             self._components.append(_with_fluxes(component, shares * nodes**-IN_BIN_INDEX))
+        span = (folded[0].roi.energy_min, folded[0].roi.energy_max)
+        # not kept for other responses: they are large, and no other has the same bins
+        tables = {
+            irfs: build_tables.__wrapped__(irfs, tuple(edges.tolist()), span)
+            for irfs in {one.observation.irfs for one in folded}
+        }
         self._folded = [
             FoldedObservation(
                 one.observation,
-                build_tables(one.observation.irfs, tuple(edges.tolist()), (one.roi.energy_min, one.roi.energy_max)),
+                tables[one.observation.irfs],
                 one.roi,
                 one.ladders,
             )

@@ -302,6 +302,11 @@ class Columns:
         parts = [self._free.bands(o, vectors[i], rows[i, 0]) for o, i in enumerate(mine) if len(i)]
         return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
+    def release(self) -> None:
+        """Drop large tables that only :meth:`spectral_bands` needs; it makes them again."""
+        if "_free" in self.__dict__:
+            self._free.release()
+
     def expected_parts(self, spectra: Sequence[ArrayLike] | None = None) -> list[list[FloatArray]]:
         """Expected counts of the parts of each component, at nominal fluxes or given spectra of the free components.
 

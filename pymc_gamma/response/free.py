@@ -53,6 +53,11 @@ class FreeColumns:
         assert self._sky is not None
         return self._sky.describe(self._place[k])
 
+    def release(self) -> None:
+        """Drop what only the bands of events need; it is made again for them."""
+        if self._sky is not None:
+            self._sky.release()
+
     def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
         """Densities per unit coefficient over the total of the acceptance, TeV-1 sr-1, of events of one observation.
 
