@@ -271,11 +271,11 @@ class LogParabola(_Parametric):
     amplitude : float, Quantity or TensorVariable
         Flux at the reference energy, TeV-1 cm-2 s-1.
     reference : float, Quantity or TensorVariable
-        Reference energy, TeV.
+        Reference energy, TeV: 10 by default, as in gammapy, where other spectra have 1.
     alpha : float, Quantity or TensorVariable
         Photon index at the reference energy.
     beta : float, Quantity or TensorVariable
-        Curvature.
+        Curvature; where it is negative the flux rises again without end, so that a prior such as HalfNormal suits it.
 
     Raises
     ------
