@@ -167,11 +167,9 @@ class ColumnSource(ResponseSource):
         densities, bands = self._columns(rows[present])
         if len(present) < len(rows):
             densities, bands = _spread(densities, bands, present, len(rows))
-        per_event = (
-            np.diff(bands.pointer[:: max(bands.column.shape[1], 1)]) if self.banded else np.zeros(len(rows), int)
-        )
         largest = densities.max(axis=1, initial=0)
         if self.banded:
+            per_event = np.diff(bands.pointer[:: bands.column.shape[1]])
             # reduceat gives an entry, not zero, for an event without any
             sums = np.add.reduceat(np.append(bands.values, np.float32(0)), bands.pointer[: -1 : bands.column.shape[1]])
             largest = np.maximum(largest, np.where(per_event > 0, sums, 0))
@@ -187,16 +185,20 @@ class ColumnSource(ResponseSource):
     def _columns(self, rows: FloatArray) -> tuple[FloatArray, Bands]:
         """Densities (N, n_columns) of the fixed columns, and the bands of the free ones."""
         sky, background = list(self.fixed_sky), list(self.fixed_background)
-        dense, bands = [], []
+        dense, bands, nominal = [], [], None
         for g, response in enumerate(self.variants.responses):
-            dense.append(self.densities(rows, response)[:, sky])
+            densities = self.densities(rows, response)
+            if response is self.response:
+                nominal = densities
+            dense.append(densities[:, sky])
             if self.banded:
                 own = response.spectral_bands(rows)
                 bands.append(own if g == 0 else take_components(own, self._free_sky))
                 if response is not self.response:
                     response.release()
         empty = Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((len(rows), 0), np.int64))
-        dense.append(self.densities(rows)[:, background] if background else np.empty((len(rows), 0)))
+        if background:
+            dense.append((self.densities(rows) if nominal is None else nominal)[:, background])
         return np.concatenate(dense, axis=1), merge(bands) if bands else empty
 
     def mixture_coefficients(self, fraction: Variable, flux: Variable) -> Variable:

@@ -360,6 +360,7 @@ def _flux(name: str, source: EventSource, spectra: Any) -> Variable | None:
 
 
 def n_columns(observed: NDArray[np.float64] | Variable) -> int:
+    """Number of columns of observed events, which says whether the last one is a multiplicity."""
     if isinstance(observed, SharedVariable):
         return int(observed.get_value(borrow=True).shape[-1])
     if not isinstance(observed, Variable):

@@ -20,7 +20,7 @@ from pymc_gamma.distributions.protocol import EventList, PoissonResponse
 from pymc_gamma.distributions.spectral import spectra_tensor
 from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import spectrum_values
-from pymc_gamma.spectra import FLUX
+from pymc_gamma.spectra import FLUX, PowerLawNorm
 from pymc_gamma.systematics import (
     BackgroundNorm,
     BackgroundTilt,
@@ -218,7 +218,7 @@ class PoissonProcess:
         self.flux = spectra_tensor(name, self.source, seen, nominal=True, factors=factors)
         self.norms = pt.stack([self._norm(component, kinds) for component in response.component_names])
         self.psf_scale = pt.stack([self._values.get(PSFScale, pt.constant(1.0))])
-        self.coefficients, self.counts = self.source.poisson_coefficients(self.norms, self.flux, self.psf_scale)
+        _, self.counts = self.source.poisson_coefficients(self.norms, self.flux, self.psf_scale)
 
     def _check_norms(self, norms: Any) -> dict[str, Variable]:
         names = self.response.component_names
@@ -227,8 +227,7 @@ class PoissonProcess:
             if vector.type.ndim != 1 or vector.type.shape[0] not in (None, len(names)):
                 raise ModelError(
                     f"{self.name}: norms must be a mapping from names of components, or a vector with one entry "
-                    "for each "
-                    f"of {names}, got {vector.type}."
+                    f"for each of {names}, got {vector.type}."
                 )
             norms = {component: vector[k] for k, component in enumerate(names)}
         given = {str(component): pt.as_tensor_variable(value) for component, value in dict(norms or {}).items()}
@@ -241,9 +240,8 @@ class PoissonProcess:
             if value.type.ndim:
                 raise ModelError(
                     f"{self.name}: the norm of {component!r} must be a single number, got {value.type}; a "
-                    "background of "
-                    f"one norm for each observation is folded with free_spectrum=[{component!r}] and given by "
-                    f"spectra={{{component!r}: pmg.PowerLawNorm(norm=...)}}."
+                    f"background of one norm for each observation is folded with free_spectrum=[{component!r}] and "
+                    f"given by spectra={{{component!r}: pmg.PowerLawNorm(norm=...)}}."
                 )
         return given
 
@@ -300,24 +298,19 @@ class PoissonProcess:
         if fixed and (BackgroundTilt in kinds or n_observations > 1):
             raise ModelError(
                 f"{self.name}: a tilt, or a norm for each of several observations, needs a background of free "
-                "shape; fold "
-                f"with free_spectrum={[*free, *fixed]}."
+                f"shape; fold with free_spectrum={[*free, *fixed]}."
             )
         for component in set(self._background) & set(free):
             factors[component] = self._background_factor(kinds)
         return factors
 
     def _background_factor(self, kinds: Mapping[type[Systematic], Systematic]) -> Callable[[FloatArray], Any]:
-        norm = self._values.get(BackgroundNorm, pt.constant(1.0))
-        tilt = self._values.get(BackgroundTilt, pt.constant(0.0))
-        norm, tilt = (value[:, None] if value.type.ndim else value for value in (norm, tilt))
-        one = kinds.get(BackgroundTilt)
-        reference = to_value(one.reference, "TeV", "reference") if isinstance(one, BackgroundTilt) else 1.0
-
-        def factor(energy: FloatArray) -> Any:
-            return norm * pt.exp(-tilt * np.log(energy / float(reference)))
-
-        return factor
+        tilt = kinds.get(BackgroundTilt)
+        return PowerLawNorm(
+            norm=self._values.get(BackgroundNorm, 1.0),
+            tilt=self._values.get(BackgroundTilt, 0.0),
+            reference=tilt.reference if isinstance(tilt, BackgroundTilt) else 1.0,
+        )
 
     def add_integrated_flux(self, energies: Any) -> None:
         """Deterministic of the flux of each sky component in a range of energy."""
