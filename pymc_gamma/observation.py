@@ -5,6 +5,8 @@ uses the on-time, because its rate is given per unit of on-time
 (GADF, https://gamma-astro-data-formats.readthedocs.io).
 """
 
+import math
+from collections.abc import Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -24,11 +26,14 @@ from pymc_gamma.geometry import (
     unit_vectors,
 )
 from pymc_gamma.irfs import IRFs
-from pymc_gamma.units import scalar_value
+from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["Observation"]
 
 FloatArray = NDArray[np.float64]
+
+NO_LIMIT = (0.0, math.inf)
+"""Range of energies without a limit, TeV."""
 
 
 class Observation:
@@ -46,13 +51,25 @@ class Observation:
         Observation time; the residual background is proportional to it. Default: ``livetime``.
     name : str, optional
         For tables and legends.
+    energy_range : `~astropy.units.Quantity`, optional
+        Range (minimum, maximum) of reconstructed energy in which the run can be trusted. Default: no limit of its own.
+    offset_max : `~astropy.units.Quantity`, optional
+        Largest offset from the pointing of events that are used. Default: as far as the response reaches.
+
+    Attributes
+    ----------
+    energy_range : tuple of float
+        TeV; (0, inf) without a limit.
+    offset_max : float
+        Degrees; inf without a limit.
 
     Raises
     ------
     TypeError
-        If a time has no unit or ``irfs`` is not an :class:`~pymc_gamma.IRFs`.
+        If a time, an energy or an angle has no unit or ``irfs`` is not an :class:`~pymc_gamma.IRFs`.
     ValueError
-        If a time is not positive, or the live time exceeds the on-time.
+        If a time is not positive, the live time exceeds the on-time, the energy range is empty or the largest offset
+        is not positive.
 
     Examples
     --------
@@ -71,6 +88,9 @@ class Observation:
         livetime: u.Quantity,
         ontime: u.Quantity | None = None,
         name: str | None = None,
+        *,
+        energy_range: u.Quantity | Sequence[u.Quantity] | None = None,
+        offset_max: u.Quantity | None = None,
     ) -> None:
         if not isinstance(irfs, IRFs):
             raise TypeError(f"irfs must come from load_irfs(...), got {type(irfs).__name__}.")
@@ -84,11 +104,20 @@ class Observation:
                 f"ontime={self.ontime_s} s."
             )
         self.name = name
+        self.energy_range = _energy_range(energy_range)
+        self.offset_max = math.inf if offset_max is None else scalar_value(offset_max, "deg", "offset_max")
+        if not self.offset_max > 0:
+            raise ValueError(f"offset_max must be positive, got {self.offset_max} deg.")
 
     def __repr__(self) -> str:
+        limits = ""
+        if self.energy_range != NO_LIMIT:
+            limits += f", energy=({self.energy_range[0]:.4g}, {self.energy_range[1]:.4g}) TeV"
+        if math.isfinite(self.offset_max):
+            limits += f", offset<={self.offset_max:g} deg"
         return (
             f"Observation({self.name or self.irfs.name!r}, {self.frame} lon={self.lon:g} lat={self.lat:g} deg, "
-            f"livetime={self.livetime_s / 3600:g} h)"
+            f"livetime={self.livetime_s / 3600:g} h{limits})"
         )
 
     @classmethod
@@ -208,6 +237,8 @@ class Observation:
             "livetime_s": self.livetime_s,
             "ontime_s": self.ontime_s,
             "name": self.name,
+            "energy_range": [_finite(bound) for bound in self.energy_range],
+            "offset_max": _finite(self.offset_max),
         }
 
     @classmethod
@@ -215,7 +246,11 @@ class Observation:
         """Inverse of :meth:`to_dict`."""
         pointing = SkyCoord(data["lon"] * u.deg, data["lat"] * u.deg, frame=sky_frame(data["frame"]))
         times = {key: data[f"{key}_s"] * u.s for key in ("livetime", "ontime")}
-        return cls(irfs, pointing, name=data["name"], **times)
+        observation = cls(irfs, pointing, name=data["name"], **times)
+        low, high = (math.inf if bound is None else float(bound) for bound in data["energy_range"])
+        observation.energy_range = (low, high)
+        observation.offset_max = math.inf if data["offset_max"] is None else float(data["offset_max"])
+        return observation
 
     def axis_vector(self, frame: str) -> FloatArray:
         """Unit vector of the pointing in a frame."""
@@ -289,6 +324,23 @@ class Observation:
             title=f"exposure at {energy:g} TeV",
         )
         return ax
+
+
+def _energy_range(given: Any) -> tuple[float, float]:
+    """Limits in TeV of a range given by a user."""
+    if given is None:
+        return NO_LIMIT
+    bounds = to_value(given, "TeV", "energy_range")
+    if bounds.shape != (2,) or np.isnan(bounds).any() or not 0 <= bounds[0] < bounds[1]:
+        raise ValueError(
+            f"energy_range must be a range (minimum, maximum) with 0 <= minimum < maximum, got {bounds} TeV."
+        )
+    return float(bounds[0]), float(bounds[1])
+
+
+def _finite(value: float) -> float | None:
+    """A number for JSON, which knows no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def _lonlat(vector: FloatArray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ with multilinear interpolation between them, the convention of gammapy: logarith
 linear extrapolation from the outermost bin centres to the bin edges, zero beyond
 (GADF, https://gamma-astro-data-formats.readthedocs.io).
 
-Files are read by :mod:`pymc_gamma.irfs.load`; :mod:`pymc_gamma.irfs.hygiene` checks and repairs what is in them.
+Files are read by :mod:`pymc_gamma.irfs.load`; a module for each table checks and repairs what is in it.
 """
 
 import hashlib

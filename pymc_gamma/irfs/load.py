@@ -8,8 +8,11 @@ from typing import Any
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, PymcGammaWarning
 from pymc_gamma.files import check_compression
-from pymc_gamma.irfs import hygiene
+from pymc_gamma.irfs.background import background
 from pymc_gamma.irfs.core import IRFs
+from pymc_gamma.irfs.effective_area import effective_area
+from pymc_gamma.irfs.energy_dispersion import energy_dispersion
+from pymc_gamma.irfs.point_spread import point_spread
 
 __all__ = ["load_irfs"]
 
@@ -72,10 +75,10 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
     repairs: list[str] = []
     irfs = IRFs(
         name=name,
-        aeff=hygiene.effective_area(tables, name),
-        edisp=hygiene.energy_dispersion(tables, name, repairs),
-        psf=hygiene.point_spread(tables, name, repairs),
-        bkg=hygiene.background(tables, name, repairs),
+        aeff=effective_area(tables, name),
+        edisp=energy_dispersion(tables, name, repairs),
+        psf=point_spread(tables, name, repairs),
+        bkg=background(tables, name, repairs),
         repairs=tuple(repairs),
         citations=citations,
     )
