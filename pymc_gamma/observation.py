@@ -301,7 +301,7 @@ class Observation:
         import matplotlib.pyplot as plt
 
         energy = scalar_value(energy_true, "TeV", "energy_true")
-        half = 1.2 * (max(roi.half_width) if roi.half_width else roi.radius)
+        half = 1.2 * max(roi.half_extent)
         grid = np.linspace(-half, half, 401)
         x, y = np.meshgrid(grid, grid)
         lon, lat = roi.from_offset(x, y)

@@ -77,7 +77,7 @@ def test_cells_are_sampled_uniformly_inside_the_region(size, rng):
     roi = region(10, 70, "icrs", **size)
     _, _, weight = roi.quadrature(0.2)
     cell = rng.choice(len(weight), 40_000, p=weight / weight.sum())
-    vectors = roi.sample_cells(cell, rng, 0.2)
+    vectors = roi.cells(0.2).points(cell, rng.random(len(cell)), rng.random(len(cell)))
     assert roi.contains_vectors(vectors).all()
     # uniform on the sphere: so is the sine of the latitude for a rectangle, the cosine of the offset for a circle
     local = vectors @ roi.basis.T

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from pymc_gamma.events.selection import EventSelection
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.observation import Observation
 
 __all__ = ["RECO", "Events"]
 
@@ -383,30 +384,43 @@ class Events:
         spherical = coords.transform_to(check_frame(frame)).spherical
         return cls(energy, spherical.lon, spherical.lat, frame=frame, **kwargs)
 
-    def selection(self, roi: "RegionOfInterest") -> "EventSelection":
-        """Which events lie in a region of interest and its energy range, and why the others do not.
+    def selection(
+        self, roi: "RegionOfInterest", observations: "Observation | Sequence[Observation] | None" = None
+    ) -> "EventSelection":
+        """Which events are kept, and why the others are not.
 
         Parameters
         ----------
         roi : RegionOfInterest
             Region on the sky and range of reconstructed energy.
+        observations : Observation or sequence of Observation, optional
+            Observations, in the order of :attr:`observation`: what lies beyond the limits of its own observation
+            (energy range, largest offset, instrument response) is not kept either.
 
         Returns
         -------
         EventSelection
-            Mask and counts.
+            Mask and counts by reason.
         """
         from pymc_gamma.events.selection import EventSelection
 
-        return EventSelection.from_events(self, roi)
+        return EventSelection.from_events(self, roi, observations)
 
-    def select(self, roi: "RegionOfInterest") -> Self:
-        """Events inside a region of interest; those left out are counted in a warning.
+    def select(
+        self, roi: "RegionOfInterest", observations: "Observation | Sequence[Observation] | None" = None
+    ) -> Self:
+        """Events that a region of interest and their observations keep; a warning counts the others by reason.
+
+        A likelihood needs the same domain for its events and for its expected counts, so :func:`pymc_gamma.fold` and
+        this method take the same region and observations. To leave out a part of the sky, exclude it from the region
+        (``RegionOfInterest(..., exclude=...)``): events dropped by hand are still expected.
 
         Parameters
         ----------
         roi : RegionOfInterest
             Region on the sky and range of reconstructed energy.
+        observations : Observation or sequence of Observation, optional
+            As for :meth:`selection`.
 
         Returns
         -------
@@ -422,7 +436,7 @@ class Events:
         --------
         selection : the same as a report, without a warning.
         """
-        selection = self.selection(roi)
+        selection = self.selection(roi, observations)
         selection.warn()
         return self[selection.inside].to_frame(roi.frame)
 

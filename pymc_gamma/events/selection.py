@@ -1,19 +1,26 @@
-"""Which events fall inside a region of interest, and why the others do not."""
+"""Which events are kept, and why the others are not; :mod:`pymc_gamma.domain` decides."""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import PymcGammaWarning
-from pymc_gamma.geometry import RegionOfInterest, convert_lonlat
+from pymc_gamma.domain import Domain
+from pymc_gamma.errors import EventError, PymcGammaWarning
+from pymc_gamma.geometry import RegionOfInterest, convert_lonlat, unit_vectors
 
 if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
+    from pymc_gamma.observation import Observation
 
 __all__ = ["EventSelection"]
+
+_HERE = (str(Path(__file__).parents[1]),)
+"""The package: warnings point at the line of the user that called it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +31,8 @@ class EventSelection:
     ----------
     inside : numpy.ndarray
         Mask of the events kept, shape ``(event,)``.
-    outside_region : float
-        Events (with multiplicities) outside the region on the sky.
-    below_energy, above_energy : float
-        Events inside the region but below or above its energy range.
+    left_out : mapping
+        Events (with multiplicities) that are not kept, by reason.
     roi : RegionOfInterest
         The region.
     n_total : float
@@ -35,47 +40,71 @@ class EventSelection:
     """
 
     inside: NDArray[np.bool_]
-    outside_region: float
-    below_energy: float
-    above_energy: float
+    left_out: Mapping[str, float]
     roi: RegionOfInterest
     n_total: float
+    _hint: str = field(default="", repr=False)
 
     @classmethod
-    def from_events(cls, events: "Events", roi: RegionOfInterest) -> Self:
-        """Compare ``events`` with ``roi``; directions are converted to the frame of the region."""
+    def from_events(
+        cls, events: "Events", roi: RegionOfInterest, observations: "Observation | Sequence[Observation] | None" = None
+    ) -> Self:
+        """Compare ``events`` with a region and with the limits of their observations, if these are given.
+
+        Directions are converted to the frame of the region.
+
+        Raises
+        ------
+        EventError
+            If an event belongs to none of the observations.
+        RegionError
+            If an observation keeps no energy of the region.
+        """
         energy = events.energy.value
         lon, lat = convert_lonlat(events.lon.value, events.lat.value, events.frame, roi.frame)
-        in_region = np.asarray(roi.contains(lon, lat), dtype=bool)
-        below = in_region & (energy < roi.energy_min)
-        above = in_region & (energy > roi.energy_max)
-        weight = events.multiplicity
-        return cls(
-            inside=in_region & ~below & ~above,
-            outside_region=float(weight[~in_region].sum()),
-            below_energy=float(weight[below].sum()),
-            above_energy=float(weight[above].sum()),
-            roi=roi,
-            n_total=events.n_total,
-        )
+        vectors = unit_vectors(lon, lat)
+        inside = np.ones(len(events), bool)
+        left_out: dict[str, float] = {}
+        for domain, mine in _domains(events, roi, observations):
+            for reason, bad in domain.reasons(vectors[mine], energy[mine]).items():
+                inside[mine[bad]] = False
+                left_out[reason] = left_out.get(reason, 0.0) + float(events.multiplicity[mine[bad]].sum())
+        hint = ""
+        if len(events) and not inside.any():
+            hint = (
+                f" None is left: these events are in the frame {events.frame!r}, the first of them at longitude "
+                f"{events.lon[0]:.4g} and latitude {events.lat[0]:.4g}; is that so?"
+            )
+        return cls(inside, left_out, roi, events.n_total, hint)
 
     @property
     def n_outside(self) -> float:
         """Number of events left out, multiplicities counted."""
-        return self.outside_region + self.below_energy + self.above_energy
+        return sum(self.left_out.values())
 
     def __str__(self) -> str:
         if self.n_outside == 0:
             return f"All {self.n_total:g} events lie inside {self.roi}."
-        reasons = [
-            (self.outside_region, "outside the region on the sky"),
-            (self.below_energy, f"below {self.roi.energy_min:g} TeV"),
-            (self.above_energy, f"above {self.roi.energy_max:g} TeV"),
-        ]
-        told = ", ".join(f"{count:g} {reason}" for count, reason in reasons if count)
-        return f"{self.n_outside:g} of {self.n_total:g} events lie outside {self.roi}: {told}."
+        told = ", ".join(f"{count:g} {reason}" for reason, count in self.left_out.items())
+        return f"{self.n_outside:g} of {self.n_total:g} events lie outside {self.roi}: {told}.{self._hint}"
 
     def warn(self) -> None:
         """Issue a :class:`~pymc_gamma.errors.PymcGammaWarning` with the report if any event was left out."""
         if self.n_outside:
-            warnings.warn(f"{self} They are left out.", PymcGammaWarning, stacklevel=3)
+            warnings.warn(f"{self} They are left out.", PymcGammaWarning, skip_file_prefixes=_HERE)
+
+
+def _domains(
+    events: "Events", roi: RegionOfInterest, observations: "Observation | Sequence[Observation] | None"
+) -> list[tuple[Domain, NDArray[np.int64]]]:
+    """What is kept of each observation, and the rows of its events."""
+    if observations is None:
+        return [(Domain(roi), np.arange(len(events)))]
+    several = list(observations) if isinstance(observations, Sequence) else [observations]
+    unknown = events.observation >= len(several)
+    if unknown.any():
+        raise EventError(
+            f"{int(unknown.sum())} of {len(events)} events, first rows {np.flatnonzero(unknown)[:5].tolist()}, belong "
+            f"to observation {int(events.observation.max())}, but {len(several)} observation(s) are given."
+        )
+    return [(Domain(roi, one), np.flatnonzero(events.observation == k)) for k, one in enumerate(several)]

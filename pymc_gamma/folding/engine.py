@@ -2,11 +2,12 @@ r"""Densities and acceptances of compiled components for one observation.
 
 .. math::
    \lambda(E', \Omega') = t \sum_e \phi(E_e)\, R_e(E'\mid o)\, M_e(\Omega') , \qquad
-   c = t \sum_e \phi(E_e) \int S(\Omega)\, A_e(o)\, P_e(\mathrm{ROI}\mid\Omega)\, p_e(o)\,\mathrm{d}\Omega ,
+   c = t \sum_e \phi(E_e) \int S(\Omega)\, A_e(o)\, P_e(\mathrm{domain}\mid\Omega)\, p_e(o)\,\mathrm{d}\Omega ,
 
 where :math:`M_e` is the brightness times effective area convolved with the PSF, :math:`P_e` the probability to be
-reconstructed inside the region and :math:`p_e` inside the energy range. The acceptance is integrated over the
-*true* sky, where it needs no convolution; so it does not share the approximations of the densities and checks them.
+reconstructed inside the domain of selection on the sky (:mod:`pymc_gamma.folding.containment`) and :math:`p_e` inside
+its energy range. The acceptance is integrated over the *true* sky, where it needs no convolution of the source; so it
+does not share the approximations of the densities and checks them.
 
 The residual background is already in reconstructed coordinates: rate times on-time, nothing is folded.
 """
@@ -17,15 +18,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import IRFError, RegionError
+from pymc_gamma.domain import Domain, DomainCells
+from pymc_gamma.errors import IRFError
 from pymc_gamma.folding import kernels
+from pymc_gamma.folding.containment import DomainMask, containment
 from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
 from pymc_gamma.folding.tables import FoldTables, interpolate_area
-from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg, unit_vectors
+from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg
 from pymc_gamma.irfs.core import TINY_RATE
 from pymc_gamma.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
@@ -45,31 +47,37 @@ class FoldedObservation:
 
     Parameters
     ----------
-    observation : Observation
-        Pointing and times.
+    domain : Domain
+        What is kept of an observation.
     tables : FoldTables
         Its response on the true-energy bins.
-    roi : RegionOfInterest
-        Region of interest.
+    mask : DomainMask
+        The domain on the sky, drawn; observations with the same share one.
     ladders : dict
         Ladder of each template, by component and part name; shared by all observations.
+
+    Attributes
+    ----------
+    observation : Observation
+        Pointing and times.
+    roi : RegionOfInterest
+        Region of interest.
     """
 
     def __init__(
-        self,
-        observation: Observation,
-        tables: FoldTables,
-        roi: RegionOfInterest,
-        ladders: dict[tuple[str, str], Ladder],
+        self, domain: Domain, tables: FoldTables, mask: DomainMask, ladders: dict[tuple[str, str], Ladder]
     ) -> None:
-        self.observation, self.tables, self.roi, self.ladders = observation, tables, roi, ladders
-        self.axis = observation.axis_vector(roi.frame)
+        assert domain.observation is not None
+        self.domain, self.tables, self.mask, self.ladders = domain, tables, mask, ladders
+        self.observation: Observation = domain.observation
+        self.roi: RegionOfInterest = domain.roi
+        self.axis = self.observation.axis_vector(self.roi.frame)
         self._responses: dict[str, list[FloatArray]] = {}
 
     @cached_property
     def background(self) -> "BackgroundRate":
         """Residual background; raises IRFError where the IRFs have none."""
-        return BackgroundRate(self.observation, self.roi)
+        return BackgroundRate(self.domain)
 
     def with_background(self, rate: "BackgroundRate") -> "FoldedObservation":
         """The same with another residual background."""
@@ -112,6 +120,8 @@ class FoldedObservation:
     ) -> FloatArray:
         """Expected counts per solid angle of each component, integrated over bins of reconstructed energy.
 
+        Zero outside the domain of selection; bins are cut at its energies.
+
         Parameters
         ----------
         components : sequence of CompiledComponent
@@ -126,6 +136,23 @@ class FoldedObservation:
         numpy.ndarray
             sr-1, shape (K, n_bins, N).
         """
+        kept, used = self._bins(energy_edges)
+        inside = np.flatnonzero(self.domain.contains_sky(vectors))
+        every = np.zeros((len(components), len(energy_edges) - 1, len(vectors)))
+        if len(kept) and len(inside):
+            found = self._density_in_bins(components, vectors[inside], used)
+            every[np.ix_(range(len(components)), kept, inside)] = found
+        return every
+
+    def _bins(self, energy_edges: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+        """Which bins are not empty after they are cut at the energies of the domain, and their edges."""
+        edges = self.domain.clip(energy_edges)
+        kept = np.flatnonzero(np.diff(edges) > 0)
+        return kept, edges[np.r_[kept, kept[-1] + 1]] if len(kept) else edges[:1]
+
+    def _density_in_bins(
+        self, components: Sequence[CompiledComponent], vectors: FloatArray, energy_edges: FloatArray
+    ) -> FloatArray:
         migration = self.tables.migration(energy_edges)
         n_bins = migration.shape[1]
         # the kernels interpolate between two rows of energy; here the first of them is the bin and the second unused
@@ -219,22 +246,30 @@ class FoldedObservation:
             )
 
     def acceptance(self, component: CompiledComponent, energy_edges: FloatArray) -> FloatArray:
-        """Expected counts of a component in the region, per bin of reconstructed energy, shape (n_bins,)."""
+        """Expected counts of a component in the domain, per bin of reconstructed energy, shape (n_bins,)."""
         return sum(self.part_acceptance(component, energy_edges), np.zeros(len(energy_edges) - 1))
 
     def part_acceptance(self, component: CompiledComponent, energy_edges: FloatArray) -> list[FloatArray]:
         """As :meth:`acceptance`, for each analytic source and then each template of the component."""
-        if component.instrumental:
-            return [self.background.counts(energy_edges)]
-        migration = self.tables.migration(energy_edges)
-        return [
-            self.observation.livetime_s * np.einsum("je,jke,e->k", response, migration, flux)
-            for response, flux in self._part_responses(component)
-        ]
+        kept, used = self._bins(energy_edges)
+        found: list[FloatArray]
+        if len(kept) == 0:
+            found = [np.zeros(0)] * (1 if component.instrumental else len(component.part_fluxes()))
+        elif component.instrumental:
+            found = [self.background.counts(used)]
+        else:
+            migration = self.tables.migration(used)
+            found = [
+                self.observation.livetime_s * np.einsum("je,jke,e->k", response, migration, flux)
+                for response, flux in self._part_responses(component)
+            ]
+        every = np.zeros((len(found), len(energy_edges) - 1))
+        every[:, kept] = found
+        return list(every)
 
     def part_acceptance_by_energy_true(self, component: CompiledComponent) -> list[FloatArray]:
         """As :meth:`part_acceptance` for the whole range of energies, by true-energy bin, shape (n_e,) each."""
-        migration = self.tables.migration(np.array([self.roi.energy_min, self.roi.energy_max]))[:, 0]
+        migration = self.tables.migration(np.array(self.domain.energy_range))[:, 0]
         return [
             self.observation.livetime_s * np.einsum("je,je,e->e", response, migration, flux)
             for response, flux in self._part_responses(component)
@@ -295,22 +330,15 @@ class FoldedObservation:
     def _source_nodes(self, analytic: Analytic, p: int) -> tuple[FloatArray, FloatArray]:
         """Quadrature nodes on the true sky of a point or Gaussian source.
 
-        Far more where the source straddles the edge of the region: the integrand falls off within the PSF there.
+        Far more where the source straddles an edge of the domain: the integrand falls off within the PSF there.
         """
         centre, variance = analytic.vectors[p], analytic.variance[p]
         if variance == 0:
             return centre[None], np.ones(1)
         sigma = np.sqrt(variance)
-        lon = float(np.degrees(np.arctan2(centre[1], centre[0])))
-        lat = float(np.degrees(np.arcsin(centre[2])))
-        dlon, dlat = self.roi.offset_lonlat(lon, lat)
-        if self.roi.half_width is None:
-            margin = self.roi.radius - float(self.roi.offset(lon, lat))
-        else:
-            margin = min(self.roi.half_width[0] - abs(float(dlon)), self.roi.half_width[1] - abs(float(dlat)))
-        if margin > 5 * sigma + 0.5:
+        if self.mask.is_whole(centre, 5 * sigma + 0.5):
             return gaussian_nodes(centre, variance, 12, 16)
-        size = self.roi.radius if self.roi.half_width is None else min(self.roi.half_width)
+        size = min(self.roi.half_extent)
         if sigma < 0.2 * size:
             return gaussian_nodes(centre, variance, 64, 64)
         # the region sees a part of the source: nodes around the region, not around the source
@@ -327,25 +355,26 @@ class FoldedObservation:
 
     def _true_sky(self, vectors: FloatArray, weight: FloatArray) -> FloatArray:
         """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_j, n_e)."""
-        tables, roi = self.tables, self.roi
-        half = roi.half_width or (0.0, 0.0)
-        node, node_weight = hermegauss(32)
+        tables, mask = self.tables, self.mask
+        inside = containment(mask, tables.variance_range)
+        x, y = mask.plane.project(vectors)
+        offset = separation_deg(vectors, self.axis)
         n_e = tables.aeff.shape[1]
         out = np.zeros((len(tables.edisp_offset), n_e))
         bounds = np.linspace(0, n_e, min(n_e, 2 * cpu_count()) + 1).astype(int)
 
         def some_bins(k: int) -> None:
             kernels.true_sky_integral(
-                vectors,
+                x,
+                y,
+                offset,
                 weight,
-                self.axis,
-                roi.basis,
-                np.array([*half, roi.radius]),
-                node,
-                node_weight / node_weight.sum(),
+                inside.coefficients,
+                mask.origin,
+                mask.pixel,
+                *inside.log_variance,
                 tables.aeff,
                 tables.variance,
-                tables.widest,
                 tables.weight,
                 tables.offset_step,
                 tables.edisp_offset,
@@ -363,10 +392,8 @@ class BackgroundRate:
 
     Parameters
     ----------
-    observation : Observation
-        Its IRFs must have a background.
-    roi : RegionOfInterest
-        Region of interest.
+    domain : Domain
+        What is kept of an observation whose IRFs have a background.
 
     Raises
     ------
@@ -374,21 +401,17 @@ class BackgroundRate:
         If the IRFs have no background.
     """
 
-    def __init__(self, observation: Observation, roi: RegionOfInterest) -> None:
+    def __init__(self, domain: Domain) -> None:
+        observation = domain.observation
+        assert observation is not None
         bkg = observation.irfs.bkg
         if bkg is None:
             raise IRFError(
                 f"IRFs {observation.irfs.name} have no background (bkg), which CosmicRayBackground needs; "
                 "use IRFs with one or leave the component out."
             )
-        low, high = bkg.energy_range
-        if roi.energy_min < low * (1 - 1e-6) or roi.energy_max > high * (1 + 1e-6):
-            raise RegionError(
-                f"the background of the IRFs {observation.irfs.name} is given for {low:.4g}-{high:.4g} TeV, the region "
-                f"asks for {roi.energy_min:g}-{roi.energy_max:g} TeV; reduce the energy range."
-            )
-        self._bkg, self.roi, self.ontime_s = bkg, roi, observation.ontime_s
-        self._basis = observation.fov_basis(roi.frame)
+        self._bkg, self.domain, self.ontime_s = bkg, domain, observation.ontime_s
+        self._basis = observation.fov_basis(domain.roi.frame)
         self._shape: tuple[FloatArray, FloatArray] | None = None
 
     def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
@@ -411,9 +434,9 @@ class BackgroundRate:
         return out
 
     @cached_property
-    def cells(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Centres (longitude, latitude in deg) and solid angles (sr) of the cells of the region."""
-        return self.roi.quadrature(BACKGROUND_CELL)
+    def cells(self) -> DomainCells:
+        """Small cells of the domain."""
+        return self.domain.cells(BACKGROUND_CELL)
 
     def segments(self, energy_edges: FloatArray) -> FloatArray:
         """Energies in TeV between which the rate is a power law: the given edges and the nodes between them."""
@@ -428,9 +451,8 @@ class BackgroundRate:
 
     def cell_counts(self, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts in each (segment, cell), and the power-law index of each; shapes (n - 1, n_cells)."""
-        lon, lat, solid_angle = self.cells
-        integral, slope = self._segment_integrals(unit_vectors(lon, lat), energy)
-        return integral * solid_angle, slope
+        integral, slope = self._segment_integrals(self.cells.vectors, energy)
+        return integral * self.cells.solid_angle, slope
 
     def density_in_bins(self, vectors: FloatArray, energy_edges: FloatArray) -> FloatArray:
         """Counts per sr at unit vectors (N, 3), integrated over bins of energy, shape (n_bins, N)."""
@@ -439,9 +461,8 @@ class BackgroundRate:
         return np.asarray(np.add.reduceat(integral, np.searchsorted(energy, energy_edges[:-1]), axis=0))
 
     def counts(self, energy_edges: FloatArray) -> FloatArray:
-        """Expected counts in the region per bin of energy, shape (n_bins,)."""
-        lon, lat, solid_angle = self.cells
-        return self.density_in_bins(unit_vectors(lon, lat), energy_edges) @ solid_angle
+        """Expected counts in the domain on the sky per bin of energy, shape (n_bins,)."""
+        return self.density_in_bins(self.cells.vectors, energy_edges) @ self.cells.solid_angle
 
     def _segment_integrals(self, vectors: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts per sr between neighbouring energies, and the index of the power law there; (n - 1, N)."""

@@ -267,13 +267,21 @@ class FreeBackground:
 
     def __init__(self, name: str, rates: Sequence[BackgroundRate]) -> None:
         self.name, self._rates = name, tuple(rates)
-        roi = rates[0].roi
+        roi = rates[0].domain.roi
         n = max(math.ceil(BACKGROUND_NODES_PER_DECADE * math.log10(roi.energy_max / roi.energy_min)), 2)
         self.energy = np.geomspace(roi.energy_min, roi.energy_max, n + 1)
-        position = (np.arange(n * BACKGROUND_BINS_PER_NODE) + 0.5) / BACKGROUND_BINS_PER_NODE
-        hats = np.maximum(1 - np.abs(position[:, None] - np.arange(n + 1)), 0)
-        edges = np.geomspace(roi.energy_min, roi.energy_max, n * BACKGROUND_BINS_PER_NODE + 1)
-        self.acceptance = np.stack([rate.counts(edges) @ hats for rate in rates])
+        self.acceptance = np.stack([self._hat_counts(rate) for rate in rates])
+
+    def _hat_counts(self, rate: BackgroundRate) -> FloatArray:
+        """Expected counts of an observation under each hat, shape (n,)."""
+        low, high = rate.domain.energy_range
+        position = np.arange((len(self.energy) - 1) * BACKGROUND_BINS_PER_NODE + 1) / BACKGROUND_BINS_PER_NODE
+        nodes, log_nodes = np.arange(len(self.energy)), np.log(self.energy)
+        edges = np.exp(np.interp(position, nodes, log_nodes))
+        edges = np.r_[low, edges[(edges > low) & (edges < high)], high]
+        middle = np.interp(0.5 * np.log(edges[1:] * edges[:-1]), log_nodes, nodes)
+        hats = np.maximum(1 - np.abs(middle[:, None] - nodes), 0)
+        return np.asarray(rate.counts(edges) @ hats)
 
     def describe(self) -> FreeComponent:
         """What a model needs to know of it."""
@@ -319,13 +327,7 @@ class _Level:
             for irfs in {one.observation.irfs for one in folded}
         }
         self._folded = [
-            FoldedObservation(
-                one.observation,
-                tables[one.observation.irfs],
-                one.roi,
-                one.ladders,
-            )
-            for one in folded
+            FoldedObservation(one.domain, tables[one.observation.irfs], one.mask, one.ladders) for one in folded
         ]
         self._per_bin, self._n_nodes = per_bin, len(energy)
 

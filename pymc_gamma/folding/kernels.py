@@ -141,12 +141,6 @@ def _linear(table, position, e):
 
 
 @nb.njit(inline="always")
-def _chord_deg(x, y, z):
-    """Angle in degrees of a chord vector between unit vectors."""
-    return 2 * math.asin(min(1.0, 0.5 * math.sqrt(x * x + y * y + z * z))) / DEG
-
-
-@nb.njit(inline="always")
 def _angle_deg(chord2):
     """Angle in degrees of a squared chord; the series is right to 1e-7 up to 20 deg."""
     return math.sqrt(chord2) * (1 + chord2 * (1 / 24 + chord2 * (3 / 640))) / DEG
@@ -341,55 +335,33 @@ def add_template(
             out[i, e - start[i]] += total * flux[e]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _interval(centre, half, sigma):
-    """Probability of a Gaussian around ``centre`` to fall into (-half, half)."""
-    if abs(centre) + 7 * sigma < half:
-        return 1.0
-    if abs(centre) - 7 * sigma > half:
-        return 0.0
-    s = 1 / (sigma * math.sqrt(2.0))
-    return 0.5 * (math.erf((half - centre) * s) + math.erf((half + centre) * s))
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _edge_distance(x, y, centre, region):
-    """Distance to the edge of the region, positive inside; (x, y) from the middle of a rectangle, else the radius."""
-    if region[0] > 0:
-        return min(region[0] - abs(x), region[1] - abs(y))
-    return region[2] - centre
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _containment(x, y, centre, sigma, half_x, half_y, radius, hermite, hermite_weight):
-    """Probability to reconstruct inside the region: a rectangle, or a circle where ``half_x`` is 0.
-
-    The rectangle is a product of two error functions at the latitude of the source. The circle is a sum over chords.
-    """
-    if half_x > 0:
-        return _interval(x, half_x, sigma) * _interval(y, half_y, sigma)
-    total = 0.0
-    s = 1 / (sigma * math.sqrt(2.0))
-    for q in range(len(hermite)):
-        height = sigma * hermite[q]
-        if abs(height) < radius:
-            chord = math.sqrt(radius * radius - height * height)
-            total += hermite_weight[q] * 0.5 * (math.erf((chord - centre) * s) + math.erf((chord + centre) * s))
-    return total
+@nb.njit(inline="always")
+def _cubic(values, u):
+    """Values one apart at position u, by the cubic through the four nearest."""
+    k = min(max(int(u) - 1, 0), len(values) - 4)
+    t = u - k
+    a, b, c = t - 1, t - 2, t - 3
+    return (
+        -values[k] * a * b * c / 6
+        + values[k + 1] * t * b * c / 2
+        - values[k + 2] * t * a * c / 2
+        + values[k + 3] * t * a * b / 6
+    )
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def true_sky_integral(
-    vectors,
+    x,
+    y,
+    offset,
     brightness,
-    axis,
-    roi_basis,
-    region,
-    hermite,
-    hermite_weight,
+    mask,
+    mask_origin,
+    mask_pixel,
+    log_variance,
+    log_step,
     aeff,
     variance,
-    widest,
     weight,
     offset_step,
     edisp_offset,
@@ -397,49 +369,63 @@ def true_sky_integral(
     last_bin,
     out,
 ):
-    """Integrate brightness x A x P(inside region) over the true sky, for a range of true-energy bins.
+    """Integrate brightness x A x P(inside domain) over the true sky, for a range of true-energy bins.
 
-    out[j, e] += sum_q s_j(o_q) brightness[q] A_e(o_q) containment(q, e), in cm2 TeV, where s_j are the weights of the
-    linear interpolation between the offsets of the dispersion: probabilities of energy bins multiply afterwards.
+    out[j, e] += sum_q s_j(o_q) brightness[q] A_e(o_q) P(q, e), in cm2 TeV, where s_j are the weights of the
+    linear interpolation between the offsets of the dispersion: probabilities of energy bins multiply afterwards. (x, y)
+    are plane coordinates of the nodes; ``mask[iy, ix, r]`` are cubic B-spline coefficients of the domain blurred by the
+    variance of rung r, whose logarithms start at ``log_variance``, ``log_step`` apart.
     """
     n_g, n_o = variance.shape[0], variance.shape[1]
+    n_y, n_x, n_r = mask.shape
     n_j = len(edisp_offset)
     limit = (n_o - 1) * offset_step
+    wx, dx = np.empty(4, np.float32), np.empty(4, np.float32)
+    wy, dy = np.empty(4, np.float32), np.empty(4, np.float32)
+    inside = np.empty(n_r, np.float32)
     for q in range(len(brightness)):
-        vx, vy, vz = vectors[q, 0], vectors[q, 1], vectors[q, 2]
-        offset = _chord_deg(vx - axis[0], vy - axis[1], vz - axis[2])
-        if offset > limit or brightness[q] == 0:
+        if offset[q] > limit or brightness[q] == 0:
             continue
-        a = roi_basis[0, 0] * vx + roi_basis[0, 1] * vy + roi_basis[0, 2] * vz
-        b = roi_basis[1, 0] * vx + roi_basis[1, 1] * vy + roi_basis[1, 2] * vz
-        c = roi_basis[2, 0] * vx + roi_basis[2, 1] * vy + roi_basis[2, 2] * vz
-        across = math.sqrt(a * a + b * b)  # cosine of the latitude
-        x, y = math.atan2(b, a) / DEG * across, math.atan2(c, across) / DEG
-        centre = math.atan2(math.sqrt(b * b + c * c), a) / DEG
-        half_x = region[0] * across
-        edge = _edge_distance(x, y, centre, (half_x, region[1], region[2]))
-        position = offset / offset_step
+        px, py = (x[q] - mask_origin) / mask_pixel, (y[q] - mask_origin) / mask_pixel
+        kx, ky = math.floor(px), math.floor(py)
+        if kx < 1 or ky < 1 or kx > n_x - 3 or ky > n_y - 3:
+            continue
+        _spline_weights(np.float32(px - kx), wx, dx)
+        _spline_weights(np.float32(py - ky), wy, dy)
+        inside[:] = 0
+        for b in range(4):
+            for a in range(4):
+                w = wx[a] * wy[b]
+                column = mask[ky - 1 + b, kx - 1 + a]
+                for r in range(n_r):
+                    inside[r] += w * column[r]
+        lowest, highest = inside[0], inside[0]
+        for r in range(n_r):
+            lowest, highest = min(lowest, inside[r]), max(highest, inside[r])
+        if highest < 1e-7:
+            continue
+        whole = lowest > 1 - 1e-6
+        for r in range(n_r):
+            inside[r] = math.log(max(inside[r], 1e-9))
+        position = offset[q] / offset_step
         j, s = 0, 0.0
         if n_j > 1:
-            while j < n_j - 2 and offset > edisp_offset[j + 1]:
+            while j < n_j - 2 and offset[q] > edisp_offset[j + 1]:
                 j += 1
-            s = min(max((offset - edisp_offset[j]) / (edisp_offset[j + 1] - edisp_offset[j]), 0.0), 1.0)
+            s = min(max((offset[q] - edisp_offset[j]) / (edisp_offset[j + 1] - edisp_offset[j]), 0.0), 1.0)
         j1 = min(j + 1, n_j - 1)
         for e in range(first, last_bin):
             area = _linear(aeff, position, e) * brightness[q]
             if area <= 0:
                 continue
-            if edge * edge > 49 * widest[e]:
-                if edge < 0:
-                    continue
-            else:
-                inside = 0.0
+            if not whole:
+                total = 0.0
                 for g in range(n_g):
-                    sigma = math.sqrt(_linear(variance[g], position, e))
-                    inside += _linear(weight[g], position, e) * _containment(
-                        x, y, centre, sigma, half_x, region[1], region[2], hermite, hermite_weight
-                    )
-                area *= inside
+                    share = _linear(weight[g], position, e)
+                    if share > 0:
+                        rung = (math.log(_linear(variance[g], position, e)) - log_variance) / log_step
+                        total += share * math.exp(min(_cubic(inside, rung), 0.0))
+                area *= total
             out[j, e] += area * (1 - s)
             out[j1, e] += area * s
 

@@ -24,7 +24,7 @@ from pymc_gamma.threads import run_parallel
 if TYPE_CHECKING:
     from pymc_gamma.sky.component import TemplateShape
 
-__all__ = ["Ladder", "Raster", "rasterise"]
+__all__ = ["Ladder", "Raster", "blur", "rasterise"]
 
 FloatArray = NDArray[np.float64]
 
@@ -85,27 +85,50 @@ class Ladder:
     def __init__(self, raster: Raster, variance_range: tuple[float, float]) -> None:
         low, high = variance_range
         self.variance = np.geomspace(low, max(high, 1.001 * low), RUNGS)
-        n = len(raster.values)
         reach = max(SPILL_MARGIN, 5 * math.sqrt(high))
-        padded = scipy.fft.next_fast_len(n + math.ceil(reach / raster.pixel), real=True)
-        kx = 2 * np.pi * scipy.fft.rfftfreq(padded)
-        ky = 2 * np.pi * scipy.fft.fftfreq(padded)[:, None]
-        k2 = ((kx**2 + ky**2) / raster.pixel**2).astype(np.float32)
-        prefilter = ((2 + np.cos(kx)) * (2 + np.cos(ky)) / 9).astype(np.float32)
-        spectrum = scipy.fft.rfft2(raster.values.astype(np.float32), (padded, padded)) / prefilter
-        self.coefficients = np.empty((n, n, RUNGS), np.float32)
-
-        def rung(j: int) -> None:
-            smooth = spectrum * np.exp(np.float32(-0.5 * self.variance[j]) * k2)
-            self.coefficients[..., j] = scipy.fft.irfft2(smooth, (padded, padded))[:n, :n]
-
-        run_parallel(rung, range(RUNGS))
+        self.coefficients = blur(raster.values, raster.pixel, self.variance, reach)
 
     def rungs(self, variance: FloatArray) -> NDArray[np.int64]:
         """Highest rung not above a variance nor that of the next offset, at most the last but one; (..., n_o, n_e)."""
         lowest = variance.copy()
         lowest[..., :-1, :] = np.minimum(variance[..., :-1, :], variance[..., 1:, :])
         return np.clip(np.searchsorted(self.variance, lowest, side="right") - 1, 0, RUNGS - 2)
+
+
+def blur(values: FloatArray, pixel: float, variance: FloatArray, reach: float) -> NDArray[np.float32]:
+    """Cubic B-spline coefficients of an image convolved with round Gaussians.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Image, shape (n, n).
+    pixel : float
+        Pixel size in deg.
+    variance : numpy.ndarray
+        Variances of the Gaussians in deg2, shape (m,).
+    reach : float
+        Degrees beyond the image over which it is zero.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (n, n, m).
+    """
+    n = len(values)
+    padded = scipy.fft.next_fast_len(n + math.ceil(reach / pixel), real=True)
+    kx = 2 * np.pi * scipy.fft.rfftfreq(padded)
+    ky = 2 * np.pi * scipy.fft.fftfreq(padded)[:, None]
+    k2 = ((kx**2 + ky**2) / pixel**2).astype(np.float32)
+    prefilter = ((2 + np.cos(kx)) * (2 + np.cos(ky)) / 9).astype(np.float32)
+    spectrum = scipy.fft.rfft2(values.astype(np.float32), (padded, padded)) / prefilter
+    coefficients = np.empty((n, n, len(variance)), np.float32)
+
+    def one(j: int) -> None:
+        smooth = spectrum * np.exp(np.float32(-0.5 * variance[j]) * k2)
+        coefficients[..., j] = scipy.fft.irfft2(smooth, (padded, padded))[:n, :n]
+
+    run_parallel(one, range(len(variance)))
+    return coefficients
 
 
 def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, margin: float, name: str) -> Raster:
@@ -133,7 +156,7 @@ def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, margi
     SkyModelError
         If the brightness is negative or not finite, or zero everywhere in and around the region.
     """
-    reach = (max(roi.half_width) if roi.half_width else roi.radius) * 1.01 + margin
+    reach = max(roi.half_extent) * 1.01 + margin
     whole = shape.radius + margin < reach
     plane = EqualAreaPlane(shape.lon, shape.lat) if whole else roi.plane
     half = shape.radius + margin if whole else reach

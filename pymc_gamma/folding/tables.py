@@ -88,6 +88,12 @@ class FoldTables:
         """Largest variance of the PSF in each true-energy bin, deg2, shape (n_e,)."""
         return np.asarray(self.variance.max(axis=(0, 1)))
 
+    @cached_property
+    def variance_range(self) -> tuple[float, float]:
+        """Smallest and largest variance of the Gaussians of the PSF that have any weight, deg2."""
+        present = self.variance[self.weight > 0]
+        return float(present.min()), float(present.max())
+
     @property
     def energy(self) -> FloatArray:
         """Centres (geometric) of the true-energy bins in TeV."""

@@ -153,6 +153,11 @@ class Background:
         )
         return out
 
+    def covers(self, vectors: FloatArray, basis: FloatArray) -> NDArray[np.bool_]:
+        """Whether unit vectors (n, 3) lie in the field of view."""
+        found = [self.rate_at(vectors, np.full(len(vectors), x), basis) > 0 for x in np.log(self.energy)]
+        return np.any(found, axis=0)
+
     @cached_property
     def _log_rate(self) -> FloatArray:
         return np.log(np.maximum(self.rate, TINY_RATE))

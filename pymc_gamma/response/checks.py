@@ -1,71 +1,99 @@
 """Checks that a response makes: of the rows it is asked about, and of what its observations can see."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import EventError, RegionError
-from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.observation import Observation
+from pymc_gamma.domain import Domain
+from pymc_gamma.errors import EventError, PymcGammaWarning, RegionError
+from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 
 __all__ = ["check_coverage", "check_rows"]
 
 FloatArray = NDArray[np.float64]
 
+_HERE = (str(Path(__file__).parents[1]),)
+"""The package: warnings point at the line of the user that called it."""
 
-def check_rows(rows: FloatArray, reco: Sequence[str], roi: RegionOfInterest, n_observations: int) -> None:
-    """Raise EventError unless every event row is finite, in the region and of a known observation."""
+
+def check_rows(rows: FloatArray, reco: Sequence[str], domains: Sequence[Domain]) -> None:
+    """Raise EventError unless every event row is finite, of a known observation and in the domain of that."""
     if rows.ndim != 2 or rows.shape[1] != len(reco):
         raise EventError(f"event rows must have shape (N, {len(reco)}) = {reco}, got {rows.shape}.")
+    roi = domains[0].roi
     finite = np.isfinite(rows).all(axis=1)
-    problems = {"not finite": ~finite}
-    checked = np.where(finite[:, None], rows, 0.0)
-    energy = checked[:, 0]
-    # edges are inclusive up to rounding: bins and files store them in single precision
-    problems["outside the energy range"] = ~(
-        (energy >= roi.energy_min * (1 - 1e-9)) & (energy <= roi.energy_max * (1 + 1e-9))
-    )
-    problems["outside the region"] = ~roi.contains(checked[:, 1], checked[:, 2])
-    if len(reco) > 3:
-        problems[f"of an unknown observation (there are {n_observations})"] = ~np.isin(
-            checked[:, 3], np.arange(n_observations)
-        )
+    if not finite.all():
+        raise _error({"not finite": ~finite}, rows, reco, roi)
+    which = rows[:, 3] if len(reco) > 3 else np.zeros(len(rows))
+    unknown = ~np.isin(which, np.arange(len(domains)))
+    if unknown.any():
+        raise _error({f"of an unknown observation (there are {len(domains)})": unknown}, rows, reco, roi)
+    vectors = unit_vectors(rows[:, 1], rows[:, 2])
+    outside: dict[str, NDArray[np.bool_]] = {}
+    for k, domain in enumerate(domains):
+        mine = np.flatnonzero(which == k)
+        for reason, bad in domain.reasons(vectors[mine], rows[mine, 0]).items():
+            outside.setdefault(reason, np.zeros(len(rows), bool))[mine[bad]] = True
+    if outside:
+        raise _error(outside, rows, reco, roi)
+
+
+def _error(
+    problems: Mapping[str, NDArray[np.bool_]], rows: FloatArray, reco: Sequence[str], roi: RegionOfInterest
+) -> EventError:
+    told = []
     for what, bad in problems.items():
-        if bad.any():
-            first = np.flatnonzero(bad)[:5]
-            raise EventError(
-                f"{int(bad.sum())} of {len(rows)} events are {what}, first rows {first.tolist()}: "
-                f"{dict(zip(reco, rows[first[0]].tolist(), strict=True))}; the region is {roi!r}. "
-                "Use events.select(roi), which reports what it leaves out."
-            )
+        first = np.flatnonzero(bad)[:5]
+        example = dict(zip(reco, rows[first[0]].tolist(), strict=True))
+        told.append(f"{int(bad.sum())} of {len(rows)} events are {what}, first rows {first.tolist()}: {example}")
+    advice = "Use events.select(roi, observations), which takes them out and counts them by reason."
+    if np.any(list(problems.values()), axis=0).all():
+        advice = f"All of them are: are they in the frame of the region, {roi.frame}? {advice}"
+    return EventError(f"{'; '.join(told)}; the region is {roi!r}. {advice}")
 
 
-def check_coverage(observations: Sequence[Observation], roi: RegionOfInterest) -> None:
-    """Every part of the region must be seen by an observation and each must see a part, in reconstructed energy too."""
-    lon, lat, _ = roi.quadrature(max(roi.radius / 40, 0.02))
-    seen = np.zeros(len(lon), bool)
-    for k, observation in enumerate(observations):
-        offset = observation.offset(lon, lat, roi.frame)
-        sees = offset <= observation.irfs.offset_max
-        if not sees.any():
+def check_coverage(domains: Sequence[Domain]) -> None:
+    """Each observation must keep a part of the region; a warning says how much of it none can see."""
+    roi = domains[0].roi
+    cells = roi.cells(max(roi.radius / 40, 0.02))
+    half = np.full(len(cells.solid_angle), 0.5)
+    vectors = cells.points(np.arange(len(half)), half, half)
+    inside = roi.contains_vectors(vectors)
+    weight, vectors = cells.solid_angle[inside], vectors[inside]
+    seen = np.zeros(len(vectors), bool)
+    for k, domain in enumerate(domains):
+        covered = domain.is_covered(vectors)
+        observation = domain.observation
+        assert observation is not None
+        if not covered.any():
             raise RegionError(
                 f"the observation {observation.name or k!r} does not see the region: it points "
-                f"{float(observation.offset(roi.lon, roi.lat, roi.frame)):.2f} deg from the centre, its response "
-                f"reaches {observation.irfs.offset_max:g} deg and the region {roi.radius:.2f} deg. Leave it out."
+                f"{float(observation.offset(roi.lon, roi.lat, roi.frame)):.2f} deg from the centre, it keeps offsets "
+                f"up to {domain.offset_max:g} deg and the region reaches {roi.radius:.2f} deg. Leave it out."
             )
-        seen |= sees
+        seen |= covered
     if not seen.all():
-        worst = int((~seen).argmax())
-        raise RegionError(
-            f"{1 - seen.mean():.1%} of the region lies outside the field of view of every observation (for example "
-            f"{roi.frame} lon={lon[worst]:.2f} lat={lat[worst]:.2f} deg); the IRFs reach offsets of "
-            f"{observations[0].irfs.offset_max:g} deg. Use a smaller region or more pointings."
+        lost = float(weight[~seen].sum() / weight.sum())
+        warnings.warn(
+            f"{lost:.1%} of {roi!r} lies beyond the largest offset or the background table of every observation: no "
+            "event and no expected count is there. Use a smaller region or more pointings if that is not meant.",
+            PymcGammaWarning,
+            skip_file_prefixes=_HERE,
         )
-    for observation in observations:
-        low, high = observation.irfs.energy_true_range
-        if not (low <= roi.energy_min and roi.energy_max <= high):
+    low, high = min(one.energy_range[0] for one in domains), max(one.energy_range[1] for one in domains)
+    if low > roi.energy_min * (1 + 1e-6) or high < roi.energy_max * (1 - 1e-6):
+        _check_energies(domains)
+
+
+def _check_energies(domains: Sequence[Domain]) -> None:
+    """Energies that an observation may use by its own limits, but that its IRFs do not give."""
+    for domain in domains:
+        (low, high), given = domain.asked, domain.given
+        if domain.observation is not None and (low < given[0] * (1 - 1e-6) or high > given[1] * (1 + 1e-6)):
             raise RegionError(
-                f"energy range {roi.energy_min:g}-{roi.energy_max:g} TeV exceeds that of the IRFs "
-                f"{observation.irfs.name}: {low:.4g}-{high:.4g} TeV."
+                f"energy range {low:g}-{high:g} TeV exceeds that of the IRFs {domain.observation.irfs.name} and their "
+                f"background, {given[0]:.4g}-{given[1]:.4g} TeV; reduce the energy range."
             )

@@ -1,5 +1,6 @@
 """What is expected of sky components: densities at events, and acceptances; see :mod:`pymc_gamma.response.core`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
@@ -10,13 +11,15 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.datasets import Citation
+from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
 from pymc_gamma.flux import spectrum_values
+from pymc_gamma.folding.containment import DomainMask
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.free import Bands, FreeComponent, concatenate, reorder
 from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
-from pymc_gamma.folding.raster import Ladder
+from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
 from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.observation import Observation
@@ -53,7 +56,8 @@ class Columns:
         self.reco: tuple[str, ...] = ("energy", "lon", "lat")
         if len(self.observations) > 1:
             self.reco = (*self.reco, "observation")
-        check_coverage(self.observations, roi)
+        self.domains = tuple(Domain(roi, observation) for observation in self.observations)
+        check_coverage(self.domains)
         self._folded = self._fold()
         self._counts = self._acceptances()
         dark = ~(self._counts.sum(axis=1) > 0)
@@ -118,7 +122,7 @@ class Columns:
         Raises
         ------
         EventError
-            If an event is outside the region, the energy range or the list of observations.
+            If an event is outside the domain of its observation, or of none of them; says why.
         """
         return self._density(self.event_rows(events)[:, : len(self.reco)])
 
@@ -258,7 +262,7 @@ class Columns:
         Raises
         ------
         EventError
-            If a row is not finite or outside the region.
+            If a row is not finite or outside the domain of its observation.
         """
         return self._density(np.asarray(rows, float)) / self._counts.sum(axis=1)
 
@@ -289,10 +293,10 @@ class Columns:
         Raises
         ------
         EventError
-            If a row is not finite or outside the region.
+            If a row is not finite or outside the domain of its observation.
         """
         rows = np.asarray(rows, float)
-        check_rows(rows, self.reco, self.roi, len(self.observations))
+        check_rows(rows, self.reco, self.domains)
         vectors = unit_vectors(rows[:, 1], rows[:, 2])
         if len(self.observations) == 1:
             return self._free.bands(0, vectors, rows[:, 0])
@@ -349,7 +353,7 @@ class Columns:
         return values
 
     def _density(self, rows: FloatArray) -> FloatArray:
-        check_rows(rows, self.reco, self.roi, len(self.observations))
+        check_rows(rows, self.reco, self.domains)
         vectors = unit_vectors(rows[:, 1], rows[:, 2])
         out = np.empty((len(rows), len(self._components)))
         if len(self.observations) == 1:
@@ -378,16 +382,23 @@ class Columns:
         edges = tuple(self.energy_true_edges.tolist())
         instruments = {observation.irfs for observation in self.observations}
         tables = {irfs: build_tables(irfs, edges, span) for irfs in instruments}
-        low = min(float(table.variance.min()) for table in tables.values())
-        high = max(float(table.variance.max()) for table in tables.values())
+        low = min(table.variance_range[0] for table in tables.values())
+        high = max(table.variance_range[1] for table in tables.values())
         ladders = {
             (component.name, template.name): Ladder(template.raster, (low, high))
             for component in self._components
             for template in component.templates
         }
+        margin = max(SPILL_MARGIN, 5 * math.sqrt(high))
+        masks: list[DomainMask] = []
+        for domain in self.domains:
+            mask = DomainMask.draw(self.roi, domain.contains_sky, margin)
+            # containments are large: observations that keep the same part of the region share one
+            masks.append(next((one for one in masks if one.same_as(mask)), mask))
         return tuple(
-            FoldedObservation(observation, tables[observation.irfs], self.roi, ladders)
-            for observation in self.observations
+            FoldedObservation(domain, tables[domain.observation.irfs], mask, ladders)
+            for domain, mask in zip(self.domains, masks, strict=True)
+            if domain.observation is not None
         )
 
     def _acceptances(self) -> FloatArray:

@@ -238,7 +238,7 @@ class Draws(Columns):
 
     @cached_property
     def _simulator(self) -> Simulator:
-        return Simulator(self._components, self._folded, self.roi, self.energy_true_edges, self._part_counts)
+        return Simulator(self._components, self._folded, self.energy_true_edges, self._part_counts)
 
     def _with_spectrum(
         self, simulator: Simulator, j: int, spectrum: FloatArray, parts: list[list[FloatArray]]

@@ -28,13 +28,8 @@ def npred(response: "Response", energy: Any, lon: Any, lat: Any, step: float, ob
     """See :meth:`pymc_gamma.Response.npred`."""
     if (lon is None) != (lat is None):
         raise ValueError("give bin edges for both lon and lat, or for neither.")
-    roi = response.roi
     energy_edges = None if energy is None else _edges(energy, "TeV", "energy")
-    span = np.array([roi.energy_min, roi.energy_max])
-    edges = span if energy_edges is None else np.clip(energy_edges, *span)
-    # bins beyond the region were clipped to nothing: only the others are computed
-    kept = np.flatnonzero(np.diff(edges) > 0)
-    used = edges[np.r_[kept, kept[-1] + 1]] if len(kept) else edges[:1]
+    used = np.array([response.roi.energy_min, response.roi.energy_max]) if energy_edges is None else energy_edges
     folded = response._folded if observation is None else [response._folded[response._observation_index(observation)]]
     coords: dict[str, Any] = {"component": list(response.component_names)}
     dims = ["component"]
@@ -53,19 +48,15 @@ def npred(response: "Response", energy: Any, lon: Any, lat: Any, step: float, ob
             # points a step apart miss part of the core of a point source; its total is known
             exact, total = _totals(response, folded, used), computed.sum(axis=(2, 3))
             computed *= (exact / np.where(total > 0, total, 1))[..., None, None]
-    values = np.zeros((len(computed), len(edges) - 1, *computed.shape[2:]))
-    values[:, kept] = computed
-    if energy_edges is None:
-        values = values[:, 0]
+    values = computed[:, 0] if energy_edges is None else computed
     return xr.DataArray(values, coords, tuple(dims), name="npred", attrs={"units": "counts"})
 
 
 def _totals(response: "Response", folded: Any, edges: FloatArray) -> FloatArray:
-    """Counts (component, energy) in the whole region."""
+    """Counts (component, energy) in the whole domain."""
     counts = np.zeros((len(response.component_names), len(edges) - 1))
-    if counts.size:
-        for one in folded:
-            counts += [one.acceptance(component, edges) for component in response._components]
+    for one in folded:
+        counts += [one.acceptance(component, edges) for component in response._components]
     return counts
 
 
@@ -98,11 +89,10 @@ def _cube(
     n_cells = (len(lat_edges) - 1) * (len(lon_edges) - 1)
     k = len(response.component_names)
     counts = np.zeros((k, len(energy_edges) - 1, n_cells))
-    if counts.size:
-        for one in folded:
-            density = one.density_in_bins(response._components, vectors, energy_edges) * area
-            for j, b in np.ndindex(*counts.shape[:2]):
-                counts[j, b] += np.bincount(cell, weights=density[j, b], minlength=n_cells)
+    for one in folded:
+        density = one.density_in_bins(response._components, vectors, energy_edges) * area
+        for j, b in np.ndindex(*counts.shape[:2]):
+            counts[j, b] += np.bincount(cell, weights=density[j, b], minlength=n_cells)
     return counts.reshape(k, len(energy_edges) - 1, len(lat_edges) - 1, len(lon_edges) - 1)
 
 

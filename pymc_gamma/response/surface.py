@@ -36,15 +36,5 @@ def surface_density(response: "Response", lon: ArrayLike, lat: ArrayLike, energy
     numpy.ndarray
         sr-1, shape ``(component, bin, n)``; zero outside the region.
     """
-    roi = response.roi
-    vectors = unit_vectors(lon, lat)
-    inside = roi.contains_vectors(vectors)
-    edges = np.clip(np.asarray(energy_edges, dtype=np.float64), roi.energy_min, roi.energy_max)
-    # Bins beyond the region were clipped to nothing: only the others are computed.
-    kept = np.flatnonzero(np.diff(edges) > 0)
-    density = np.zeros((len(response.component_names), len(edges) - 1, len(vectors)))
-    if len(kept) and inside.any():
-        used = edges[np.r_[kept, kept[-1] + 1]]
-        found = sum(folded.density_in_bins(response._components, vectors[inside], used) for folded in response._folded)
-        density[np.ix_(range(len(density)), kept, np.flatnonzero(inside))] = found
-    return density
+    vectors, edges = unit_vectors(lon, lat), np.asarray(energy_edges, dtype=np.float64)
+    return np.sum([folded.density_in_bins(response._components, vectors, edges) for folded in response._folded], axis=0)

@@ -7,7 +7,7 @@ one discrete distribution; inside a cell positions are uniform and the energy fo
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.folding.engine import BACKGROUND_CELL, BackgroundRate
+from pymc_gamma.folding.engine import BackgroundRate
 from pymc_gamma.simulation import kernels
 
 __all__ = ["BackgroundSampler"]
@@ -21,19 +21,19 @@ class BackgroundSampler:
     Parameters
     ----------
     rate : BackgroundRate
-        The rate and its region of interest.
+        The rate and its domain of selection.
     """
 
     def __init__(self, rate: BackgroundRate) -> None:
-        self.roi = rate.roi
-        self._energy = rate.segments(np.array([rate.roi.energy_min, rate.roi.energy_max]))
+        self._cells = rate.cells
+        self._energy = rate.segments(np.array(rate.domain.energy_range))
         counts, self._slope = rate.cell_counts(self._energy)
         self._cdf = np.cumsum(counts.ravel())
         self._cdf /= self._cdf[-1]
         self._guide = kernels.guide_table(self._cdf, len(self._cdf))
 
     def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
-        """Events inside the region: energies in TeV (n,) and unit vectors (n, 3)."""
+        """Events inside the domain: energies in TeV (n,) and unit vectors (n, 3)."""
         index = kernels.draw_indices(self._cdf, self._guide, rng.random(n))
         segment, cell = np.divmod(index, self._slope.shape[1])
         power = self._slope[segment, cell] + 1
@@ -44,4 +44,4 @@ class BackgroundSampler:
         ratio = np.log(high / low)
         growth = np.where(flat, u * ratio, np.log1p(u * np.expm1(safe * ratio)) / safe)
         energy = np.clip(low * np.exp(growth), self._energy[0], self._energy[-1])
-        return energy, self.roi.sample_cells(cell, rng, BACKGROUND_CELL)
+        return energy, self._cells.sample(cell, rng)

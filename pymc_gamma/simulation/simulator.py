@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.parts import CompiledComponent
-from pymc_gamma.geometry import RegionOfInterest, lonlat_from_vectors
+from pymc_gamma.geometry import lonlat_from_vectors
 from pymc_gamma.simulation.background import BackgroundSampler
 from pymc_gamma.simulation.source import SourceSampler
 from pymc_gamma.threads import run_parallel
@@ -30,8 +30,6 @@ class Simulator:
         Mixture components, K of them.
     folded : sequence of FoldedObservation
         The observations.
-    roi : RegionOfInterest
-        Region of interest.
     energy_edges : numpy.ndarray
         Edges of the true-energy bins in TeV.
     part_counts : sequence of sequence of numpy.ndarray
@@ -47,7 +45,6 @@ class Simulator:
         self,
         components: Sequence[CompiledComponent],
         folded: Sequence[FoldedObservation],
-        roi: RegionOfInterest,
         energy_edges: FloatArray,
         part_counts: Sequence[Sequence[FloatArray]],
     ) -> None:
@@ -55,7 +52,7 @@ class Simulator:
             [
                 BackgroundSampler(one.background)
                 if component.instrumental
-                else SourceSampler(component, one.observation, roi, energy_edges, counts)
+                else SourceSampler(component, one.domain, energy_edges, counts)
                 for component, counts in zip(components, of_observation, strict=True)
             ]
             for one, of_observation in zip(folded, part_counts, strict=True)

@@ -1,8 +1,8 @@
 r"""Sampling events of sky sources through the instrument response.
 
 One photon at a time: a true energy and direction from flux times effective area, then a reconstructed energy from the
-energy dispersion and a reconstructed direction from the PSF. What falls outside the region or the energy
-range is drawn again, so the events follow :math:`\lambda(E', \Omega') / c`: the model that is
+energy dispersion and a reconstructed direction from the PSF. What falls outside the domain of selection
+is drawn again, so the events follow :math:`\lambda(E', \Omega') / c`: the model that is
 fitted is the model that is simulated.
 """
 
@@ -17,19 +17,18 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from pymc_gamma.domain import Domain
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import (
-    RegionOfInterest,
     gaussian_nodes,
     lonlat_from_vectors,
     separation_deg,
     sky_frame,
     tangent_basis,
 )
-from pymc_gamma.observation import Observation
 from pymc_gamma.simulation import kernels
 
 __all__ = ["SourceSampler", "TrueEvents"]
@@ -106,29 +105,28 @@ class SourceSampler:
     ----------
     component : CompiledComponent
         Sky component.
-    observation : Observation
-        Pointing and response.
-    roi : RegionOfInterest
-        Region of interest.
+    domain : Domain
+        What is kept of an observation.
     energy_edges : numpy.ndarray
         Edges of the true-energy bins in TeV; photons are drawn over their whole range.
     part_counts : numpy.ndarray
-        Expected counts in the region of each analytic source, then each template.
+        Expected counts in the domain of each analytic source, then each template.
     """
 
     def __init__(
         self,
         component: CompiledComponent,
-        observation: Observation,
-        roi: RegionOfInterest,
+        domain: Domain,
         energy_edges: FloatArray,
         part_counts: FloatArray,
     ) -> None:
-        self.component, self.observation, self.roi = component, observation, roi
-        self.axis = observation.axis_vector(roi.frame)
+        assert domain.observation is not None
+        self.component, self.domain = component, domain
+        self.observation, self.roi = domain.observation, domain.roi
+        self.axis = self.observation.axis_vector(self.roi.frame)
         self._log_nodes = np.log(spectrum_nodes(energy_edges))
         self._counts = np.asarray(part_counts, float)
-        self._area, self._step = interpolate_area(observation.irfs, np.exp(self._log_nodes))
+        self._area, self._step = interpolate_area(self.observation.irfs, np.exp(self._log_nodes))
         self._proposals: dict[int, tuple[Any, ...]] = {}
         self._rates: dict[int, float] = {}
 
@@ -150,7 +148,7 @@ class SourceSampler:
         return other
 
     def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
-        """Reconstructed events inside the region: energies in TeV (n,) and unit vectors (n, 3)."""
+        """Reconstructed events inside the domain: energies in TeV (n,) and unit vectors (n, 3)."""
         energy, directions = np.empty(n), np.empty((n, 3))
         filled = 0
         if n == 0:
@@ -206,15 +204,15 @@ class SourceSampler:
         if efficiency < MIN_EFFICIENCY:
             raise SkyModelError(
                 f"component {self.component.name!r}: only {efficiency:.1g} of the photons of part {part} that the "
-                f"telescopes detect are reconstructed in {self.roi!r}; leave it out, or enlarge the region."
+                f"telescopes detect are reconstructed in {self.roi!r} and kept of {self.observation!r}; leave it "
+                "out, or enlarge the region."
             )
         while have < n:
             batch = min(MIN_BATCH + int(1.05 * (n - have) / efficiency), MAX_BATCH)
             log_energy, directions = np.empty(batch), np.empty((batch, 3))
             kernels.sample_true(rng, *proposal, log_energy, directions)
             energy, directions = self.reconstruct(rng, log_energy, directions)
-            keep = (energy >= self.roi.energy_min) & (energy <= self.roi.energy_max)
-            keep[keep] = self.roi.contains_vectors(directions[keep])
+            keep = self.domain.contains(directions, energy)
             energies.append(energy[keep])
             vectors.append(directions[keep])
             have += len(energies[-1])

@@ -205,7 +205,7 @@ def _sky_axes(roi: "RegionOfInterest", figsize: tuple[float, float]) -> tuple[An
     import matplotlib.pyplot as plt
     from astropy.wcs import WCS
 
-    half_x, half_y = roi.half_width or (roi.radius, roi.radius)
+    half_x, half_y = roi.half_extent
     # Angles shrink towards the edge of the equal-area plane: 2 sin(r/2) instead of r.
     half_x, half_y = (float(np.degrees(2 * np.sin(np.radians(h) / 2))) for h in (half_x, half_y))
     half_y = max(half_y, SLIMMEST_MAP * half_x)

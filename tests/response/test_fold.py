@@ -4,7 +4,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import IRFError, RegionError, SkyModelError
+from pymc_gamma.errors import IRFError, PymcGammaWarning, RegionError, SkyModelError
 from pymc_gamma.sky import PointShape, SkyComponent, SkyPart
 
 
@@ -79,8 +79,11 @@ def test_bad_lists_of_components(observation, roi):
 
 def test_a_region_larger_than_the_irfs(observation):
     roi = pmg.RegionOfInterest(observation.pointing, width=9 * u.deg, energy=(0.1, 100) * u.TeV)
-    with pytest.raises(RegionError, match="outside the field of view"):
-        pmg.fold(Source(), observation, roi)
+    with pytest.warns(PymcGammaWarning, match=r"% of RegionOfInterest.* beyond the largest offset"):
+        seen = float(pmg.fold(Source(), observation, roi).acceptance[0])
+    # nothing is lost: the source is where the observation sees it
+    smaller = pmg.RegionOfInterest(observation.pointing, radius=4.5 * u.deg, energy=(0.1, 100) * u.TeV)
+    assert seen == pytest.approx(float(pmg.fold(Source(), observation, smaller).acceptance[0]), rel=1e-3)
     # two pointings that cover it together are fine
     irfs = observation.irfs
     both = [

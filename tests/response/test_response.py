@@ -151,8 +151,8 @@ def test_bad_weights(response, weights, message):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([0.05, 0, 0], "outside the energy range"),
-        ([200, 0, 0], "outside the energy range"),
+        ([0.05, 0, 0], "below 0.1 TeV"),
+        ([200, 0, 0], "above 100 TeV"),
         ([1, 3.3, 0], "outside the region"),
         ([np.nan, 0, 0], "not finite"),
         ([1, 0, np.inf], "not finite"),
