@@ -180,9 +180,12 @@ def test_background_rate_between_and_beyond_nodes():
 
     energy = np.array([1.0, 10.0])
     rate = np.array([[1.0, 0.5, 0.25], [0.1, 0.05, 0.025]])[..., None]
-    bkg = Background(energy, np.array([0.0, 1.0, 2.0]), np.array([0.0]), rate, True, (0.5, 20.0))
+    edges = np.array([0.0, 0.5, 1.5, 2.5])
+    bkg = Background(
+        energy, np.array([0.0, 1.0, 2.0]), np.zeros(1), rate, True, (0.5, 20.0), edges, np.array([-1.0, 1])
+    )
     offset = np.array([0.0, 1.0, 1.5, 2.4, 2.6, 0.0, 0.0])
-    at = np.array([1.0, 10.0, 10**0.5, 1.0, 1.0, 0.1, 100.0])
+    at = np.array([1.0, 10.0, 10**0.5, 1.0, 1.0, 0.5, 20.0])
     turned = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     found = bkg.rate_at(unit_vectors(offset, 0 * offset) @ turned, np.log(at), turned)
     expected = [1.0, 0.05, 10**-0.5 * 2**-1.5, 0.25, 0.0, 1.0, 0.1]

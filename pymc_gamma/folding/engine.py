@@ -388,7 +388,7 @@ class BackgroundRate:
                 f"asks for {roi.energy_min:g}-{roi.energy_max:g} TeV; reduce the energy range."
             )
         self._bkg, self.roi, self.ontime_s = bkg, roi, observation.ontime_s
-        self._basis = observation.fov_basis(roi.frame)
+        self._basis = observation.background_basis(roi.frame)
         self._shape: tuple[FloatArray, FloatArray] | None = None
 
     def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
