@@ -65,16 +65,28 @@ class FoldedObservation:
         self.observation, self.tables, self.roi, self.ladders = observation, tables, roi, ladders
         self.axis = observation.axis_vector(roi.frame)
         self._responses: dict[str, list[FloatArray]] = {}
+        self._backgrounds: dict[str, BackgroundRate] = {}
 
     @cached_property
     def background(self) -> "BackgroundRate":
         """Residual background; raises IRFError where the IRFs have none."""
         return BackgroundRate(self.observation, self.roi)
 
-    def with_background(self, rate: "BackgroundRate") -> "FoldedObservation":
-        """The same with another residual background."""
+    def background_of(self, component: str) -> "BackgroundRate":
+        """Residual background of a component: that of the IRFs, unless it was given another."""
+        other = self._backgrounds.get(component)
+        return self.background if other is None else other
+
+    def with_background(self, component: str, rate: "BackgroundRate") -> "FoldedObservation":
+        """The same with another residual background of one component."""
         other = copy(self)
-        other.__dict__["background"] = rate
+        other._backgrounds = {**self._backgrounds, component: rate}
+        return other
+
+    def with_backgrounds_of(self, folded: "FoldedObservation") -> "FoldedObservation":
+        """The same with the residual backgrounds of another."""
+        other = copy(self)
+        other.__dict__["background"], other._backgrounds = folded.background, folded._backgrounds
         return other
 
     def density(
@@ -141,7 +153,7 @@ class FoldedObservation:
             every = (np.zeros(n), np.zeros(n, np.int64), np.full(n, n_e))
             for k, component in enumerate(components):
                 if component.instrumental:
-                    out[k, :, chunk] = self.background.density_in_bins(here, energy_edges)
+                    out[k, :, chunk] = self.background_of(component.name).density_in_bins(here, energy_edges)
                     continue
                 for b in range(n_bins):
                     band[:] = 0
@@ -225,7 +237,7 @@ class FoldedObservation:
     def part_acceptance(self, component: CompiledComponent, energy_edges: FloatArray) -> list[FloatArray]:
         """As :meth:`acceptance`, for each analytic source and then each template of the component."""
         if component.instrumental:
-            return [self.background.counts(energy_edges)]
+            return [self.background_of(component.name).counts(energy_edges)]
         migration = self.tables.migration(energy_edges)
         return [
             self.observation.livetime_s * np.einsum("je,jke,e->k", response, migration, flux)
@@ -286,7 +298,7 @@ class FoldedObservation:
         place, band = self.place(log_energy)
         for k, component in enumerate(components):
             if component.instrumental:
-                out[:, k] = self.background.density(vectors, log_energy)
+                out[:, k] = self.background_of(component.name).density(vectors, log_energy)
                 continue
             band[:] = 0
             self.band_density(component, vectors, place, self.tables.edisp, band)

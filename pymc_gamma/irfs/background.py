@@ -32,6 +32,9 @@ BoolArray = NDArray[np.bool_]
 SMALLEST_RATE = 1e-40
 """Smaller rates [s-1 TeV-1 sr-1] are as good as none."""
 
+EQUALLY_NEAR = 8
+"""Most bins of a regular grid that are equally near to another; none of them may be preferred."""
+
 ASYMMETRY_TOLD = 0.01
 """Smallest asymmetry that makes an unknown orientation worth a word."""
 
@@ -77,13 +80,11 @@ def asymmetry(bkg: Background) -> float:
     """Mean relative difference between a background and its average over all orientations of the field of view."""
     if bkg.radial:
         return 0.0
-    from pymc_gamma.geometry import unit_vectors
-
     edges = np.abs(np.array([bkg.fov_lon_edges[[0, -1]], bkg.fov_lat_edges[[0, -1]]]))
     radius = (np.arange(60) + 0.5) / 60 * float(np.hypot(*edges.max(axis=1)))
     azimuth = np.radians(np.arange(0, 360, 5))
-    lon, lat = np.outer(radius, np.cos(azimuth)), np.outer(radius, np.sin(azimuth))
-    vectors = unit_vectors(lon.ravel(), lat.ravel())
+    lon, lat = np.radians(np.outer(radius, np.cos(azimuth))), np.radians(np.outer(radius, np.sin(azimuth)))
+    vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1).reshape(-1, 3)
     rates = [bkg.rate_at(vectors, np.full(len(vectors), np.log(e)), np.eye(3)) for e in bkg.energy]
     rate = np.trapezoid(rates, bkg.energy, axis=0).reshape(lon.shape)
     seen = rate > 0
@@ -193,19 +194,18 @@ def _filled(
     for k in [*range(start, len(rate)), *range(start - 1, -1, -1)]:
         missing = covered & ~known[k]
         if missing.any() and k == start:
-            log_rate[k][missing] = log_rate[k][_nearest(positions, known[k], missing)]
+            log_rate[k][missing] = _from_nearest(log_rate[k], positions, known[k], missing)
         elif missing.any():
             # a layer nearer to the start is complete
             done = log_rate[k - 1 if k > start else k + 1]
             log_rate[k][missing] = done[missing]
             if known[k].any():
-                there = _nearest(positions, known[k], missing)
-                log_rate[k][missing] += log_rate[k][there] - done[there]
+                log_rate[k][missing] += _from_nearest(log_rate[k] - done, positions, known[k], missing)
     share = given.sum(axis=(1, 2)) / covered.sum()
     thin = np.where((share > 0) & (share < 0.5), np.log(2 * np.where(share > 0, share, 0.5)), 0.0)
     log_rate = np.where(given, log_rate, log_rate + thin[:, None, None])
     if not covered.all():
-        log_rate[:, ~covered] = log_rate[:, *_nearest(positions, covered, ~covered)]
+        log_rate[:, ~covered] = _from_nearest(log_rate, positions, covered, ~covered)
     # the cells that were given stay as they are, to the last bit
     return np.where(given, rate, np.exp(log_rate))
 
@@ -229,8 +229,9 @@ def _between(log_rate: FloatArray, given: BoolArray, nodes: FloatArray, axis: in
     return np.moveaxis(inverse, -1, axis), np.moveaxis(value, -1, axis)
 
 
-def _nearest(positions: FloatArray, known: BoolArray, wanted: BoolArray) -> tuple[NDArray[np.int64], ...]:
-    """Indices of the known position nearest to each wanted one."""
-    _, index = KDTree(positions[known]).query(positions[wanted])
-    found = np.argwhere(known)[index]
-    return found[:, 0], found[:, 1]
+def _from_nearest(values: FloatArray, positions: FloatArray, known: BoolArray, wanted: BoolArray) -> FloatArray:
+    """Values (..., n_lon, n_lat) of the known position nearest to each wanted one, the mean of those equally near."""
+    n = min(EQUALLY_NEAR, int(known.sum()))
+    distance, index = KDTree(positions[known]).query(positions[wanted], k=[*range(1, n + 1)])
+    weight = (distance <= distance[:, :1] * (1 + 1e-9)).astype(float)
+    return np.asarray((values[..., known][..., index] * weight).sum(axis=-1) / weight.sum(axis=-1))

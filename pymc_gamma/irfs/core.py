@@ -123,8 +123,8 @@ class Background:
         Edges of the energy axis in TeV; the rate is zero beyond.
     fov_lon_edges, fov_lat_edges : numpy.ndarray
         Ascending edges of the bins in deg, n_lon_bins + 1 and n_lat_bins + 1 of them.
-    covered : numpy.ndarray or None
-        Whether the background is known in a bin, shape (n_lon_bins, n_lat_bins); None for all.
+    covered : numpy.ndarray
+        Whether the background is known in a bin, shape (n_lon_bins, n_lat_bins).
     alignment : str
         One of :data:`ALIGNMENTS`: what ``fov_lat`` points to, celestial north or the zenith.
 
@@ -142,18 +142,16 @@ class Background:
     energy_range: tuple[float, float]
     fov_lon_edges: FloatArray
     fov_lat_edges: FloatArray
-    covered: NDArray[np.bool_] | None = None
+    covered: NDArray[np.bool_]
     alignment: str = "RADEC"
 
     def __post_init__(self) -> None:
         bins = (len(self.fov_lon_edges) - 1, len(self.fov_lat_edges) - 1)
-        if self.covered is None:
-            object.__setattr__(self, "covered", np.ones(bins, bool))
         nodes = (len(self.energy), len(self.fov_lon), len(self.fov_lat))
-        if self.rate.shape != nodes or np.shape(self.covered) != bins:
+        if self.rate.shape != nodes or self.covered.shape != bins:
             raise ValueError(
                 f"a background on nodes {nodes} and bins {bins} needs rate and covered of these shapes, got "
-                f"{self.rate.shape} and {np.shape(self.covered)}."
+                f"{self.rate.shape} and {self.covered.shape}."
             )
         if self.alignment not in ALIGNMENTS:
             raise ValueError(f"alignment must be one of {ALIGNMENTS}, got {self.alignment!r}.")
