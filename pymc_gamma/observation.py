@@ -135,8 +135,8 @@ class Observation:
         """Observation from a gammapy ``Observation``, of DL3 files (GADF) or in memory.
 
         Takes the pointing, the good time intervals (their sum is the on-time), the dead time (which makes it the live
-        time) and the instrument response of the run. Events are read by
-        :meth:`Events.from_gammapy <pymc_gamma.Events.from_gammapy>`.
+        time) and the instrument response of the run, and the orientation of a background that is aligned with altitude
+        and azimuth. Events are read by :meth:`Events.from_gammapy <pymc_gamma.Events.from_gammapy>`.
 
         Parameters
         ----------
