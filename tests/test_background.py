@@ -177,6 +177,8 @@ def test_coverage_is_where_there_is_a_rate(table):
     covered = bkg.covers(vectors, frame)
     assert covered.dtype == bool
     assert np.array_equal(covered, bkg.rate_at(vectors, np.full(len(x), 1.0), frame) > 0)
+    both = [bkg.rate_at(vectors, np.full(len(x), at), frame) for at in (1.0, 2.0)]
+    assert np.array_equal(bkg.spectra_at(vectors, np.array([1.0, 2.0]), frame), both)
     assert 0.05 < covered.mean() < 0.9
     assert "empty at every energy" in repairs[0]
     assert bkg.covers(np.empty((0, 3)), frame).shape == (0,)

@@ -458,7 +458,9 @@ class BackgroundRate:
     def _segment_integrals(self, vectors: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts per sr between neighbouring energies, and the index of the power law there; (n - 1, N)."""
         log_energy = np.log(energy)
-        rate = np.stack([self.density(vectors, np.full(len(vectors), x)) for x in log_energy])
+        rate = self._bkg.spectra_at(vectors, log_energy, self._basis) * self.ontime_s
+        if self._shape is not None:
+            rate *= np.interp(log_energy, *self._shape)[:, None]
         slope = np.diff(np.log(np.maximum(rate, TINY_RATE)), axis=0) / np.diff(log_energy)[:, None]
         power = slope + 1  # integral of E^slope is E^power / power
         span = np.diff(log_energy)[:, None]

@@ -85,7 +85,7 @@ def asymmetry(bkg: Background) -> float:
     azimuth = np.radians(np.arange(0, 360, 5))
     lon, lat = np.radians(np.outer(radius, np.cos(azimuth))), np.radians(np.outer(radius, np.sin(azimuth)))
     vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1).reshape(-1, 3)
-    rates = [bkg.rate_at(vectors, np.full(len(vectors), np.log(e)), np.eye(3)) for e in bkg.energy]
+    rates = bkg.spectra_at(vectors, np.log(bkg.energy), np.eye(3))
     rate = np.trapezoid(rates, bkg.energy, axis=0).reshape(lon.shape)
     seen = rate > 0
     mean = rate.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)

@@ -191,11 +191,19 @@ class Background:
         numpy.ndarray
             s-1 TeV-1 sr-1, shape (n,); zero where the background is not known.
         """
+        return self._rates(self._positions(vectors, basis), log_energy)
+
+    def spectra_at(self, vectors: FloatArray, log_energy: FloatArray, basis: FloatArray) -> FloatArray:
+        """As :meth:`rate_at`, at each of m energies in each of n directions; shape (m, n)."""
+        positions = self._positions(vectors, basis)
+        return np.stack([self._rates(positions, np.full(len(vectors), x)) for x in log_energy])
+
+    def _rates(self, positions: tuple[FloatArray, FloatArray, NDArray[np.bool_]], log_energy: FloatArray) -> FloatArray:
         from pymc_gamma.irfs import kernels
 
         out = np.empty(len(log_energy))
         kernels.background_rate(
-            *self._positions(vectors, basis),
+            *positions,
             log_energy,
             self._log_range,
             np.log(self.energy),
