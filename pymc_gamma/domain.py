@@ -77,7 +77,7 @@ class Domain:
         if observation is not None:
             self.offset_max = min(observation.offset_max, observation.irfs.offset_max)
             self._axis = observation.axis_vector(roi.frame)
-            self._basis = observation.fov_basis(roi.frame)
+            self._basis = observation.background_basis(roi.frame)
 
     def _label(self) -> str:
         name = getattr(self.observation, "name", None)
@@ -125,7 +125,7 @@ class Domain:
         """
         roi, (safe_low, safe_high) = self.roi, self._safe
         checks: list[tuple[str, BoolArray]] = [
-            ("outside the region", ~roi.outline.contains(vectors)),
+            ("outside the region on the sky", ~roi.outline.contains(vectors)),
             ("in an excluded part of the region", roi.excludes_vectors(vectors)),
         ]
         if self.observation is not None:

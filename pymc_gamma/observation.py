@@ -15,7 +15,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.dl3 import gammapy_runs, is_gammapy_run, run_arguments, run_responses
+from pymc_gamma.dl3 import field_orientation, gammapy_runs, is_gammapy_run, run_arguments, run_responses
 from pymc_gamma.geometry import (
     RegionOfInterest,
     convert_lonlat,
@@ -55,6 +55,10 @@ class Observation:
         Range (minimum, maximum) of reconstructed energy in which the run can be trusted. Default: no limit of its own.
     offset_max : `~astropy.units.Quantity`, optional
         Largest offset from the pointing of events that are used. Default: as far as the response reaches.
+    fov_rotation : `~astropy.units.Quantity`, optional
+        Orientation of a field of view that is aligned with altitude and azimuth: position angle of the zenith at the
+        pointing, from ICRS north through east. Default: not known; such a background is then used as if aligned with
+        right ascension and declination.
 
     Attributes
     ----------
@@ -62,14 +66,16 @@ class Observation:
         TeV; (0, inf) without a limit.
     offset_max : float
         Degrees; inf without a limit.
+    fov_rotation : float or None
+        Degrees.
 
     Raises
     ------
     TypeError
         If a time, an energy or an angle has no unit or ``irfs`` is not an :class:`~pymc_gamma.IRFs`.
     ValueError
-        If a time is not positive, the live time exceeds the on-time, the energy range is empty or the largest offset
-        is not positive.
+        If a time is not positive, the live time exceeds the on-time, the energy range is empty, the largest offset
+        is not positive or the rotation is not finite.
 
     Examples
     --------
@@ -91,6 +97,7 @@ class Observation:
         *,
         energy_range: u.Quantity | Sequence[u.Quantity] | None = None,
         offset_max: u.Quantity | None = None,
+        fov_rotation: u.Quantity | None = None,
     ) -> None:
         if not isinstance(irfs, IRFs):
             raise TypeError(f"irfs must come from load_irfs(...), got {type(irfs).__name__}.")
@@ -108,6 +115,9 @@ class Observation:
         self.offset_max = math.inf if offset_max is None else scalar_value(offset_max, "deg", "offset_max")
         if not self.offset_max > 0:
             raise ValueError(f"offset_max must be positive, got {self.offset_max} deg.")
+        self.fov_rotation = None if fov_rotation is None else scalar_value(fov_rotation, "deg", "fov_rotation")
+        if self.fov_rotation is not None and not math.isfinite(self.fov_rotation):
+            raise ValueError(f"fov_rotation must be a finite angle, got {self.fov_rotation} deg.")
 
     def __repr__(self) -> str:
         limits = ""
@@ -125,8 +135,8 @@ class Observation:
         """Observation from a gammapy ``Observation``, of DL3 files (GADF) or in memory.
 
         Takes the pointing, the good time intervals (their sum is the on-time), the dead time (which makes it the live
-        time) and the instrument response of the run. Events are read by
-        :meth:`Events.from_gammapy <pymc_gamma.Events.from_gammapy>`.
+        time) and the instrument response of the run, and the orientation of a background that is aligned with altitude
+        and azimuth. Events are read by :meth:`Events.from_gammapy <pymc_gamma.Events.from_gammapy>`.
 
         Parameters
         ----------
@@ -180,7 +190,7 @@ class Observation:
             )
         arguments = run_arguments(observation)
         (irfs,) = run_responses([observation])
-        return cls(irfs, **arguments)
+        return cls(irfs, **arguments, fov_rotation=field_orientation(observation, irfs).angle)
 
     @classmethod
     def list_from_gammapy(cls, observations: Any) -> list[Self]:
@@ -205,7 +215,10 @@ class Observation:
         """
         runs = gammapy_runs(observations)
         arguments = [run_arguments(run) for run in runs]
-        return [cls(irfs, **one) for irfs, one in zip(run_responses(runs), arguments, strict=True)]
+        return [
+            cls(irfs, **one, fov_rotation=field_orientation(run, irfs).angle)
+            for run, irfs, one in zip(runs, run_responses(runs), arguments, strict=True)
+        ]
 
     @property
     def pointing(self) -> SkyCoord:
@@ -239,6 +252,7 @@ class Observation:
             "name": self.name,
             "energy_range": [_finite(bound) for bound in self.energy_range],
             "offset_max": _finite(self.offset_max),
+            "fov_rotation": self.fov_rotation,
         }
 
     @classmethod
@@ -250,6 +264,7 @@ class Observation:
         low, high = (math.inf if bound is None else float(bound) for bound in data["energy_range"])
         observation.energy_range = (low, high)
         observation.offset_max = math.inf if data["offset_max"] is None else float(data["offset_max"])
+        observation.fov_rotation = data["fov_rotation"]
         return observation
 
     def axis_vector(self, frame: str) -> FloatArray:
@@ -270,6 +285,22 @@ class Observation:
         towards, east, north = tangent_basis(float(lon), float(lat))
         axes = [unit_vectors(*convert_lonlat(*_lonlat(axis), "icrs", frame)) for axis in (towards, -east, north)]
         return np.stack(axes)
+
+    def background_basis(self, frame: str) -> FloatArray:
+        """Rotation matrix (3, 3) from a frame to the field of view in which the residual background is given.
+
+        That of :meth:`fov_basis`, unless the background is aligned with altitude and azimuth and :attr:`fov_rotation`
+        is known: then the latitude grows towards the zenith and the longitude towards the left of an observer who
+        looks at the pointing, gammapy's convention (``FoVAltAzFrame``).
+        """
+        towards, west, north = self.fov_basis(frame)
+        bkg = self.irfs.bkg
+        if bkg is None or bkg.radial or bkg.alignment != "ALTAZ" or self.fov_rotation is None:
+            return np.stack([towards, west, north])
+        angle = math.radians(self.fov_rotation)
+        up = math.cos(angle) * north - math.sin(angle) * west
+        left = -math.cos(angle) * west - math.sin(angle) * north
+        return np.stack([towards, left, up])
 
     def exposure(self, energy_true: float, lon: ArrayLike, lat: ArrayLike, frame: str) -> FloatArray:
         """Exposure in cm2 s at one true energy (TeV) and directions in degrees."""

@@ -210,7 +210,7 @@ def test_selection_counts_each_event_once(roi):
     )
     selection = events.selection(roi)
     assert selection.inside.tolist() == [True, False, False, False, False]
-    assert selection.left_out == {"outside the region": 9, "below 0.1 TeV": 2, "above 100 TeV": 3}
+    assert selection.left_out == {"outside the region on the sky": 9, "below 0.1 TeV": 2, "above 100 TeV": 3}
     assert "14 of 15 events" in str(selection)
     with pytest.warns(PymcGammaWarning, match=r"9 outside the region.*2 below 0.1 TeV, 3 above 100 TeV"):
         kept = events.select(roi)

@@ -86,7 +86,7 @@ def test_a_radial_background_is_read(gammapy_irfs):
     with pytest.warns(PymcGammaWarning):
         irfs = pmg.load_irfs({**gammapy_irfs, "bkg": flat})
     assert irfs.bkg.radial
-    assert irfs.bkg.rate.shape == (21, len(irfs.bkg.fov_lon), 1)
+    assert irfs.bkg.rate.shape == (20, len(irfs.bkg.fov_lon), 1)  # nothing was recorded in the lowest of 21 bins
 
 
 def test_a_tabulated_psf_becomes_gaussians_with_a_reported_error(gammapy_irfs, irfs):
@@ -180,9 +180,11 @@ def test_background_rate_between_and_beyond_nodes():
 
     energy = np.array([1.0, 10.0])
     rate = np.array([[1.0, 0.5, 0.25], [0.1, 0.05, 0.025]])[..., None]
-    bkg = Background(energy, np.array([0.0, 1.0, 2.0]), np.array([0.0]), rate, True, (0.5, 20.0))
+    edges, all_lat, covered = np.array([0.0, 0.5, 1.5, 2.5]), np.array([-90.0, 90.0]), np.ones((3, 1), bool)
+    nodes = np.array([0.0, 1.0, 2.0])
+    bkg = Background(energy, nodes, np.zeros(1), rate, True, (0.5, 20.0), edges, all_lat, covered)
     offset = np.array([0.0, 1.0, 1.5, 2.4, 2.6, 0.0, 0.0])
-    at = np.array([1.0, 10.0, 10**0.5, 1.0, 1.0, 0.1, 100.0])
+    at = np.array([1.0, 10.0, 10**0.5, 1.0, 1.0, 0.5, 20.0])
     turned = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     found = bkg.rate_at(unit_vectors(offset, 0 * offset) @ turned, np.log(at), turned)
     expected = [1.0, 0.05, 10**-0.5 * 2**-1.5, 0.25, 0.0, 1.0, 0.1]

@@ -73,16 +73,28 @@ class FoldedObservation:
         self.roi: RegionOfInterest = domain.roi
         self.axis = self.observation.axis_vector(self.roi.frame)
         self._responses: dict[str, list[FloatArray]] = {}
+        self._backgrounds: dict[str, BackgroundRate] = {}
 
     @cached_property
     def background(self) -> "BackgroundRate":
         """Residual background; raises IRFError where the IRFs have none."""
         return BackgroundRate(self.domain)
 
-    def with_background(self, rate: "BackgroundRate") -> "FoldedObservation":
-        """The same with another residual background."""
+    def background_of(self, component: str) -> "BackgroundRate":
+        """Residual background of a component: that of the IRFs, unless it was given another."""
+        other = self._backgrounds.get(component)
+        return self.background if other is None else other
+
+    def with_background(self, component: str, rate: "BackgroundRate") -> "FoldedObservation":
+        """The same with another residual background of one component."""
         other = copy(self)
-        other.__dict__["background"] = rate
+        other._backgrounds = {**self._backgrounds, component: rate}
+        return other
+
+    def with_backgrounds_of(self, folded: "FoldedObservation") -> "FoldedObservation":
+        """The same with the residual backgrounds of another."""
+        other = copy(self)
+        other.__dict__["background"], other._backgrounds = folded.background, folded._backgrounds
         return other
 
     def density(
@@ -168,7 +180,7 @@ class FoldedObservation:
             every = (np.zeros(n), np.zeros(n, np.int64), np.full(n, n_e))
             for k, component in enumerate(components):
                 if component.instrumental:
-                    out[k, :, chunk] = self.background.density_in_bins(here, energy_edges)
+                    out[k, :, chunk] = self.background_of(component.name).density_in_bins(here, energy_edges)
                     continue
                 for b in range(n_bins):
                     band[:] = 0
@@ -256,7 +268,7 @@ class FoldedObservation:
         if len(kept) == 0:
             found = [np.zeros(0)] * (1 if component.instrumental else len(component.part_fluxes()))
         elif component.instrumental:
-            found = [self.background.counts(used)]
+            found = [self.background_of(component.name).counts(used)]
         else:
             migration = self.tables.migration(used)
             found = [
@@ -321,7 +333,7 @@ class FoldedObservation:
         place, band = self.place(log_energy)
         for k, component in enumerate(components):
             if component.instrumental:
-                out[:, k] = self.background.density(vectors, log_energy)
+                out[:, k] = self.background_of(component.name).density(vectors, log_energy)
                 continue
             band[:] = 0
             self.band_density(component, vectors, place, self.tables.edisp, band)
@@ -411,7 +423,7 @@ class BackgroundRate:
                 "use IRFs with one or leave the component out."
             )
         self._bkg, self.domain, self.ontime_s = bkg, domain, observation.ontime_s
-        self._basis = observation.fov_basis(domain.roi.frame)
+        self._basis = observation.background_basis(domain.roi.frame)
         self._shape: tuple[FloatArray, FloatArray] | None = None
 
     def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
@@ -467,7 +479,9 @@ class BackgroundRate:
     def _segment_integrals(self, vectors: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts per sr between neighbouring energies, and the index of the power law there; (n - 1, N)."""
         log_energy = np.log(energy)
-        rate = np.stack([self.density(vectors, np.full(len(vectors), x)) for x in log_energy])
+        rate = self._bkg.spectra_at(vectors, log_energy, self._basis) * self.ontime_s
+        if self._shape is not None:
+            rate *= np.interp(log_energy, *self._shape)[:, None]
         slope = np.diff(np.log(np.maximum(rate, TINY_RATE)), axis=0) / np.diff(log_energy)[:, None]
         power = slope + 1  # integral of E^slope is E^power / power
         span = np.diff(log_energy)[:, None]

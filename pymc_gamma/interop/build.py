@@ -8,7 +8,7 @@ import pymc as pm
 
 from pymc_gamma.distributions import ExtendedEventMixture
 from pymc_gamma.dl3 import gammapy_runs
-from pymc_gamma.errors import RegionError
+from pymc_gamma.errors import IRFError, RegionError
 from pymc_gamma.events import Events
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.interop.models import GammapyTranslation
@@ -40,7 +40,7 @@ def from_gammapy(
     gammapy's priors are kept; parameters without one get a wide prior, see :mod:`pymc_gamma.interop.priors`. The
     likelihood is the Poisson process of :class:`~pymc_gamma.ExtendedEventMixture`.
 
-    The residual background of the instrument is in the model if the response of every observation has one. Each
+    The residual background of the instrument is in the model if the responses of the observations have one. Each
     ``FoVBackgroundModel`` gives its observation a norm and a tilt; without one the background is that of the response.
 
     Parameters
@@ -81,6 +81,8 @@ def from_gammapy(
         If there is no model, or a prior has no counterpart; names the parameter.
     SkyModelError
         If a model or a free parameter has no counterpart; says which and what to do.
+    IRFError
+        If some observations have a residual background and others do not; names them.
     RegionError
         If an observation does not see the region.
 
@@ -108,7 +110,7 @@ def from_gammapy(
     labels = [one.name or str(k) for k, one in enumerate(pointings)] if datasets is None else list(datasets)
     if len(labels) != len(pointings):
         raise ValueError(f"datasets must name each of the {len(pointings)} observations, got {labels}.")
-    background = all(one.irfs.bkg is not None for one in pointings)
+    background = _have_background(pointings, labels)
     translation = GammapyTranslation(models, labels, background=background)
     if response is None:
         how = dict(fold_options or {})
@@ -130,6 +132,18 @@ def from_gammapy(
             **options,
         )
     return model
+
+
+def _have_background(observations: Sequence[Observation], labels: Sequence[str]) -> bool:
+    """Whether the responses have a residual background, all of them or none."""
+    without = [label for label, one in zip(labels, observations, strict=True) if one.irfs.bkg is None]
+    if without and len(without) < len(observations):
+        raise IRFError(
+            f"{len(without)} of {len(observations)} observations have no background table: {without}. A model without "
+            "a background would take every cosmic ray for a gamma ray. Leave these observations out, or give them the "
+            "response of a similar run, `observation.with_irfs(...)`."
+        )
+    return not without
 
 
 def _pointings(observations: Any) -> tuple[list[Observation], list[Any] | None]:

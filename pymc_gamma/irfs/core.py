@@ -23,9 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
+__all__ = ["ALIGNMENTS", "Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
 
 FloatArray = NDArray[np.float64]
+
+ALIGNMENTS = ("RADEC", "ALTAZ")
+"""Orientations of a field of view: its latitude grows towards the celestial north or towards the zenith."""
+
+EDGE_ROUNDING = 1e-6
+"""Relative width by which an energy may exceed the outermost edge: files store edges in single precision."""
 
 TINY_RATE = 1e-60
 """Stands for a rate of zero, which has no logarithm to interpolate; far below one event in any observation."""
@@ -99,6 +105,10 @@ class PointSpread:
 class Background:
     """Residual background rate in reconstructed energy and field-of-view coordinates.
 
+    The rate is given in the bins of the file: from edge to edge in energy, and on the sky in the covered bins. Between
+    the centres of bins it is interpolated, from the outermost centres to the edges it is constant, elsewhere it is
+    zero.
+
     Attributes
     ----------
     energy : numpy.ndarray
@@ -106,11 +116,22 @@ class Background:
     fov_lon, fov_lat : numpy.ndarray
         Nodes in deg. A radial background has its offsets in ``fov_lon`` and one node, 0, in ``fov_lat``.
     rate : numpy.ndarray
-        s-1 TeV-1 sr-1, shape (n_energy, n_lon, n_lat), interpolated in the logarithm.
+        s-1 TeV-1 sr-1, positive, shape (n_energy, n_lon, n_lat), interpolated in the logarithm.
     radial : bool
         Whether the rate depends on the offset only.
     energy_range : tuple of float
         Edges of the energy axis in TeV; the rate is zero beyond.
+    fov_lon_edges, fov_lat_edges : numpy.ndarray
+        Ascending edges of the bins in deg, n_lon_bins + 1 and n_lat_bins + 1 of them.
+    covered : numpy.ndarray
+        Whether the background is known in a bin, shape (n_lon_bins, n_lat_bins).
+    alignment : str
+        One of :data:`ALIGNMENTS`: what ``fov_lat`` points to, celestial north or the zenith.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match, or the alignment is unknown.
     """
 
     energy: FloatArray
@@ -119,6 +140,39 @@ class Background:
     rate: FloatArray
     radial: bool
     energy_range: tuple[float, float]
+    fov_lon_edges: FloatArray
+    fov_lat_edges: FloatArray
+    covered: NDArray[np.bool_]
+    alignment: str = "RADEC"
+
+    def __post_init__(self) -> None:
+        bins = (len(self.fov_lon_edges) - 1, len(self.fov_lat_edges) - 1)
+        nodes = (len(self.energy), len(self.fov_lon), len(self.fov_lat))
+        if self.rate.shape != nodes or self.covered.shape != bins:
+            raise ValueError(
+                f"a background on nodes {nodes} and bins {bins} needs rate and covered of these shapes, got "
+                f"{self.rate.shape} and {self.covered.shape}."
+            )
+        if self.alignment not in ALIGNMENTS:
+            raise ValueError(f"alignment must be one of {ALIGNMENTS}, got {self.alignment!r}.")
+
+    def covers(self, vectors: FloatArray, basis: FloatArray) -> NDArray[np.bool_]:
+        """Whether the background is known at directions; where it is, :meth:`rate_at` is positive.
+
+        Parameters
+        ----------
+        vectors : numpy.ndarray
+            Unit vectors, shape (n, 3).
+        basis : numpy.ndarray
+            Rotation matrix (3, 3) from the frame of the vectors into the field of view of the background
+            (:meth:`Observation.background_basis <pymc_gamma.Observation.background_basis>`).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n,); the outermost edges are inside.
+        """
+        return self._positions(vectors, basis)[2]
 
     def rate_at(self, vectors: FloatArray, log_energy: FloatArray, basis: FloatArray) -> FloatArray:
         """Rate at directions and energies.
@@ -130,37 +184,63 @@ class Background:
         log_energy : numpy.ndarray
             Natural logarithms of the reconstructed energy in TeV, shape (n,).
         basis : numpy.ndarray
-            Rotation matrix (3, 3) from the frame of the vectors into the field of view.
+            As for :meth:`covers`.
 
         Returns
         -------
         numpy.ndarray
-            s-1 TeV-1 sr-1, shape (n,); constant beyond the outermost nodes, zero outside the field of view.
+            s-1 TeV-1 sr-1, shape (n,); zero where the background is not known.
         """
+        return self._rates(self._positions(vectors, basis), log_energy)
+
+    def spectra_at(self, vectors: FloatArray, log_energy: FloatArray, basis: FloatArray) -> FloatArray:
+        """As :meth:`rate_at`, at each of m energies in each of n directions; shape (m, n)."""
+        positions = self._positions(vectors, basis)
+        return np.stack([self._rates(positions, np.full(len(vectors), x)) for x in log_energy])
+
+    def _rates(self, positions: tuple[FloatArray, FloatArray, NDArray[np.bool_]], log_energy: FloatArray) -> FloatArray:
         from pymc_gamma.irfs import kernels
 
         out = np.empty(len(log_energy))
         kernels.background_rate(
-            np.ascontiguousarray(vectors),
+            *positions,
             log_energy,
-            basis,
+            self._log_range,
             np.log(self.energy),
             self.fov_lon,
             self.fov_lat,
             self._log_rate,
-            self.radial,
             out,
         )
         return out
 
-    def covers(self, vectors: FloatArray, basis: FloatArray) -> NDArray[np.bool_]:
-        """Whether unit vectors (n, 3) lie in the field of view."""
-        found = [self.rate_at(vectors, np.full(len(vectors), x), basis) > 0 for x in np.log(self.energy)]
-        return np.any(found, axis=0)
+    def _positions(self, vectors: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Field-of-view longitudes and latitudes in deg, and whether they are covered."""
+        from pymc_gamma.irfs import kernels
+
+        n = len(vectors)
+        lon, lat, inside = np.empty(n), np.empty(n), np.empty(n, bool)
+        kernels.field_positions(
+            np.ascontiguousarray(vectors, dtype=np.float64),
+            np.ascontiguousarray(basis, dtype=np.float64),
+            self.fov_lon_edges,
+            self.fov_lat_edges,
+            self.covered,
+            self.radial,
+            lon,
+            lat,
+            inside,
+        )
+        return lon, lat, inside
 
     @cached_property
     def _log_rate(self) -> FloatArray:
         return np.log(np.maximum(self.rate, TINY_RATE))
+
+    @cached_property
+    def _log_range(self) -> FloatArray:
+        low, high = self.energy_range
+        return np.log([low * (1 - EDGE_ROUNDING), high * (1 + EDGE_ROUNDING)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,6 +313,10 @@ class IRFs:
                 "bkg_rate": self.bkg.rate,
                 "bkg_radial": np.array([float(self.bkg.radial)]),
                 "bkg_energy_range": np.array(self.bkg.energy_range),
+                "bkg_fov_lon_edges": self.bkg.fov_lon_edges,
+                "bkg_fov_lat_edges": self.bkg.fov_lat_edges,
+                "bkg_covered": np.asarray(self.bkg.covered, float),
+                "bkg_alignment": np.array([float(ALIGNMENTS.index(self.bkg.alignment))]),
             }
         return tables
 
@@ -249,6 +333,10 @@ class IRFs:
                 rate=tables["bkg_rate"],
                 radial=bool(tables["bkg_radial"][0]),
                 energy_range=(float(low), float(high)),
+                fov_lon_edges=tables["bkg_fov_lon_edges"],
+                fov_lat_edges=tables["bkg_fov_lat_edges"],
+                covered=tables["bkg_covered"] > 0,
+                alignment=ALIGNMENTS[int(tables["bkg_alignment"][0])],
             )
         return cls(
             name=name,

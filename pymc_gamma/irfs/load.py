@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pymc_gamma import datasets
-from pymc_gamma.errors import DataFileError, PymcGammaWarning
+from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
 from pymc_gamma.files import check_compression
 from pymc_gamma.irfs.background import background
 from pymc_gamma.irfs.core import IRFs
@@ -41,7 +41,7 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
     DataFileError
         If the file is missing, truncated or not FITS.
     IRFError
-        If a table is missing, point-like, has the wrong unit or is empty.
+        If a table is missing, point-like, has the wrong unit or an unknown alignment, or is empty.
     TypeError
         If ``source`` is something else.
 
@@ -111,6 +111,11 @@ def _read(path: Path) -> dict[str, Any]:
             check_compression(path)
             return dict(load_irf_dict_from_file(path))
         except Exception as error:
+            if "FoVAlignment" in str(error):
+                raise IRFError(
+                    f"IRFs {path.name}: the alignment of a table (FOVALIGN) is not known: {error}; expected RADEC, "
+                    "ALTAZ or REVERSE_LON_RADEC."
+                ) from error
             raise DataFileError(
                 f"cannot read IRFs from {str(path)!r}: {type(error).__name__}: {error}. "
                 "Expected a complete GADF FITS file with EFFECTIVE AREA, POINT SPREAD FUNCTION and "

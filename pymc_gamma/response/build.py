@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import RegionError, SkyModelError
+from pymc_gamma.errors import IRFError, RegionError, SkyModelError
 from pymc_gamma.folding.parts import compile_component
 from pymc_gamma.folding.raster import SPILL_MARGIN
 from pymc_gamma.geometry import RegionOfInterest
@@ -71,7 +71,7 @@ def fold(
     RegionError
         If the region is larger than the field of view, or the energy range larger than that of the IRFs.
     IRFError
-        If a residual background is asked of IRFs that have none.
+        If a residual background is asked of IRFs that have none; names the observations.
     ResponseMismatchError
         If the response at ``path`` was made from other inputs; names them.
 
@@ -93,6 +93,7 @@ def fold(
     _check(observations, roi)
     free = (free_spectrum,) if isinstance(free_spectrum, str) else tuple(free_spectrum)
     _check_free(sky, free)
+    _check_background(sky, observations)
     edges = _energy_edges(energy_true, observations, roi)
     size = 0.05 if pixel is None else float(to_value(pixel, "deg", "pixel"))
     if not 0 < size <= 1:
@@ -134,6 +135,19 @@ def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any]) -> None:
     unknown = [name for name in free if name not in names]
     if unknown:
         raise SkyModelError(f"free_spectrum names {unknown}, but the components are {names}.")
+
+
+def _check_background(sky: Sequence[SkyComponent], observations: Sequence[Observation]) -> None:
+    asking = [component.name for component in sky if component.instrumental]
+    without = [
+        one.name or f"number {k} ({one.irfs.name})" for k, one in enumerate(observations) if one.irfs.bkg is None
+    ]
+    if asking and without:
+        raise IRFError(
+            f"the component {asking[0]!r} is the residual background, and {len(without)} of {len(observations)} "
+            f"observations have IRFs without a background table (bkg): {without}. Leave these observations out, give "
+            "them IRFs with a background (`observation.with_irfs(...)`), or leave the component out."
+        )
 
 
 def _energy_edges(energy_true: Any, observations: Iterable[Observation], roi: RegionOfInterest) -> FloatArray:

@@ -158,14 +158,15 @@ class Columns:
             if rates is None:
                 components[k] = self._free.compiled(j, coefficients)
             else:
-                folded = [one.with_background(rate) for one, rate in zip(folded, rates, strict=True)]
+                name = self.free_spectrum[j]
+                folded = [one.with_background(name, rate) for one, rate in zip(folded, rates, strict=True)]
         for name, norm in norms.items():
             if not (np.isfinite(norm) and norm >= 0):
                 raise ModelError(f"the norm of {name!r} must be a finite number, not negative, got {norm}.")
             k = self.component_names.index(name)
             components[k] = components[k].scaled(float(norm))
             if components[k].instrumental:
-                folded = [one.with_background(one.background.scaled(float(norm))) for one in folded]
+                folded = [one.with_background(name, one.background_of(name).scaled(float(norm))) for one in folded]
         changed = self._changed(components, folded)
         changed._background_is_nominal = self._background_is_nominal and folded == list(self._folded)
         return changed
@@ -183,7 +184,7 @@ class Columns:
         if self._background_is_nominal:
             return other
         pairs = zip(other._folded, self._folded, strict=True)
-        return other._changed(self._components, [new.with_background(old.background) for new, old in pairs])
+        return other._changed(self._components, [new.with_backgrounds_of(old) for new, old in pairs])
 
     def nominal_flux(self, component: str, energy: ArrayLike) -> FloatArray:
         """Spectrum of a sky component, summed over its parts, TeV-1 cm-2 s-1 at true energies in TeV.

@@ -40,7 +40,8 @@ class FreeColumns:
         instrumental = [k for k, component in enumerate(components) if component.instrumental]
         self._sky = FreeSpectra([components[k] for k in sky], folded, energy_true) if sky else None
         self._background = {
-            k: FreeBackground(components[k].name, [one.background for one in folded]) for k in instrumental
+            k: FreeBackground(components[k].name, [one.background_of(components[k].name) for one in folded])
+            for k in instrumental
         }
         self._place = {k: j for j, k in enumerate(sky)}
         self._order = [[*sky, *instrumental].index(k) for k in range(len(components))]

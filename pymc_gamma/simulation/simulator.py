@@ -50,7 +50,7 @@ class Simulator:
     ) -> None:
         self.samplers: list[list[Sampler]] = [
             [
-                BackgroundSampler(one.background)
+                BackgroundSampler(one.background_of(component.name))
                 if component.instrumental
                 else SourceSampler(component, one.domain, energy_edges, counts)
                 for component, counts in zip(components, of_observation, strict=True)

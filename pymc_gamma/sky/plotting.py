@@ -190,12 +190,10 @@ def _background_rate(observation: "Observation", frame: str) -> Callable[[Array,
     bkg = observation.irfs.bkg
     if bkg is None:
         raise IRFError(f"The IRFs {observation.irfs.name!r} have no background.")
-    basis = observation.fov_basis(frame)
-    low, high = bkg.energy_range
+    basis = observation.background_basis(frame)
 
     def rate(energy: Array, lon: Array, lat: Array) -> Array:
-        value = bkg.rate_at(unit_vectors(lon, lat), np.log(energy), basis)
-        return np.where((energy >= low) & (energy <= high), value, 0.0)
+        return bkg.rate_at(unit_vectors(lon, lat), np.log(energy), basis)
 
     return rate
 

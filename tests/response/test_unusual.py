@@ -100,7 +100,15 @@ def test_a_background_with_a_single_bin(observation):
     from pymc_gamma.irfs import Background
 
     flat = Background(
-        bkg.energy[[0, -1]], np.array([0.0, 6.0]), np.zeros(1), np.full((2, 2, 1), 1e-3), True, (0.01, 200.0)
+        bkg.energy[[0, -1]],
+        np.array([0.0, 6.0]),
+        np.zeros(1),
+        np.full((2, 2, 1), 1e-3),
+        True,
+        (0.01, 200.0),
+        np.array([0.0, 6.0]),
+        np.array([-90.0, 90.0]),
+        np.ones((1, 1), bool),
     )
     irfs = dataclasses.replace(observation.irfs, bkg=flat)
     roi = small_region(observation)
