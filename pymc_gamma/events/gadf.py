@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
 
 __all__ = [
+    "FRAME_KEY",
     "GADF_HEADER",
+    "SUFFIXES",
+    "TIME_REFERENCE",
     "coordinate_columns",
     "from_gammapy",
     "from_table",
@@ -46,15 +49,15 @@ SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz")
 _PAIRS = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
 
 _DISAGREEMENT = 1.0  # arcsec; tables in single precision are good to 0.1
-_FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
+FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
 # MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
-_TIME_REFERENCE = {"MJDREFI": 51910, "MJDREFF": 0.000742870370370241, "TIMEUNIT": "s", "TIMESYS": "TT"}
+TIME_REFERENCE = {"MJDREFI": 51910, "MJDREFF": 0.000742870370370241, "TIMEUNIT": "s", "TIMESYS": "TT"}
 GADF_HEADER = {
     "HDUCLASS": "GADF",
     "HDUDOC": "https://gamma-astro-data-formats.readthedocs.io",
     "HDUVERS": "0.3",
     "HDUCLAS1": "EVENTS",
-    **_TIME_REFERENCE,
+    **TIME_REFERENCE,
     "TIMEREF": "LOCAL",
     "RADECSYS": "ICRS",
     "EQUINOX": 2000.0,
@@ -79,14 +82,14 @@ def to_table(events: "Events") -> "QTable":
         }
     )
     table.meta.update(events.meta)
-    table.meta[_FRAME_KEY] = events.frame
+    table.meta[FRAME_KEY] = events.frame
     return table
 
 
 def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: str | None) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.from_table`."""
     names = {name.upper(): name for name in table.colnames}
-    original = table.meta.get(_FRAME_KEY)
+    original = table.meta.get(FRAME_KEY)
     frame = frame or original or "galactic"
     order = ("galactic", "icrs") if original == "galactic" else ("icrs", "galactic")
     held = [one for one in order if all(name in names for name in _PAIRS[one])]
@@ -110,7 +113,7 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
         meta={
             key: value
             for key, value in table.meta.items()
-            if key not in GADF_HEADER and key not in (_FRAME_KEY, NO_TIMES_KEY)
+            if key not in GADF_HEADER and key not in (FRAME_KEY, NO_TIMES_KEY)
         },
     )
     return events.to_frame(frame)
@@ -157,7 +160,7 @@ def to_gammapy(events: "Events") -> Any:
 
     table = Table(to_table(events))
     table.meta.update({key: value for key, value in GADF_HEADER.items() if key != "CREATOR"})
-    reference = Time(_TIME_REFERENCE["MJDREFI"], _TIME_REFERENCE["MJDREFF"], format="mjd", scale="tt")
+    reference = Time(TIME_REFERENCE["MJDREFI"], TIME_REFERENCE["MJDREFF"], format="mjd", scale="tt")
     table["TIME"] = reference + TimeDelta(np.zeros(len(events)), format="sec")
     table.meta[NO_TIMES_KEY] = True
     return EventList(table)
@@ -248,7 +251,7 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
     ]
     hdu = fits.BinTableHDU.from_columns(columns, name="EVENTS")
     hdu.header.update(GADF_HEADER)
-    hdu.header[_FRAME_KEY] = (events.frame, "frame of the analysis")
+    hdu.header[FRAME_KEY] = (events.frame, "frame of the analysis")
     hdu.header[NO_TIMES_KEY] = (True, "no arrival times: TIME is 0 for all")
     with atomic_path(path, overwrite=overwrite) as temporary:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, checksum=True)
