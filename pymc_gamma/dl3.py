@@ -20,7 +20,7 @@ from typing import Any
 import astropy.units as u
 
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
-from pymc_gamma.good_time import good_time
+from pymc_gamma.good_time import good_time, phase_band
 from pymc_gamma.irfs import IRFs, load_irfs
 
 __all__ = ["gammapy_runs", "is_gammapy_run", "run_arguments", "run_label", "run_responses"]
@@ -134,18 +134,8 @@ def run_arguments(run: Any) -> dict[str, Any]:
     """
     label = run_label(run)
     good = good_time(run, label)
-    for selection in run.obs_filter.event_filters:
-        if selection.get("opts", {}).get("parameter") != "PHASE":
-            raise DataFileError(
-                f"observation {label} has the event filter {selection!r}, which the instrument response does not know; "
-                "remove it, and choose events by a region of interest instead."
-            )
-    share, dead = float(run.obs_filter.livetime_fraction), float(run.observation_dead_time_fraction)
-    if len(run.obs_filter.event_filters) > 1 or not 0 < share <= 1:
-        raise DataFileError(
-            f"observation {label} has selections in phase that leave an unknown share of its time: "
-            f"{run.obs_filter.event_filters}; give one, with 0 <= minimum < maximum <= 1."
-        )
+    band, dead = phase_band(run, label), float(run.observation_dead_time_fraction)
+    share = 1.0 if band is None else band[1] - band[0]
     if not 0 <= dead < 1:
         raise DataFileError(
             f"observation {label} has a dead-time fraction of {dead:g} (DEADC = {1 - dead:g}), so no live time; "

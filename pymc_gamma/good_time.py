@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import DataFileError
 
-__all__ = ["NO_TIMES_KEY", "GoodTime", "events_inside", "good_time", "require_times", "without_time_selection"]
+__all__ = ["NO_TIMES_KEY", "GoodTime", "events_inside", "good_time", "phase_band", "selected_events"]
 
 FloatArray = NDArray[np.float64]
 
@@ -71,6 +71,8 @@ class GoodTime:
             Mask of the same shape.
         """
         times = np.asarray(seconds, dtype=np.float64)
+        if len(self.start) == 0:
+            return np.zeros(times.shape, dtype=bool)
         last = np.searchsorted(self.start - TOLERANCE, times, side="right") - 1
         # searchsorted puts NaN after the last interval, and the comparison then says no
         return (last >= 0) & (times <= self.stop[np.maximum(last, 0)] + TOLERANCE)
@@ -118,7 +120,7 @@ def good_time(run: Any, label: str) -> GoodTime:
         If there is no interval, one is not finite or ends before it starts, or nothing is left.
     """
     # gammapy drops a whole interval when a part of it is deselected, so its own selection is not used here
-    gti = without_time_selection(run).gti
+    gti = _whole(run).gti
     if gti is None or len(gti.table) == 0:
         raise DataFileError(f"observation {label} has no good time interval (GTI), so its duration is not known.")
     reference = gti.time_start[0]
@@ -143,15 +145,44 @@ def good_time(run: Any, label: str) -> GoodTime:
     return good
 
 
-def without_time_selection(run: Any) -> Any:
-    """The run without its selection in time; itself if it has none."""
-    if run.obs_filter.time_filter is None:
-        return run
+def _whole(run: Any) -> Any:
+    """The run without its selections in time and phase."""
     from gammapy.data import ObservationFilter
 
     whole = copy(run)
-    whole.obs_filter = ObservationFilter(event_filters=run.obs_filter.event_filters)
+    whole.obs_filter = ObservationFilter()
     return whole
+
+
+def phase_band(run: Any, label: str) -> tuple[float, float] | None:
+    """The selection in phase of a gammapy run, None without one.
+
+    Raises
+    ------
+    DataFileError
+        If the run has another selection of events, of which its live time knows nothing, or several in phase.
+    """
+    filters = run.obs_filter.event_filters
+    for one in filters:
+        if one.get("opts", {}).get("parameter") != "PHASE":
+            raise DataFileError(
+                f"observation {label} has the event filter {one!r}, which the instrument response does not know; "
+                "remove it, and choose events by a region of interest instead."
+            )
+    if not filters:
+        return None
+    options = filters[0]["opts"]
+    band = options.get("values", options.get("band"))  # "band" is the name in gammapy before 2.1
+    try:
+        low, high = (float(bound) for bound in band)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if len(filters) > 1 or not options.get("is_range", True) or not 0 <= low < high <= 1:
+        raise DataFileError(
+            f"observation {label} has a selection in phase that leaves an unknown share of its time: {filters}; give "
+            "one, with 0 <= minimum < maximum <= 1."
+        )
+    return low, high
 
 
 def seconds_since(reference: Any, times: Any) -> Any:
@@ -188,6 +219,29 @@ def require_times(table: Any, good: GoodTime, label: str) -> bool:
             "its good time intervals" + (" and in the selection in time." if good.selected else ".")
         )
     return False
+
+
+def selected_events(run: Any, label: str) -> Any:
+    """Event table of a gammapy run, with its selections in time and phase; None if it has no events.
+
+    Raises
+    ------
+    DataFileError
+        If the events lack the column that a selection needs.
+    """
+    events = _whole(run).events
+    if events is None:
+        return None
+    if run.obs_filter.time_filter is not None:
+        # before gammapy selects by times that may be placeholders
+        require_times(events.table, good_time(run, label), label)
+        events = events.select_time(run.obs_filter.time_filter, run.obs_filter.inverted_time)
+    band = phase_band(run, label)
+    if band is not None:
+        if "PHASE" not in events.table.colnames:
+            raise DataFileError(f"observation {label} has a selection in phase, but its events have no column PHASE.")
+        events = events.select_parameter("PHASE", band)
+    return events.table
 
 
 def events_inside(table: Any, good: GoodTime, label: str) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ from pymc_gamma.errors import DataFileError, EventError
 from pymc_gamma.events.validation import warn_user, without_masked
 from pymc_gamma.files import atomic_path, check_compression
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
-from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, require_times, without_time_selection
+from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, selected_events
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
@@ -191,17 +191,11 @@ def _events_of_run[EventsT: "Events"](
 ) -> EventsT:
     """Events of a run in good time; those left out are added to ``outside``, with the number of all."""
     label = run_label(run)
-    whole = without_time_selection(run)
-    if whole.events is None:
+    table = selected_events(run, label)
+    if table is None:
         raise EventError(f"observation {label} has no event list.")
-    if whole.gti is None:
-        table = run.events.table
-    else:
-        good = good_time(run, label)
-        if good.selected:  # before gammapy selects by times that may be placeholders
-            require_times(whole.events.table, good, label)
-        table = run.events.table
-        inside = events_inside(table, good, label)
+    if run.gti is not None:
+        inside = events_inside(table, good_time(run, label), label)
         if not inside.all():
             n, total = outside.get(label, (0, 0))
             outside[label] = (n + int((~inside).sum()), total + len(inside))
@@ -216,8 +210,6 @@ def _events_of_run[EventsT: "Events"](
 def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]) -> EventsT:
     """All lists in one; they share a frame."""
     columns = ("energy", "lon", "lat", "observation", "multiplicity")
-    if not lists:
-        return cls([] * u.TeV, [] * u.deg, [] * u.deg, frame=frame, meta=meta)
     rows = np.concatenate([one.to_rows(columns) for one in lists])
     return cls.from_rows(rows, columns, frame, meta=meta)
 
