@@ -115,7 +115,7 @@ def _runs_of_store(store: Any) -> list[Any]:
 
 
 def _is_point_like(run: Any) -> bool:
-    return any(getattr(table, "is_pointlike", False) for table in (run.aeff, run.edisp))
+    return any(getattr(getattr(run, key), "is_pointlike", False) for key in ("aeff", "edisp"))
 
 
 def run_label(run: Any) -> str:

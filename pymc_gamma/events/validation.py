@@ -62,15 +62,18 @@ def without_masked(columns: Mapping[str, Any]) -> dict[str, Any]:
     if not masks:
         return plain
     size = max(np.size(mask) for mask in masks.values())
-    keep = np.ones(size, dtype=bool)
-    for name, mask in masks.items():
-        if mask.shape != (size,):
-            raise EventError(f"{name} must be one-dimensional, one entry per event, got shape {mask.shape}.")
-        keep &= ~mask
+    for name, one in plain.items():  # before rows are left out, which may make equal what was not
+        if np.ndim(one) > 1:
+            raise EventError(f"{name} must be one-dimensional, one entry per event, got shape {np.shape(one)}.")
+        if one is not None and np.size(one) not in (1, size):
+            raise EventError(
+                f"All columns of an event list need the same length, got {name} {np.size(one)} and a mask of {size} "
+                "rows."
+            )
+    keep = ~np.any(list(masks.values()), axis=0)
     told = ", ".join(f"{name} {int(mask.sum())}" for name, mask in masks.items())
     warn_user(f"{int((~keep).sum())} of {size} events are masked ({told}). They are left out.")
-    # other lengths are an error that check_columns tells
-    return {name: one[keep] if np.shape(one) == (size,) else one for name, one in plain.items()}
+    return {name: np.atleast_1d(one)[keep] if np.size(one) == size else one for name, one in plain.items()}
 
 
 def _split(values: Any) -> tuple[Any, NDArray[np.bool_] | None]:
