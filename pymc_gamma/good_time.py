@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import DataFileError
 
-__all__ = ["NO_TIMES_KEY", "GoodTime", "events_inside", "good_time", "phase_band", "selected_events"]
+__all__ = ["NO_TIMES_KEY", "GoodTime", "events_inside", "good_time", "phase_band", "selected_events", "whole_run"]
 
 FloatArray = NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def good_time(run: Any, label: str) -> GoodTime:
         If there is no interval, one is not finite or ends before it starts, or nothing is left.
     """
     # gammapy drops a whole interval when a part of it is deselected, so its own selection is not used here
-    gti = _whole(run).gti
+    gti = whole_run(run).gti
     if gti is None or len(gti.table) == 0:
         raise DataFileError(f"observation {label} has no good time interval (GTI), so its duration is not known.")
     reference = gti.time_start[0]
@@ -145,7 +145,7 @@ def good_time(run: Any, label: str) -> GoodTime:
     return good
 
 
-def _whole(run: Any) -> Any:
+def whole_run(run: Any) -> Any:
     """The run without its selections in time and phase."""
     from gammapy.data import ObservationFilter
 
@@ -229,7 +229,7 @@ def selected_events(run: Any, label: str) -> Any:
     DataFileError
         If the events lack the column that a selection needs.
     """
-    events = _whole(run).events
+    events = whole_run(run).events
     if events is None:
         return None
     if run.obs_filter.time_filter is not None:

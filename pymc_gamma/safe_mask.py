@@ -27,6 +27,7 @@ import astropy.units as u
 import numpy as np
 
 from pymc_gamma.errors import DataFileError
+from pymc_gamma.good_time import whole_run
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["RunLimits", "SafeMask", "index_energies", "run_limits"]
@@ -127,7 +128,7 @@ def run_limits(
         low, high = _by_hand(energy_range)
         how = "energy_range"
     elif maker is not None:
-        low, high = _of_maker(run, maker, label)
+        low, high = _of_maker(whole_run(run), maker, label)
         how = f"SafeMaskMaker with {', '.join(sorted(maker.methods))}"
     elif safe_mask is None:
         low, high, how = 0.0, math.inf, "no safe mask"

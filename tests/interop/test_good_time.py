@@ -264,6 +264,18 @@ def test_simulated_events_have_no_times(simulated):
         pmg.Events.from_gammapy(select(run, 0, 100))
 
 
+@pytest.mark.parametrize("kind", ["masked", "nan"])
+def test_events_without_a_time_are_counted_as_outside(kind):
+    run = run_with([(0, 1000)], SECONDS)
+    times = run._events.table["TIME"]
+    if kind == "masked":
+        times[3:5] = np.ma.masked
+    else:
+        run._events.table["TIME"] = REFERENCE + np.where(np.arange(1000) // 2 == 2, np.nan, SECONDS) * u.s
+    with pytest.warns(PymcGammaWarning, match="11: 2 of 1000"):
+        assert len(pmg.Events.from_gammapy(run)) == 998
+
+
 def test_a_run_without_events():
     assert len(pmg.Events.from_gammapy(run_with([(0, 1000)]))) == 0
 

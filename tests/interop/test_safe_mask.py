@@ -115,6 +115,14 @@ def test_parameters_of_the_methods_count():
     assert area == pytest.approx(0.1 * largest, rel=0.02)
 
 
+def test_a_selection_in_time_changes_no_threshold():
+    run = run_of(11)
+    maker = SafeMaskMaker(["aeff-max"])
+    for inverted in (False, True):
+        part = run.select_time([run.gti.time_start[0], run.gti.time_stop[0]], inverted=inverted)
+        assert run_limits(part, maker) == run_limits(run, maker)
+
+
 def falling_background():
     """A background that peaks at 0.4 TeV per logarithmic energy."""
     bkg = tables()["bkg"]
