@@ -19,7 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import DataFileError
 
-__all__ = ["NO_TIMES_KEY", "GoodTime", "events_inside", "good_time", "phase_band", "selected_events", "whole_run"]
+__all__ = [
+    "NO_TIMES_KEY",
+    "GoodTime",
+    "events_inside",
+    "good_time",
+    "of_intervals",
+    "phase_band",
+    "selected_events",
+    "whole_run",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -120,28 +129,35 @@ def good_time(run: Any, label: str) -> GoodTime:
         If there is no interval, one is not finite or ends before it starts, or nothing is left.
     """
     # gammapy drops a whole interval when a part of it is deselected, so its own selection is not used here
-    gti = whole_run(run).gti
+    good = of_intervals(whole_run(run).gti, f"observation {label}")
+    selection = run.obs_filter.time_filter
+    if selection is None:
+        return good
+    first, last = (float(seconds_since(good.reference, selection[k])) for k in (0, 1))
+    if not first < last:
+        raise DataFileError(f"observation {label} has a selection in time that ends before it starts.")
+    good = good.without(first, last) if run.obs_filter.inverted_time else good.within(first, last)
+    if not good.duration_s > 0:
+        raise DataFileError(f"observation {label} has no good time: its selection in time leaves nothing of its GTIs.")
+    return good
+
+
+def of_intervals(gti: Any, what: str) -> GoodTime:
+    """Good time of a gammapy ``GTI``; ``what`` is the run or the file, for messages."""
     if gti is None or len(gti.table) == 0:
-        raise DataFileError(f"observation {label} has no good time interval (GTI), so its duration is not known.")
+        raise DataFileError(f"{what} has no good time interval (GTI), so its duration is not known.")
     reference = gti.time_start[0]
     start, stop = (seconds_since(reference, times) for times in (gti.time_start, gti.time_stop))
     bad = ~(np.isfinite(start) & np.isfinite(stop) & (stop >= start))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise DataFileError(
-            f"observation {label}: {int(bad.sum())} of its {len(bad)} good time intervals (GTI) are not finite or end "
-            f"before they start; the first is row {row}, {stop[row] - start[row]:g} s long."
+            f"{what}: {int(bad.sum())} of its {len(bad)} good time intervals (GTI) are not finite or end before they "
+            f"start; the first is row {row}, {stop[row] - start[row]:g} s long."
         )
     good = GoodTime(reference, *union(start, stop))
-    selection = run.obs_filter.time_filter
-    if selection is not None:
-        first, last = (float(seconds_since(reference, selection[k])) for k in (0, 1))
-        if not first < last:
-            raise DataFileError(f"observation {label} has a selection in time that ends before it starts.")
-        good = good.without(first, last) if run.obs_filter.inverted_time else good.within(first, last)
     if not good.duration_s > 0:
-        what = "its selection in time leaves nothing of them" if good.selected else "they have no length"
-        raise DataFileError(f"observation {label} has no good time: of {len(start)} intervals (GTI), {what}.")
+        raise DataFileError(f"{what} has no good time: its {len(start)} good time intervals (GTI) have no length.")
     return good
 
 
@@ -191,7 +207,7 @@ def seconds_since(reference: Any, times: Any) -> Any:
     return np.asarray(seconds.filled(np.nan) if hasattr(seconds, "filled") else seconds, dtype=np.float64)
 
 
-def require_times(table: Any, good: GoodTime, label: str) -> bool:
+def require_times(table: Any, good: GoodTime, what: str) -> bool:
     """Whether events have arrival times; an error if they have none and need them.
 
     They need none if they were simulated for the run as a whole, or if the run is one interval without a selection.
@@ -206,7 +222,7 @@ def require_times(table: Any, good: GoodTime, label: str) -> bool:
     times = table["TIME"] if "TIME" in table.colnames else None
     if times is not None and not isinstance(times, Time):
         raise DataFileError(
-            f"observation {label}: the column TIME of its events holds {type(times).__name__}, not absolute times "
+            f"{what}: the column TIME of its events holds {type(times).__name__}, not absolute times "
             "(astropy Time); read the events with gammapy.data.EventList.read."
         )
     if len(table) == 0:
@@ -215,7 +231,7 @@ def require_times(table: Any, good: GoodTime, label: str) -> bool:
         return True
     if good.selected or (times is None and not _covered(table.meta, good)):
         raise DataFileError(
-            f"observation {label}: its events have no arrival times (TIME), so it is not known which of them lie in "
+            f"{what}: its events have no arrival times (TIME), so it is not known which of them lie in "
             "its good time intervals" + (" and in the selection in time." if good.selected else ".")
         )
     return False
@@ -234,7 +250,7 @@ def selected_events(run: Any, label: str) -> Any:
         return None
     if run.obs_filter.time_filter is not None:
         # before gammapy selects by times that may be placeholders
-        require_times(events.table, good_time(run, label), label)
+        require_times(events.table, good_time(run, label), f"observation {label}")
         events = events.select_time(run.obs_filter.time_filter, run.obs_filter.inverted_time)
     band = phase_band(run, label)
     if band is not None:
@@ -244,7 +260,7 @@ def selected_events(run: Any, label: str) -> Any:
     return events.table
 
 
-def events_inside(table: Any, good: GoodTime, label: str) -> NDArray[np.bool_]:
+def events_inside(table: Any, good: GoodTime, what: str) -> NDArray[np.bool_]:
     """Which events of a gammapy event table were taken in good time.
 
     Parameters
@@ -253,8 +269,8 @@ def events_inside(table: Any, good: GoodTime, label: str) -> NDArray[np.bool_]:
         With the column ``TIME`` as absolute times, as gammapy reads it.
     good : GoodTime
         Of the run.
-    label : str
-        Name of the run, for messages.
+    what : str
+        The run or the file, for messages.
 
     Returns
     -------
@@ -267,13 +283,13 @@ def events_inside(table: Any, good: GoodTime, label: str) -> NDArray[np.bool_]:
         As for :func:`require_times`, or if all events lie more than a day before the first interval or after the last
         one: then the zero points do not agree.
     """
-    if not require_times(table, good, label):
+    if not require_times(table, good, what):
         return np.ones(len(table), dtype=bool)
     seconds = seconds_since(good.reference, table["TIME"])
     known = seconds[np.isfinite(seconds)]
     if known.size and max(good.start[0] - known.max(), known.min() - good.stop[-1]) > ANOTHER_NIGHT:
         raise DataFileError(
-            f"observation {label}: its events and its good time intervals (GTI) do not belong together: events from "
+            f"{what}: its events and its good time intervals (GTI) do not belong together: events from "
             f"{known.min():.6g} to {known.max():.6g} s, intervals from {good.start[0]:.6g} to {good.stop[-1]:.6g} s, "
             f"counted from {good.reference.isot} ({good.reference.scale.upper()}). Compare MJDREFI, MJDREFF and "
             "TIMESYS in the headers of the two tables."

@@ -191,7 +191,7 @@ class Observation:
         >>> observation
         Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h)
         >>> safe
-        Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h, energy=(0.5575, inf) TeV, offset<=2 deg)
+        Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h, energy=(0.5137, inf) TeV, offset<=2 deg)
         """
         if not is_gammapy_run(observation):
             raise TypeError(

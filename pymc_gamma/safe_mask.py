@@ -120,7 +120,7 @@ def run_limits(
     RunLimits(energy_range=(0.0, inf), offset_max=inf)
     >>> limits = run_limits(run, SafeMaskMaker(methods=["aeff-max", "offset-max"], offset_max="2 deg"))
     >>> round(limits.energy_range[0], 2), limits.offset_max
-    (0.56, 2.0)
+    (0.51, 2.0)
     """
     label = str(run.obs_id)
     maker = _checked(safe_mask)

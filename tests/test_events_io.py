@@ -367,6 +367,20 @@ def test_masks_of_other_lengths_are_an_error():
         Events(Masked([[1, 2]] * u.TeV, mask=[[True, False]]), [0, 0] * u.deg, [0, 0] * u.deg)
 
 
+@pytest.mark.parametrize("kind", [np.ma.masked_array, Masked])
+def test_masked_entries_of_rows(kind):
+    rows = kind(np.array([[1.0, 0.1, 0.2], [2.0, 0.3, 0.4]]), mask=[[False, True, False], [False, False, False]])
+    with pytest.warns(PymcGammaWarning, match=r"1 of 2 events are masked \(lon 1\)"):
+        assert Events.from_rows(rows).to_rows().tolist() == [[2.0, 0.3, 0.4]]
+
+
+def test_masked_coordinates():
+    coords = SkyCoord(Masked([83.0, 84.0] * u.deg, mask=[True, False]), [22, 23] * u.deg)
+    with pytest.warns(PymcGammaWarning, match="1 of 2 events are masked"):
+        events = Events.from_skycoord([1, 2] * u.TeV, coords, frame="icrs")
+    assert events.lat.value == pytest.approx([23.0])
+
+
 def test_masked_rows_of_a_file(tmp_path):
     table = masked_table({"ENERGY": [1]})
     table.meta["EXTNAME"] = "EVENTS"

@@ -346,10 +346,10 @@ class Events:
         missing = [name for name in RECO if name not in reco]
         if missing:
             raise EventError(f"reco must name {', '.join(missing)} too; got {tuple(reco)}.")
-        table = np.asarray(rows, dtype=np.float64)
+        table = np.asanyarray(rows, dtype=np.float64)
         if table.ndim != 2 or table.shape[1] != len(reco):
             raise EventError(f"rows must have shape (event, {len(reco)}) for reco={tuple(reco)}, got {table.shape}.")
-        columns = {name: table[:, column] for column, name in enumerate(reco)}
+        columns = without_masked({name: table[:, column] for column, name in enumerate(reco)})
         return cls(
             columns["energy"] * u.TeV,
             columns["lon"] * u.deg,
@@ -661,7 +661,8 @@ class Events:
     def read(cls, path: str | os.PathLike[str], *, hdu: str = "EVENTS", frame: str | None = None) -> Self:
         """Read a GADF event file, ours or any other.
 
-        Good time intervals are not looked at; a whole run is read by :meth:`from_gammapy`.
+        Events outside the good time intervals of the file (HDU ``GTI``, if it has one) are left out. A run with its
+        response and pointing is read by gammapy and :meth:`from_gammapy`.
 
         Parameters
         ----------
@@ -687,7 +688,8 @@ class Events:
         Warns
         -----
         PymcGammaWarning
-            As for :meth:`from_table`; a NaN of a FITS file is a masked value.
+            If events lie outside the good time intervals; says how many, and so does ``meta["outside_good_time"]``. And
+            as for :meth:`from_table`; a NaN of a FITS file is a masked value.
         """
         from pymc_gamma.events.gadf import read_gadf
 

@@ -23,7 +23,7 @@ from pymc_gamma.errors import DataFileError, EventError
 from pymc_gamma.events.validation import warn_user, without_masked
 from pymc_gamma.files import atomic_path, check_compression
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
-from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, selected_events
+from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, of_intervals, selected_events
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
@@ -195,7 +195,7 @@ def _events_of_run[EventsT: "Events"](
     if table is None:
         raise EventError(f"observation {label} has no event list.")
     if run.gti is not None:
-        inside = events_inside(table, good_time(run, label), label)
+        inside = events_inside(table, good_time(run, label), f"observation {label}")
         if not inside.all():
             n, total = outside.get(label, (0, 0))
             outside[label] = (n + int((~inside).sum()), total + len(inside))
@@ -270,14 +270,44 @@ def read_gadf[EventsT: "Events"](
                     f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them."
                 )
             table = Table.read(hdus[hdu])
+            intervals = hdus["GTI"].copy() if "GTI" in hdus else None
     except DataFileError:
         raise
     except (OSError, TypeError, ValueError, EOFError, zlib.error, AstropyUserWarning) as error:
         raise DataFileError(f"{path} cannot be read as a FITS event file; is it truncated? ({error})") from error
     try:
-        return from_table(cls, table, frame=frame)
+        n = len(table)
+        table = table if intervals is None else _in_good_time(table, intervals, path)
+        events = from_table(cls, table, frame=frame)
     except EventError as error:
         raise EventError(f"{path}: {error}") from error
+    if len(table) < n:
+        events.meta["outside_good_time"] = {Path(path).name: n - len(table)}
+    return events
+
+
+def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) -> "Table":
+    """Events of a file within the good time intervals in it; says how many are not."""
+    from astropy.table import Table
+    from gammapy.data import GTI
+    from gammapy.utils.time import time_ref_from_dict
+
+    try:
+        good = of_intervals(GTI.from_table_hdu(intervals), str(path))
+        times = Table(meta=table.meta)
+        if "TIME" in table.colnames:
+            seconds = np.ma.filled(np.ma.asarray(table["TIME"], dtype=np.float64), np.nan)
+            times["TIME"] = time_ref_from_dict(table.meta) + seconds * u.Unit(table["TIME"].unit or "s")
+        else:
+            times["ROW"] = np.arange(len(table))
+    except KeyError as error:
+        warn_user(f"{path}: its good time intervals are not looked at, because a header has no {error}.")
+        return table
+    inside = events_inside(times, good, str(path))
+    if not inside.all():
+        told = f"{int((~inside).sum())} of {len(inside)} events"
+        warn_user(f"{path}: {told} outside its good time intervals (GTI) are left out.")
+    return table[inside]
 
 
 def _positive(lon: u.Quantity) -> u.Quantity:

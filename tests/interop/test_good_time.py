@@ -153,6 +153,38 @@ def test_zero_points_and_scales_of_the_tables_may_differ(tmp_path, scale, epoch)
         assert len(pmg.Events.from_gammapy(again)) == 500
 
 
+@pytest.fixture
+def half_a_file(tmp_path):
+    write_dl3(run_with([(0, 250), (750, 1000)], SECONDS), tmp_path / "half.fits")
+    return tmp_path / "half.fits"
+
+
+def test_a_file_of_events_is_read_within_the_intervals_in_it(half_a_file):
+    with pytest.warns(
+        PymcGammaWarning, match=r"half\.fits: 500 of 1000 events outside its good time intervals"
+    ) as told:
+        events = pmg.Events.read(half_a_file, frame="icrs")
+    assert told[0].filename == __file__
+    assert events.meta["outside_good_time"] == {"half.fits": 500}
+    with warnings.catch_warnings(action="ignore", category=PymcGammaWarning):
+        run = pmg.Events.from_gammapy(Run.read(half_a_file), frame="icrs")
+    assert np.array_equal(events.to_rows(), run.to_rows())
+
+
+def test_files_whose_times_cannot_be_compared(half_a_file):
+    from astropy.io import fits
+
+    with fits.open(half_a_file, mode="update") as hdus:
+        del hdus["EVENTS"].header["MJDREFI"]
+    with pytest.warns(PymcGammaWarning, match=r"half\.fits: its good time intervals are not looked at.*no 'MJDREFI'"):
+        assert len(pmg.Events.read(half_a_file)) == 1000
+    with fits.open(half_a_file, mode="update") as hdus:
+        hdus["EVENTS"].header["MJDREFI"] = 51910
+        hdus["EVENTS"].columns.change_name("TIME", "WHEN")
+    with pytest.raises(DataFileError, match=r"half\.fits: its events have no arrival times"):
+        pmg.Events.read(half_a_file)
+
+
 def select(run, start, stop, **options):
     return run.select_time(REFERENCE + [start, stop] * u.s, **options)
 
@@ -211,7 +243,7 @@ def test_phases_out_of_range(band):
     [
         ([(0, 10), (30, 20)], "1 of its 2 good time intervals.*row 1, -10 s long"),
         ([(0, 10), (20, np.nan)], "1 of its 2 good time intervals.*row 1, nan s long"),
-        ([(5, 5), (7, 7)], "no good time: of 2 intervals .*no length"),
+        ([(5, 5), (7, 7)], "no good time: its 2 good time intervals .*no length"),
     ],
 )
 def test_impossible_intervals_name_the_run(intervals, message):
