@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         plot_spectrum,
     )
     from pymc_gamma.response import Response, fold
+    from pymc_gamma.run_files import write_runs
     from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
     from pymc_gamma.spectra import (
         BrokenPowerLaw,
@@ -93,6 +94,7 @@ __all__ = [
     "sample_nested",
     "spectrum_draws",
     "to_gammapy",
+    "write_runs",
 ]
 
 try:
@@ -119,6 +121,7 @@ _WHERE = {
         "plot_spectrum",
     ),
     "pymc_gamma.response": ("Response", "fold"),
+    "pymc_gamma.run_files": ("write_runs",),
     "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
     "pymc_gamma.spectra": (
         "BrokenPowerLaw",

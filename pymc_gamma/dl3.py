@@ -3,11 +3,13 @@ r"""Observations as gammapy reads them from DL3 files.
 A run in the Data formats for gamma-ray astronomy (https://gamma-astro-data-formats.readthedocs.io) has a pointing, good
 time intervals (GTIs), a dead-time correction, events, and its own instrument response. What the response needs is
 
-.. math:: t_{\rm on} = f \sum_{\rm GTI} (t_{\rm stop} - t_{\rm start}), \qquad t_{\rm live} = (1 - d)\, t_{\rm on} ,
+.. math:: t_{\rm on} = f\, \Big| \bigcup_{\rm GTI} [t_{\rm start}, t_{\rm stop}] \Big|, \qquad
+          t_{\rm live} = (1 - d)\, t_{\rm on} ,
 
 with the dead-time fraction :math:`d` (header keyword ``DEADC`` :math:`= 1 - d`) and the share :math:`f` of the time
 that a selection in phase leaves, 1 without one. The exposure goes with :math:`t_{\rm live}`, the residual background, a
-rate per on-time, with :math:`t_{\rm on}`.
+rate per on-time, with :math:`t_{\rm on}`. The events are those of the same intervals
+(:mod:`pymc_gamma.good_time`).
 
 A background that is aligned with altitude and azimuth turns on the sky while the telescope follows its pointing. The
 position angle :math:`\chi` of the zenith at the pointing is averaged over the good time as a direction,
@@ -25,6 +27,7 @@ import numpy as np
 from astropy.utils import iers
 
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
+from pymc_gamma.good_time import good_time, phase_band
 from pymc_gamma.irfs import IRFs, load_irfs
 from pymc_gamma.irfs.background import unaligned
 
@@ -46,6 +49,13 @@ ORIENTATION_STEP = 60.0
 TURN_TOLD = 20.0
 """Degrees that a field of view may turn in a run before its mean orientation is worth a word: of a uniform turn by so
 much the mean orientation overestimates a gradient by 0.5 %."""
+REQUIRED_HDUS = ("events", "gti", "aeff", "edisp", "psf")
+"""What a run of a data store cannot do without."""
+
+POINT_LIKE = (
+    "point-like IRFs, made for events within a fixed distance of one source: no point spread function, no background "
+    "model. Such runs need a background measured in OFF regions, which is not available yet; use full-enclosure IRFs."
+)
 
 _HERE = (str(Path(__file__).parent),)
 """The package: warnings point at the line of the user that called it."""
@@ -69,28 +79,65 @@ def gammapy_runs(source: Any) -> list[Any]:
     Returns
     -------
     list of gammapy.data.Observation
+        At least one.
 
     Raises
     ------
     TypeError
         If it is none of these; names what was found.
+    DataFileError
+        If there is no run, or runs of a data store lack a table; names them.
+    IRFError
+        If runs of a data store are point-like; names them.
     """
     from gammapy.data import DataStore
 
     if is_gammapy_run(source):
         return [source]
     if isinstance(source, DataStore):
-        return list(source.get_observations(required_irf=["aeff", "edisp", "psf"]))
-    if not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
+        runs = _runs_of_store(source)
+    elif not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
         raise TypeError(
             "expected a gammapy Observation, Observations, DataStore or a list of observations, got "
             f"{type(source).__name__}; read files with gammapy.data.Observation.read or DataStore.from_dir."
         )
-    runs = list(source)
+    else:
+        runs = list(source)
+    if not runs:
+        raise DataFileError(f"there is no observation in the {type(source).__name__}; give at least one.")
     for run in runs:
         if not is_gammapy_run(run):
             raise TypeError(f"expected gammapy observations, found {type(run).__name__} among them.")
     return runs
+
+
+def _runs_of_store(store: Any) -> list[Any]:
+    """All runs of a data store; gammapy's ``get_observations`` would leave out those that lack a table."""
+    index = store.hdu_table
+    lacking: dict[str, list[Any]] = {}
+    for obs_id in store.obs_ids:
+        held = {str(kind).strip().lower() for kind in index["HDU_TYPE"][index["OBS_ID"] == obs_id]}
+        missing = [kind for kind in REQUIRED_HDUS if kind not in held]
+        if missing:
+            lacking.setdefault(", ".join(missing), []).append(obs_id)
+    if lacking:
+        partial = [
+            (obs_id, store.obs(obs_id, required_irf="all-optional", require_events=False))
+            for obs_ids in lacking.values()
+            for obs_id in obs_ids
+        ]
+        if point_like := [str(obs_id) for obs_id, run in partial if _is_point_like(run)]:
+            raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
+        told = "; ".join(f"{_few([str(one) for one in obs_ids])}: no {missing}" for missing, obs_ids in lacking.items())
+        raise DataFileError(
+            f"{len(partial)} of {len(store.obs_ids)} observations of the data store lack tables ({told}). To go on "
+            "with the others, choose them: [store.obs(i, required_irf=['aeff', 'edisp', 'psf']) for i in ids]."
+        )
+    return [store.obs(obs_id, required_irf=["aeff", "edisp", "psf"]) for obs_id in store.obs_ids]
+
+
+def _is_point_like(run: Any) -> bool:
+    return any(getattr(getattr(run, key), "is_pointlike", False) for key in ("aeff", "edisp"))
 
 
 def run_label(run: Any) -> str:
@@ -104,23 +151,23 @@ def run_arguments(run: Any) -> dict[str, Any]:
     Raises
     ------
     DataFileError
-        If the run has no good time interval or no pointing, drifts in right ascension, or has a selection of events
-        that its live time does not reflect; names the run.
+        If the run has no good time or no pointing, drifts in right ascension, has a selection of events that its live
+        time does not reflect, or a dead time that leaves nothing; names the run.
     """
     label = run_label(run)
-    if run.gti is None or len(run.gti.table) == 0:
-        raise DataFileError(f"observation {label} has no good time interval (GTI), so its duration is not known.")
-    for selection in run.obs_filter.event_filters:
-        if selection.get("opts", {}).get("parameter") != "PHASE":
-            raise DataFileError(
-                f"observation {label} has the event filter {selection!r}, which the instrument response does not know; "
-                "remove it, and choose events by a region of interest instead."
-            )
-    ontime = run.observation_time_duration * run.obs_filter.livetime_fraction
+    good = good_time(run, label)
+    band, dead = phase_band(run, label), float(run.observation_dead_time_fraction)
+    share = 1.0 if band is None else band[1] - band[0]
+    if not 0 <= dead < 1:
+        raise DataFileError(
+            f"observation {label} has a dead-time fraction of {dead:g} (DEADC = {1 - dead:g}), so no live time; "
+            "DEADC is the share of the time that is live, above 0 and at most 1."
+        )
+    ontime = share * good.duration_s
     return {
         "pointing": _fixed_pointing(run, label),
-        "ontime": u.Quantity(ontime),
-        "livetime": u.Quantity(run.observation_live_time_duration),
+        "ontime": ontime * u.s,
+        "livetime": (1 - dead) * ontime * u.s,
         "name": label,
     }
 
@@ -131,13 +178,15 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     Raises
     ------
     IRFError
-        If a table is missing or cannot be used; names the run.
+        If a table is missing, point-like or cannot be used; names the run.
 
     Warns
     -----
     PymcGammaWarning
         What was repaired, once for all runs in which it was the same.
     """
+    if point_like := [run_label(run) for run in runs if _is_point_like(run)]:
+        raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
     known: dict[str, IRFs] = {}
     repaired: dict[tuple[str, ...], list[str]] = {}
     responses = []
@@ -194,13 +243,13 @@ def field_orientation(run: Any, irfs: IRFs) -> FieldOrientation:
         return FieldOrientation(note="the observation has no location")
     from astropy.coordinates import AltAz, SkyCoord
 
-    gti = run.gti.union()
-    start, duration = gti.time_start, np.atleast_1d(gti.time_delta.to_value("s"))
+    good = good_time(run, run_label(run))
+    duration = good.stop - good.start
     pieces = np.maximum(np.ceil(duration / ORIENTATION_STEP), 1).astype(int)
     interval = np.repeat(np.arange(len(pieces)), pieces)
     piece = np.arange(len(interval)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     length = (duration / pieces)[interval]
-    times = start[interval] + (piece + 0.5) * length * u.s
+    times = good.reference + (good.start[interval] + (piece + 0.5) * length) * u.s
     # The table that comes with astropy, for any date: no download, and the rotation of the Earth to 0.005 deg.
     with (
         iers.earth_orientation_table.set(iers.IERS_B.open()),

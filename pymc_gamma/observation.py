@@ -26,6 +26,7 @@ from pymc_gamma.geometry import (
     unit_vectors,
 )
 from pymc_gamma.irfs import IRFs
+from pymc_gamma.safe_mask import SafeMask, index_energies, run_limits
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["Observation"]
@@ -131,17 +132,32 @@ class Observation:
         )
 
     @classmethod
-    def from_gammapy(cls, observation: Any) -> Self:
+    def from_gammapy(
+        cls,
+        observation: Any,
+        *,
+        safe_mask: SafeMask = "file",
+        energy_range: u.Quantity | Sequence[u.Quantity] | None = None,
+        offset_max: u.Quantity | None = None,
+    ) -> Self:
         """Observation from a gammapy ``Observation``, of DL3 files (GADF) or in memory.
 
-        Takes the pointing, the good time intervals (their sum is the on-time), the dead time (which makes it the live
-        time) and the instrument response of the run, and the orientation of a background that is aligned with altitude
-        and azimuth. Events are read by :meth:`Events.from_gammapy <pymc_gamma.Events.from_gammapy>`.
+        Takes the pointing, the good time intervals (the on-time is the length of their union, within the selection in
+        time if the run has one), the dead time (which makes it the live time), the instrument response of the run, the
+        orientation of a background that is aligned with altitude and azimuth, and the range in which the run can be
+        trusted. Events are read by :meth:`Events.from_gammapy <pymc_gamma.Events.from_gammapy>`.
 
         Parameters
         ----------
         observation : gammapy.data.Observation
             One run. For several see :meth:`list_from_gammapy`.
+        safe_mask : {"file"} or gammapy.makers.SafeMaskMaker or None
+            Where :attr:`energy_range` and :attr:`offset_max` come from. ``"file"``: what the file says is safe, header
+            keys ``LO_THRES`` and ``HI_THRES`` (TeV) of the effective area. A ``SafeMaskMaker``: its methods and their
+            parameters, evaluated for this run by gammapy; see :mod:`pymc_gamma.safe_mask` for the energies that are
+            taken. None: no limit of its own.
+        energy_range, offset_max : `~astropy.units.Quantity`, optional
+            Limits by hand, in place of those of ``safe_mask``.
 
         Returns
         -------
@@ -151,9 +167,9 @@ class Observation:
         Raises
         ------
         TypeError
-            If it is not one gammapy observation.
+            If it is not one gammapy observation, or ``safe_mask`` is something else.
         DataFileError
-            If it has no good time interval or no pointing, or drifts.
+            If it has no good time or no pointing, drifts, or nothing of it is safe.
         IRFError
             If a table of the response is missing, point-like or empty.
 
@@ -170,6 +186,7 @@ class Observation:
         >>> from gammapy.data import FixedPointingInfo
         >>> from gammapy.data import Observation as Run
         >>> from gammapy.irf import load_irf_dict_from_file
+        >>> from gammapy.makers import SafeMaskMaker
         >>> import pymc_gamma as pmg
         >>> run = Run.create(
         ...     pointing=FixedPointingInfo(fixed_icrs=SkyCoord(83.63 * u.deg, 22.01 * u.deg)),
@@ -180,26 +197,42 @@ class Observation:
         ... )
         >>> with warnings.catch_warnings(action="ignore"):  # of repairs
         ...     observation = pmg.Observation.from_gammapy(run)
+        ...     safe = pmg.Observation.from_gammapy(run, safe_mask=SafeMaskMaker(["aeff-max"]), offset_max=2 * u.deg)
         >>> observation
         Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h)
+        >>> safe
+        Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h, energy=(0.5137, inf) TeV, offset<=2 deg)
         """
         if not is_gammapy_run(observation):
             raise TypeError(
                 f"Observation.from_gammapy needs one gammapy Observation, got {type(observation).__name__}; for "
                 "several use Observation.list_from_gammapy."
             )
-        arguments = run_arguments(observation)
-        (irfs,) = run_responses([observation])
-        return cls(irfs, **arguments, fov_rotation=field_orientation(observation, irfs).angle)
+        (one,) = cls.list_from_gammapy(
+            [observation], safe_mask=safe_mask, energy_range=energy_range, offset_max=offset_max
+        )
+        return one
 
     @classmethod
-    def list_from_gammapy(cls, observations: Any) -> list[Self]:
+    def list_from_gammapy(
+        cls,
+        observations: Any,
+        *,
+        safe_mask: SafeMask = "file",
+        energy_range: u.Quantity | Sequence[u.Quantity] | None = None,
+        offset_max: u.Quantity | None = None,
+    ) -> list[Self]:
         """One observation for each run; runs with the same response share it in memory.
 
         Parameters
         ----------
         observations : gammapy.data.Observations, gammapy.data.DataStore or iterable of gammapy.data.Observation
-            The runs; all those of a data store.
+            The runs; all those of a data store. Its index of observations (``SAFE_ENERGY_LO``, ``SAFE_ENERGY_HI``)
+            stands in where the effective area of a run names no safe energies.
+        safe_mask : {"file"} or gammapy.makers.SafeMaskMaker or None
+            As for :meth:`from_gammapy`, evaluated for each run.
+        energy_range, offset_max : `~astropy.units.Quantity`, optional
+            Limits by hand, the same for all runs.
 
         Returns
         -------
@@ -211,14 +244,22 @@ class Observation:
         TypeError
             If there is something else among them.
         DataFileError, IRFError
-            As for :meth:`from_gammapy`; the message names the run.
+            As for :meth:`from_gammapy`, and if there is no run or a data store lacks tables of some; the message names
+            the runs.
         """
         runs = gammapy_runs(observations)
+        index = index_energies(observations)
+        limits = [
+            run_limits(run, safe_mask, energy_range=energy_range, offset_max=offset_max, index=index) for run in runs
+        ]
         arguments = [run_arguments(run) for run in runs]
-        return [
+        found = [
             cls(irfs, **one, fov_rotation=field_orientation(run, irfs).angle)
             for run, irfs, one in zip(runs, run_responses(runs), arguments, strict=True)
         ]
+        for one, limit in zip(found, limits, strict=True):
+            one.energy_range, one.offset_max = limit
+        return found
 
     @property
     def pointing(self) -> SkyCoord:

@@ -6,11 +6,14 @@ import astropy.units as u
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Column, MaskedColumn, QTable, Table
+from astropy.time import Time
+from astropy.utils.masked import Masked
 from gammapy.data import EventList
 
-from pymc_gamma.errors import DataFileError, EventError
+from pymc_gamma.errors import DataFileError, EventError, PymcGammaWarning
 from pymc_gamma.events import Events
 
 RECO = ["energy", "lon", "lat"]
@@ -199,3 +202,212 @@ def test_bad_rows_in_a_file_name_the_file(tmp_path):
     table.write(tmp_path / "bad.fits")
     with pytest.raises(EventError, match=r"bad\.fits: energy must be positive.*row 0"):
         Events.read(tmp_path / "bad.fits")
+
+
+# which columns count
+
+CRAB = SkyCoord(83.63 * u.deg, 22.01 * u.deg)
+
+
+def both_pairs(glon, glat, kind=QTable, **meta):
+    table = kind({"ENERGY": [1, 2] * u.TeV, "RA": [83.63, 83.63] * u.deg, "DEC": [22.01, 22.01] * u.deg})
+    table["GLON"], table["GLAT"] = glon * u.deg, glat * u.deg
+    table.meta.update(meta)
+    return table
+
+
+@pytest.mark.parametrize("kind", [Table, QTable])
+@pytest.mark.parametrize("frame", [None, "galactic", "icrs"])
+def test_right_ascension_wins_over_placeholders(kind, frame):
+    table = both_pairs(np.zeros(2), np.zeros(2), kind)
+    with pytest.warns(
+        PymcGammaWarning, match=r"GLON and GLAT .*disagree with RA and DEC in 2 of 2 rows.*RA and DEC are"
+    ) as told:
+        events = Events.from_table(table, frame=frame)
+    assert told[0].filename == __file__
+    assert events.frame == (frame or "galactic")
+    assert events.coords.icrs.separation(CRAB).max() < 1e-9 * u.deg
+
+
+@pytest.mark.parametrize("lost", [np.nan, None])
+def test_galactic_columns_without_values_are_no_disagreement(lost):
+    table = both_pairs(np.full(2, 7.0), np.full(2, 7.0), Table)
+    for name in ("GLON", "GLAT"):
+        table[name] = (
+            MaskedColumn([7.0, 7.0], unit="deg", mask=True) if lost is None else Column([lost] * 2, unit="deg")
+        )
+    assert Events.from_table(table).coords.icrs.separation(CRAB).max() < 1e-9 * u.deg
+
+
+def test_equal_directions_are_no_disagreement():
+    galactic = CRAB.galactic
+    single = np.float32([galactic.l.deg, galactic.l.deg]), np.float32([galactic.b.deg, galactic.b.deg])
+    assert len(Events.from_table(both_pairs(*single))) == 2
+    table = both_pairs(*single)
+    table["GLON"][1] += 2 * u.arcsec
+    with pytest.warns(PymcGammaWarning, match=r"in 1 of 2 rows, by up to 1\.9\d+ arcsec"):
+        Events.from_table(table)
+
+
+@pytest.mark.parametrize("frame", ["galactic", "icrs"])
+def test_files_of_our_own_come_back_to_the_last_bit(events, tmp_path, frame):
+    rows = np.abs(events.to_rows(ALL))  # negative longitudes lose a bit to the wrap at 360
+    events = Events.from_rows(rows, ALL, frame)
+    events.write(tmp_path / "events.fits")
+    assert np.array_equal(Events.read(tmp_path / "events.fits").to_rows(ALL), events.to_rows(ALL))
+    table = events.to_table()
+    table["RA" if frame == "galactic" else "GLON"] += 1 * u.deg
+    kept = "GLON and GLAT" if frame == "galactic" else "RA and DEC"
+    with pytest.warns(PymcGammaWarning, match=f"{kept} are used"):
+        assert np.array_equal(Events.from_table(table).to_rows(ALL), events.to_rows(ALL))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("TeV", 1), ("GeV", 1e3), ("MeV", 1e6), ("erg", 1.602176634)])
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_units_of_energy_in_every_reader(tmp_path, kind, unit, factor):
+    table = kind({"ENERGY": [2.0 * factor] * u.Unit(unit), "RA": [83.63] * u.deg, "DEC": [1320.6] * u.arcmin})
+    table.meta["EXTNAME"] = "EVENTS"
+    table.write(tmp_path / "events.fits")
+    found = [
+        Events.from_table(table),
+        Events.read(tmp_path / "events.fits"),
+        Events(table["ENERGY"], table["RA"], table["DEC"], frame="icrs"),
+    ]
+    table["TIME"] = Time([60000.0], format="mjd")
+    found.append(Events.from_gammapy(EventList(Table(table))))
+    for events in found:
+        assert events.energy.value == pytest.approx([2.0], rel=1e-9)
+        assert events.coords.icrs.separation(CRAB).max() < 1e-9 * u.deg
+
+
+@pytest.mark.parametrize(("name", "unit"), [("ENERGY", "deg"), ("RA", "TeV")])
+def test_wrong_units_name_the_column(tmp_path, name, unit):
+    table = Table({"ENERGY": [1.0] * u.TeV, "RA": [0.0] * u.deg, "DEC": [0.0] * u.deg})
+    table[name] = Column([1.0], unit=unit)
+    with pytest.raises(EventError, match=f"Column {name} of the event table is in '{unit}'"):
+        Events.from_table(table)
+    table.write(tmp_path / "events.fits")
+    with pytest.raises(EventError, match=rf"events\.fits: Column {name} of the event table is in '{unit}'"):
+        Events.read(tmp_path / "events.fits", hdu="")
+
+
+# masked rows
+
+
+def masked_table(masks, kind=Table):
+    """Four events, with masks on some columns."""
+    columns = {
+        "ENERGY": [1.0, 2.0, 3.0, 4.0] * u.TeV,
+        "RA": [83.0, 83.1, 83.2, 83.3] * u.deg,
+        "DEC": [22.0, 22.1, 22.2, 22.3] * u.deg,
+        "OBS_INDEX": np.array([0, 1, 2, 3]),
+        "MULTIPLICITY": np.array([1.0, 2.0, 3.0, 4.0]),
+    }
+    table = kind()
+    for name, values in columns.items():
+        mask = np.isin(np.arange(4), masks.get(name, []))
+        if kind is QTable and name in masks and isinstance(values, u.Quantity):
+            table[name] = Masked(values, mask=mask)
+        elif name in masks:
+            table[name] = MaskedColumn(getattr(values, "value", values), unit=getattr(values, "unit", None), mask=mask)
+        else:
+            table[name] = values
+    return table
+
+
+@pytest.mark.parametrize("kind", [Table, QTable])
+@pytest.mark.parametrize(
+    ("masks", "kept", "told"),
+    [
+        ({"ENERGY": [1]}, [0, 2, 3], r"1 of 4 events are masked \(ENERGY 1\)"),
+        ({"ENERGY": [1], "DEC": [1, 3]}, [0, 2], r"2 of 4 events are masked \(ENERGY 1, DEC 2\)"),
+        ({"RA": [0]}, [1, 2, 3], r"1 of 4 events are masked \(RA 1\)"),
+        ({"OBS_INDEX": [2]}, [0, 1, 3], r"\(OBS_INDEX 1\)"),
+        ({"MULTIPLICITY": [0, 2]}, [1, 3], r"2 of 4 events are masked \(MULTIPLICITY 2\)"),
+        ({"ENERGY": [0, 1, 2, 3]}, [], "4 of 4 events are masked"),
+    ],
+)
+def test_masked_rows_are_left_out_and_counted(kind, masks, kept, told):
+    table = masked_table(masks, kind)
+    with pytest.warns(PymcGammaWarning, match=told) as warned:
+        events = Events.from_table(table, frame="icrs")
+    assert warned[0].filename == __file__
+    assert len(warned) == 1
+    assert events.energy.value.tolist() == [1.0 + row for row in kept]
+    assert events.observation.tolist() == kept
+    assert events.multiplicity.tolist() == [1.0 + row for row in kept]
+    assert events.lon.value == pytest.approx([83 + 0.1 * row for row in kept])
+
+
+def test_a_mask_that_hides_nothing_is_silent():
+    assert len(Events.from_table(masked_table({"ENERGY": [], "OBS_INDEX": []}))) == 4
+
+
+@pytest.mark.parametrize("mask", [[True, False], [False, True]])
+def test_masked_quantities(mask):
+    energy, zero = [1, 2] * u.TeV, [0, 0] * u.deg
+    for columns, name in (
+        ((Masked(energy, mask=mask), zero, zero), "energy"),
+        ((energy, Masked(zero, mask=mask), zero), "lon"),
+        ((energy, zero, Masked(zero, mask=mask)), "lat"),
+    ):
+        with pytest.warns(PymcGammaWarning, match=rf"1 of 2 events are masked \({name} 1\)"):
+            events = Events(*columns)
+        assert events.energy.value.tolist() == [2.0 if mask[0] else 1.0]
+    for name in ("observation", "multiplicity"):
+        with pytest.warns(PymcGammaWarning, match=rf"\({name} 1\)"):
+            events = Events(energy, zero, zero, **{name: np.ma.masked_array([3, 4], mask=mask)})
+        assert getattr(events, name).tolist() == [4 if mask[0] else 3]
+
+
+def test_masks_of_other_lengths_are_an_error():
+    with pytest.raises(EventError, match="same length, got lon 2 and a mask of 3"):
+        Events(Masked([1, 2, 3] * u.TeV, mask=[True, False, False]), [0, 0] * u.deg, [0, 0] * u.deg)
+    with pytest.raises(EventError, match="energy must be one-dimensional"):
+        Events(Masked([[1, 2]] * u.TeV, mask=[[True, False]]), [0, 0] * u.deg, [0, 0] * u.deg)
+
+
+@pytest.mark.parametrize("kind", [np.ma.masked_array, Masked])
+def test_masked_entries_of_rows(kind):
+    rows = kind(np.array([[1.0, 0.1, 0.2], [2.0, 0.3, 0.4]]), mask=[[False, True, False], [False, False, False]])
+    with pytest.warns(PymcGammaWarning, match=r"1 of 2 events are masked \(lon 1\)"):
+        assert Events.from_rows(rows).to_rows().tolist() == [[2.0, 0.3, 0.4]]
+
+
+def test_masked_coordinates():
+    coords = SkyCoord(Masked([83.0, 84.0] * u.deg, mask=[True, False]), [22, 23] * u.deg)
+    with pytest.warns(PymcGammaWarning, match="1 of 2 events are masked"):
+        events = Events.from_skycoord([1, 2] * u.TeV, coords, frame="icrs")
+    assert events.lat.value == pytest.approx([23.0])
+
+
+def test_masked_rows_of_a_file(tmp_path):
+    table = masked_table({"ENERGY": [1]})
+    table.meta["EXTNAME"] = "EVENTS"
+    table.write(tmp_path / "events.fits")  # FITS keeps a masked number as NaN
+    with pytest.warns(PymcGammaWarning, match=r"1 of 4 events are masked \(ENERGY 1\)"):
+        events = Events.read(tmp_path / "events.fits")
+    assert events.energy.value.tolist() == [1.0, 3.0, 4.0]
+
+
+def test_nan_that_is_not_masked_is_an_error():
+    table = Table({"ENERGY": Column([1.0, np.nan], unit="TeV"), "RA": [0, 0] * u.deg, "DEC": [0, 0] * u.deg})
+    with pytest.raises(EventError, match=r"energy must be finite.*row 1"):
+        Events.from_table(table)
+
+
+# names of files
+
+
+@pytest.mark.parametrize("name", ["events.csv", "events.h5", "events", "events.txt.gz", "events.ecsv"])
+def test_formats_that_are_not_written_are_refused(events, tmp_path, name):
+    with pytest.raises(EventError, match=r"must end in \.fits, .*\.fits\.gz.*to_table"):
+        events.write(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["events.fit", "events.FITS", "night.1.fits.gz", "events.fts"])
+def test_formats_that_are_written(events, tmp_path, name):
+    events.write(tmp_path / name)
+    assert len(Events.read(tmp_path / name)) == len(events)
+    assert fits.getheader(tmp_path / name, "EVENTS")["PGNOTIME"] is True

@@ -22,6 +22,7 @@ from pymc_gamma.events.validation import (
     check_columns,
     check_frame,
     to_column,
+    without_masked,
     wrap_longitude,
 )
 from pymc_gamma.geometry import convert_lonlat
@@ -72,6 +73,11 @@ class Events:
         If lengths differ, a value is NaN, an energy or a multiplicity is not positive, or a latitude is
         beyond a pole. The message names the column and the rows.
 
+    Warns
+    -----
+    PymcGammaWarning
+        If rows are masked in a column and were left out; says how many.
+
     Examples
     --------
     >>> import astropy.units as u
@@ -98,11 +104,13 @@ class Events:
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self._frame = check_frame(frame)
-        self._energy = to_column(energy, "TeV", "energy")
-        self._lon = to_column(lon, "deg", "lon")
-        self._lat = to_column(lat, "deg", "lat")
-        self._observation = as_observation(observation, len(self._energy))
-        self._multiplicity = as_multiplicity(multiplicity, len(self._energy))
+        given = {"energy": energy, "lon": lon, "lat": lat, "observation": observation, "multiplicity": multiplicity}
+        given = without_masked(given)
+        self._energy = to_column(given["energy"], "TeV", "energy")
+        self._lon = to_column(given["lon"], "deg", "lon")
+        self._lat = to_column(given["lat"], "deg", "lat")
+        self._observation = as_observation(given["observation"], len(self._energy))
+        self._multiplicity = as_multiplicity(given["multiplicity"], len(self._energy))
         self._meta = dict(meta or {})
         check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity)
         self._lon = wrap_longitude(self._lon)
@@ -339,10 +347,10 @@ class Events:
         missing = [name for name in RECO if name not in reco]
         if missing:
             raise EventError(f"reco must name {', '.join(missing)} too; got {tuple(reco)}.")
-        table = np.asarray(rows, dtype=np.float64)
+        table = np.asanyarray(rows, dtype=np.float64)
         if table.ndim != 2 or table.shape[1] != len(reco):
             raise EventError(f"rows must have shape (event, {len(reco)}) for reco={tuple(reco)}, got {table.shape}.")
-        columns = {name: table[:, column] for column, name in enumerate(reco)}
+        columns = without_masked({name: table[:, column] for column, name in enumerate(reco)})
         return cls(
             columns["energy"] * u.TeV,
             columns["lon"] * u.deg,
@@ -548,8 +556,9 @@ class Events:
         Parameters
         ----------
         table : `~astropy.table.Table` or `~astropy.table.QTable`
-            ``ENERGY`` and either ``RA`` and ``DEC`` or ``GLON`` and ``GLAT``, with units; ``OBS_INDEX`` and
-            ``MULTIPLICITY`` are optional. Lower-case names are accepted.
+            ``ENERGY`` and either ``RA`` and ``DEC`` (ICRS) or ``GLON`` and ``GLAT``, with units; ``OBS_INDEX`` and
+            ``MULTIPLICITY`` are optional. Lower-case names are accepted. With both pairs of coordinates, ``RA`` and
+            ``DEC`` count, the columns of the standard, except in a table that :meth:`to_table` made of galactic events.
         frame : {"galactic", "icrs"}, optional
             Frame of the result. Default: the one the table was made from, else ``"galactic"``.
 
@@ -561,7 +570,12 @@ class Events:
         Raises
         ------
         EventError
-            If a column is missing or has no unit.
+            If a column is missing or has no unit or the wrong one.
+
+        Warns
+        -----
+        PymcGammaWarning
+            If rows are masked and were left out, or the two pairs of coordinates disagree; says how many rows.
         """
         from pymc_gamma.events.gadf import from_table
 
@@ -600,7 +614,8 @@ class Events:
         Returns
         -------
         Events
-            One event per row; the ids of the runs are in ``meta["obs_ids"]``.
+            One event per row; the ids of the runs are in ``meta["obs_ids"]``, the numbers of events outside of good
+            time in ``meta["outside_good_time"]``, by id.
 
         Raises
         ------
@@ -608,11 +623,20 @@ class Events:
             If it is none of these.
         EventError
             If a run has no events, or a value is not that of an event; names the run.
+        DataFileError
+            If there is no run, or the times of the events of one do not fit its good time intervals; names the run.
 
         Warns
         -----
         PymcGammaWarning
-            If events lie outside ``roi`` and were left out; says how many and why.
+            If events lie outside of the good time intervals of their run or outside ``roi`` and were left out; says
+            how many, of which run and why.
+
+        Notes
+        -----
+        Runs are read within their good time intervals (GTI) and their selection in time (``run.select_time``), the same
+        as the live time of :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`. An event list
+        alone has no intervals and is taken as it is.
         """
         from pymc_gamma.events.gadf import from_gammapy
 
@@ -626,17 +650,20 @@ class Events:
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a GADF event file (FITS, HDU ``EVENTS``) that gammapy reads.
 
-        The file appears whole or not at all. It holds everything but :attr:`meta`.
+        The file appears whole or not at all. It holds everything but :attr:`meta`. Whole runs, with good time intervals
+        and instrument response, are written by :func:`pymc_gamma.write_runs`.
 
         Parameters
         ----------
         path : path-like
-            Destination, ``.fits`` or ``.fits.gz``.
+            Destination, ``.fits`` or ``.fits.gz`` (also ``.fit`` and ``.fts``).
         overwrite : bool
             Replace an existing file.
 
         Raises
         ------
+        EventError
+            If the name ends otherwise.
         FileExistsError
             If the file exists and ``overwrite`` is false.
         """
@@ -647,6 +674,9 @@ class Events:
     @classmethod
     def read(cls, path: str | os.PathLike[str], *, hdu: str = "EVENTS", frame: str | None = None) -> Self:
         """Read a GADF event file, ours or any other.
+
+        Events outside the good time intervals of the file (HDU ``GTI``, if it has one) are left out. A run with its
+        response and pointing is read by gammapy and :meth:`from_gammapy`.
 
         Parameters
         ----------
@@ -668,6 +698,12 @@ class Events:
             If there is no such file.
         DataFileError
             If the file is truncated or holds no event list; names the file.
+
+        Warns
+        -----
+        PymcGammaWarning
+            If events lie outside the good time intervals; says how many, and so does ``meta["outside_good_time"]``. And
+            as for :meth:`from_table`; a NaN of a FITS file is a masked value.
         """
         from pymc_gamma.events.gadf import read_gadf
 

@@ -3,7 +3,8 @@
 The file format is that of the Data formats for gamma-ray astronomy,
 https://gamma-astro-data-formats.readthedocs.io (version 0.3, section EVENTS), with two columns of our own:
 ``OBS_INDEX`` and ``MULTIPLICITY``. GADF asks for a ``TIME``; events here have none, so the column holds
-zeros and the header says so.
+zeros and the header says so. ``RA`` and ``DEC`` are the standard's coordinates; ``GLON`` and ``GLAT`` are optional
+there, and some files hold placeholders in them.
 """
 
 import os
@@ -19,24 +20,44 @@ from astropy.coordinates import SkyCoord
 
 from pymc_gamma.dl3 import gammapy_runs, run_label
 from pymc_gamma.errors import DataFileError, EventError
+from pymc_gamma.events.validation import warn_user, without_masked
 from pymc_gamma.files import atomic_path, check_compression
+from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
+from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, of_intervals, selected_events
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
 
     from pymc_gamma.events.container import Events
 
-__all__ = ["from_gammapy", "from_table", "read_gadf", "to_gammapy", "to_table", "write_gadf"]
+__all__ = [
+    "FRAME_KEY",
+    "GADF_HEADER",
+    "SUFFIXES",
+    "TIME_REFERENCE",
+    "coordinate_columns",
+    "from_gammapy",
+    "from_table",
+    "read_gadf",
+    "to_gammapy",
+    "to_table",
+    "write_gadf",
+]
 
-_FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
+SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz")
+
+_PAIRS = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
+
+_DISAGREEMENT = 1.0  # arcsec; tables in single precision are good to 0.1
+FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
 # MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
-_TIME_REFERENCE = {"MJDREFI": 51910, "MJDREFF": 0.000742870370370241, "TIMEUNIT": "s", "TIMESYS": "TT"}
-_HEADER = {
+TIME_REFERENCE = {"MJDREFI": 51910, "MJDREFF": 0.000742870370370241, "TIMEUNIT": "s", "TIMESYS": "TT"}
+GADF_HEADER = {
     "HDUCLASS": "GADF",
     "HDUDOC": "https://gamma-astro-data-formats.readthedocs.io",
     "HDUVERS": "0.3",
     "HDUCLAS1": "EVENTS",
-    **_TIME_REFERENCE,
+    **TIME_REFERENCE,
     "TIMEREF": "LOCAL",
     "RADECSYS": "ICRS",
     "EQUINOX": 2000.0,
@@ -61,42 +82,74 @@ def to_table(events: "Events") -> "QTable":
         }
     )
     table.meta.update(events.meta)
-    table.meta[_FRAME_KEY] = events.frame
+    table.meta[FRAME_KEY] = events.frame
     return table
 
 
 def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: str | None) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.from_table`."""
     names = {name.upper(): name for name in table.colnames}
-    original = table.meta.get(_FRAME_KEY)
+    original = table.meta.get(FRAME_KEY)
     frame = frame or original or "galactic"
-    galactic_first = original != "icrs" and (original == "galactic" or frame == "galactic")
-    pairs = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
-    order = ("galactic", "icrs") if galactic_first else ("icrs", "galactic")
-    found = next((f for f in order if all(name in names for name in pairs[f])), None)
-    if found is None or "ENERGY" not in names:
+    order = ("galactic", "icrs") if original == "galactic" else ("icrs", "galactic")
+    held = [one for one in order if all(name in names for name in _PAIRS[one])]
+    if not held or "ENERGY" not in names:
         raise EventError(
             "An event table needs the columns ENERGY and RA, DEC (or GLON, GLAT); "
             f"this one has {', '.join(table.colnames) or 'none'}."
         )
-
-    def quantity(name: str) -> u.Quantity:
-        column = table[names[name]]
-        if isinstance(column, SkyCoord) or getattr(column, "unit", None) is None:
-            raise EventError(f"Column {names[name]} of the event table has no unit.")
-        return u.Quantity(np.ma.filled(np.asarray(column, dtype=np.float64), np.nan), column.unit)
-
-    meta = {key: value for key, value in table.meta.items() if key not in _HEADER and key != _FRAME_KEY}
+    found = held[0]
+    wanted = {"ENERGY": "TeV", **dict.fromkeys(_PAIRS[found], "deg")}
+    columns = {names[name]: _quantity(table[names[name]], names[name], unit) for name, unit in wanted.items()}
+    columns |= {names[name]: table[names[name]] for name in ("OBS_INDEX", "MULTIPLICITY") if name in names}
+    if len(held) > 1:
+        _compare_coordinates(table, names, found, held[1])
+    columns = without_masked(columns)
     events = cls(
-        quantity("ENERGY"),
-        quantity(pairs[found][0]),
-        quantity(pairs[found][1]),
+        *(columns[names[name]] for name in wanted),
         frame=found,
-        observation=np.asarray(table[names["OBS_INDEX"]]) if "OBS_INDEX" in names else None,
-        multiplicity=np.asarray(table[names["MULTIPLICITY"]]) if "MULTIPLICITY" in names else None,
-        meta=meta,
+        observation=columns.get(names.get("OBS_INDEX", "")),
+        multiplicity=columns.get(names.get("MULTIPLICITY", "")),
+        meta={
+            key: value
+            for key, value in table.meta.items()
+            if key not in GADF_HEADER and key not in (FRAME_KEY, NO_TIMES_KEY)
+        },
     )
     return events.to_frame(frame)
+
+
+def _quantity(column: Any, name: str, unit: str) -> Any:
+    """A column of a table, masked or not, in a unit."""
+    if isinstance(column, SkyCoord) or (of_file := getattr(column, "unit", None)) is None:
+        raise EventError(f"Column {name} of the event table has no unit.")
+    if not u.Unit(of_file).is_equivalent(unit):
+        raise EventError(f"Column {name} of the event table is in '{of_file}', which is not convertible to {unit}.")
+    return column
+
+
+def _compare_coordinates(table: "Table", names: dict[str, str], used: str, other: str) -> None:
+    """Warn if the two pairs of coordinates of a table are those of different directions."""
+    lonlat = {}
+    for frame in (used, other):
+        pair = []
+        for name in _PAIRS[frame]:
+            column = table[names[name]]
+            if getattr(column, "unit", None) is None or not u.Unit(column.unit).is_equivalent("deg"):
+                return  # only the pair that is used needs a unit
+            values = u.Quantity(np.asarray(getattr(column, "unmasked", column), dtype=np.float64), column.unit)
+            pair.append(np.where(getattr(column, "mask", False), np.nan, values.to_value("deg")))
+        lonlat[frame] = pair
+    lon, lat = lonlat[other]
+    here = convert_lonlat(lon, lat, other, used)
+    apart = 3600 * separation_deg(unit_vectors(*lonlat[used]), unit_vectors(*here))
+    wrong = apart > _DISAGREEMENT  # never so where a value is NaN or masked
+    if wrong.any():
+        kept, left = (" and ".join(names[name] for name in _PAIRS[frame]) for frame in (used, other))
+        warn_user(
+            f"{left} of the event table disagree with {kept} in {int(wrong.sum())} of {len(apart)} rows, by up to "
+            f"{np.max(apart[wrong]):.4g} arcsec; {kept} are used."
+        )
 
 
 def to_gammapy(events: "Events") -> Any:
@@ -106,9 +159,10 @@ def to_gammapy(events: "Events") -> Any:
     from gammapy.data import EventList
 
     table = Table(to_table(events))
-    table.meta.update({key: value for key, value in _HEADER.items() if key != "CREATOR"})
-    reference = Time(_TIME_REFERENCE["MJDREFI"], _TIME_REFERENCE["MJDREFF"], format="mjd", scale="tt")
+    table.meta.update({key: value for key, value in GADF_HEADER.items() if key != "CREATOR"})
+    reference = Time(TIME_REFERENCE["MJDREFI"], TIME_REFERENCE["MJDREFF"], format="mjd", scale="tt")
     table["TIME"] = reference + TimeDelta(np.zeros(len(events)), format="sec")
+    table.meta[NO_TIMES_KEY] = True
     return EventList(table)
 
 
@@ -120,47 +174,77 @@ def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: s
         events = from_table(cls, source.table, frame=frame)
         return events if "OBS_INDEX" in source.table.colnames else events.with_observation(observation)
     runs = gammapy_runs(source)
-    lists = [_events_of_run(cls, run, frame, observation + k) for k, run in enumerate(runs)]
-    return _join(cls, lists, frame, {"obs_ids": [run.obs_id for run in runs]})
+    outside: dict[str, tuple[int, int]] = {}
+    lists = [_events_of_run(cls, run, frame, observation + k, outside) for k, run in enumerate(runs)]
+    if outside:
+        told = ", ".join(f"{label}: {n} of {total}" for label, (n, total) in outside.items())
+        warn_user(f"events outside the good time intervals of their observation are left out ({told}).")
+    meta = {
+        "obs_ids": [run.obs_id for run in runs],
+        "outside_good_time": {label: n for label, (n, _) in outside.items()},
+    }
+    return _join(cls, lists, frame, meta)
 
 
-def _events_of_run[EventsT: "Events"](cls: type[EventsT], run: Any, frame: str, observation: int) -> EventsT:
-    found = run.events
-    if found is None:
-        raise EventError(f"observation {run_label(run)} has no event list.")
+def _events_of_run[EventsT: "Events"](
+    cls: type[EventsT], run: Any, frame: str, observation: int, outside: dict[str, tuple[int, int]]
+) -> EventsT:
+    """Events of a run in good time; those left out are added to ``outside``, with the number of all."""
+    label = run_label(run)
+    table = selected_events(run, label)
+    if table is None:
+        raise EventError(f"observation {label} has no event list.")
+    if run.gti is not None:
+        inside = events_inside(table, good_time(run, label), f"observation {label}")
+        if not inside.all():
+            n, total = outside.get(label, (0, 0))
+            outside[label] = (n + int((~inside).sum()), total + len(inside))
+            table = table[inside]
     try:
         # the place in the list counts, not the index an earlier analysis may have left in the file
-        return from_table(cls, found.table, frame=frame).with_observation(observation)
+        return from_table(cls, table, frame=frame).with_observation(observation)
     except EventError as error:
-        raise EventError(f"observation {run_label(run)}: {error}") from error
+        raise EventError(f"observation {label}: {error}") from error
 
 
 def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]) -> EventsT:
     """All lists in one; they share a frame."""
     columns = ("energy", "lon", "lat", "observation", "multiplicity")
-    if not lists:
-        return cls([] * u.TeV, [] * u.deg, [] * u.deg, frame=frame, meta=meta)
     rows = np.concatenate([one.to_rows(columns) for one in lists])
     return cls.from_rows(rows, columns, frame, meta=meta)
+
+
+def coordinate_columns(events: "Events") -> list[Any]:
+    """FITS columns ``ENERGY``, ``RA``, ``DEC``, ``GLON`` and ``GLAT``."""
+    from astropy.io import fits
+
+    table = to_table(events)
+    return [
+        fits.Column(name, "D", unit=table[name].unit.to_string("fits"), array=table[name].value)
+        for name in ("ENERGY", "RA", "DEC", "GLON", "GLAT")
+    ]
 
 
 def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """See :meth:`pymc_gamma.events.Events.write`."""
     from astropy.io import fits
 
-    table = to_table(events)
+    if not str(path).lower().endswith(SUFFIXES):
+        raise EventError(
+            f"events are written as FITS files, so their name must end in {', '.join(SUFFIXES)}; got {str(path)!r}. "
+            "For another format write `events.to_table()`."
+        )
     columns = [
         fits.Column("EVENT_ID", "K", array=np.arange(len(events))),
         fits.Column("TIME", "D", unit="s", array=np.zeros(len(events))),
+        *coordinate_columns(events),
+        fits.Column("OBS_INDEX", "K", array=events.observation),
+        fits.Column("MULTIPLICITY", "D", array=events.multiplicity),
     ]
-    for name in ("ENERGY", "RA", "DEC", "GLON", "GLAT"):
-        columns.append(fits.Column(name, "D", unit=table[name].unit.to_string("fits"), array=table[name].value))
-    columns.append(fits.Column("OBS_INDEX", "K", array=events.observation))
-    columns.append(fits.Column("MULTIPLICITY", "D", array=events.multiplicity))
     hdu = fits.BinTableHDU.from_columns(columns, name="EVENTS")
-    hdu.header.update(_HEADER)
-    hdu.header[_FRAME_KEY] = (events.frame, "frame of the analysis")
-    hdu.header["COMMENT"] = "The events carry no arrival times: TIME is 0 for all."
+    hdu.header.update(GADF_HEADER)
+    hdu.header[FRAME_KEY] = (events.frame, "frame of the analysis")
+    hdu.header[NO_TIMES_KEY] = (True, "no arrival times: TIME is 0 for all")
     with atomic_path(path, overwrite=overwrite) as temporary:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, checksum=True)
 
@@ -186,14 +270,44 @@ def read_gadf[EventsT: "Events"](
                     f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them."
                 )
             table = Table.read(hdus[hdu])
+            intervals = hdus["GTI"].copy() if "GTI" in hdus else None
     except DataFileError:
         raise
     except (OSError, TypeError, ValueError, EOFError, zlib.error, AstropyUserWarning) as error:
         raise DataFileError(f"{path} cannot be read as a FITS event file; is it truncated? ({error})") from error
     try:
-        return from_table(cls, table, frame=frame)
+        n = len(table)
+        table = table if intervals is None else _in_good_time(table, intervals, path)
+        events = from_table(cls, table, frame=frame)
     except EventError as error:
         raise EventError(f"{path}: {error}") from error
+    if len(table) < n:
+        events.meta["outside_good_time"] = {Path(path).name: n - len(table)}
+    return events
+
+
+def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) -> "Table":
+    """Events of a file within the good time intervals in it; says how many are not."""
+    from astropy.table import Table
+    from gammapy.data import GTI
+    from gammapy.utils.time import time_ref_from_dict
+
+    try:
+        good = of_intervals(GTI.from_table_hdu(intervals), str(path))
+        times = Table(meta=table.meta)
+        if "TIME" in table.colnames:
+            seconds = np.ma.filled(np.ma.asarray(table["TIME"], dtype=np.float64), np.nan)
+            times["TIME"] = time_ref_from_dict(table.meta) + seconds * u.Unit(table["TIME"].unit or "s")
+        else:
+            times["ROW"] = np.arange(len(table))
+    except KeyError as error:
+        warn_user(f"{path}: its good time intervals are not looked at, because a header has no {error}.")
+        return table
+    inside = events_inside(times, good, str(path))
+    if not inside.all():
+        told = f"{int((~inside).sum())} of {len(inside)} events"
+        warn_user(f"{path}: {told} outside its good time intervals (GTI) are left out.")
+    return table[inside]
 
 
 def _positive(lon: u.Quantity) -> u.Quantity:

@@ -1,17 +1,97 @@
 """Checks of event columns; every error names the column and the first rows at fault."""
 
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.errors import EventError
+from pymc_gamma.errors import EventError, PymcGammaWarning
 from pymc_gamma.geometry import FRAMES
 from pymc_gamma.units import to_value
 
-__all__ = ["as_multiplicity", "as_observation", "check_columns", "check_frame", "to_column", "wrap_longitude"]
+__all__ = [
+    "as_multiplicity",
+    "as_observation",
+    "check_columns",
+    "check_frame",
+    "to_column",
+    "warn_user",
+    "without_masked",
+    "wrap_longitude",
+]
 
 _ROWS_NAMED = 5
+
+_PACKAGE = (str(Path(__file__).parents[1]),)
+"""The package: warnings point at the line of the user that called it."""
+
+
+def warn_user(message: str) -> None:
+    """Issue a :class:`~pymc_gamma.errors.PymcGammaWarning` at the line outside of this package."""
+    warnings.warn(message, PymcGammaWarning, skip_file_prefixes=_PACKAGE)
+
+
+def without_masked(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns without the rows in which any of them is masked; says how many rows these are.
+
+    Parameters
+    ----------
+    columns : mapping
+        Name to values: arrays, quantities or columns of a table, masked or not, or None.
+
+    Returns
+    -------
+    dict
+        Plain arrays and quantities; columns without a mask are the same objects.
+
+    Warns
+    -----
+    PymcGammaWarning
+        If rows were left out; says how many, and in which columns they are masked.
+    """
+    plain: dict[str, Any] = {}
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for name, values in columns.items():
+        plain[name], mask = _split(values)
+        if mask is not None and mask.any():
+            masks[name] = mask
+    if not masks:
+        return plain
+    size = max(np.size(mask) for mask in masks.values())
+    for name, one in plain.items():  # before rows are left out, which may make equal what was not
+        if np.ndim(one) > 1:
+            raise EventError(f"{name} must be one-dimensional, one entry per event, got shape {np.shape(one)}.")
+        if one is not None and np.size(one) not in (1, size):
+            raise EventError(
+                f"All columns of an event list need the same length, got {name} {np.size(one)} and a mask of {size} "
+                "rows."
+            )
+    keep = ~np.any(list(masks.values()), axis=0)
+    told = ", ".join(f"{name} {int(mask.sum())}" for name, mask in masks.items())
+    warn_user(f"{int((~keep).sum())} of {size} events are masked ({told}). They are left out.")
+    return {name: np.atleast_1d(one)[keep] if np.size(one) == size else one for name, one in plain.items()}
+
+
+def _split(values: Any) -> tuple[Any, NDArray[np.bool_] | None]:
+    """Values without their mask, and the mask; of a column with a unit the quantity."""
+    mask = getattr(values, "mask", None)
+    if hasattr(values, "unmasked"):  # astropy.utils.masked.Masked
+        plain = values.unmasked
+    elif isinstance(values, np.ma.MaskedArray):
+        plain = np.asarray(values)
+    else:
+        plain, mask = values, None
+    unit = getattr(values, "unit", None)
+    if unit is not None and not isinstance(plain, u.Quantity):
+        plain = u.Quantity(np.asarray(plain), unit)
+    if mask is not None:
+        mask, plain = np.atleast_1d(mask), np.atleast_1d(plain)
+        mask = np.broadcast_to(mask, plain.shape)
+    return plain, mask
 
 
 def check_frame(frame: Any) -> str:

@@ -278,7 +278,7 @@ class FreeBackground:
         position = np.arange((len(self.energy) - 1) * BACKGROUND_BINS_PER_NODE + 1) / BACKGROUND_BINS_PER_NODE
         nodes, log_nodes = np.arange(len(self.energy)), np.log(self.energy)
         edges = np.exp(np.interp(position, nodes, log_nodes))
-        edges = np.r_[low, edges[(edges > low) & (edges < high)], high]
+        edges = np.r_[low, edges[(edges > low * (1 + 1e-9)) & (edges < high * (1 - 1e-9))], high]
         middle = np.interp(0.5 * np.log(edges[1:] * edges[:-1]), log_nodes, nodes)
         hats = np.maximum(1 - np.abs(middle[:, None] - nodes), 0)
         return np.asarray(rate.counts(edges) @ hats)

@@ -157,12 +157,12 @@ def _pointings(observations: Any) -> tuple[list[Observation], list[Any] | None]:
         )
     if isinstance(observations, Iterable):
         observations = list(observations)
+        if not observations:
+            raise RegionError("there is no observation; give at least one.")
         if any(isinstance(one, Observation) for one in observations):
             wrong = [type(one).__name__ for one in observations if not isinstance(one, Observation)]
             if wrong:
                 raise TypeError(f"observations must all be of one kind, found pymc_gamma's and {wrong[0]}.")
             return observations, None
     runs = gammapy_runs(observations)
-    if not runs:
-        raise RegionError("there is no observation; give at least one.")
     return Observation.list_from_gammapy(runs), runs

@@ -78,7 +78,6 @@ def test_one_run_and_event_lists(runs):
     assert set(pmg.Events.from_gammapy(runs, observation=3).observation) == {3, 4}
     both = pmg.Events.from_gammapy(runs, frame="icrs")
     assert np.array_equal(both.energy[both.observation == 1], pmg.Events.from_gammapy(runs[1].events).energy)
-    assert len(pmg.Events.from_gammapy([])) == 0
 
 
 def test_an_index_in_the_file_does_not_count(simulated):
