@@ -595,7 +595,13 @@ class Events:
 
     @classmethod
     def from_gammapy(
-        cls, source: Any, *, frame: str | None = None, observation: int = 0, roi: "RegionOfInterest | None" = None
+        cls,
+        source: Any,
+        *,
+        frame: str | None = None,
+        observation: int = 0,
+        roi: "RegionOfInterest | None" = None,
+        observations: "Observation | Sequence[Observation] | None" = None,
     ) -> Self:
         """Events from gammapy: an event list, one observation or several.
 
@@ -609,7 +615,10 @@ class Events:
         observation : int
             Index of the first run. Ignored for an event list that carries its own (``OBS_INDEX``).
         roi : RegionOfInterest, optional
-            Keep the events inside of it only.
+            Keep the events inside of it only, and of runs those alone that their instrument response covers.
+        observations : Observation or sequence of Observation, optional
+            The runs as observations: what lies beyond the energy range or largest offset of its own is not kept either,
+            as in :meth:`select`. Needs ``roi``.
 
         Returns
         -------
@@ -638,12 +647,18 @@ class Events:
         as the live time of :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`. An event list
         alone has no intervals and is taken as it is.
         """
-        from pymc_gamma.events.gadf import from_gammapy
+        from pymc_gamma.events.gadf import covered_by, from_gammapy
 
         if roi is None:
+            if observations is not None:
+                raise EventError("observations= goes with roi=: together they say which events are kept.")
             return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)
         events = from_gammapy(cls, source, frame=frame or roi.frame, observation=observation)
-        selection = events.selection(roi)
+        if observations is None:
+            # whatever energies a user trusts: no analysis has counts where a response gives none
+            observations = covered_by(source)
+        counted = events.with_observation(events.observation - observation) if observations is not None else events
+        selection = counted.selection(roi, observations)
         selection.warn()
         return events[selection.inside]
 

@@ -19,7 +19,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from pymc_gamma.dl3 import gammapy_runs, run_label
-from pymc_gamma.errors import DataFileError, EventError
+from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning
 from pymc_gamma.events.validation import warn_user, without_masked
 from pymc_gamma.files import atomic_path, check_compression
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
@@ -184,6 +184,21 @@ def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: s
         "outside_good_time": {label: n for label, (n, _) in outside.items()},
     }
     return _join(cls, lists, frame, meta)
+
+
+def covered_by(source: Any) -> list[Any] | None:
+    """Observations, without limits of their own, of runs of gammapy; None for an event list, or without IRFs."""
+    from gammapy.data import EventList
+
+    from pymc_gamma.observation import Observation
+
+    if isinstance(source, EventList):
+        return None
+    with warnings.catch_warnings(action="ignore", category=PymcGammaWarning):  # told where observations are made
+        try:
+            return Observation.list_from_gammapy(source, safe_mask=None)
+        except (DataFileError, IRFError):
+            return None
 
 
 def _events_of_run[EventsT: "Events"](

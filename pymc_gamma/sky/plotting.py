@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from pymc_gamma.errors import IRFError, SkyModelError
-from pymc_gamma.geometry import lonlat_from_vectors, separation_deg, unit_vectors
+from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.sky.component import Array, GaussianShape, Shape, SkyComponent, SkyPart, TemplateShape
 from pymc_gamma.units import scalar_value
 
@@ -24,6 +24,7 @@ DEG2_PER_SR = np.degrees(1.0) ** 2
 #: Orders of magnitude that a map shows below its brightest pixel.
 MAP_DECADES = 4.0
 N_PIXELS = 320
+OUTLINE_PIXELS = 1001
 N_ENERGIES = 200
 #: Height over width of the slimmest map.
 SLIMMEST_MAP = 0.6
@@ -251,17 +252,16 @@ def _draw_map(axes: Any, image: Array, label: str) -> None:
 
 
 def _draw_outline(axes: Any, roi: "RegionOfInterest") -> None:
-    if roi.half_width is None:
-        turn = np.linspace(0, 2 * np.pi, 181)
-        r = np.radians(roi.radius)
-        local = np.stack([np.cos(r) + 0 * turn, np.sin(r) * np.cos(turn), np.sin(r) * np.sin(turn)], axis=-1)
-        lon, lat = lonlat_from_vectors(local @ roi.basis)
-    else:
-        x, y = roi.half_width
-        s = np.linspace(-1, 1, 46)
-        side = np.ones_like(s)
-        lon, lat = roi.from_offset(np.concatenate([s, side, -s, -side]) * x, np.concatenate([-side, s, side, -s]) * y)
-    axes.plot(lon, lat, transform=axes.get_transform("world"), color="white", linewidth=1, linestyle="--")
+    """Edges of a region of any shape, and of what is cut out of it."""
+    from contourpy import contour_generator
+
+    half = 1.02 * max(roi.half_extent)
+    grid = np.linspace(-half, half, OUTLINE_PIXELS)
+    x, y = np.meshgrid(grid, grid)
+    inside = roi.contains_vectors(roi.plane.unproject(x, y))
+    for line in contour_generator(x, y, inside.astype(float)).lines(0.5):
+        lon, lat = roi.plane.to_sky(*np.asarray(line).T)
+        axes.plot(lon, lat, transform=axes.get_transform("world"), color="white", linewidth=1, linestyle="--")
 
 
 def _mark_sources(axes: Any, parts: Sequence[SkyPart], energy: float, max_labels: int) -> None:

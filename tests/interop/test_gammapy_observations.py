@@ -6,8 +6,8 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import AltAz, EarthLocation, SkyCoord
-from dl3_field import IRFS, POSITION, RUNS, observations, region, run_of, sky_model, tables, write_dl3
-from gammapy.data import DataStore, FixedPointingInfo, Observations
+from dl3_field import IRFS, POSITION, REFERENCE, RUNS, observations, region, run_of, sky_model, tables, write_dl3
+from gammapy.data import DataStore, EventList, FixedPointingInfo, Observations
 from gammapy.data import Observation as Run
 
 import pymc_gamma as pmg
@@ -174,3 +174,29 @@ def test_background_of_old_hess_files_is_mirrored():
     assert mirrored.bkg.fov_lon == pytest.approx(-straight.bkg.fov_lon[::-1])
     np.testing.assert_allclose(mirrored.bkg.rate, straight.bkg.rate[:, ::-1], rtol=1e-12)
     assert np.array_equal(mirrored.bkg.covered, straight.bkg.covered[::-1])
+
+
+def test_events_that_no_response_covers_are_left_out(runs):
+    here = runs[0].pointing.fixed_icrs
+    events = pmg.Events(
+        [1, 2] * u.TeV, [here.ra.deg] * 2 * u.deg, [here.dec.deg, here.dec.deg + 6.5] * u.deg, frame="icrs"
+    )
+    table = events.to_gammapy().table
+    table["TIME"] = REFERENCE + [1, 2] * u.s
+    with pytest.warns(PymcGammaWarning, match=r"1 of 2 events .* 1 beyond the largest offset, 6 deg"):
+        kept = pmg.Events.from_gammapy([run_of(next(iter(RUNS)), EventList(table))], roi=region(7.0))
+    assert len(kept) == 1
+
+
+def test_events_follow_the_limits_of_given_observations(runs):
+    with warnings.catch_warnings(action="ignore", category=PymcGammaWarning):
+        narrow = pmg.Observation.list_from_gammapy(runs, energy_range=(1, 10) * u.TeV, offset_max=0.5 * u.deg)
+        events = pmg.Events.from_gammapy(runs, roi=region(0.8), observations=narrow)
+        shifted = pmg.Events.from_gammapy(runs, roi=region(0.8), observations=narrow, observation=3)
+    assert len(events) > 10
+    assert np.all((events.energy.value >= 1) & (events.energy.value <= 10))
+    for k, one in enumerate(narrow):
+        assert np.all(events.coords[events.observation == k].separation(one.pointing).deg <= 0.5)
+    assert np.array_equal(shifted.observation, events.observation + 3)
+    with pytest.raises(EventError, match="observations= goes with roi="):
+        pmg.Events.from_gammapy(runs, observations=narrow)
