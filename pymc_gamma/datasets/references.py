@@ -60,9 +60,9 @@ HGPS = Citation(
 
 HESS_DL3_DR1 = Citation(
     text=(
-        "H.E.S.S. Collaboration (2018), H.E.S.S. first public test data release (HESS DL3 DR1), Zenodo; with background "
-        "models of Mohrmann, L. et al. (2019), Validation of open-source science tools and background model "
-        "construction in gamma-ray astronomy, A&A 632, A72, doi:10.1051/0004-6361/201936452"
+        "H.E.S.S. Collaboration (2018), H.E.S.S. first public test data release (HESS DL3 DR1), Zenodo; with "
+        "background models of Mohrmann, L. et al. (2019), Validation of open-source science tools and background "
+        "model construction in gamma-ray astronomy, A&A 632, A72, doi:10.1051/0004-6361/201936452"
     ),
     doi="10.5281/zenodo.1421099",
     arxiv="1910.08088",

@@ -19,8 +19,10 @@ __all__ = ["surface_density"]
 FloatArray = NDArray[np.float64]
 
 
-def surface_density(response: "Response", lon: ArrayLike, lat: ArrayLike, energy_edges: FloatArray) -> FloatArray:
-    """Expected counts per solid angle of each component at its nominal flux, over all observations.
+def surface_density(
+    response: "Response", lon: ArrayLike, lat: ArrayLike, energy_edges: FloatArray, observation: int | str | None = None
+) -> FloatArray:
+    """Expected counts per solid angle of each component at its nominal flux.
 
     Parameters
     ----------
@@ -30,13 +32,17 @@ def surface_density(response: "Response", lon: ArrayLike, lat: ArrayLike, energy
         Directions in the frame of the region [deg], shape ``(n,)``.
     energy_edges : numpy.ndarray
         Edges of bins of reconstructed energy [TeV], cut at the region.
+    observation : int or str, optional
+        Index or name of one observation; default the sum over all.
 
     Returns
     -------
     numpy.ndarray
         sr-1, shape ``(component, bin, n)``; zero outside the region.
     """
-    roi = response.roi
+    roi, folded = response.roi, response._folded
+    if observation is not None:
+        folded = (folded[response._observation_index(observation)],)
     vectors = unit_vectors(lon, lat)
     inside = roi.contains_vectors(vectors)
     edges = np.clip(np.asarray(energy_edges, dtype=np.float64), roi.energy_min, roi.energy_max)
@@ -45,6 +51,6 @@ def surface_density(response: "Response", lon: ArrayLike, lat: ArrayLike, energy
     density = np.zeros((len(response.component_names), len(edges) - 1, len(vectors)))
     if len(kept) and inside.any():
         used = edges[np.r_[kept, kept[-1] + 1]]
-        found = sum(folded.density_in_bins(response._components, vectors[inside], used) for folded in response._folded)
+        found = sum(one.density_in_bins(response._components, vectors[inside], used) for one in folded)
         density[np.ix_(range(len(density)), kept, np.flatnonzero(inside))] = found
     return density
