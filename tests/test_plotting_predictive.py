@@ -306,7 +306,7 @@ def test_pictures_of_one_observation(several, alone, rng, observation):
     figure = plot_ppc(events, several, idata, bins=10, observation=observation)
     assert sum(figure.axes[0].lines[-1].get_ydata()) == len(mine)
     assert np.abs(figure.axes[3].lines[-1].get_ydata()).max() < 4
-    assert figure.get_suptitle() == "observation second"
+    assert figure.axes[0].get_title() == "observation second"
     shared = SkyCells.from_response(several, 10)  # of all observations: their edges count
     again = plot_ppc(events, several, idata, bins=10, sky=shared, observation=observation)
     for one, other in zip(figure.axes, again.axes, strict=True):

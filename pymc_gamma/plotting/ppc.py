@@ -142,7 +142,7 @@ def plot_ppc(
     grid[0, 0].set_ylim(0.5, 3 * tallest)
     grid[1, 0].set(ylabel="Residual [σ]", ylim=(-4.2, 4.2))
     if title is not None:
-        fig.suptitle(title, fontsize=10)
+        grid[0, 0].set_title(title, fontsize=10)  # a title of the figure would lie under the legend
     handles, names = grid[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
     return fig
