@@ -1,9 +1,9 @@
 r"""Make the files in ``pymc_gamma/datasets/data`` from the official ones.
 
     python scripts/make_datasets.py --prod5 CTA-Performance-prod5-v0.1-South-20deg.FITS.tar.gz \
-        --hgps hgps_catalog_v1.fits.gz --fermi gll_iem_v06_gc.fits.gz [--output FOLDER]
+        --hgps hgps_catalog_v1.fits.gz --fermi gll_iem_v06_gc.fits.gz --hess hess-dl3-dr1 [--output FOLDER]
 
-Give any subset of the three. The result depends on the input alone (no dates, no host names), so running it
+Give any subset of the four. The result depends on the input alone (no dates, no host names), so running it
 again gives the same bytes with the same versions of numpy, astropy and zlib.
 
 * prod5: the file for South, 20 deg, 50 h, azimuth average, taken out of the archive unchanged (CC BY 4.0).
@@ -11,6 +11,8 @@ again gives the same bytes with the same versions of numpy, astropy and zlib.
   in the single precision in which the catalogue holds them (flux shares of components: their ratio).
 * Fermi: the energy-integrated *shape* of the interstellar emission model on our own grid, in units of its
   mean (the integral is that of `pymc_gamma.sky.template`).
+* H.E.S.S. DL3 DR1, a folder with the background models included: the four runs on the Crab nebula and the terms of
+  use, unchanged, and the index tables reduced to these runs.
 """
 
 import argparse
@@ -32,6 +34,8 @@ IRF_MEMBER = "Prod5-South-20deg-AverageAz-14MSTs37SSTs.180000s-v0.1.fits.gz"
 IRF_FILE = "prod5-south-20deg-50h.fits.gz"
 HGPS_FILE = "hgps-sources.ecsv"
 FERMI_FILE = "fermi-diffuse-template.fits.gz"
+HESS_FOLDER = "hess-dl3-dr1"
+HESS_CRAB_RUNS = (23523, 23526, 23559, 23592)
 
 COLUMNS = [
     *("source", "component", "identified", "source_class"),
@@ -186,22 +190,46 @@ def halve(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return np.moveaxis(result, 0, axis)
 
 
+def make_hess(release: Path, output: Path) -> Path:
+    """Four runs on the Crab nebula, byte for byte, with their terms of use and the rows of the index tables."""
+    folder = output / HESS_FOLDER
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    wanted = ["README.txt", *(f"data/hess_dl3_dr1_obs_id_{run:06d}.fits.gz" for run in HESS_CRAB_RUNS)]
+    for name in wanted:
+        (folder / name).write_bytes((release / name).read_bytes())
+    for name in ("obs-index.fits.gz", "hdu-index.fits.gz"):
+        with fits.open(release / name) as hdus:
+            index = fits.BinTableHDU(hdus[1].data[np.isin(hdus[1].data["OBS_ID"], HESS_CRAB_RUNS)], hdus[1].header)
+            index.header["COMMENT"] = "Reduced to four runs by scripts/make_datasets.py."
+            buffer = io.BytesIO()
+            fits.HDUList([fits.PrimaryHDU(), index]).writeto(buffer)
+        (folder / name).write_bytes(gzip.compress(buffer.getvalue(), compresslevel=9, mtime=0))
+    return folder
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make the bundled data from the official files.")
     parser.add_argument("--prod5", type=Path, help="CTA-Performance-prod5-v0.1-South-20deg.FITS.tar.gz")
     parser.add_argument("--hgps", type=Path, help="hgps_catalog_v1.fits.gz")
     parser.add_argument("--fermi", type=Path, help="gll_iem_v06_gc.fits.gz")
+    parser.add_argument("--hess", type=Path, help="folder of HESS DL3 DR1, as gammapy distributes it")
     parser.add_argument("--output", type=Path, default=DATA, help="folder to write to")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    makers = [(make_irfs, arguments.prod5), (make_hgps, arguments.hgps), (make_fermi, arguments.fermi)]
+    makers = [
+        (make_irfs, arguments.prod5),
+        (make_hgps, arguments.hgps),
+        (make_fermi, arguments.fermi),
+        (make_hess, arguments.hess),
+    ]
     if not any(source for _, source in makers):
-        parser.error("give at least one of --prod5, --hgps and --fermi")
+        parser.error("give at least one of --prod5, --hgps, --fermi and --hess")
     for maker, source in makers:
         if source is not None:
-            path = maker(source, arguments.output)
-            print(f"{path.name}: {path.stat().st_size} bytes")
+            made = maker(source, arguments.output)
+            for path in sorted(made.rglob("*.*")) if made.is_dir() else [made]:
+                print(f"{path.relative_to(arguments.output)}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

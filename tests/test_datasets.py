@@ -17,7 +17,8 @@ from pymc_gamma import datasets
 from pymc_gamma.datasets import access
 from pymc_gamma.errors import DataFileError
 
-BUNDLED = ("prod5-south-20deg-50h", "hgps-sources", "fermi-diffuse-template")
+BUNDLED = ("prod5-south-20deg-50h", "hgps-sources", "fermi-diffuse-template", "hess-dl3-dr1-crab")
+HESS = "hess-dl3-dr1-crab"
 REMOTE = "prod5-north-40deg-5h"
 
 
@@ -70,7 +71,9 @@ def with_archive(monkeypatch, content=b"irfs"):
 def test_bundled_files_are_intact_and_need_no_network(name, cache):
     path = datasets.fetch(name)
     assert path == datasets.path(name)
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == datasets.info(name).sha256
+    dataset = datasets.info(name)
+    expected = {path / member: sha256 for member, sha256 in dataset.members.items()} or {path: dataset.sha256}
+    assert {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in expected} == expected
 
 
 def test_every_bundled_file_has_its_terms():
@@ -97,10 +100,54 @@ def test_bundled_irfs_hold_every_table():
         assert hdus["BACKGROUND"].header["HDUCLAS4"] == "BKG_3D"
 
 
+def test_folder_holds_its_members_and_nothing_else():
+    folder = datasets.path(HESS)
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == set(datasets.info(HESS).members)
+
+
+def test_terms_of_the_owner_travel_with_the_runs():
+    own = " ".join((datasets.path(HESS) / "README.txt").read_text(encoding="utf-8").split())
+    terms = datasets.citation(HESS).terms
+    for sentence in (
+        "No scientific publications may be derived from the data",
+        "sing the data for new claims about the astrophysical sources is not permitted",
+        "This work made use of data from the H.E.S.S. DL3 public test data release 1",
+    ):
+        assert sentence in own
+        assert sentence in terms
+
+
+def test_folder_without_a_member_is_refused(monkeypatch, cache):
+    known = datasets.info(HESS)
+    register(monkeypatch, replace(known, members={**known.members, "data/absent.fits.gz": "0"}))
+    with pytest.raises(DataFileError, match=r"absent\.fits\.gz is missing from the installation"):
+        datasets.path(HESS)
+
+
+def test_bundled_runs_are_read_by_gammapy():
+    """Every table of every run, compared with the raw files; no warning is raised."""
+    from astropy.io import fits
+    from gammapy.data import DataStore
+
+    folder = datasets.path(HESS)
+    runs = DataStore.from_dir(folder).get_observations()
+    assert [run.obs_id for run in runs] == [23523, 23526, 23559, 23592]
+    for run in runs:
+        with fits.open(folder / "data" / f"hess_dl3_dr1_obs_id_{run.obs_id:06d}.fits.gz") as hdus:
+            energy = hdus["EVENTS"].data["ENERGY"]
+            assert run.events.energy.to_value("TeV").tolist() == energy.tolist()
+            assert run.observation_live_time_duration.to_value("s") == pytest.approx(hdus["EVENTS"].header["LIVETIME"])
+            assert run.aeff.meta["LO_THRES"] == hdus["AEFF"].header["LO_THRES"]
+            assert run.bkg.data.shape == (20, 50, 50)
+            assert run.psf is not None
+            assert run.edisp is not None
+
+
 def test_names_and_table_agree():
     table = datasets.available()
     assert tuple(table["name"]) == datasets.names()
-    assert len(set(datasets.names())) == len(table) == 3 + 3 + (18 * 9 - 1) + 6
+    assert len(set(datasets.names())) == len(table) == 4 + 3 + (18 * 9 - 1) + 6
     assert tuple(table["name"][table["bundled"]]) == BUNDLED
     assert all(table["cite"])
     assert "prod3b-south-20deg-50h" in datasets.names()
@@ -234,6 +281,28 @@ def official(name):
     return found[0]
 
 
+def make_datasets():
+    """The script that makes the bundled files."""
+    script = Path(__file__).parents[1] / "scripts" / "make_datasets.py"
+    if not script.is_file():
+        pytest.skip("the scripts are not part of an installation")
+    specification = importlib.util.spec_from_file_location("make_datasets", script)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_shipped_runs_are_reproducible(tmp_path):
+    index = official("hess_dl3_dr1_obs_id_020136.fits.gz")  # a run that is not shipped: the whole release
+    made = make_datasets().make_hess(index.parents[1], tmp_path)
+    shipped = datasets.path(HESS)
+    for member in datasets.info(HESS).members:
+        here, there = (made / member).read_bytes(), (shipped / member).read_bytes()
+        if "index" in member:  # the compressed bytes depend on the version of zlib
+            here, there = gzip.decompress(here), gzip.decompress(there)
+        assert here == there
+
+
 @pytest.mark.parametrize(
     ("maker", "source", "name"),
     [
@@ -243,13 +312,7 @@ def official(name):
     ],
 )
 def test_shipped_files_are_reproducible(maker, source, name, tmp_path):
-    script = Path(__file__).parents[1] / "scripts" / "make_datasets.py"
-    if not script.is_file():
-        pytest.skip("the scripts are not part of an installation")
-    specification = importlib.util.spec_from_file_location("make_datasets", script)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    made = getattr(module, maker)(official(source), tmp_path).read_bytes()
+    made = getattr(make_datasets(), maker)(official(source), tmp_path).read_bytes()
     shipped = datasets.path(name).read_bytes()
     if maker == "make_fermi":  # the compressed bytes depend on the version of zlib
         made, shipped = gzip.decompress(made), gzip.decompress(shipped)

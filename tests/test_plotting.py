@@ -46,7 +46,8 @@ class SeparableResponse:
             cumulative = stats.norm.cdf(np.clip(edges, low, high), middle, self.sigma[component])
         return np.diff(cumulative) / (cumulative[-1] - cumulative[0])
 
-    def npred(self, energy=None, lon=None, lat=None, *, step=0.05):
+    def npred(self, energy=None, lon=None, lat=None, *, step=0.05, observation=None):
+        assert observation is None
         axes = {"energy": energy, "lat": lat, "lon": lon}
         axes = {name: edges.value for name, edges in axes.items() if edges is not None}
         arrays = []

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from astropy.coordinates import SkyCoord
 from scipy import stats
-from setups import P_VALUE, chi_square, direction, pointing, region, source
+from setups import P_VALUE, chi_square, direction, pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError, ModelError
@@ -45,7 +45,7 @@ def posterior(response, rng, fraction=FRACTION, draws=200):
 def predictive(response, rng, draws=60, n=3000, spread=0, name="events"):
     """Lists of simulated events, with padding where their number varies."""
     sizes = n + (rng.integers(-spread, spread + 1, draws) if spread else np.zeros(draws, int))
-    lists = np.full((1, draws, int(sizes.max()), 3), np.nan)
+    lists = np.full((1, draws, int(sizes.max()), len(response.reco)), np.nan)
     for one, size in zip(lists[0], sizes, strict=True):
         one[:size] = response.simulate_rows(FRACTION, size, rng)
     return xr.Dataset({name: (("chain", "draw", "event", "reco"), lists)}, coords={"reco": list(response.reco)})
@@ -174,6 +174,176 @@ def test_lists_that_are_none():
         pmg.predictive_counts(lists, toy)
     lists, toy = toy_lists(np.full((1, 2, 4, 3), np.nan))
     assert pmg.predictive_counts(lists, toy, [1, 2] * u.TeV).values.tolist() == [[[0.0], [0.0]]]
+
+
+RUNS = (((0.0, 0.0), 5.0, "first"), ((0.6, -0.5), 2.0, "second"), ((-0.4, 0.3), 1.0, "third"))
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Three named observations, of different pointings and times."""
+    return [
+        pmg.Observation(quick_start_irfs(), direction(*place), hours * u.h, name=name) for place, hours, name in RUNS
+    ]
+
+
+@pytest.fixture(scope="module")
+def several(runs):
+    components = [source("point", 0.3, 0.2, index=2.4, amplitude=2e-11), pmg.CosmicRayBackground()]
+    return pmg.fold(components, runs, region(width=2.0, energy=(0.3, 50.0)))
+
+
+@pytest.fixture(scope="module")
+def alone(runs):
+    """The second observation by itself."""
+    components = [source("point", 0.3, 0.2, index=2.4, amplitude=2e-11), pmg.CosmicRayBackground()]
+    return pmg.fold(components, runs[1], region(width=2.0, energy=(0.3, 50.0)))
+
+
+@pytest.mark.parametrize("observation", [1, np.int64(1), "second"])
+def test_one_observation_of_several_is_that_observation(several, alone, observation):
+    edges = np.array([0.3, 2.0, 50.0])
+    lon, lat = np.array([0.3, 0.31, -0.8, 0.0]), np.array([0.2, 0.2, 0.9, -0.5])
+    np.testing.assert_allclose(
+        several.surface_density(lon, lat, edges, observation=observation), alone.surface_density(lon, lat, edges)
+    )
+    np.testing.assert_allclose(several.npred(edges, observation=observation), alone.npred(edges))
+
+
+def test_observations_sum_to_all(several):
+    edges = np.array([0.3, 2.0, 50.0])
+    lon, lat, _ = several.roi.quadrature(0.3)
+    parts = sum(several.surface_density(lon, lat, edges, observation=name) for name in ("first", "second", "third"))
+    np.testing.assert_allclose(parts, several.surface_density(lon, lat, edges))
+    whole = SkyCells.from_response(several, 8)
+    parts = sum(whole.of_observation(several, index).probability for index in range(3))
+    np.testing.assert_allclose(parts, whole.probability, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("observation", "error", "message"),
+    [
+        ("fourth", EventError, r"no observation named 'fourth'; the response has \['first', 'second', 'third'\]"),
+        (3, EventError, "no observation 3; the response has 3, from 0"),
+        (-1, EventError, "no observation -1"),
+        (True, TypeError, "an index or a name, got True"),
+        (1.0, TypeError, "an index or a name, got 1.0"),
+    ],
+)
+def test_unknown_observations(several, rng, observation, error, message):
+    events, idata = several.simulate(FRACTION, 50, rng=rng), posterior(several, rng)
+    for plot in (plot_counts_spectrum, plot_ppc, plot_counts):
+        with pytest.raises(error, match=message):
+            plot(events, several, idata, observation=observation)
+    with pytest.raises(error, match=message):
+        plot_radial_profile(events, several, idata, CENTER, observation=observation)
+    with pytest.raises(error, match=message):
+        several.surface_density([0.0], [0.0], [1, 2], observation=observation)
+    with pytest.raises(error, match=message):
+        several.npred(observation=observation)
+
+
+def test_names_that_are_numbers_or_not_unique(runs):
+    named = [pmg.Observation(one.irfs, one.pointing, one.livetime, name="23523") for one in runs[:2]]
+    roi = region(width=2.0, energy=(0.3, 50.0))
+    twice = pmg.fold([pmg.CosmicRayBackground()], named, roi)
+    with pytest.raises(EventError, match=r"no observation 23523; .* Its name is a string: observation='23523'"):
+        twice.npred(observation=23523)
+    with pytest.raises(EventError, match=r"observations \[0, 1\] are all named '23523'"):
+        twice.npred(observation="23523")
+
+
+def test_probabilities_of_an_observation_agree_with_simulation(several, rng):
+    """Bins of energy and radius in each observation: together they hold every event."""
+    n = 100_000
+    events = several.simulate(FRACTION, n, rng=rng)
+    bins = Bins.from_quantities(
+        "galactic", [0.3, 1, 50] * u.TeV, center=CENTER, radius=[0, 0.05, 0.1, 0.3, 1.0] * u.deg
+    )
+    counts, probability = [], []
+    for index in range(3):
+        counts.append(bins.count_events(events[events.observation == index]).ravel())
+        probability.append(FRACTION @ bin_probability(several, bins, index).reshape(2, -1))
+    counts, probability = np.concatenate(counts), np.concatenate(probability)
+    _, _, p_value = chi_square(np.append(counts, n - counts.sum()), np.append(probability, 1 - probability.sum()))
+    assert p_value > P_VALUE
+
+
+def model_of(axes, label="model"):
+    return next(patch for patch in axes.patches if patch.get_label() == label).get_data().values
+
+
+@pytest.mark.parametrize("observation", [1, "second"])
+def test_pictures_of_one_observation(several, alone, rng, observation):
+    """Data, expectation and prediction are those of the observation; what is expected comes from a fold of its own."""
+    n = 6000
+    events = several.simulate(FRACTION, n, rng=rng)
+    mine = events[events.observation == 1]
+    idata = posterior(several, rng)
+    per_event = FRACTION / several.acceptance.values  # counts of the observation for one event of all
+    energy = [0.3, 1, 5, 50] * u.TeV
+    figure = plot_counts_spectrum(events, several, idata, energy=energy, observation=observation)
+    upper, lower = figure.axes
+    assert upper.get_title() == "observation second"
+    np.testing.assert_array_equal(
+        upper.containers[0].lines[0].get_ydata(), np.histogram(mine.energy.value, energy.value)[0]
+    )
+    expected = n * per_event @ alone.npred(energy).values
+    np.testing.assert_allclose(model_of(upper), expected, rtol=0.01)
+    assert np.abs(residual_points(lower)).max() < 4
+
+    radius = [0, 0.1, 0.3, 0.6] * u.deg
+    figure = plot_radial_profile(events, several, idata, CENTER, radius=radius, observation=observation)
+    upper, lower = figure.axes
+    area = 2 * np.pi * -np.diff(np.cos(np.radians(radius.value))) * np.degrees(1) ** 2
+    counts = np.histogram(mine.coords.separation(CENTER).deg, radius.value)[0]
+    np.testing.assert_allclose(upper.containers[0].lines[0].get_ydata(), counts / area)
+    rings = Bins.from_quantities("galactic", center=CENTER, radius=radius)
+    expected = n * per_event @ (bin_probability(alone, rings) * alone.acceptance.values[:, None])
+    np.testing.assert_allclose(model_of(upper) * area, expected, rtol=0.01)
+    assert upper.get_title() == "observation second"
+
+    figure = plot_ppc(events, several, idata, bins=10, observation=observation)
+    assert sum(figure.axes[0].lines[-1].get_ydata()) == len(mine)
+    assert np.abs(figure.axes[3].lines[-1].get_ydata()).max() < 4
+    assert figure.axes[0].get_title() == "observation second"
+    shared = SkyCells.from_response(several, 10)  # of all observations: their edges count
+    again = plot_ppc(events, several, idata, bins=10, sky=shared, observation=observation)
+    for one, other in zip(figure.axes, again.axes, strict=True):
+        np.testing.assert_array_equal(one.lines[-1].get_ydata(), other.lines[-1].get_ydata())
+
+    model = plot_counts(events, several, idata, cells=6, observation=observation).axes[1].collections[0].get_array()
+    assert model.sum() == pytest.approx(n * per_event @ alone.acceptance.values, rel=0.01)
+
+
+def test_predictive_draws_of_one_observation(several, rng):
+    lists = predictive(several, rng, 40, 2000, spread=30)
+    events = several.simulate(FRACTION, 2000, rng=rng)
+    rows = lists["events"].values
+    expected = np.nansum(rows[..., 3] == 1, axis=-1)
+    found = pmg.predictive_counts(lists, several, observation="second")
+    np.testing.assert_array_equal(found, expected)
+    assert found.values.min() > 0
+    draws = tree(posterior_predictive=lists)
+    figure = plot_counts_spectrum(events, several, draws, energy=[0.3, 50] * u.TeV, observation="second")
+    np.testing.assert_allclose(model_of(figure.axes[0]), expected.mean())
+    assert np.abs(residual_points(figure.axes[1])).max() < 4
+    figure = plot_ppc(events, several, draws, bins=8, observation="second")
+    assert np.abs(figure.axes[3].lines[-1].get_ydata()).max() < 4
+
+
+def test_observation_without_events(several, rng):
+    events = several.simulate(FRACTION, 300, rng=rng)
+    others = events[events.observation != 1]
+    with pytest.raises(EventError, match="observation second has none"):
+        plot_counts_spectrum(others, several, posterior(several, rng), observation="second")
+
+
+def test_observation_of_a_single_one(response, rng):
+    events = response.simulate(FRACTION, 500, rng=rng)
+    figure = plot_counts_spectrum(events, response, posterior(response, rng), observation=0, energy=[0.3, 50] * u.TeV)
+    assert figure.axes[0].containers[0].lines[0].get_ydata().sum() == 500
+    assert figure.axes[0].get_title() == "observation 0"
 
 
 def test_surface_density_integrates_to_npred(response):

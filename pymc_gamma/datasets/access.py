@@ -116,7 +116,7 @@ def available() -> "Table":
     >>> from pymc_gamma import datasets
     >>> table = datasets.available()
     >>> table["name"][table["bundled"]].tolist()
-    ['prod5-south-20deg-50h', 'hgps-sources', 'fermi-diffuse-template']
+    ['prod5-south-20deg-50h', 'hgps-sources', 'fermi-diffuse-template', 'hess-dl3-dr1-crab']
     """
     from astropy.table import Table
 
@@ -140,7 +140,7 @@ def cache_folder() -> Path:
 
 
 def path(name: str) -> Path:
-    """File of a data set that is already on this machine; nothing is downloaded.
+    """File or folder of a data set that is already on this machine; nothing is downloaded.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def path(name: str) -> Path:
     Returns
     -------
     pathlib.Path
-        The file.
+        The file, or the folder of a data set of several files.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def path(name: str) -> Path:
 
 
 def fetch(name: str) -> Path:
-    """File of a data set, downloaded into the cache when it is not on this machine yet.
+    """File or folder of a data set, downloaded into the cache when it is not on this machine yet.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def fetch(name: str) -> Path:
     Returns
     -------
     pathlib.Path
-        The file.
+        The file, or the folder of a data set of several files.
 
     Raises
     ------
@@ -215,8 +215,9 @@ def fetch(name: str) -> Path:
 def _local(dataset: Dataset) -> Path | None:
     if dataset.bundled:
         bundled = Path(str(files("pymc_gamma.datasets") / "data" / dataset.file_name))
-        if not bundled.is_file():
-            raise DataFileError(f"{bundled} is missing from the installation; reinstall pymc-gamma.")
+        for file in [bundled / member for member in dataset.members] or [bundled]:
+            if not file.is_file():
+                raise DataFileError(f"{file} is missing from the installation; reinstall pymc-gamma.")
         return bundled
     for folder in _folders():
         for candidate in _find(folder, dataset.file_name):

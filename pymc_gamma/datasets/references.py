@@ -2,7 +2,15 @@
 
 from pymc_gamma.datasets.citation import Citation
 
-__all__ = ["CTAO_PROD3B", "CTAO_PROD5", "DARK_MATTER_SPECTRA", "FERMI_DIFFUSE", "GAGGERO_2015", "HGPS"]
+__all__ = [
+    "CTAO_PROD3B",
+    "CTAO_PROD5",
+    "DARK_MATTER_SPECTRA",
+    "FERMI_DIFFUSE",
+    "GAGGERO_2015",
+    "HESS_DL3_DR1",
+    "HGPS",
+]
 
 CTAO_PROD5 = Citation(
     text=(
@@ -47,6 +55,35 @@ HGPS = Citation(
   title = {The H.E.S.S. Galactic plane survey},
   journal = {Astronomy and Astrophysics}, volume = {612}, pages = {A1}, year = {2018},
   doi = {10.1051/0004-6361/201732098}, eprint = {1804.02432}, archivePrefix = {arXiv}
+}""",
+)
+
+HESS_DL3_DR1 = Citation(
+    text=(
+        "H.E.S.S. Collaboration (2018), H.E.S.S. first public test data release (HESS DL3 DR1), Zenodo; with "
+        "background models of Mohrmann, L. et al. (2019), Validation of open-source science tools and background "
+        "model construction in gamma-ray astronomy, A&A 632, A72, doi:10.1051/0004-6361/201936452"
+    ),
+    doi="10.5281/zenodo.1421099",
+    arxiv="1910.08088",
+    terms=(
+        "No scientific publications may be derived from the data; using the data for new claims about the "
+        "astrophysical sources is not permitted. These terms must be included in all copies in full or part of the "
+        "data. Acknowledge: This work made use of data from the H.E.S.S. DL3 public test data release 1 (HESS DL3 DR1, "
+        "H.E.S.S. collaboration, 2018)."
+    ),
+    bibtex="""@misc{hess_dl3_dr1,
+  author = {{H.E.S.S. Collaboration}},
+  title = {H.E.S.S. first public test data release},
+  publisher = {Zenodo}, year = {2018}, doi = {10.5281/zenodo.1421099}
+}
+
+@article{mohrmann_2019,
+  author = {Mohrmann, L. and Specovius, A. and Tiziani, D. and Funk, S. and Malyshev, D. and Nakashima, K. and
+    van Eldik, C.},
+  title = {Validation of open-source science tools and background model construction in gamma-ray astronomy},
+  journal = {Astronomy and Astrophysics}, volume = {632}, pages = {A72}, year = {2019},
+  doi = {10.1051/0004-6361/201936452}, eprint = {1910.08088}, archivePrefix = {arXiv}
 }""",
 )
 

@@ -7,11 +7,18 @@ from them is refused. Where no reference copy was at hand the checksum is None, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pymc_gamma.datasets.citation import Citation
-from pymc_gamma.datasets.references import CTAO_PROD3B, CTAO_PROD5, DARK_MATTER_SPECTRA, FERMI_DIFFUSE, HGPS
+from pymc_gamma.datasets.references import (
+    CTAO_PROD3B,
+    CTAO_PROD5,
+    DARK_MATTER_SPECTRA,
+    FERMI_DIFFUSE,
+    HESS_DL3_DR1,
+    HGPS,
+)
 
 __all__ = ["REGISTRY", "Archive", "Dataset"]
 
@@ -37,14 +44,14 @@ class Archive:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data file and where to get it.
+    """One data file, or a folder of them, and where to get it.
 
     Parameters
     ----------
     name : str
         Name to ask for.
     file_name : str
-        Name of the file, in the package, in a local mirror or in the cache.
+        Name of the file or folder, in the package, in a local mirror or in the cache.
     description : str
         One line.
     citation : Citation
@@ -59,6 +66,8 @@ class Dataset:
         Address of the file itself, if it can be downloaded directly.
     archive : Archive, optional
         Archive that holds the file.
+    members : mapping of str to str
+        Checksum of each file of a folder, by its path inside the folder; empty for a single file.
     """
 
     name: str
@@ -70,6 +79,7 @@ class Dataset:
     bundled: bool = False
     url: str | None = None
     archive: Archive | None = None
+    members: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def downloadable(self) -> bool:
@@ -152,6 +162,30 @@ _BUNDLED = (
         home="https://fermi.gsfc.nasa.gov/ssc/data/access/lat/BackgroundModels.html",
         sha256="9ead1bd01dcf3efdd0559e7b502d8e1bf2b157337c475b1273a773544d2d300d",
         bundled=True,
+    ),
+    Dataset(
+        name="hess-dl3-dr1-crab",
+        file_name="hess-dl3-dr1",
+        description="H.E.S.S. DL3 DR1: four runs on the Crab nebula, a folder for gammapy's DataStore",
+        citation=HESS_DL3_DR1,
+        home="https://www.mpi-hd.mpg.de/hfm/HESS/pages/dl3-dr1/",
+        bundled=True,
+        members=MappingProxyType(
+            {
+                "README.txt": "0525229f8d7d0541ea62b64b96bd985819c258aaefeaca00d4dedba472b6780c",
+                "obs-index.fits.gz": "1d486dea83620ebb79c4baf2df50b8ee4e00871d2842864d4305c71e3da31508",
+                "hdu-index.fits.gz": "6b877f60f8c5a1ca9193383f8c4458dc38f699fe623c4f8e7476c4f6d1a6afae",
+                **{
+                    f"data/hess_dl3_dr1_obs_id_{run:06d}.fits.gz": sha256
+                    for run, sha256 in {
+                        23523: "a661f489cd2241ebdafbda8f40c59f1ae76fe2b9331ccf6b25dede3751dbc08c",
+                        23526: "fee41e52877cf4faf907ff1bb80c8db1f70d85e12e97fb65b8d6968b18b164cd",
+                        23559: "27dc9e51e3592adbc15817137b41e806a0a32ab00cc4826c4df01d22ebdd5c28",
+                        23592: "79df8ee6bece9b2ee01760091e2cbe70b7d20026094308aace0b10f471dfa230",
+                    }.items()
+                },
+            }
+        ),
     ),
 )
 

@@ -35,6 +35,7 @@ def predictive_counts(
     lat: u.Quantity | None = None,
     center: SkyCoord | None = None,
     radius: u.Quantity | None = None,
+    observation: int | str | None = None,
     var_name: str | None = None,
     group: str | None = "posterior_predictive",
 ) -> xr.DataArray:
@@ -52,6 +53,8 @@ def predictive_counts(
         Edges of cells in the frame of the response, both or neither.
     center, radius : `~astropy.coordinates.SkyCoord` and `~astropy.units.Quantity`, optional
         Instead of ``lon`` and ``lat``: a direction in any frame, and the edges of rings around it.
+    observation : int or str, optional
+        Only one observation, by its index in the response or by its name. Default: all together.
     var_name : str, optional
         Name of the event variable; needed when there are several.
     group : str, optional
@@ -83,13 +86,20 @@ def predictive_counts(
     [[[1.0, 1.0, 0.0]]]
     """
     bins = Bins.from_quantities(response.roi.frame, energy, lon, lat, center, radius)
-    return bin_predictive(idata, response, bins, var_name=var_name, group=group)
+    index = None if observation is None else response._observation_index(observation)
+    return bin_predictive(idata, response, bins, var_name=var_name, group=group, observation=index)
 
 
 def bin_predictive(
-    idata: xr.DataTree | xr.Dataset, response: Any, bins: Bins, *, var_name: str | None, group: str | None
+    idata: xr.DataTree | xr.Dataset,
+    response: Any,
+    bins: Bins,
+    *,
+    var_name: str | None,
+    group: str | None,
+    observation: int | None = None,
 ) -> xr.DataArray:
-    """See :func:`predictive_counts`."""
+    """See :func:`predictive_counts`; the observation is given by its index."""
     array = _find_variable(idata, var_name, group)
     dims = [dim for dim in _SAMPLE_DIMS if dim in array.dims]
     rest = [dim for dim in array.dims if dim not in dims and dim != _RECO_DIM]
@@ -106,6 +116,9 @@ def bin_predictive(
     for i, rows in enumerate(lists):
         # Binary search takes NaN for the largest number there is: padding would be counted by an axis left out.
         kept = rows[~np.isnan(rows[:, columns["energy"]])]
+        # a response of one observation has no column for it
+        if observation is not None and "observation" in columns:
+            kept = kept[kept[:, columns["observation"]] == observation]
         weights = kept[:, columns["multiplicity"]] if "multiplicity" in columns else None
         energy, lon, lat = (kept[:, columns[name]] for name in ("energy", "lon", "lat"))
         counts[i] = bins.count(energy, lon, lat, weights)

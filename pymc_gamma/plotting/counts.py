@@ -15,7 +15,7 @@ from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.predictive import bin_predictive
 from pymc_gamma.plotting.expected import SkyCells, expected_counts
-from pymc_gamma.plotting.prediction import needs_draws
+from pymc_gamma.plotting.prediction import choose_observation, needs_draws, nothing_in
 from pymc_gamma.plotting.samples import component_draws
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def plot_counts(
     response: Any,
     idata: xr.DataTree | xr.Dataset,
     *,
+    observation: int | str | None = None,
     var_name: str = "fraction",
     group: str = "posterior_predictive",
     predictive: str | None = None,
@@ -85,6 +86,8 @@ def plot_counts(
         The response of the model.
     idata : `xarray.DataTree` or `xarray.Dataset`
         Posterior.
+    observation : int or str, optional
+        Only one observation, by its index in the response or by its name. Default: all together.
     var_name : str
         Variable with the fraction of each component.
     group : str
@@ -107,28 +110,31 @@ def plot_counts(
     Raises
     ------
     EventError
-        If there are no events.
+        If there is no such observation, if there are no events.
     ModelError
         If the posterior does not fit the response, or predictive draws are needed and missing.
     """
+    n_events = events.n_total
+    events, index, title = choose_observation(events, response, observation)
     if len(events) == 0:
-        raise EventError("There are no events to draw: the list is empty.")
+        raise EventError(f"There are no events to draw: {nothing_in(title)}.")
     import matplotlib.pyplot as plt
     from matplotlib.colors import PowerNorm
 
     sky = cells
     if not isinstance(sky, SkyCells):
-        sky = SkyCells.from_response(response, sky or default_cells(events))
+        sky = SkyCells.from_response(response, sky or default_cells(events), index)
+    sky = sky.of_observation(response, index)
     lon, lat = sky.lon, sky.lat
     counts = sky.bins.count_events(events)
     average = None if weights is None else np.ravel(np.asarray(weights))
     if needs_draws(idata, response, var_name=var_name, group=group, predictive=predictive):
-        lists = bin_predictive(idata, response, sky.bins, var_name=predictive, group=group)
+        lists = bin_predictive(idata, response, sky.bins, var_name=predictive, group=group, observation=index)
         model = np.average(lists.values.reshape(-1, *sky.bins.shape), axis=0, weights=average)
     else:
         draws = component_draws(idata, var_name, [str(name) for name in response.component_names])
         mean = np.average(draws, axis=0, weights=average)
-        model = expected_counts(mean[None], sky.probability, events.n_total)[0].sum(axis=0)
+        model = expected_counts(mean[None], sky.probability, n_events)[0].sum(axis=0)
 
     if fig is None:
         fig = plt.figure(figsize=(14.5, 4.5), layout="constrained")
@@ -146,6 +152,8 @@ def plot_counts(
         sky.sky.label_axes(ax)
         ax.set_title(title)
         ax.label_outer()
+    if title is not None:
+        fig.suptitle(title, fontsize=10)
     fig.colorbar(meshes[1], ax=axes[:2], label=f"events per ({lat[1] - lat[0]:.2g} deg)$^2$ cell")
     fig.colorbar(meshes[2], ax=axes[2], label="significance [σ]", extend="both")
     return fig

@@ -13,7 +13,7 @@ from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.plotting.expected import energy_edges
 from pymc_gamma.plotting.panels import draw_counts, draw_residuals
-from pymc_gamma.plotting.prediction import predict
+from pymc_gamma.plotting.prediction import choose_observation, nothing_in, predict
 from pymc_gamma.units import scalar_value
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def plot_counts_spectrum(
     energy: int | u.Quantity = 25,
     center: SkyCoord | None = None,
     radius: u.Quantity | None = None,
+    observation: int | str | None = None,
     var_name: str = "fraction",
     group: str = "posterior_predictive",
     predictive: str | None = None,
@@ -57,6 +58,8 @@ def plot_counts_spectrum(
         Number of logarithmic bins over the energies of the region, or their edges.
     center, radius : `~astropy.coordinates.SkyCoord` and `~astropy.units.Quantity`, optional
         Only events this close to a direction; default the whole region.
+    observation : int or str, optional
+        Only one observation, by its index in the response or by its name. Default: all together.
     var_name : str
         Variable with the fraction of each component.
     group : str
@@ -79,12 +82,14 @@ def plot_counts_spectrum(
     Raises
     ------
     EventError
-        If there are no events, or edges do not increase.
+        If there is no such observation, if there are no events, or edges do not increase.
     ModelError
         If predictive draws are needed and there are none.
     """
+    n_events = events.n_total
+    events, index, title = choose_observation(events, response, observation)
     if len(events) == 0:
-        raise EventError("There are no events to draw: the list is empty.")
+        raise EventError(f"There are no events to draw: {nothing_in(title)}.")
     import matplotlib.pyplot as plt
 
     rng = np.random.default_rng(random_seed)
@@ -93,7 +98,7 @@ def plot_counts_spectrum(
     rings = None if around is None else [0.0, around] * u.deg
     bins = Bins.from_quantities(response.roi.frame, edges, center=center, radius=rings)
     predicted = predict(
-        idata, response, bins, events.n_total,
+        idata, response, bins, n_events, observation=index,
         var_name=var_name, group=group, predictive=predictive, weights=weights, rng=rng,
     )  # fmt: skip
     counts = bins.count_events(events)
@@ -110,8 +115,11 @@ def plot_counts_spectrum(
     tallest = max(counts.max(), predicted.replicated.max(), 1.0)
     upper.set_ylim(1.5 * _FLOOR, 2.5 * tallest)
     upper.legend(frameon=False, fontsize=9)
+    told = [] if title is None else [title]
     if around is not None and bins.center is not None:
-        upper.set_title(f"within {around:g} deg of ({bins.center[0]:.4g}, {bins.center[1]:.4g}) deg", fontsize=10)
+        told.append(f"within {around:g} deg of ({bins.center[0]:.4g}, {bins.center[1]:.4g}) deg")
+    if told:
+        upper.set_title(", ".join(told), fontsize=10)
     lower.set(xscale="log", xlabel="Reconstructed energy [TeV]", xlim=(nodes[0], nodes[-1]))
     lower.xaxis.set_major_formatter("{x:g}")
     return fig

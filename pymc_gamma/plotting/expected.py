@@ -43,23 +43,30 @@ class SkyCells:
         Probability of each cell for an event of each component, shape ``(component, lat, lon)``.
     sky : SkyMap
         Coordinates of the cells.
+    observation : int, optional
+        Index of the only observation that counts; the probabilities sum to its share of the events.
     """
 
     lon: FloatArray
     lat: FloatArray
     probability: FloatArray
     sky: SkyMap
+    observation: int | None = None
 
     @classmethod
-    def from_response(cls, response: Any, cells: int) -> Self:
+    def from_response(cls, response: Any, cells: int, observation: int | str | None = None) -> Self:
         """Divide the region of a response into ``cells`` x ``cells`` cells."""
+        index = None if observation is None else response._observation_index(observation)
         sky = SkyMap(response.roi.frame, response.roi.lon, response.roi.lat)
         lon, lat = _sky_edges(response.roi, sky, cells)
-        if sky.polar:
-            return cls(lon, lat, _normalised(_plane_counts(response, sky, lon, lat)), sky)
-        step = float(lat[1] - lat[0]) / _POINTS_PER_SIDE
-        counts = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step).transpose("component", "lat", "lon")
-        return cls(lon, lat, _normalised(np.asarray(counts.values, dtype=np.float64)), sky)
+        return cls(lon, lat, _cell_probability(response, sky, lon, lat, index), sky, index)
+
+    def of_observation(self, response: Any, observation: int | None) -> "SkyCells":
+        """The same cells with the probabilities of one observation, or of all."""
+        if observation == self.observation:
+            return self
+        probability = _cell_probability(response, self.sky, self.lon, self.lat, observation)
+        return SkyCells(self.lon, self.lat, probability, self.sky, observation)
 
     @property
     def bins(self) -> Bins:
@@ -67,7 +74,19 @@ class SkyCells:
         return Bins(self.sky.frame, lon=self.lon, lat=self.lat, sky=self.sky)
 
 
-def energy_probability(response: Any, edges: FloatArray) -> FloatArray:
+def _cell_probability(
+    response: Any, sky: SkyMap, lon: FloatArray, lat: FloatArray, observation: int | None
+) -> FloatArray:
+    if sky.polar:
+        counts = _plane_counts(response, sky, lon, lat, observation)
+    else:
+        step = float(lat[1] - lat[0]) / _POINTS_PER_SIDE
+        found = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step, observation=observation)
+        counts = np.asarray(found.transpose("component", "lat", "lon").values, dtype=np.float64)
+    return _normalised(counts, _share(response, observation))
+
+
+def energy_probability(response: Any, edges: FloatArray, observation: int | None = None) -> FloatArray:
     """Probability of each energy bin for an event of each component, shape ``(component, bin)``.
 
     Parameters
@@ -76,9 +95,11 @@ def energy_probability(response: Any, edges: FloatArray) -> FloatArray:
         Has ``npred``.
     edges : numpy.ndarray
         Edges of bins that cover the energy range of the region [TeV].
+    observation : int, optional
+        Index of the only observation that counts; the probabilities then sum to its share of the events.
     """
-    counts = response.npred(energy=edges * u.TeV).transpose("component", "energy")
-    return _normalised(np.asarray(counts.values, dtype=np.float64))
+    counts = response.npred(energy=edges * u.TeV, observation=observation).transpose("component", "energy")
+    return _normalised(np.asarray(counts.values, dtype=np.float64), _share(response, observation))
 
 
 def expected_counts(fractions: FloatArray, probability: FloatArray, n_events: float) -> FloatArray:
@@ -127,18 +148,29 @@ def _sky_edges(roi: RegionOfInterest, sky: SkyMap, bins: int) -> tuple[FloatArra
     )
 
 
-def _plane_counts(response: Any, sky: SkyMap, x: FloatArray, y: FloatArray) -> FloatArray:
+def _plane_counts(response: Any, sky: SkyMap, x: FloatArray, y: FloatArray, observation: int | None) -> FloatArray:
     """Expected counts of each component in cells of a plane, up to a common factor, shape ``(component, y, x)``."""
     n, roi = _POINTS_PER_SIDE, response.roi
     fraction = (np.arange(n) + 0.5) / n
     points = [(edges[:-1, None] + np.diff(edges)[:, None] * fraction).ravel() for edges in (x, y)]
     lon, lat = sky.directions(*(axis.ravel() for axis in np.meshgrid(*points)))
-    density = response.surface_density(lon, lat, np.array([roi.energy_min, roi.energy_max]))[:, 0]
+    span = np.array([roi.energy_min, roi.energy_max])
+    density = response.surface_density(lon, lat, span, observation=observation)[:, 0]
     return np.asarray(density.reshape(len(density), len(y) - 1, n, len(x) - 1, n).sum(axis=(2, 4)))
 
 
-def _normalised(counts: FloatArray) -> FloatArray:
+def _share(response: Any, observation: int | None) -> FloatArray | float:
+    """Share of the events of each component that one observation takes, shape ``(component,)``; 1 for all."""
+    if observation is None:
+        return 1.0
+    counts = response.acceptance_by_observation.transpose("component", "observation").values
+    return np.asarray(counts[:, observation] / counts.sum(axis=1))
+
+
+def _normalised(counts: FloatArray, share: FloatArray | float) -> FloatArray:
     # The bins cover the region, so dividing by their sum rather than by the acceptance takes the error of the
     # quadrature inside the bins out of the total.
-    axes = tuple(range(1, counts.ndim))
-    return np.asarray(counts / counts.sum(axis=axes, keepdims=True))
+    total = counts.reshape(len(counts), -1).sum(axis=1)
+    # an observation may not see a component at all
+    factor = np.divide(share, total, out=np.zeros_like(total), where=total > 0)
+    return np.asarray(counts * factor.reshape(-1, *[1] * (counts.ndim - 1)))

@@ -15,7 +15,7 @@ from pymc_gamma.plotting.expected import (
     energy_edges,
     energy_probability,
 )
-from pymc_gamma.plotting.prediction import predict
+from pymc_gamma.plotting.prediction import choose_observation, nothing_in, predict
 from pymc_gamma.plotting.style import BANDS, component_color
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def plot_ppc(
     response: Any,
     idata: xr.DataTree | xr.Dataset,
     *,
+    observation: int | str | None = None,
     var_name: str = "fraction",
     group: str = "posterior_predictive",
     predictive: str | None = None,
@@ -54,6 +55,8 @@ def plot_ppc(
         The response of the model.
     idata : `xarray.DataTree` or `xarray.Dataset`
         Posterior.
+    observation : int or str, optional
+        Only one observation, by its index in the response or by its name. Default: all together.
     var_name : str
         Variable with the fraction of each component.
     group : str
@@ -84,7 +87,7 @@ def plot_ppc(
     Raises
     ------
     EventError
-        If there are no events.
+        If there is no such observation, if there are no events.
     ModelError
         If the posterior does not fit the response, or predictive draws are needed and missing.
     ValueError
@@ -93,15 +96,19 @@ def plot_ppc(
     unknown = [name for name in axes if name not in _AXES]
     if unknown or not axes:
         raise ValueError(f"axes must be some of {_AXES}, got {tuple(axes)}.")
+    n_events = events.n_total
+    events, index, title = choose_observation(events, response, observation)
     if len(events) == 0:
-        raise EventError("There are no events to compare with: the list is empty.")
+        raise EventError(f"There are no events to compare with: {nothing_in(title)}.")
     import matplotlib.pyplot as plt
 
     rng = np.random.default_rng(random_seed)
     names = [str(name) for name in response.component_names]
     if sky is None and {"lon", "lat"} & set(axes):
-        sky = SkyCells.from_response(response, bins)
-    marginals = _marginals(response, axes, bins, sky)
+        sky = SkyCells.from_response(response, bins, index)
+    if sky is not None:
+        sky = sky.of_observation(response, index)
+    marginals = _marginals(response, axes, bins, sky, index)
     labels = {"energy": "Reconstructed energy [TeV]"}
     if sky is not None:
         labels |= dict(zip(("lon", "lat"), sky.sky.labels, strict=True))
@@ -114,7 +121,7 @@ def plot_ppc(
         along, probability = marginals[name]
         edges = along.edges[name]
         predicted = predict(
-            idata, response, along, events.n_total, probability=probability,
+            idata, response, along, n_events, probability=probability, observation=index,
             var_name=var_name, group=group, predictive=predictive, weights=weights, rng=rng,
         )  # fmt: skip
         expected, replicated = predicted.expected, predicted.replicated
@@ -134,19 +141,21 @@ def plot_ppc(
     grid[0, 0].set(ylabel="Events per bin", yscale="log")
     grid[0, 0].set_ylim(0.5, 3 * tallest)
     grid[1, 0].set(ylabel="Residual [σ]", ylim=(-4.2, 4.2))
+    if title is not None:
+        grid[0, 0].set_title(title, fontsize=10)  # a title of the figure would lie under the legend
     handles, names = grid[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
     return fig
 
 
 def _marginals(
-    response: Any, axes: Sequence[str], bins: int, sky: SkyCells | None
+    response: Any, axes: Sequence[str], bins: int, sky: SkyCells | None, observation: int | None
 ) -> dict[str, tuple[Bins, FloatArray]]:
     """Bins of each axis and their probability, the latter of shape ``(component, bin)``."""
     marginals = {}
     if "energy" in axes:
         edges = energy_edges(response.roi, bins)
-        marginals["energy"] = (Bins(response.roi.frame, energy=edges), energy_probability(response, edges))
+        marginals["energy"] = (Bins(response.roi.frame, energy=edges), energy_probability(response, edges, observation))
     if sky is not None:
         frame = sky.sky.frame
         marginals["lon"] = (Bins(frame, lon=sky.lon, sky=sky.sky), sky.probability.sum(axis=1))

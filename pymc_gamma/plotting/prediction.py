@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.events.predictive import bin_predictive
 from pymc_gamma.geometry import lonlat_from_vectors, tangent_basis
@@ -23,7 +24,7 @@ from pymc_gamma.plotting.expected import expected_counts, replicated_counts
 from pymc_gamma.plotting.samples import component_draws, resample
 from pymc_gamma.posterior import posterior_dataset
 
-__all__ = ["Prediction", "bin_probability", "needs_draws", "predict", "ring_nodes"]
+__all__ = ["Prediction", "bin_probability", "choose_observation", "needs_draws", "nothing_in", "predict", "ring_nodes"]
 
 FloatArray = NDArray[np.float64]
 
@@ -63,6 +64,27 @@ class Prediction:
         return Prediction(self.replicated[bins], expected)
 
 
+def choose_observation(
+    events: Events, response: Any, observation: int | str | None
+) -> tuple[Events, int | None, str | None]:
+    """Events of an observation, its index and its name for the title; all events and None without a choice.
+
+    Raises
+    ------
+    EventError
+        If there is no such observation.
+    """
+    if observation is None:
+        return events, None, None
+    index = response._observation_index(observation)
+    return events[events.observation == index], index, f"observation {response.observations[index].name or index}"
+
+
+def nothing_in(title: str | None) -> str:
+    """Why a picture has no events to show."""
+    return "the list is empty" if title is None else f"{title} has none"
+
+
 def predict(
     idata: xr.DataTree | xr.Dataset,
     response: Any,
@@ -75,6 +97,7 @@ def predict(
     weights: ArrayLike | None,
     rng: np.random.Generator,
     probability: FloatArray | None = None,
+    observation: int | None = None,
 ) -> Prediction:
     """Predicted counts in bins, from fractions where they are enough, else from predictive draws.
 
@@ -87,7 +110,7 @@ def predict(
     bins : Bins
         Bins.
     n_events : float
-        Number of events observed; the predictive draws have their own.
+        Number of events observed, in all observations; the predictive draws have their own.
     var_name : str
         Variable with the fraction of each component.
     group : str
@@ -100,6 +123,8 @@ def predict(
         For replicated counts.
     probability : numpy.ndarray, optional
         Of :func:`bin_probability`, if it is known already.
+    observation : int, optional
+        Index of the only observation to predict.
 
     Raises
     ------
@@ -107,12 +132,12 @@ def predict(
         If fractions are not enough and there are no predictive draws.
     """
     if needs_draws(idata, response, var_name=var_name, group=group, predictive=predictive):
-        counts = bin_predictive(idata, response, bins, var_name=predictive, group=group)
+        counts = bin_predictive(idata, response, bins, var_name=predictive, group=group, observation=observation)
         lists = counts.values.reshape(-1, *bins.shape)
         return Prediction(resample(lists, weights, _MAX_DRAWS, rng))
     names = [str(name) for name in response.component_names]
     fractions = resample(component_draws(idata, var_name, names), weights, _MAX_DRAWS, rng)
-    shares = bin_probability(response, bins) if probability is None else probability
+    shares = bin_probability(response, bins, observation) if probability is None else probability
     expected = expected_counts(fractions, shares, n_events)
     return Prediction(replicated_counts(expected.sum(axis=1), n_events, rng), expected)
 
@@ -142,16 +167,17 @@ def needs_draws(
     return True
 
 
-def bin_probability(response: Any, bins: Bins) -> FloatArray:
+def bin_probability(response: Any, bins: Bins, observation: int | None = None) -> FloatArray:
     """Probability of each bin of energy and radius for an event of each component, shape ``(component, *bins)``.
 
-    Cells of the sky have theirs in :class:`SkyCells`.
+    With an observation: that an event of all observations is in the bin and was taken in this one. Cells of the sky
+    have theirs in :class:`SkyCells`.
     """
     if bins.radius is not None:
-        counts = _ring_counts(response, bins)
+        counts = _ring_counts(response, bins, observation)
     else:
         energy = None if bins.energy is None else bins.energy * u.TeV
-        counts = np.asarray(response.npred(energy=energy).values, dtype=np.float64)
+        counts = np.asarray(response.npred(energy=energy, observation=observation).values, dtype=np.float64)
     total = np.asarray(response.npred().values, dtype=np.float64)
     return np.asarray(counts / total.reshape(-1, *[1] * (counts.ndim - 1)))
 
@@ -193,14 +219,14 @@ def ring_nodes(center: tuple[float, float], radius: FloatArray) -> tuple[FloatAr
     return np.concatenate(vectors), np.concatenate(weights), np.concatenate(rings)
 
 
-def _ring_counts(response: Any, bins: Bins) -> FloatArray:
+def _ring_counts(response: Any, bins: Bins, observation: int | None) -> FloatArray:
     """Expected counts at the nominal fluxes, shape ``(component[, energy], ring)``."""
     assert bins.radius is not None
     assert bins.center is not None
     vectors, weight, ring = ring_nodes(bins.center, bins.radius)
     roi = response.roi
     edges = np.array([roi.energy_min, roi.energy_max]) if bins.energy is None else bins.energy
-    density = response.surface_density(*lonlat_from_vectors(vectors), edges) * weight
+    density = response.surface_density(*lonlat_from_vectors(vectors), edges, observation=observation) * weight
     counts = np.stack([density[..., ring == k].sum(axis=-1) for k in range(len(bins.radius) - 1)], axis=-1)
     return np.asarray(counts[:, 0] if bins.energy is None else counts)
 

@@ -13,7 +13,7 @@ from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.plotting.panels import draw_counts, draw_residuals
-from pymc_gamma.plotting.prediction import predict, ring_nodes
+from pymc_gamma.plotting.prediction import choose_observation, nothing_in, predict, ring_nodes
 from pymc_gamma.units import to_value
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def plot_radial_profile(
     squared: bool = False,
     energy: u.Quantity | None = None,
     residuals: bool = True,
+    observation: int | str | None = None,
     var_name: str = "fraction",
     group: str = "posterior_predictive",
     predictive: str | None = None,
@@ -76,6 +77,8 @@ def plot_radial_profile(
         Range (minimum, maximum) of reconstructed energy. Default: that of the region.
     residuals : bool
         Show them in a second panel.
+    observation : int or str, optional
+        Only one observation, by its index in the response or by its name. Default: all together.
     var_name : str
         Variable with the fraction of each component.
     group : str
@@ -99,12 +102,14 @@ def plot_radial_profile(
     Raises
     ------
     EventError
-        If there are no events, or no ring lies in the region.
+        If there is no such observation, if there are no events, or no ring lies in the region.
     ModelError
         If predictive draws are needed and there are none.
     """
+    n_events = events.n_total
+    events, index, title = choose_observation(events, response, observation)
     if len(events) == 0:
-        raise EventError("There are no events to draw: the list is empty.")
+        raise EventError(f"There are no events to draw: {nothing_in(title)}.")
     import matplotlib.pyplot as plt
 
     roi = response.roi
@@ -122,7 +127,7 @@ def plot_radial_profile(
             f"No ring up to {edges[-1]:g} deg around center lies in the region, whose centre is {away:.3g} deg away."
         )
     predicted = predict(
-        idata, response, rings, events.n_total,
+        idata, response, rings, n_events, observation=index,
         var_name=var_name, group=group, predictive=predictive, weights=weights,
         rng=np.random.default_rng(random_seed),
     )  # fmt: skip
@@ -150,6 +155,8 @@ def plot_radial_profile(
         axes[0].set_yscale("log")
     draw_counts(axes[0], shown, centres, counts, predicted, list(response.component_names), size=size, floor=floor)
     axes[0].set(ylabel="Events per deg$^2$")
+    if title is not None:
+        axes[0].set_title(title, fontsize=10)
     axes[0].set_ylim(bottom=1.5 * floor)
     axes[0].legend(frameon=False, fontsize=9)
     if residuals:

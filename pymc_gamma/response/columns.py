@@ -410,10 +410,22 @@ class Columns:
         ]
         return np.array([[counts[k].sum() for counts in self._part_counts] for k in range(len(self._components))])
 
-    def _observation_index(self, observation: int) -> int:
-        if not 0 <= observation < len(self.observations):
-            raise EventError(f"no observation {observation}; the response has {len(self.observations)}, from 0.")
-        return observation
+    def _observation_index(self, observation: int | str) -> int:
+        """Index of an observation given by its index or its name; an EventError if there is none, or several."""
+        names = [one.name for one in self.observations]
+        if isinstance(observation, str):
+            if names.count(observation) == 1:
+                return names.index(observation)
+            if observation in names:
+                same = [index for index, name in enumerate(names) if name == observation]
+                raise EventError(f"the observations {same} are all named {observation!r}; choose one by its index.")
+            raise EventError(f"no observation named {observation!r}; the response has {names}.")
+        if isinstance(observation, bool) or not isinstance(observation, int | np.integer):
+            raise TypeError(f"observation must be an index or a name, got {observation!r}.")
+        if not 0 <= observation < len(names):
+            hint = f" Its name is a string: observation={str(observation)!r}." if str(observation) in names else ""
+            raise EventError(f"no observation {observation}; the response has {len(names)}, from 0.{hint}")
+        return int(observation)
 
     @cached_property
     def _free(self) -> FreeColumns:

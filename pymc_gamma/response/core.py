@@ -72,7 +72,7 @@ class Response(Draws):
         lat: Any = None,
         *,
         step: float = 0.05,
-        observation: int | None = None,
+        observation: int | str | None = None,
         spectra: Mapping[str, Any] | None = None,
         norms: Mapping[str, float] | None = None,
     ) -> xr.DataArray:
@@ -85,8 +85,8 @@ class Response(Draws):
             Bins are cut at the region. Give ``lon`` and ``lat`` together.
         step : float
             Largest spacing in deg of the points at which a spatial bin is sampled.
-        observation : int, optional
-            One observation only; default all.
+        observation : int or str, optional
+            One observation only, by its index or its name; default all.
         spectra, norms : mapping, optional
             Other fluxes than the nominal ones, see :meth:`with_spectra`.
 
@@ -100,7 +100,9 @@ class Response(Draws):
         response = self.with_spectra(spectra, norms) if spectra or norms else self
         return npred(response, energy, lon, lat, step, observation)
 
-    def surface_density(self, lon: ArrayLike, lat: ArrayLike, energy: ArrayLike) -> FloatArray:
+    def surface_density(
+        self, lon: ArrayLike, lat: ArrayLike, energy: ArrayLike, *, observation: int | str | None = None
+    ) -> FloatArray:
         """Expected counts per solid angle of each component at its nominal flux, in bins of energy.
 
         Parameters
@@ -109,15 +111,17 @@ class Response(Draws):
             Directions in degrees in the frame of the region, shape (n,).
         energy : array_like
             Edges of bins of reconstructed energy in TeV; bins are cut at the region.
+        observation : int or str, optional
+            One observation only, by its index or its name; default the sum over all.
 
         Returns
         -------
         numpy.ndarray
-            sr-1, shape (component, bin, n), over all observations; zero outside the region.
+            sr-1, shape (component, bin, n); zero outside the region.
         """
         from pymc_gamma.response.surface import surface_density
 
-        return surface_density(self, lon, lat, np.asarray(energy, float))
+        return surface_density(self, lon, lat, np.asarray(energy, float), observation)
 
     def citations(self) -> tuple[Citation, ...]:
         """What a paper that uses this response should cite."""

@@ -24,7 +24,9 @@ __all__ = ["npred"]
 FloatArray = NDArray[np.float64]
 
 
-def npred(response: "Response", energy: Any, lon: Any, lat: Any, step: float, observation: int | None) -> xr.DataArray:
+def npred(
+    response: "Response", energy: Any, lon: Any, lat: Any, step: float, observation: int | str | None
+) -> xr.DataArray:
     """See :meth:`pymc_gamma.Response.npred`."""
     if (lon is None) != (lat is None):
         raise ValueError("give bin edges for both lon and lat, or for neither.")
