@@ -19,10 +19,14 @@ import astropy.units as u
 
 from pymc_gamma.errors import DataFileError, PymcGammaWarning
 from pymc_gamma.irfs import IRFs, load_irfs
+from pymc_gamma.irfs.point_spread import poor_fit
 
 __all__ = ["gammapy_runs", "is_gammapy_run", "run_arguments", "run_label", "run_responses"]
 
 IRF_TABLES = ("aeff", "edisp", "psf", "bkg")
+
+MAX_TOLD = 5
+"""Runs of which a warning speaks one by one."""
 
 _HERE = (str(Path(__file__).parent),)
 """The package: warnings point at the line of the user that called it."""
@@ -113,10 +117,12 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     Warns
     -----
     PymcGammaWarning
-        What was repaired, once for all runs in which it was the same.
+        What was repaired, once for all runs in which it was the same; of each run whose PSF the Gaussians do not
+        describe well, by how much and where.
     """
     known: dict[str, IRFs] = {}
     repaired: dict[tuple[str, ...], list[str]] = {}
+    poor: list[str] = []
     responses = []
     for run in runs:
         tables = {key: table for key in IRF_TABLES if (table := getattr(run, key)) is not None}
@@ -125,9 +131,15 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
             irfs = load_irfs(tables, name=f"of observation {run_label(run)}")
         if irfs.repairs:
             repaired.setdefault(irfs.repairs, []).append(run_label(run))
+        quality = poor_fit(irfs.psf)
+        if quality is not None:
+            poor.append(f"IRFs {irfs.name}: {quality}")
         responses.append(known.setdefault(irfs.fingerprint(), irfs))
     for repairs, labels in repaired.items():
         told = "\n".join([f"IRFs of {len(labels)} observation(s), {_few(labels)}:", *repairs])
+        warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
+    if poor:
+        told = "\n".join(poor[:MAX_TOLD]) + (f"\nand {len(poor) - MAX_TOLD} more" if len(poor) > MAX_TOLD else "")
         warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
     return responses
 
