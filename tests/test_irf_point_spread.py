@@ -100,6 +100,17 @@ def test_containment_of_a_table(prod5, case):
     assert np.nansum(psf.photon_share) == pytest.approx(1)
 
 
+def test_containment_and_radius_of_the_gaussians(prod5):
+    psf = load(prod5, table(changing))[0].psf
+    radius = psf.containment_radius(0.8)
+    fine = np.linspace(0, 0.6, 20_001)
+    for row, place in ((0, 0), (7, 2)):
+        right = np.interp(0.8, of_gaussians(psf, fine, row, place), fine)
+        assert radius[row, place] == pytest.approx(right, rel=1e-4)
+        np.testing.assert_allclose(psf.containment(RAD)[:, row, place], of_gaussians(psf, RAD, row, place), rtol=1e-12)
+    np.testing.assert_allclose(psf.containment(radius[None])[0], 0.8, rtol=1e-8)
+
+
 def test_few_gaussians_where_few_are_needed(prod5):
     assert len(load(prod5, table(CASES["one Gaussian"][0]))[0].psf.sigma) <= 2
 

@@ -118,6 +118,36 @@ class PointSpread:
             return 0.0
         return float(np.nansum(self.containment_error * self.photon_share))
 
+    def containment(self, radius: FloatArray) -> FloatArray:
+        """Share of the photons within radii.
+
+        Parameters
+        ----------
+        radius : numpy.ndarray
+            Degrees, shape (n,), or one for each cell, shape (n, n_energy, n_offset).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n, n_energy, n_offset).
+        """
+        radius = np.asarray(radius, float)
+        if radius.ndim == 1:
+            radius = radius[:, None, None]
+        # term by term: all radii times all Gaussians would be large
+        shares = (w * -np.expm1(-0.5 * (radius / s) ** 2) for w, s in zip(self.weight, self.sigma, strict=True))
+        return np.asarray(sum(shares))
+
+    def containment_radius(self, fraction: float) -> FloatArray:
+        """Radius in deg that holds a share of the photons, shape (n_energy, n_offset); by bisection to 1e-9 of it."""
+        low = np.zeros(self.sigma.shape[1:])
+        high = self.sigma.max(axis=0) * math.sqrt(-2 * math.log1p(-fraction))
+        for _ in range(30):
+            middle = 0.5 * (low + high)
+            below = self.containment(middle[None])[0] < fraction
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return np.asarray(0.5 * (low + high))
+
     def __repr__(self) -> str:
         low, high = self.energy[[0, -1]]
         fit = "" if self.containment_error is None else f", containment right within {self.fit_error:.1%} on average"

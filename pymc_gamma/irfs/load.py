@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
 from pymc_gamma.irfs.background import background
@@ -13,6 +15,7 @@ from pymc_gamma.irfs.effective_area import effective_area
 from pymc_gamma.irfs.energy_dispersion import energy_dispersion
 from pymc_gamma.irfs.fits_file import check_fits
 from pymc_gamma.irfs.point_spread import point_spread, poor_fit
+from pymc_gamma.irfs.reading import read_axis
 
 __all__ = ["load_irfs"]
 
@@ -77,6 +80,9 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
         tables, repairs = _read(path)
     name = default_name if name is None else name
     aeff = effective_area(tables, name, repairs)
+    if tables.get("bkg") is not None:
+        for axis in tables["bkg"].axes.names:
+            read_axis(tables["bkg"], axis, "TeV" if axis == "energy" else "deg", "background", name)
     irfs = IRFs(
         name=name,
         aeff=aeff,
@@ -101,25 +107,29 @@ def _check_agreement(irfs: IRFs) -> None:
         "effective area": irfs.aeff, "energy dispersion": irfs.edisp, "point spread function": irfs.psf
     }  # fmt: skip
     offsets = {what: float(table.offset[-1]) for what, table in tables.items() if len(table.offset) > 1}
+    ends = {what: (float(table.energy[0]), float(table.energy[-1])) for what, table in tables.items()}
+    covered = dict(ends)
+    if irfs.bkg is not None:
+        offsets["background"] = float(np.abs(irfs.bkg.fov_lon).max())
+        ends["background"] = (float(irfs.bkg.energy[0]), float(irfs.bkg.energy[-1]))
     wide, close = max(offsets, key=lambda what: offsets[what]), min(offsets, key=lambda what: offsets[what])
     if offsets[wide] > OFFSET_RATIO * offsets[close]:
         raise IRFError(
             f"IRFs {irfs.name}: the offsets of the {wide} reach to {offsets[wide]:g} deg, those of the {close} to "
             f"{offsets[close]:g} deg; the axis of one of them is in another unit, or damaged."
         )
-    ends = {what: (float(table.energy[0]), float(table.energy[-1])) for what, table in tables.items()}
     for one, (low, high) in ends.items():
         for other, (other_low, other_high) in ends.items():
             if low > ENERGY_RATIO * other_low or high > ENERGY_RATIO * other_high:
                 raise IRFError(
-                    f"IRFs {irfs.name}: the axis energy_true of the {one} goes from {low:.3g} to {high:.3g} TeV, that "
+                    f"IRFs {irfs.name}: the axis of energy of the {one} goes from {low:.3g} to {high:.3g} TeV, that "
                     f"of the {other} from {other_low:.3g} to {other_high:.3g} TeV; one of them is in another unit."
                 )
     low, high = irfs.energy_true_range
     if not low < high:
         raise IRFError(
             f"IRFs {irfs.name}: no true energy at which all tables are given; their axes: "
-            + ", ".join(f"{what} {low:.3g}-{high:.3g} TeV" for what, (low, high) in ends.items())
+            + ", ".join(f"{what} {low:.3g}-{high:.3g} TeV" for what, (low, high) in covered.items())
             + "."
         )
 

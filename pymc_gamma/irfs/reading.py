@@ -113,6 +113,11 @@ def read_axis(irf: Any, axis: str, unit: str, what: str = "", name: str = "") ->
         limit = {"offset": LARGEST_OFFSET, "rad": LARGEST_SEPARATION, "migra": np.inf}[axis]
         if edges[-1] > limit:
             raise IRFError(f"{place} reaches to {edges[-1]:g} {unit}, expected at most {limit:g}; check its unit.")
+    elif axis in ("fov_lon", "fov_lat") and np.abs(edges).max() > LARGEST_OFFSET:
+        raise IRFError(
+            f"{place} reaches from {edges[0]:g} to {edges[-1]:g} {unit}, expected at most {LARGEST_OFFSET:g} from the "
+            "pointing; check its unit."
+        )
     return Axis(centers, edges, nodes=nodes)
 
 
