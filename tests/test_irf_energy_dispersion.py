@@ -33,7 +33,7 @@ def prod5():
     return dict(load_irf_dict_from_file(datasets.path(NAME)))
 
 
-def dispersion(edges, columns, energy=None, offsets=(0, 3, 6)):
+def dispersion(edges, columns, offsets=(0, 3, 6)):
     """A gammapy dispersion with the columns (n_energy, n_migra) at every offset."""
     axes = [
         MapAxis.from_energy_edges(np.geomspace(0.05, 200, len(columns) + 1) * u.TeV, name="energy_true"),
@@ -169,6 +169,26 @@ def test_uniform_axes_that_are_fine_enough_stay_as_they_are(prod5):
     np.testing.assert_allclose(
         irfs.edisp.density[filled] * step, raw[filled] / raw[filled].sum(axis=1)[:, None], rtol=1e-9
     )
+
+
+def test_one_bin_of_energy_and_one_node_of_offset_fold(prod5):
+    """The least a table can hold: the same dispersion, and PSF, everywhere."""
+    edges = np.linspace(0, 3, 301)
+    content = gaussian(edges, 0.15)
+    single = EnergyDispersion2D(
+        axes=[
+            MapAxis.from_energy_edges([0.0126, 199] * u.TeV, name="energy_true"),
+            MapAxis.from_edges(edges, name="migra"),
+            MapAxis.from_nodes([0.5], unit="deg", name="offset"),
+        ],
+        data=content[None, :, None],
+    )
+    irfs = load(prod5, single)
+    many = load(prod5, dispersion(edges, [content] * N_ENERGY, offsets=(0, 1, 6)))
+    true_edges = tuple(np.geomspace(0.5, 5, 31))
+    one, other = (build_tables(both, true_edges, (0.5, 5.0)) for both in (irfs, many))
+    np.testing.assert_allclose(one.edisp[0], other.edisp[0], rtol=1e-5, atol=1e-9)
+    assert irfs.offset_max == 6
 
 
 def test_negative_cells_are_cut_and_counted(prod5):

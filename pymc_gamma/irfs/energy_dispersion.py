@@ -28,7 +28,15 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import IRFError
 from pymc_gamma.irfs.core import EffectiveArea, EnergyDispersion
-from pymc_gamma.irfs.reading import Cells, nearest_valid, read_axis, read_values, refuse_point_like, require
+from pymc_gamma.irfs.reading import (
+    Cells,
+    at_least_two,
+    nearest_valid,
+    read_axis,
+    read_values,
+    refuse_point_like,
+    require,
+)
 
 __all__ = ["energy_dispersion"]
 
@@ -97,8 +105,9 @@ def energy_dispersion(
             f"median, on an axis migra from {migra.edges[0]:g} to {migra.edges[-1]:g}; expected about 1."
         )
     nodes, density = _equidistant(content, migra.edges, mean, sigma, seen, repairs)
+    energies, density = at_least_two(energy, density, axis_number=0)
     return EnergyDispersion(
-        energy.centers,
+        energies,
         offset.centers,
         nodes,
         np.ascontiguousarray(density),
