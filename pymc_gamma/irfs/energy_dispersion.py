@@ -88,13 +88,13 @@ def energy_dispersion(
     filled = (values > 0).any(axis=2)
     if not filled.any():
         raise IRFError(f"IRFs {name}: the {WHAT} is empty.")
+    content = _content(values, filled, np.diff(migra.edges), repairs)
     empty = ~filled & ~broken
     if empty.any():
         repairs.append(
             f"{WHAT}: {int(empty.sum())} of {filled.size} (energy_true, offset) columns are empty, "
             "filled from the nearest one"
         )
-    content = _content(values, filled, np.diff(migra.edges), repairs)
     content = content[nearest_valid(filled, np.log(energy.centers), offset.centers)]
     mean, sigma = _moments(content, migra.edges)
     seen = _seen(aeff, energy.centers, offset.centers)
