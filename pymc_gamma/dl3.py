@@ -30,6 +30,7 @@ from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
 from pymc_gamma.good_time import good_time, phase_band
 from pymc_gamma.irfs import IRFs, load_irfs
 from pymc_gamma.irfs.background import unaligned
+from pymc_gamma.irfs.point_spread import poor_fit
 
 __all__ = [
     "FieldOrientation",
@@ -49,6 +50,7 @@ ORIENTATION_STEP = 60.0
 TURN_TOLD = 20.0
 """Degrees that a field of view may turn in a run before its mean orientation is worth a word: of a uniform turn by so
 much the mean orientation overestimates a gradient by 0.5 %."""
+
 REQUIRED_HDUS = ("events", "gti", "aeff", "edisp", "psf")
 """What a run of a data store cannot do without."""
 
@@ -56,6 +58,9 @@ POINT_LIKE = (
     "point-like IRFs, made for events within a fixed distance of one source: no point spread function, no background "
     "model. Such runs need a background measured in OFF regions, which is not available yet; use full-enclosure IRFs."
 )
+
+MAX_TOLD = 5
+"""Runs of which a warning speaks one by one."""
 
 _HERE = (str(Path(__file__).parent),)
 """The package: warnings point at the line of the user that called it."""
@@ -183,12 +188,14 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     Warns
     -----
     PymcGammaWarning
-        What was repaired, once for all runs in which it was the same.
+        What was repaired, once for all runs in which it was the same; of each run whose PSF the Gaussians do not
+        describe well, by how much and where.
     """
     if point_like := [run_label(run) for run in runs if _is_point_like(run)]:
         raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
     known: dict[str, IRFs] = {}
     repaired: dict[tuple[str, ...], list[str]] = {}
+    poor: list[str] = []
     responses = []
     for run in runs:
         tables = {key: table for key in IRF_TABLES if (table := _table(run, key)) is not None}
@@ -198,9 +205,15 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
         irfs = _with_orientation(irfs, run)
         if irfs.repairs:
             repaired.setdefault(irfs.repairs, []).append(run_label(run))
+        quality = poor_fit(irfs.psf)
+        if quality is not None:
+            poor.append(f"IRFs {irfs.name}: {quality}")
         responses.append(known.setdefault(irfs.fingerprint(), irfs))
     for repairs, labels in repaired.items():
         told = "\n".join([f"IRFs of {len(labels)} observation(s), {_few(labels)}:", *repairs])
+        warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
+    if poor:
+        told = "\n".join(poor[:MAX_TOLD]) + (f"\nand {len(poor) - MAX_TOLD} more" if len(poor) > MAX_TOLD else "")
         warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
     return responses
 

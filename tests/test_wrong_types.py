@@ -7,7 +7,7 @@ import pytest
 from setups import direction, pointing, region
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import EventError, PymcGammaWarning, SkyModelError
+from pymc_gamma.errors import EventError, SkyModelError
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,3 @@ def test_observed(response, distribution):
         for observed in (events.to_table(), events.coords, "events.fits"):
             with pytest.raises(EventError, match="must be Events, or an array of rows"):
                 getattr(pmg, distribution)("events", *arguments, response=response, observed=observed)
-
-
-def test_poor_description_of_a_psf(monkeypatch):
-    from pymc_gamma.irfs import load
-
-    monkeypatch.setattr(load, "POOR_FIT", -1.0)
-    with pytest.warns(PymcGammaWarning, match="stands for the PSF is wrong"):
-        pmg.load_irfs("prod5-south-20deg-50h")

@@ -15,6 +15,7 @@ Files are read by :mod:`pymc_gamma.irfs.load`; a module for each table checks an
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -69,12 +70,18 @@ class EnergyDispersion:
         Equidistant nodes of the migration, shape (n_migra,).
     density : numpy.ndarray
         Shape (n_energy, n_offset, n_migra).
+    offset_max : float
+        Largest offset in deg at which the file gives it: the outermost edge, or node; inf where the file says nothing.
+    energy_range : tuple of float
+        Range of true energy in TeV in which the file gives it.
     """
 
     energy: FloatArray
     offset: FloatArray
     migra: FloatArray
     density: FloatArray
+    offset_max: float = math.inf
+    energy_range: tuple[float, float] = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -89,16 +96,71 @@ class PointSpread:
         Widths in deg, shape (n_gauss, n_energy, n_offset).
     weight : numpy.ndarray
         Weights, same shape.
-    fit_error : float
-        Largest difference in containment between a tabulated PSF and its Gaussian mixture; 0 when
-        the file holds Gaussians.
+    offset_max : float
+        Largest offset in deg at which the file gives it: the outermost edge, or node; inf where the file says nothing.
+    energy_range : tuple of float
+        Range of true energy in TeV in which the file gives it.
+    containment_error : numpy.ndarray or None
+        Largest difference over the radius between the containment of the PSF of the file and of these Gaussians, shape
+        (n_energy, n_offset); NaN in cells that were filled from a neighbour. None where the file holds Gaussians.
+    photon_share : numpy.ndarray or None
+        Share of the detected photons of a spectrum :math:`E^{-2.5}` in each cell (effective area times spectrum times
+        the distance of the nodes in energy), the same shape; cells without a fit have none, the rest sums to 1.
     """
 
     energy: FloatArray
     offset: FloatArray
     sigma: FloatArray
     weight: FloatArray
-    fit_error: float = 0.0
+    offset_max: float = math.inf
+    energy_range: tuple[float, float] = (0.0, math.inf)
+    containment_error: FloatArray | None = None
+    photon_share: FloatArray | None = None
+
+    @property
+    def fit_error(self) -> float:
+        """Mean of :attr:`containment_error` over the detected photons; 0 where the file itself holds Gaussians."""
+        if self.containment_error is None or self.photon_share is None:
+            return 0.0
+        return float(np.nansum(self.containment_error * self.photon_share))
+
+    def containment(self, radius: FloatArray) -> FloatArray:
+        """Share of the photons within radii.
+
+        Parameters
+        ----------
+        radius : numpy.ndarray
+            Degrees, shape (n,), or one for each cell, shape (n, n_energy, n_offset).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n, n_energy, n_offset).
+        """
+        radius = np.asarray(radius, float)
+        if radius.ndim == 1:
+            radius = radius[:, None, None]
+        # term by term: all radii times all Gaussians would be large
+        shares = (w * -np.expm1(-0.5 * (radius / s) ** 2) for w, s in zip(self.weight, self.sigma, strict=True))
+        return np.asarray(sum(shares))
+
+    def containment_radius(self, fraction: float) -> FloatArray:
+        """Radius in deg that holds a share of the photons, shape (n_energy, n_offset); by bisection to 1e-9 of it."""
+        low = np.zeros(self.sigma.shape[1:])
+        high = self.sigma.max(axis=0) * math.sqrt(-2 * math.log1p(-fraction))
+        for _ in range(30):
+            middle = 0.5 * (low + high)
+            below = self.containment(middle[None])[0] < fraction
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return np.asarray(0.5 * (low + high))
+
+    def __repr__(self) -> str:
+        low, high = self.energy[[0, -1]]
+        fit = "" if self.containment_error is None else f", containment right within {self.fit_error:.1%} on average"
+        return (
+            f"PointSpread({len(self.sigma)} Gaussian(s), energy_true {low:.3g}-{high:.3g} TeV, "
+            f"offset {self.offset[0]:g}-{self.offset[-1]:g} deg{fit})"
+        )
 
 
 @dataclass(frozen=True)
@@ -281,13 +343,20 @@ class IRFs:
 
     @property
     def offset_max(self) -> float:
-        """Largest offset in deg at which the effective area is given."""
-        return float(self.aeff.offset[-1])
+        """Largest offset in deg at which effective area, energy dispersion and PSF are all given.
+
+        The outermost edge where an axis has bins, the outermost node where it has nodes (``THETA_LO`` equal to
+        ``THETA_HI``, as in the files of H.E.S.S.).
+        """
+        return min(float(self.aeff.offset[-1]), self.edisp.offset_max, self.psf.offset_max)
 
     @property
     def energy_true_range(self) -> tuple[float, float]:
-        """Range of true energy in TeV in which the effective area is given."""
-        return float(self.aeff.energy[0]), float(self.aeff.energy[-1])
+        """Range of true energy in TeV in which effective area, energy dispersion and PSF are all given."""
+        low, high = float(self.aeff.energy[0]), float(self.aeff.energy[-1])
+        for reach in (self.edisp.energy_range, self.psf.energy_range):
+            low, high = max(low, reach[0]), min(high, reach[1])
+        return low, high
 
     def arrays(self) -> dict[str, FloatArray]:
         """All tables, flat, by name; enough to rebuild the IRFs (see :meth:`from_arrays`)."""
@@ -303,8 +372,14 @@ class IRFs:
             "psf_offset": self.psf.offset,
             "psf_sigma": self.psf.sigma,
             "psf_weight": self.psf.weight,
-            "psf_fit_error": np.array([self.psf.fit_error]),
+            "edisp_reach": np.array([self.edisp.offset_max, *self.edisp.energy_range]),
+            "psf_reach": np.array([self.psf.offset_max, *self.psf.energy_range]),
         }
+        if self.psf.containment_error is not None and self.psf.photon_share is not None:
+            tables |= {
+                "psf_containment_error": self.psf.containment_error,
+                "psf_photon_share": self.psf.photon_share,
+            }
         if self.bkg is not None:
             tables |= {
                 "bkg_energy": self.bkg.energy,
@@ -341,13 +416,21 @@ class IRFs:
         return cls(
             name=name,
             aeff=EffectiveArea(*(tables[f"aeff_{key}"] for key in ("energy", "offset", "values"))),
-            edisp=EnergyDispersion(*(tables[f"edisp_{key}"] for key in ("energy", "offset", "migra", "density"))),
+            edisp=EnergyDispersion(
+                energy=tables["edisp_energy"],
+                offset=tables["edisp_offset"],
+                migra=tables["edisp_migra"],
+                density=tables["edisp_density"],
+                **_reach(tables["edisp_reach"]),
+            ),
             psf=PointSpread(
                 energy=tables["psf_energy"],
                 offset=tables["psf_offset"],
                 sigma=tables["psf_sigma"],
                 weight=tables["psf_weight"],
-                fit_error=float(tables["psf_fit_error"][0]),
+                containment_error=tables.get("psf_containment_error"),
+                photon_share=tables.get("psf_photon_share"),
+                **_reach(tables["psf_reach"]),
             ),
             bkg=bkg,
             repairs=repairs,
@@ -404,3 +487,9 @@ class IRFs:
         from pymc_gamma.irfs.peek import peek
 
         return peek(self, figsize)
+
+
+def _reach(stored: FloatArray) -> dict[str, Any]:
+    """How far a table goes, as its class takes it."""
+    offset_max, low, high = map(float, stored)
+    return {"offset_max": offset_max, "energy_range": (low, high)}

@@ -5,20 +5,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
-from pymc_gamma.files import check_compression
 from pymc_gamma.irfs.background import background
-from pymc_gamma.irfs.core import IRFs
+from pymc_gamma.irfs.core import EffectiveArea, EnergyDispersion, IRFs, PointSpread
 from pymc_gamma.irfs.effective_area import effective_area
 from pymc_gamma.irfs.energy_dispersion import energy_dispersion
-from pymc_gamma.irfs.point_spread import point_spread
+from pymc_gamma.irfs.fits_file import check_fits
+from pymc_gamma.irfs.point_spread import point_spread, poor_fit
+from pymc_gamma.irfs.reading import read_axis
 
 __all__ = ["load_irfs"]
 
-
-POOR_FIT = 0.02
-"""Largest difference in containment between a PSF and its Gaussians that passes without a warning of its own."""
+OFFSET_RATIO = 10.0
+"""Ratio of the largest offsets of two tables from which their axes cannot be of the same instrument."""
+ENERGY_RATIO = 500.0
+"""Ratio of their lowest energies, or of their highest, from which they cannot be in the same unit."""
 
 
 def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None) -> IRFs:
@@ -39,17 +43,19 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
     Raises
     ------
     DataFileError
-        If the file is missing, truncated or not FITS.
+        If the file is missing, cut anywhere or not FITS.
     IRFError
-        If a table is missing, point-like, has the wrong unit or an unknown alignment, or is empty.
+        If a table is missing, point-like, has the wrong unit or an unknown alignment, or is empty; if an axis or a
+        value cannot be what it says. The message names the table, the axis or cell, and the value.
     TypeError
         If ``source`` is something else.
 
     Warns
     -----
     PymcGammaWarning
-        What was repaired in a file of the user (normalisation, invalid cells). What is known about bundled files
-        is listed in ``repairs`` only.
+        What was repaired in a file of the user (normalisation, invalid cells); what is known about bundled files is
+        listed in ``repairs`` only. Where the Gaussians that stand for a tabulated PSF do not describe it well: by how
+        much, at which energies and offsets.
 
     Examples
     --------
@@ -63,6 +69,7 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
             f"{type(source).__name__}; the data sets are those of pymc_gamma.datasets.names()."
         )
     citations: tuple[Any, ...] = ()
+    repairs: list[str] = []
     known = not isinstance(source, Mapping) and str(source) in datasets.names()
     if isinstance(source, Mapping):
         default_name, tables = "gammapy IRF dictionary", dict(source)
@@ -70,32 +77,65 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
         path = datasets.fetch(str(source)) if known else Path(source)
         default_name = str(source) if known else path.name
         citations = (datasets.citation(str(source)),) if known else ()
-        tables = _read(path)
+        tables, repairs = _read(path)
     name = default_name if name is None else name
-    repairs: list[str] = []
+    aeff = effective_area(tables, name, repairs)
+    if tables.get("bkg") is not None:
+        for axis in tables["bkg"].axes.names:
+            read_axis(tables["bkg"], axis, "TeV" if axis == "energy" else "deg", "background", name)
     irfs = IRFs(
         name=name,
-        aeff=effective_area(tables, name),
-        edisp=energy_dispersion(tables, name, repairs),
-        psf=point_spread(tables, name, repairs),
+        aeff=aeff,
+        edisp=energy_dispersion(tables, name, repairs, aeff),
+        psf=point_spread(tables, name, repairs, aeff),
         bkg=background(tables, name, repairs),
         repairs=tuple(repairs),
         citations=citations,
     )
-    if irfs.psf.fit_error > POOR_FIT:
-        warnings.warn(
-            f"IRFs {name}: the sum of Gaussians that stands for the PSF is wrong by up to {irfs.psf.fit_error:.1%} "
-            "of its containment; positions and extents of sources will be off by as much.",
-            PymcGammaWarning,
-            stacklevel=2,
-        )
+    _check_agreement(irfs)
+    poor = poor_fit(irfs.psf)
+    if poor is not None:
+        warnings.warn(f"IRFs {name}: {poor}", PymcGammaWarning, stacklevel=2)
     if repairs and not known:
         warnings.warn("\n".join([f"IRFs {name}:", *repairs]), PymcGammaWarning, stacklevel=2)
     return irfs
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Gammapy IRF objects of a FITS file; every way a file can be damaged becomes one error."""
+def _check_agreement(irfs: IRFs) -> None:
+    """Raise IRFError where an axis of one table is in another unit than those of the others."""
+    tables: dict[str, EffectiveArea | EnergyDispersion | PointSpread] = {
+        "effective area": irfs.aeff, "energy dispersion": irfs.edisp, "point spread function": irfs.psf
+    }  # fmt: skip
+    offsets = {what: float(table.offset[-1]) for what, table in tables.items() if len(table.offset) > 1}
+    ends = {what: (float(table.energy[0]), float(table.energy[-1])) for what, table in tables.items()}
+    covered = dict(ends)
+    if irfs.bkg is not None:
+        offsets["background"] = float(np.abs(irfs.bkg.fov_lon).max())
+        ends["background"] = (float(irfs.bkg.energy[0]), float(irfs.bkg.energy[-1]))
+    wide, close = max(offsets, key=lambda what: offsets[what]), min(offsets, key=lambda what: offsets[what])
+    if offsets[wide] > OFFSET_RATIO * offsets[close]:
+        raise IRFError(
+            f"IRFs {irfs.name}: the offsets of the {wide} reach to {offsets[wide]:g} deg, those of the {close} to "
+            f"{offsets[close]:g} deg; the axis of one of them is in another unit, or damaged."
+        )
+    for one, (low, high) in ends.items():
+        for other, (other_low, other_high) in ends.items():
+            if low > ENERGY_RATIO * other_low or high > ENERGY_RATIO * other_high:
+                raise IRFError(
+                    f"IRFs {irfs.name}: the axis of energy of the {one} goes from {low:.3g} to {high:.3g} TeV, that "
+                    f"of the {other} from {other_low:.3g} to {other_high:.3g} TeV; one of them is in another unit."
+                )
+    low, high = irfs.energy_true_range
+    if not low < high:
+        raise IRFError(
+            f"IRFs {irfs.name}: no true energy at which all tables are given; their axes: "
+            + ", ".join(f"{what} {low:.3g}-{high:.3g} TeV" for what, (low, high) in covered.items())
+            + "."
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Gammapy IRF objects of a FITS file, and what was left out; every way a file can be damaged becomes one error."""
     if not path.is_file():
         raise DataFileError(
             f"no IRF file {str(path)!r}, and no data set of that name; pymc_gamma.datasets.available() lists the data "
@@ -106,10 +146,13 @@ def _read(path: Path) -> dict[str, Any]:
     with warnings.catch_warnings():
         # a short file makes astropy warn and go on; here it is an error. Unit spellings of old files are harmless.
         warnings.filterwarnings("error", message=".*truncated.*")
+        warnings.filterwarnings("ignore", message=".*extra padding.*")
         warnings.filterwarnings("ignore", message=".*did not parse as fits unit.*")
         try:
-            check_compression(path)
-            return dict(load_irf_dict_from_file(path))
+            left_out = check_fits(path)
+            return dict(load_irf_dict_from_file(path)), left_out
+        except IRFError as error:
+            raise IRFError(f"IRFs {error}") from error
         except Exception as error:
             if "FoVAlignment" in str(error):
                 raise IRFError(

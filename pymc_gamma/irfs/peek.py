@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 __all__ = ["peek"]
 
 SHOWN_OFFSETS = (0.5, 1.5, 2.5, 3.5, 4.5)
-R68 = 1.5096
-"""Radius of 68 % containment of a two-dimensional Gaussian in units of its standard deviation."""
 
 
 def peek(irfs: "IRFs", figsize: tuple[float, float]) -> Any:
@@ -59,7 +57,7 @@ def _dispersion(irfs: "IRFs", ax: Any) -> None:
 
 def _psf(irfs: "IRFs", offsets: list[float], ax: Any) -> None:
     psf = irfs.psf
-    width = np.sqrt((psf.weight * psf.sigma**2).sum(axis=0)) * R68
+    width = psf.containment_radius(0.68)
     for offset in offsets:
         ax.plot(psf.energy, [np.interp(offset, psf.offset, row) for row in width], label=f"{offset:g} deg")
     ax.set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="68 % containment radius [deg]")
