@@ -281,6 +281,16 @@ def test_widths_in_another_unit_than_they_say_are_refused(files, unit, factor):
     assert "radians" in text
 
 
+def test_a_single_absurd_width_is_refused(files):
+    def edit(columns, units):
+        columns["SIGMA_1"][0, 2, 9] *= 1000
+
+    spoil(files["gauss"], "POINT SPREAD FUNCTION", edit)
+    irfs, text = outcome(files["gauss"])
+    assert irfs is None
+    assert "wider than 10 deg in 1 cells, the first at energy_true=1 TeV, offset=2.5 deg" in text
+
+
 def test_widths_in_radians_that_say_so_are_right(files):
     clean, _ = outcome(files["gauss"])
 
