@@ -258,10 +258,8 @@ def test_spoiled_values_are_refused_or_told(files, kind, extension, column, cell
     told = set(text.splitlines()) - set(before.splitlines())
     assert told
     # nothing but numbers is left, and no cell is far from what it was
-    for table in irfs.arrays().values():
-        assert not np.isnan(table[np.isfinite(table)]).any()
-    assert np.isfinite(irfs.psf.sigma).all()
-    assert np.isfinite(irfs.edisp.density).all()
+    for key in ("aeff_values", "edisp_density", "psf_sigma", "psf_weight", "bkg_rate"):
+        assert np.isfinite(irfs.arrays()[key]).all(), key
     assert irfs.edisp.density.min() >= 0
     assert irfs.psf.sigma.min() > 0
     if kind == "gauss":
