@@ -258,10 +258,8 @@ def test_spoiled_values_are_refused_or_told(files, kind, extension, column, cell
     told = set(text.splitlines()) - set(before.splitlines())
     assert told
     # nothing but numbers is left, and no cell is far from what it was
-    for table in irfs.arrays().values():
-        assert not np.isnan(table[np.isfinite(table)]).any()
-    assert np.isfinite(irfs.psf.sigma).all()
-    assert np.isfinite(irfs.edisp.density).all()
+    for key in ("aeff_values", "edisp_density", "psf_sigma", "psf_weight", "bkg_rate"):
+        assert np.isfinite(irfs.arrays()[key]).all(), key
     assert irfs.edisp.density.min() >= 0
     assert irfs.psf.sigma.min() > 0
     if kind == "gauss":
@@ -279,6 +277,16 @@ def test_widths_in_another_unit_than_they_say_are_refused(files, unit, factor):
     assert irfs is None
     assert "deg wide" in text
     assert "radians" in text
+
+
+def test_a_single_absurd_width_is_refused(files):
+    def edit(columns, units):
+        columns["SIGMA_1"][0, 2, 9] *= 1000
+
+    spoil(files["gauss"], "POINT SPREAD FUNCTION", edit)
+    irfs, text = outcome(files["gauss"])
+    assert irfs is None
+    assert "wider than 10 deg in 1 cells, the first at energy_true=1 TeV, offset=2.5 deg" in text
 
 
 def test_widths_in_radians_that_say_so_are_right(files):

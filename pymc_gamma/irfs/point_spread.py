@@ -46,6 +46,8 @@ Mask = NDArray[np.bool_]
 WHAT = "point spread function"
 PLAUSIBLE_WIDTH = (0.003, 1.0)
 """Degrees; range of the median width of a PSF."""
+WIDEST = 10.0
+"""Degrees; largest width of a cell."""
 NORMALISATION_TOLERANCE = 0.01
 PLAUSIBLE_INTEGRAL = (0.1, 10.0)
 """Range of the median integral of a table over its axis of separations."""
@@ -91,7 +93,7 @@ def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str], aeff:
         width[valid] = radius_of(0.68, radius, containment[valid]) / R68
         repairs.append(f"{WHAT}: {type(psf).__name__} described by {len(sigma)} Gaussians")
     _require_valid(valid, name)
-    _check_widths(width, valid, name)
+    _check_widths(width, valid, Cells.of(psf, ("energy_true", "offset")), name)
     if not valid.all():
         repairs.append(
             f"{WHAT}: {int((~valid).sum())} of {valid.size} (energy_true, offset) cells are invalid, "
@@ -183,13 +185,19 @@ def _require_valid(valid: Mask, name: str) -> None:
         raise IRFError(f"IRFs {name}: the {WHAT} has no valid cell.")
 
 
-def _check_widths(width: FloatArray, valid: Mask, name: str) -> None:
+def _check_widths(width: FloatArray, valid: Mask, cells: Cells, name: str) -> None:
     typical = float(np.median(width[valid]))
     if not PLAUSIBLE_WIDTH[0] < typical < PLAUSIBLE_WIDTH[1]:
         raise IRFError(
             f"IRFs {name}: the {WHAT} is {typical:.3g} deg wide (standard deviation of a Gaussian, median over "
             f"energies and offsets), expected {PLAUSIBLE_WIDTH[0]:g} to {PLAUSIBLE_WIDTH[1]:g} deg; check the unit "
             "of its widths or of its axis rad (radians?)."
+        )
+    too_wide = valid & (width > WIDEST)
+    if too_wide.any():
+        raise IRFError(
+            f"IRFs {name}: the {WHAT} is wider than {WIDEST:g} deg in {int(too_wide.sum())} cells, the first at "
+            f"{cells.describe(too_wide, width)} deg."
         )
 
 
