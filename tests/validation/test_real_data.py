@@ -56,11 +56,14 @@ FIELDS_WITHOUT_SOURCE = (20275, 25345, 26791, 26964, 27044)
 # The threshold of a run is that of its effective area. The background table of these runs still rises there, in bins of
 # 0.15 in log E, and other runs made it: events set in at other energies than it says.
 EXPLAINED = {
-    20275: "the threshold lies in the turn-on of the background table; the mirrors were 20 % brighter than in 25345",
+    20275: "the threshold lies in the turn-on of the background table; muon efficiency 1.12, where 25345 has 0.92",
     26964: "the threshold lies in the turn-on of the background table",
     27044: "the threshold lies in the turn-on of the background table",
 }
 ENERGY_MAX = REFERENCES["energy_max_TeV"]
+# The range of the references. Real dispersions have long tails: of the events of a spectrum of index 4 above 1.1 TeV,
+# 6 % come from less than half of that energy.
+ENERGY_TRUE = np.geomspace(0.1, 100, 201) * u.TeV
 # Chi-squares are of bins with at least so many expected counts.
 LEAST_COUNTS = 20
 
@@ -117,16 +120,24 @@ class Case:
         return (GaussianSpatialModel if "sigma" in values else PointSpatialModel)(**values, frame="icrs")
 
     def source(self, shape=None):
-        return pmg.SkySource("source", shape or self.shape, PowerLawSpectralModel(index=2.2, amplitude=self.amplitude))
+        return pmg.SkySource("source", shape or self.shape, self.power_law)
 
     @property
-    def amplitude(self):
-        return self.setting["spectrum"]["amplitude"] * u.Unit("TeV-1 cm-2 s-1")
+    def power_law(self):
+        """A nominal spectrum; fits replace it."""
+        amplitude = self.setting["spectrum"]["amplitude"] * u.Unit("TeV-1 cm-2 s-1")
+        return PowerLawSpectralModel(index=2.2, amplitude=amplitude, reference=1 * u.TeV)
 
 
 def unbinned(case, observations, events, roi):
     """Estimates and standard deviations of the parameters, those of amplitudes and norms of their logarithms."""
-    response = pmg.fold([case.source(), pmg.CosmicRayBackground()], observations, roi, free_spectrum=["source", "ccr"])
+    response = pmg.fold(
+        [case.source(), pmg.CosmicRayBackground()],
+        observations,
+        roi,
+        free_spectrum=["source", "ccr"],
+        energy_true=ENERGY_TRUE,
+    )
     start = dict(case.setting["spectrum"])
     kind = {"log parabola": pmg.LogParabola, "power law": pmg.PowerLaw}[start.pop("type")]
     with pm.Model(coords=response.coords | {"observation": case.setting["runs"]}) as model:
@@ -168,7 +179,7 @@ def told(found):
     return ", ".join(parts)
 
 
-def compare(case, found, limit, names=None):
+def compare(case, found, limit):
     """Print a row for each reference of a case; no parameter may differ by more than ``limit`` standard deviations."""
     references = {"gammapy": {name: value for name, (value, _) in case.reference["source"].items()}}
     if case.name in INDEPENDENT:
@@ -183,7 +194,7 @@ def compare(case, found, limit, names=None):
         print(f"  {name}: {shown}; required {limit} sigma")
     for name, found_pulls in differences.items():
         for key, difference in found_pulls.items():
-            assert (names and key not in names) or abs(difference) < limit, (case.name, name, key, difference)
+            assert abs(difference) < limit, (case.name, name, key, difference)
 
 
 def compare_background(case, found, limit=None):
@@ -258,12 +269,12 @@ def brute_force_counts(observation, roi, shape, spectrum):
     offset = separation_deg(vectors, observation.axis_vector("icrs"))
     away = separation_deg(vectors, unit_vectors(*convert_lonlat(roi.lon, roi.lat, roi.frame, "icrs")))
     tables = Oracle(observation, roi, (0.1, 100.0))
-    edges = np.geomspace(0.1, 100.0, 301)
+    edges = np.geomspace(ENERGY_TRUE[0].value, ENERGY_TRUE[-1].value, 301)
     total = 0.0
     for energy, width in zip(np.sqrt(edges[1:] * edges[:-1]), np.diff(edges), strict=True):
         measured = np.geomspace(roi.energy_min, roi.energy_max, 1501)
         nodes = np.linspace(offset.min(), offset.max(), 8)
-        share = np.trapezoid(tables.dispersion(measured, energy, nodes[:, None]), measured, axis=1)
+        share = [np.trapezoid(tables.dispersion(measured, energy, np.full_like(measured, o)), measured) for o in nodes]
         contained = 0.0
         for g in range(len(tables.sigmas)):
             sigma, part = tables.psf(g, energy, offset)
@@ -279,8 +290,8 @@ def test_counts_of_an_ellipse(form):
     case = Case("msh-0.7")
     shape = case.shape if form == "shape" else template(case.shape, case.center, form)
     observation = pmg.Observation.from_gammapy(case.runs[0])
-    ours = float(pmg.fold([case.source(shape)], observation, case.roi).acceptance[0])
-    expected = brute_force_counts(observation, case.roi, case.shape, case.source().spectral_model)
+    ours = float(pmg.fold([case.source(shape)], observation, case.roi, energy_true=ENERGY_TRUE).acceptance[0])
+    expected = brute_force_counts(observation, case.roi, case.shape, case.power_law)
     label = form if form == "shape" else f"template of {form} deg"
     print(
         f"{case.name}, {label}: {ours:.2f} counts, brute force {expected:.2f} ({ours / expected - 1:+.2%}); "
