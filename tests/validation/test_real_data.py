@@ -67,11 +67,6 @@ ENERGY_TRUE = np.geomspace(0.1, 100, 201) * u.TeV
 # Chi-squares are of bins with at least so many expected counts.
 LEAST_COUNTS = 20
 
-needs_domain = pytest.mark.xfail(
-    reason="needs the domain of selection: thresholds and largest offsets of each run",
-    raises=(TypeError, AssertionError),
-)
-
 
 @cache
 def store(bundled=False):
@@ -220,7 +215,6 @@ def test_crab_above_one_threshold():
     compare_background(case, found)
 
 
-@needs_domain
 def test_crab_in_a_region_beyond_the_background_tables():
     """At 1.5 deg some runs have events where their background is not defined: those are no data."""
     case = Case("crab-1.5")
@@ -231,7 +225,6 @@ def test_crab_in_a_region_beyond_the_background_tables():
     compare_background(case, found)
 
 
-@needs_domain
 def test_crab_above_the_threshold_of_each_run():
     case = Case("crab-safe-0.9")
     runs, roi = case.runs, case.roi
