@@ -225,6 +225,35 @@ def test_crab_in_a_region_beyond_the_background_tables():
     compare_background(case, found)
 
 
+def test_crab_with_a_region_for_each_run():
+    """Thresholds of the runs as energy ranges of four regions, four sets of events in one model."""
+    case = Case("crab-safe-0.9")
+    runs = case.runs
+    start = dict(case.setting["spectrum"])
+    kind = {"log parabola": pmg.LogParabola}[start.pop("type")]
+    with pm.Model(coords={"observation": case.setting["runs"]}) as model:
+        log_amplitude = pm.Flat("log_amplitude", initval=np.log(start.pop("amplitude")))
+        shape = {name: pm.Flat(name, initval=value) for name, value in start.items()}
+        source = kind(amplitude=pt.exp(log_amplitude), reference=1 * u.TeV, **shape)
+        log_norm, tilt = (
+            pm.Flat(name, initval=np.zeros(len(runs)), dims="observation") for name in ("log_norm", "tilt")
+        )
+        for k, (run, observation) in enumerate(zip(runs, pmg.Observation.list_from_gammapy(runs), strict=True)):
+            energy = (case.reference["energy_min"][observation.name], case.setting["energy_max"]) * u.TeV
+            roi = pmg.RegionOfInterest(case.center, radius=case.setting["radius"] * u.deg, energy=energy)
+            components = [case.source(), pmg.CosmicRayBackground()]
+            response = pmg.fold(components, observation, roi, free_spectrum=["source", "ccr"], energy_true=ENERGY_TRUE)
+            pmg.ExtendedEventMixture(
+                observation.name,
+                response=response,
+                spectra={"source": source, "ccr": pmg.PowerLawNorm(norm=pt.exp(log_norm[k]), tilt=tilt[k])},
+                observed=pmg.Events.from_gammapy(run, roi=roi),
+            )
+    found = fit(model)
+    compare(case, found, 0.3)
+    compare_background(case, found, 0.05)
+
+
 def test_crab_above_the_threshold_of_each_run():
     case = Case("crab-safe-0.9")
     runs, roi = case.runs, case.roi
