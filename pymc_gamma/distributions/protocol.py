@@ -110,6 +110,10 @@ class SpectralResponse(MixtureResponse, Protocol):
         """Names of the components that are residual background."""
         ...
 
+    def fixed_pdf(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As ``component_pdf``, of the components that are not of free spectrum, in the order of the components."""
+        ...
+
     def spectral_bands(self, rows: NDArray[np.float64]) -> Bands:
         """Densities of events (N, len(reco)) per unit coefficient over the total acceptance, TeV-1 sr-1."""
         ...

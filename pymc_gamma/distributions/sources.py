@@ -6,6 +6,7 @@ A source turns rows of the observed value into scaled densities: :math:`p_{ik} =
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -184,14 +185,17 @@ class ResponseSource(EventSource):
         scale = np.where(largest > 0, largest, 1.0)
         return densities / scale[:, None], np.log(scale)
 
-    def densities(self, rows: NDArray[np.float64], response: MixtureResponse | None = None) -> NDArray[np.float64]:
-        """Densities of the response, or of a variant of it, (N, K), checked."""
-        response = self.response if response is None else response
-        densities = np.asarray(response.component_pdf(rows), dtype=np.float64)
-        if densities.shape != (len(rows), self.n_components):
+    def densities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Densities of all components (N, K), checked."""
+        return self.checked(self.response.component_pdf(rows), rows, range(self.n_components))
+
+    def checked(self, given: Any, rows: NDArray[np.float64], which: Sequence[int]) -> NDArray[np.float64]:
+        """Densities of some components, given by number, that a response returned for rows."""
+        densities = np.asarray(given, dtype=np.float64)
+        if densities.shape != (len(rows), len(which)):
             raise EventError(
-                f"component_pdf of the response returned shape {densities.shape}, expected "
-                f"{(len(rows), self.n_components)} for {len(rows)} events and the components {self.component_names}."
+                f"the response returned shape {densities.shape}, expected {(len(rows), len(which))} "
+                f"for {len(rows)} events and the components {tuple(self.component_names[k] for k in which)}."
             )
         _reject(
             ~(np.isfinite(densities) & (densities >= 0)).all(axis=1),
@@ -212,6 +216,14 @@ class ResponseSource(EventSource):
 
     def value(self, events: Any) -> NDArray[np.float64]:
         """Observed value of a list of events or an array of rows, shape (N, n_columns or n_columns + 1)."""
+        value = self.numbers(events)
+        if value.ndim <= 2:
+            # made here, where the user is, so that a bad event is refused at once; the model finds it again
+            self.table(value)
+        return value
+
+    def numbers(self, events: Any) -> NDArray[np.float64]:
+        """As :meth:`value`, before the densities of the events are asked for."""
         if isinstance(events, EventList):
             value = np.asarray(self.response.event_rows(events), dtype=np.float64)
         else:
@@ -226,9 +238,6 @@ class ResponseSource(EventSource):
             # PyMC would take NaN for missing data and invent events
             flat = value.reshape(-1, value.shape[-1])
             _reject(np.isnan(flat).any(axis=1), "contain NaN", rows=flat)
-        if value.ndim <= 2:
-            # made here, where the user is, so that a bad event is refused at once; the model finds it again
-            self.table(value)
         return value
 
     def observed_value(self, events: Any, variable: Variable) -> NDArray[np.float64]:

@@ -32,7 +32,6 @@ of the *reconstructed* energy between nodes, in each observation its own: every 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,8 +39,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.engine import CHUNK, BackgroundRate, FoldedObservation
-from pymc_gamma.folding.parts import NODES_PER_BIN, CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.parts import NODES_PER_BIN, CompiledComponent, shining_offsets, spectrum_nodes
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
+from pymc_gamma.irfs import IRFs
 from pymc_gamma.threads import cpu_count, run_parallel
 
 __all__ = [
@@ -60,6 +60,8 @@ FloatArray = NDArray[np.float64]
 
 FINE_STEP = 0.014
 """Width of the fine bins in the logarithm of the energy, at most."""
+KEPT_BYTES = 2**29
+"""Tables of fine bins are kept for other events until they take up as much memory."""
 BAND_MULTIPLE = 8
 """Bands are filled up with zeros to this multiple: loops over them then leave no remainder."""
 NEGLIGIBLE = 1e-12
@@ -184,30 +186,50 @@ class FreeSpectra:
     ) -> None:
         self.components, self.energy = tuple(components), energy
         self.names = tuple(component.name for component in components)
-        self._folded = folded
-        fine, coarse = (level.part_acceptance() for level in self._levels)
-        self.part_acceptance = [
-            [_extrapolate(a, b) for a, b in zip(of_fine, of_coarse, strict=True)]
-            for of_fine, of_coarse in zip(fine, coarse, strict=True)
-        ]
+        self._folded = tuple(folded)
+        self._offsets = shining_offsets(
+            self.components, [one.observation for one in folded], folded[0].roi.frame if folded else ""
+        )
+        self._levels: dict[IRFs, tuple[_Level, _Level]] = {}
+        sharing = [[o for o, one in enumerate(folded) if one.observation.irfs is irfs] for irfs in self._offsets]
+        self.part_acceptance: list[list[FloatArray]] = [[] for _ in folded]
+        run_parallel(self._add_acceptances, sharing)
         self.nominal = np.stack([c.part_fluxes()[:, ::NODES_PER_BIN].sum(axis=0) for c in self.components])
 
         self.acceptance = np.stack(
             [sum(of[k].sum(axis=0) for of in self.part_acceptance) for k in range(len(self.components))]
         )
 
-    @cached_property
-    def _levels(self) -> "list[_Level]":
-        per_bin = 2 * math.ceil(math.log(self.energy[1] / self.energy[0]) / (2 * FINE_STEP))
-        return [_Level(self.components, self._folded, self.energy, n) for n in (per_bin, per_bin // 2)]
+    def _add_acceptances(self, observations: Sequence[int]) -> None:
+        """Acceptances under observations that share a response."""
+        levels = self._levels_of(observations[0])
+        for o in observations:
+            fine, coarse = (level.part_acceptance(self._folded[o]) for level in levels)
+            self.part_acceptance[o] = [_extrapolate(a, b) for a, b in zip(fine, coarse, strict=True)]
+
+    def _levels_of(self, observation: int) -> "tuple[_Level, _Level]":
+        """Fine and coarse bins under the response of an observation, kept as long as there is room for them."""
+        irfs = self._folded[observation].observation.irfs
+        levels = self._levels.get(irfs)
+        if levels is None:
+            per_bin = 2 * math.ceil(math.log(self.energy[1] / self.energy[0]) / (2 * FINE_STEP))
+            span = (self._folded[0].roi.energy_min, self._folded[0].roi.energy_max)
+            fine, coarse = (
+                _Level(self.components, irfs, self.energy, n, span, self._offsets[irfs])
+                for n in (per_bin, per_bin // 2)
+            )
+            levels = fine, coarse
+            if sum(level.n_bytes for kept in self._levels.copy().values() for level in kept) < KEPT_BYTES:
+                self._levels[irfs] = levels
+        return levels
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the tables of the fine bins: they would make a pickled model a hundred times larger."""
-        return {name: value for name, value in self.__dict__.items() if name != "_levels"}
+        return {**self.__dict__, "_levels": {}}
 
     def release(self) -> None:
-        """Drop the tables of the fine bins, 0.1 GB for each set of IRFs; :meth:`bands` makes them again."""
-        self.__dict__.pop("_levels", None)
+        """Drop the tables of the fine bins, up to 0.2 GB for each set of IRFs; :meth:`bands` makes them again."""
+        self._levels.clear()
 
     def describe(self, k: int) -> FreeComponent:
         """What a model needs to know of component *k*."""
@@ -232,7 +254,8 @@ class FreeSpectra:
         Bands
             Over the total of :attr:`acceptance` of each component: TeV-1 sr-1.
         """
-        total, levels = self.acceptance.sum(axis=1), self._levels
+        total, levels = self.acceptance.sum(axis=1), self._levels_of(observation)
+        folded = self._folded[observation]
         size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
 
         def one_chunk(first: int) -> Bands:
@@ -240,7 +263,7 @@ class FreeSpectra:
             here, log_energy = np.ascontiguousarray(vectors[rows]), np.log(energy[rows])
             dense = np.empty((len(log_energy), len(self.components), len(self.energy)))
             for k in range(len(self.components)):
-                fine, coarse = (level.columns(observation, k, here, log_energy) for level in levels)
+                fine, coarse = (level.columns(folded, k, here, log_energy) for level in levels)
                 dense[:, k] = _extrapolate(fine, coarse) / total[k]
             return _compress(dense)
 
@@ -301,9 +324,11 @@ class _Level:
     def __init__(
         self,
         components: Sequence[CompiledComponent],
-        folded: Sequence[FoldedObservation],
+        irfs: IRFs,
         energy: FloatArray,
         per_bin: int,
+        energy_range: tuple[float, float],
+        offsets: tuple[float, float],
     ) -> None:
         position = np.arange((len(energy) - 1) * per_bin + 1) / per_bin
         edges = np.exp(np.interp(position, np.arange(len(energy)), np.log(energy)))
@@ -312,44 +337,35 @@ class _Level:
         for component in components:
             shares = np.stack([np.interp(np.log(nodes), np.log(coarse_nodes), one) for one in _shares(component)])
             self._components.append(_with_fluxes(component, shares * nodes**-IN_BIN_INDEX))
-        span = (folded[0].roi.energy_min, folded[0].roi.energy_max)
         # not kept for other responses: they are large, and no other has the same bins
-        tables = {
-            irfs: build_tables.__wrapped__(irfs, tuple(edges.tolist()), span)
-            for irfs in {one.observation.irfs for one in folded}
-        }
-        self._folded = [
-            FoldedObservation(
-                one.observation,
-                tables[one.observation.irfs],
-                one.roi,
-                one.ladders,
-            )
-            for one in folded
-        ]
+        self._tables = build_tables.__wrapped__(irfs, tuple(edges.tolist()), energy_range, offsets)
         self._per_bin, self._n_nodes = per_bin, len(energy)
 
-    def part_acceptance(self) -> list[list[FloatArray]]:
-        """Counts by observation and component, shape (n_parts, n_nodes)."""
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the tables."""
+        return self._tables.edisp.nbytes
+
+    def _fold(self, folded: FoldedObservation) -> FoldedObservation:
+        return FoldedObservation(folded.observation, self._tables, folded.roi, folded.ladders)
+
+    def part_acceptance(self, folded: FoldedObservation) -> list[FloatArray]:
+        """Counts by component in an observation, shape (n_parts, n_nodes)."""
         n_bins = (self._n_nodes - 1) * self._per_bin
-        every = (np.zeros(1, np.int64), np.full(1, n_bins))
-        out = []
-        for folded in self._folded:
-            of_components = []
-            for component in self._components:
-                parts = folded.part_acceptance_by_energy_true(component)
-                hats = np.zeros((len(parts), self._n_nodes))
-                start, stop = (np.repeat(one, len(parts)) for one in every)
-                kernels.gather_hats(np.stack(parts), start, stop, self._per_bin, hats)
-                of_components.append(hats)
-            out.append(of_components)
+        here, out = self._fold(folded), []
+        for component in self._components:
+            parts = here.part_acceptance_by_energy_true(component)
+            hats = np.zeros((len(parts), self._n_nodes))
+            start, stop = np.zeros(len(parts), np.int64), np.full(len(parts), n_bins)
+            kernels.gather_hats(np.stack(parts), start, stop, self._per_bin, hats)
+            out.append(hats)
         return out
 
-    def columns(self, observation: int, k: int, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
-        """Densities of one component, shape (N, n_nodes)."""
-        folded, n = self._folded[observation], len(log_energy)
-        place, band = folded.place(log_energy)
-        folded.band_density(self._components[k], vectors, place, folded.tables.edisp, band)
+    def columns(self, folded: FoldedObservation, k: int, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
+        """Densities of one component in an observation, shape (N, n_nodes)."""
+        here, n = self._fold(folded), len(log_energy)
+        place, band = here.place(log_energy)
+        here.band_density(self._components[k], vectors, place, self._tables.edisp, band)
         hats = np.zeros((n, self._n_nodes))
         kernels.gather_hats(band, place[2], place[3], self._per_bin, hats)
         return hats

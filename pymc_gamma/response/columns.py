@@ -15,13 +15,14 @@ from pymc_gamma.events import Events
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.free import Bands, FreeComponent, concatenate, reorder
-from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.parts import CompiledComponent, shining_offsets, spectrum_nodes
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.checks import check_coverage, check_rows
 from pymc_gamma.response.free import FreeColumns
+from pymc_gamma.threads import run_parallel
 
 __all__ = ["Columns"]
 
@@ -262,6 +263,11 @@ class Columns:
         """
         return self._density(np.asarray(rows, float)) / self._counts.sum(axis=1)
 
+    def fixed_pdf(self, rows: ArrayLike) -> FloatArray:
+        """As :meth:`component_pdf`, of the components whose spectrum is not free alone, in their order."""
+        fixed = [k for k, name in enumerate(self.component_names) if name not in self.free_spectrum]
+        return self._density(np.asarray(rows, float), fixed) / self._counts.sum(axis=1)[fixed]
+
     @cached_property
     def free_components(self) -> tuple[FreeComponent, ...]:
         """Nodes, acceptances and nominal spectra of the components of free spectrum, in their order.
@@ -299,7 +305,8 @@ class Columns:
         which = rows[:, 3].astype(int)
         order = np.argsort(which, kind="stable")
         mine = [np.flatnonzero(which == o) for o in range(len(self.observations))]
-        parts = [self._free.bands(o, vectors[i], rows[i, 0]) for o, i in enumerate(mine) if len(i)]
+        held = [o for o, i in enumerate(mine) if len(i)]
+        parts = run_parallel(lambda o: self._free.bands(o, vectors[mine[o]], rows[mine[o], 0]), held)
         return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
     def release(self) -> None:
@@ -348,20 +355,25 @@ class Columns:
             values.append(np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float))
         return values
 
-    def _density(self, rows: FloatArray) -> FloatArray:
+    def _density(self, rows: FloatArray, which: Sequence[int] | None = None) -> FloatArray:
+        """Counts density of all components, or some given by number, TeV-1 sr-1, shape (N, n)."""
         check_rows(rows, self.reco, self.roi, len(self.observations))
-        vectors = unit_vectors(rows[:, 1], rows[:, 2])
-        out = np.empty((len(rows), len(self._components)))
-        if len(self.observations) == 1:
-            self._folded[0].density(self._components, vectors, rows[:, 0], out)
+        components = self._components if which is None else [self._components[k] for k in which]
+        vectors, out = unit_vectors(rows[:, 1], rows[:, 2]), np.empty((len(rows), len(components)))
+        if not components:
             return out
-        which = rows[:, 3].astype(int)
-        for k, folded in enumerate(self._folded):
-            mine = np.flatnonzero(which == k)
-            if len(mine):
-                part = np.empty((len(mine), len(self._components)))
-                folded.density(self._components, vectors[mine], rows[mine, 0], part)
-                out[mine] = part
+        if len(self.observations) == 1:
+            self._folded[0].density(components, vectors, rows[:, 0], out)
+            return out
+        of = rows[:, 3].astype(int)
+
+        def one_observation(o: int) -> None:
+            mine = np.flatnonzero(of == o)
+            part = np.empty((len(mine), len(components)))
+            self._folded[o].density(components, vectors[mine], rows[mine, 0], part)
+            out[mine] = part
+
+        run_parallel(one_observation, np.unique(of).tolist())
         return out
 
     def _changed(self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation]) -> Self:
@@ -376,8 +388,9 @@ class Columns:
     def _fold(self) -> tuple[FoldedObservation, ...]:
         span = (self.roi.energy_min, self.roi.energy_max)
         edges = tuple(self.energy_true_edges.tolist())
-        instruments = {observation.irfs for observation in self.observations}
-        tables = {irfs: build_tables(irfs, edges, span) for irfs in instruments}
+        offsets = shining_offsets(self._components, self.observations, self.roi.frame)
+        made = run_parallel(lambda irfs: build_tables(irfs, edges, span, offsets[irfs]), offsets)
+        tables = dict(zip(offsets, made, strict=True))
         low = min(float(table.variance.min()) for table in tables.values())
         high = max(float(table.variance.max()) for table in tables.values())
         ladders = {
