@@ -32,7 +32,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.distributions.protocol import SpectralResponse
 from pymc_gamma.distributions.sources import ResponseSource
 from pymc_gamma.distributions.table import TableArrays
-from pymc_gamma.folding.free import Bands, FreeComponent, merge, take_components
+from pymc_gamma.folding.free import NO_BANDS, Bands, FreeComponent, merge, take_components
 from pymc_gamma.ops.hats import hat_map
 
 __all__ = ["ColumnSource", "Variants", "spline_weights"]
@@ -189,18 +189,16 @@ class ColumnSource(ResponseSource):
         dense, bands = [], []
         of_background = np.empty((len(rows), 0))
         for g, response in enumerate(self.variants.responses):
-            if sky or (background and g == 0):
-                densities = self.checked(response.fixed_pdf(rows), rows, fixed)
-                dense.append(densities[:, sky])
-                if g == 0:
-                    of_background = densities[:, background]
+            given, own = response.column_densities(rows)
+            densities = self.checked(given, rows, fixed)
+            dense.append(densities[:, sky])
+            if g == 0:
+                of_background = densities[:, background]
             if self.banded:
-                own = response.spectral_bands(rows)
                 bands.append(own if g == 0 else take_components(own, self._free_sky))
-                if response is not self.response:
-                    response.release()
-        empty = Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((len(rows), 0), np.int64))
-        return np.concatenate([*dense, of_background], axis=1), merge(bands) if bands else empty
+            if response is not self.response:
+                response.release()
+        return np.concatenate([*dense, of_background], axis=1), merge(bands) if bands else NO_BANDS
 
     def mixture_coefficients(self, fraction: Variable, flux: Variable) -> Variable:
         """Coefficients of the columns for fractions (K,) and spectra (n_flux,)."""

@@ -64,10 +64,8 @@ class PoissonSource(ColumnSource):
         empty = np.isnan(value).all(axis=-1) if value.ndim == 2 else np.zeros(1, bool)
         if value.ndim != 2 or not empty.any():
             return super().split(value)
-        rows, multiplicity = np.array(value[:, : len(self.columns)], float), np.zeros(len(value))
-        if not empty.all():
-            _, multiplicity[~empty] = super().split(value[~empty])
-        return rows, multiplicity
+        held, counts = super().split(np.where(empty[:, None], 0.0, value))
+        return np.where(empty[:, None], np.nan, held), np.where(empty, 0.0, counts)
 
     def padded(self, events: Any, n_rows: int | None) -> FloatArray:
         """Rows of events, checked, and rows of NaN after them up to ``n_rows``; by default enough for other draws."""

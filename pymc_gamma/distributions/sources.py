@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,9 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.distributions.protocol import EventList, MixtureResponse
 from pymc_gamma.distributions.table import EventTable, TableArrays
 from pymc_gamma.errors import EventError, ModelError
+from pymc_gamma.events.rows import EVENT_ROWS, MULTIPLICITY, RowLayout, row_layout
 
-__all__ = ["MULTIPLICITY", "EventSource", "ResponseSource", "TabulatedSource", "list_first"]
-
-MULTIPLICITY = "multiplicity"
-"""Name of the extra last column of values that stand for several events per row."""
+__all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first"]
 
 # enough for a model and its posterior predictive twin, without hoarding the tables of a loop over data sets
 _N_TABLES = 2
@@ -33,6 +31,9 @@ class EventSource(ABC):
     Tables are remembered by the content of the rows (with their multiplicities), so that the several graphs PyMC
     derives from one model share one table and new data never meets an old one.
     """
+
+    row_kinds: ClassVar[tuple[tuple[str, ...], ...]] = EVENT_ROWS
+    """Columns that may follow those of the source in an observed value."""
 
     def __init__(self, columns: tuple[str, ...], component_names: tuple[str, ...]) -> None:
         self.columns = columns
@@ -105,20 +106,41 @@ class EventSource(ABC):
     ) -> NDArray[np.float64]:
         """``n`` rows drawn from the mixture with these weights (K,), and free spectra (n_flux,)."""
 
+    def layout(self, n_columns: int | None) -> RowLayout:
+        """Names of the columns of an observed value with so many of them.
+
+        Raises
+        ------
+        EventError
+            If no value of this source has so many columns.
+        """
+        found = row_layout(self.columns, n_columns or 0, self.row_kinds)
+        if found is None:
+            allowed = " or ".join(str((*self.columns, *kind)) for kind in self.row_kinds)
+            raise EventError(
+                f"observed events must have the columns {self.columns}, optionally followed by {MULTIPLICITY!r}; got "
+                f"{'an unknown number of' if n_columns is None else n_columns} columns (possible are {allowed})."
+            )
+        return found
+
     def split(self, value: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rows (N, n_columns) and multiplicities (N,) of an observed value, checked."""
-        n_columns = len(self.columns)
-        if value.ndim != 2 or value.shape[1] not in (n_columns, n_columns + 1):
+        """Rows (N, n_columns) and multiplicities (N,) of an observed value, checked.
+
+        The edges of cells, if there are any, follow the columns of the source in the rows.
+        """
+        if value.ndim != 2:
             raise EventError(
                 f"observed events must have the columns {self.columns}, optionally followed by {MULTIPLICITY!r}; "
                 f"got an array of shape {value.shape}."
             )
+        layout = self.layout(value.shape[1])
         if len(value) == 0:
             raise EventError("the list of observed events is empty; an event mixture needs at least one event.")
-        rows = np.ascontiguousarray(value[:, :n_columns], dtype=np.float64)
-        if value.shape[1] == n_columns:
-            return rows, np.ones(len(rows))
-        multiplicity = np.ascontiguousarray(value[:, n_columns], dtype=np.float64)
+        if MULTIPLICITY not in layout.extra:
+            return np.ascontiguousarray(value, dtype=np.float64), np.ones(len(value))
+        column = layout.column(MULTIPLICITY)
+        rows = np.ascontiguousarray(np.delete(value, column, axis=1), dtype=np.float64)
+        multiplicity = np.ascontiguousarray(value[:, column], dtype=np.float64)
         _reject(
             ~(np.isfinite(multiplicity) & (multiplicity >= 0)),
             "have a multiplicity that is negative or not finite",
@@ -215,7 +237,7 @@ class ResponseSource(EventSource):
         return np.asarray(self.response.simulate_rows(weights, n, rng), dtype=np.float64)
 
     def value(self, events: Any) -> NDArray[np.float64]:
-        """Observed value of a list of events or an array of rows, shape (N, n_columns or n_columns + 1)."""
+        """Observed value of a list of events or an array of rows, of one of the layouts of :meth:`layout`."""
         value = self.numbers(events)
         if value.ndim <= 2:
             # made here, where the user is, so that a bad event is refused at once; the model finds it again
@@ -253,6 +275,8 @@ class TabulatedSource(EventSource):
     component_names : tuple of str
         Names of the columns.
     """
+
+    row_kinds = ((), (MULTIPLICITY,))
 
     def __init__(self, component_names: tuple[str, ...]) -> None:
         super().__init__(component_names, component_names)

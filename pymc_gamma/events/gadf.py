@@ -2,8 +2,8 @@
 
 The file format is that of the Data formats for gamma-ray astronomy,
 https://gamma-astro-data-formats.readthedocs.io (version 0.3, section EVENTS), with two columns of our own:
-``OBS_INDEX`` and ``MULTIPLICITY``. GADF asks for a ``TIME``; events here have none, so the column holds
-zeros and the header says so.
+``OBS_INDEX`` and ``MULTIPLICITY``. Events in cells have six more, the edges in the frame of the analysis. GADF asks for
+a ``TIME``; events here have none, so the column holds zeros and the header says so.
 """
 
 import os
@@ -19,6 +19,8 @@ from astropy.coordinates import SkyCoord
 
 from pymc_gamma.dl3 import gammapy_runs, run_label
 from pymc_gamma.errors import DataFileError, EventError
+from pymc_gamma.events.cells import Cells
+from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
 from pymc_gamma.files import atomic_path, check_compression
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ def to_table(events: "Events") -> "QTable":
     """See :meth:`pymc_gamma.events.Events.to_table`."""
     from astropy.table import QTable
 
-    icrs, galactic = events.to_frame("icrs"), events.to_frame("galactic")
+    rows = events.without_cells()
+    icrs, galactic = rows.to_frame("icrs"), rows.to_frame("galactic")
     table = QTable(
         {
             "ENERGY": events.energy,
@@ -60,6 +63,9 @@ def to_table(events: "Events") -> "QTable":
             "MULTIPLICITY": events.multiplicity,
         }
     )
+    if events.cells is not None:
+        for name, edges in zip(CELL, events.cells.edges.T, strict=True):
+            table[name.upper()] = edges * (u.TeV if name.startswith("energy") else u.deg)
     table.meta.update(events.meta)
     table.meta[_FRAME_KEY] = events.frame
     return table
@@ -86,6 +92,10 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
             raise EventError(f"Column {names[name]} of the event table has no unit.")
         return u.Quantity(np.ma.filled(np.asarray(column, dtype=np.float64), np.nan), column.unit)
 
+    cells = None
+    if all(name.upper() in names for name in CELL):
+        edges = [quantity(name.upper()).to_value("TeV" if name.startswith("energy") else "deg") for name in CELL]
+        cells = Cells.from_edges(np.stack(edges, axis=1))
     meta = {key: value for key, value in table.meta.items() if key not in _HEADER and key != _FRAME_KEY}
     events = cls(
         quantity("ENERGY"),
@@ -94,6 +104,7 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
         frame=found,
         observation=np.asarray(table[names["OBS_INDEX"]]) if "OBS_INDEX" in names else None,
         multiplicity=np.asarray(table[names["MULTIPLICITY"]]) if "MULTIPLICITY" in names else None,
+        cells=cells,
         meta=meta,
     )
     return events.to_frame(frame)
@@ -137,9 +148,11 @@ def _events_of_run[EventsT: "Events"](cls: type[EventsT], run: Any, frame: str, 
 
 def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]) -> EventsT:
     """All lists in one; they share a frame."""
-    columns = ("energy", "lon", "lat", "observation", "multiplicity")
+    columns: tuple[str, ...] = (*RECO, "observation", MULTIPLICITY)
     if not lists:
         return cls([] * u.TeV, [] * u.deg, [] * u.deg, frame=frame, meta=meta)
+    if any(one.cells is not None for one in lists):
+        columns = (*columns, *CELL)
     rows = np.concatenate([one.to_rows(columns) for one in lists])
     return cls.from_rows(rows, columns, frame, meta=meta)
 
@@ -157,6 +170,8 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
         columns.append(fits.Column(name, "D", unit=table[name].unit.to_string("fits"), array=table[name].value))
     columns.append(fits.Column("OBS_INDEX", "K", array=events.observation))
     columns.append(fits.Column("MULTIPLICITY", "D", array=events.multiplicity))
+    for name in (name.upper() for name in CELL if events.cells is not None):
+        columns.append(fits.Column(name, "D", unit=table[name].unit.to_string("fits"), array=table[name].value))
     hdu = fits.BinTableHDU.from_columns(columns, name="EVENTS")
     hdu.header.update(_HEADER)
     hdu.header[_FRAME_KEY] = (events.frame, "frame of the analysis")

@@ -45,6 +45,8 @@ from pymc_gamma.irfs import IRFs
 from pymc_gamma.threads import cpu_count, run_parallel
 
 __all__ = [
+    "NO_BANDS",
+    "Averaging",
     "Bands",
     "FreeBackground",
     "FreeComponent",
@@ -86,6 +88,47 @@ class Bands(NamedTuple):
     values: NDArray[np.float32]
     pointer: NDArray[np.int64]
     column: NDArray[np.int64]
+
+
+NO_BANDS = Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((0, 0), np.int64))
+"""Of a response without components of free spectrum."""
+
+
+class Averaging(NamedTuple):
+    """Which points are averaged to one event: those of a cell.
+
+    Attributes
+    ----------
+    weight : numpy.ndarray
+        Weights of the points, which sum to 1 in each cell, shape (n_points,).
+    first : numpy.ndarray
+        First point of each cell, and at last the number of points, shape (n_cells + 1,).
+    """
+
+    weight: FloatArray
+    first: NDArray[np.int64]
+
+    @classmethod
+    def of_single(cls, n: int) -> "Averaging":
+        """Every point for itself."""
+        return cls(np.ones(n), np.arange(n + 1))
+
+    def chunks(self, size: int) -> "list[tuple[slice, Averaging]]":
+        """Points of whole cells, about ``size`` each, and how these are averaged."""
+        n = len(self.first) - 1
+        bounds = np.unique(np.searchsorted(self.first[:n], np.arange(0, self.first[-1], size)))
+        parts = []
+        for begin, end in zip(bounds, [*bounds[1:], n], strict=True):
+            rows = slice(int(self.first[begin]), int(self.first[end]))
+            parts.append((rows, Averaging(self.weight[rows], self.first[begin : end + 1] - self.first[begin])))
+        return parts
+
+    def apply(self, values: FloatArray) -> FloatArray:
+        """Averages of values at the points (n_points, ...), shape (n_cells, ...)."""
+        if len(self.first) == len(values) + 1:
+            return values
+        weight = self.weight.reshape(-1, *[1] * (values.ndim - 1))
+        return np.asarray(np.add.reduceat(values * weight, self.first[:-1], axis=0))
 
 
 def hat_coefficients(flux: ArrayLike, energy: FloatArray, index: float = IN_BIN_INDEX) -> FloatArray:
@@ -237,7 +280,9 @@ class FreeSpectra:
             self.names[k], self.energy, self.acceptance[k : k + 1], self.nominal[k], IN_BIN_INDEX, "TeV-1 cm-2 s-1"
         )
 
-    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+    def bands(
+        self, observation: int, vectors: FloatArray, energy: FloatArray, averaging: Averaging | None = None
+    ) -> Bands:
         """Densities per unit coefficient of events of one observation.
 
         Parameters
@@ -248,6 +293,8 @@ class FreeSpectra:
             Unit vectors of the reconstructed directions, shape (N, 3).
         energy : numpy.ndarray
             Reconstructed energies in TeV, shape (N,).
+        averaging : Averaging, optional
+            Cells that the events are points of; bands are then averages, one for each cell.
 
         Returns
         -------
@@ -258,16 +305,17 @@ class FreeSpectra:
         folded = self._folded[observation]
         size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
 
-        def one_chunk(first: int) -> Bands:
-            rows = slice(first, first + size)
+        def one_chunk(chunk: tuple[slice, Averaging]) -> Bands:
+            rows, average = chunk
             here, log_energy = np.ascontiguousarray(vectors[rows]), np.log(energy[rows])
-            dense = np.empty((len(log_energy), len(self.components), len(self.energy)))
+            dense = np.empty((len(average.first) - 1, len(self.components), len(self.energy)))
             for k in range(len(self.components)):
-                fine, coarse = (level.columns(folded, k, here, log_energy) for level in levels)
+                fine, coarse = (average.apply(level.columns(folded, k, here, log_energy)) for level in levels)
                 dense[:, k] = _extrapolate(fine, coarse) / total[k]
             return _compress(dense)
 
-        return concatenate(run_parallel(one_chunk, range(0, len(energy), size)), len(self.components))
+        cells = averaging or Averaging.of_single(len(energy))
+        return concatenate(run_parallel(one_chunk, cells.chunks(size)), len(self.components))
 
     def with_spectrum(self, k: int, coefficients: FloatArray) -> CompiledComponent:
         """Component *k* with another spectrum, given by its coefficients: what the simulator draws from."""
@@ -302,7 +350,9 @@ class FreeBackground:
         """What a model needs to know of it."""
         return FreeComponent(self.name, self.energy, self.acceptance, np.ones(len(self.energy)), 0.0, "")
 
-    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+    def bands(
+        self, observation: int, vectors: FloatArray, energy: FloatArray, averaging: Averaging | None = None
+    ) -> Bands:
         """Densities per unit coefficient over the total of :attr:`acceptance`, TeV-1 sr-1; see `FreeSpectra.bands`."""
         log_energy, n = np.log(energy), len(self.energy)
         density = self._rates[observation].density(vectors, log_energy) / self.acceptance.sum()
@@ -310,6 +360,15 @@ class FreeBackground:
         node = np.minimum(position.astype(np.int64), n - 2)
         above = position - node
         values = np.stack([density * (1 - above), density * above], axis=1)
+        if averaging is not None:
+            # points of a cell lie between different nodes
+            n_cells = len(averaging.first) - 1
+            to = np.repeat(np.arange(n_cells) * n, np.diff(averaging.first)) + node
+            dense = np.zeros(n_cells * n)
+            for side in (0, 1):
+                np.add.at(dense, to + side, averaging.weight * values[:, side])
+            bands = _compress(dense.reshape(n_cells, 1, n), multiple=1)
+            return bands._replace(column=bands.column + observation * n)
         column = (observation * n + node)[:, None]
         return Bands(values.astype(np.float32).ravel(), 2 * np.arange(len(energy) + 1), column)
 
@@ -421,12 +480,12 @@ def _take(bands: Bands, which: NDArray[np.intp], column: NDArray[np.int64]) -> B
     return Bands(bands.values[at], pointer, column)
 
 
-def _compress(dense: FloatArray) -> Bands:
-    """Bands of a dense table (N, K, n)."""
+def _compress(dense: FloatArray, multiple: int = BAND_MULTIPLE) -> Bands:
+    """Bands of a dense table (N, K, n), of lengths that are multiples of a number."""
     n, n_components, n_nodes = dense.shape
     start, length = np.empty(n * n_components, np.int64), np.empty(n * n_components, np.int64)
     flat = dense.reshape(n * n_components, n_nodes)
-    kernels.band_extents(flat, NEGLIGIBLE, BAND_MULTIPLE, start, length)
+    kernels.band_extents(flat, NEGLIGIBLE, multiple, start, length)
     pointer = np.concatenate([[0], np.cumsum(length)])
     values = np.empty(pointer[-1], np.float32)
     kernels.gather_bands(flat, start, pointer, values)

@@ -12,14 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
+from pymc_gamma.events.rows import EVENT_ROWS, SPACE_ROWS, row_layout
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.engine import FoldedObservation
-from pymc_gamma.folding.free import Bands, FreeComponent, concatenate, reorder
+from pymc_gamma.folding.free import NO_BANDS, Averaging, Bands, FreeComponent, concatenate, reorder
 from pymc_gamma.folding.parts import CompiledComponent, shining_offsets, spectrum_nodes
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.observation import Observation
+from pymc_gamma.response.cells import CellGroup, average_over_cells, check_cells
 from pymc_gamma.response.checks import check_coverage, check_rows
 from pymc_gamma.response.free import FreeColumns
 from pymc_gamma.threads import run_parallel
@@ -121,7 +123,8 @@ class Columns:
         EventError
             If an event is outside the region, the energy range or the list of observations.
         """
-        return self._density(self.event_rows(events)[:, : len(self.reco)])
+        rows = self.event_rows(events)
+        return self._densities(np.delete(rows, len(self.reco), axis=1) if rows.shape[1] > len(self.reco) else rows)
 
     def with_spectra(self, spectra: Mapping[str, Any] | None = None, norms: Mapping[str, float] | None = None) -> Self:
         """The same response with other nominal fluxes, which its ``npred``, ``acceptance`` and ``simulate`` follow.
@@ -226,12 +229,14 @@ class Columns:
     def event_rows(self, events: Events) -> FloatArray:
         """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
 
-        A last column holds the multiplicities, if any differs from 1: `EventMixture` knows what it means.
+        A column more holds the multiplicities, if any differs from 1, and six more after it the edges of the cells that
+        events fill (:mod:`pymc_gamma.events.rows`): `EventMixture` knows what they mean.
 
         Raises
         ------
         EventError
-            If an event belongs to an observation that the response does not have.
+            If an event belongs to an observation that the response does not have, or events fill cells in another
+            frame.
         """
         unknown = events.observation >= len(self.observations)
         if unknown.any():
@@ -240,7 +245,9 @@ class Columns:
                 f"{int(unknown.sum())} of {len(events)} events, first rows {first}, belong to observation "
                 f"{int(events.observation.max())}, but the response has {len(self.observations)} observation(s)."
             )
-        columns = self.reco if np.all(events.multiplicity == 1) else (*self.reco, "multiplicity")
+        single, counted, celled = EVENT_ROWS
+        extra = single if np.all(events.multiplicity == 1) else counted
+        columns = (*self.reco, *(extra if events.cells is None else celled))
         return events.to_frame(self.roi.frame).to_rows(columns)
 
     def component_pdf(self, rows: ArrayLike) -> FloatArray:
@@ -249,7 +256,8 @@ class Columns:
         Parameters
         ----------
         rows : array_like
-            Shape (N, len(reco)): TeV, degrees in the frame of the region, observation index.
+            Shape (N, len(reco)): TeV, degrees in the frame of the region, observation index. Six columns more are edges
+            of cells (:data:`pymc_gamma.events.rows.CELL`), over whose part in the region densities are averaged.
 
         Returns
         -------
@@ -261,12 +269,34 @@ class Columns:
         EventError
             If a row is not finite or outside the region.
         """
-        return self._density(np.asarray(rows, float)) / self._counts.sum(axis=1)
+        return self._densities(np.asarray(rows, float)) / self._counts.sum(axis=1)
 
-    def fixed_pdf(self, rows: ArrayLike) -> FloatArray:
-        """As :meth:`component_pdf`, of the components whose spectrum is not free alone, in their order."""
+    def column_densities(self, rows: ArrayLike) -> tuple[FloatArray, Bands]:
+        """Densities as a model needs them: of fixed components as in :meth:`component_pdf`, bands of the free ones.
+
+        Parameters
+        ----------
+        rows : array_like
+            As for :meth:`component_pdf`.
+
+        Returns
+        -------
+        fixed : numpy.ndarray
+            Of the components that are not of free spectrum, in their order, TeV-1 sr-1, shape (N, n).
+        bands : Bands
+            As of :meth:`spectral_bands`.
+        """
+        rows = np.asarray(rows, float)
         fixed = [k for k, name in enumerate(self.component_names) if name not in self.free_spectrum]
-        return self._density(np.asarray(rows, float), fixed) / self._counts.sum(axis=1)[fixed]
+        own, cells = self._without_cells(rows)
+        if cells is None:
+            density = self._densities(rows, fixed)
+            bands = self.spectral_bands(rows) if self.free_spectrum else NO_BANDS
+        else:
+            groups = self._over_cells(own, cells)
+            density = self._in_order(groups, len(rows))[:, fixed]
+            bands = self._bands_of_cells(groups) if self.free_spectrum else NO_BANDS
+        return density / self._counts.sum(axis=1)[fixed], bands
 
     @cached_property
     def free_components(self) -> tuple[FreeComponent, ...]:
@@ -285,7 +315,7 @@ class Columns:
         Parameters
         ----------
         rows : array_like
-            Shape (N, len(reco)).
+            As for :meth:`component_pdf`.
 
         Returns
         -------
@@ -297,7 +327,9 @@ class Columns:
         EventError
             If a row is not finite or outside the region.
         """
-        rows = np.asarray(rows, float)
+        rows, cells = self._without_cells(np.asarray(rows, float))
+        if cells is not None:
+            return self._bands_of_cells(self._over_cells(rows, cells))
         check_rows(rows, self.reco, self.roi, len(self.observations))
         vectors = unit_vectors(rows[:, 1], rows[:, 2])
         if len(self.observations) == 1:
@@ -355,26 +387,73 @@ class Columns:
             values.append(np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float))
         return values
 
-    def _density(self, rows: FloatArray, which: Sequence[int] | None = None) -> FloatArray:
-        """Counts density of all components, or some given by number, TeV-1 sr-1, shape (N, n)."""
+    def _without_cells(self, rows: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """Rows without the edges of cells, and these if there are any."""
+        layout = row_layout(self.reco, rows.shape[1], SPACE_ROWS) if rows.ndim == 2 else None
+        if layout is None or layout.cell is None:
+            return rows, None
+        return rows[:, : len(self.reco)], rows[:, layout.cell]
+
+    def _densities(self, rows: FloatArray, which: Sequence[int] | None = None) -> FloatArray:
+        """Counts density of all components, or some given by number, TeV-1 sr-1, shape (N, n); averaged over cells."""
+        rows, cells = self._without_cells(rows)
+        if cells is not None:
+            averages = self._in_order(self._over_cells(rows, cells), len(rows))
+            return averages if which is None else averages[:, which]
         check_rows(rows, self.reco, self.roi, len(self.observations))
         components = self._components if which is None else [self._components[k] for k in which]
         vectors, out = unit_vectors(rows[:, 1], rows[:, 2]), np.empty((len(rows), len(components)))
         if not components:
             return out
-        if len(self.observations) == 1:
-            self._folded[0].density(components, vectors, rows[:, 0], out)
-            return out
-        of = rows[:, 3].astype(int)
+        of = rows[:, 3].astype(int) if len(self.observations) > 1 else np.zeros(len(rows), int)
 
         def one_observation(o: int) -> None:
-            mine = np.flatnonzero(of == o)
-            part = np.empty((len(mine), len(components)))
+            mine = slice(None) if len(self.observations) == 1 else np.flatnonzero(of == o)
+            part = np.empty((len(of[mine]), len(components)))
             self._folded[o].density(components, vectors[mine], rows[mine, 0], part)
             out[mine] = part
 
         run_parallel(one_observation, np.unique(of).tolist())
         return out
+
+    def _over_cells(self, rows: FloatArray, cells: FloatArray) -> list[CellGroup]:
+        """Averages over the cells that rows fill, by observation."""
+        check_cells(rows, cells, self.reco, len(self.observations))
+        of = rows[:, 3].astype(int) if len(self.observations) > 1 else np.zeros(len(rows), int)
+        return [
+            group
+            for o in np.unique(of).tolist()
+            for group in average_over_cells(
+                cells,
+                rows[:, :3],
+                np.flatnonzero(of == o),
+                o,
+                self._folded[o],
+                self._components,
+                self._counts.sum(axis=1),
+            )
+        ]
+
+    def _in_order(self, groups: Sequence[CellGroup], n_rows: int) -> FloatArray:
+        """Averaged densities in the order of the rows, shape (n_rows, K)."""
+        out = np.empty((n_rows, len(self._components)))
+        for group in groups:
+            out[group.rows] = group.nodes.density
+        return out
+
+    def _bands_of_cells(self, groups: Sequence[CellGroup]) -> Bands:
+        """Bands averaged over cells, in the order of the rows."""
+        parts = [
+            self._free.bands(
+                group.observation,
+                unit_vectors(group.nodes.lon, group.nodes.lat),
+                group.nodes.energy,
+                Averaging(group.nodes.weight, group.nodes.first),
+            )
+            for group in groups
+        ]
+        order = np.concatenate([np.empty(0, np.intp), *(group.rows for group in groups)])
+        return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
     def _changed(self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation]) -> Self:
         """A copy with other fluxes of the same components."""
