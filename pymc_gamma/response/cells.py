@@ -11,8 +11,12 @@ Cells are boxes in the logarithm of the energy, longitude and latitude. A box is
 
 * at first where a source could hide between the nodes: until its half width is that of the narrowest Gaussian of the
   PSF there, or half its distance from the source, whichever is larger; and along the edge of the domain;
-* then where the averages by one, 2 x 2 x 2 and 3 x 3 x 3 Gauss-Legendre nodes differ by more than what may be
-  neglected, along the axes on which the density is most curved.
+* then where the averages by one node, the 4 or 8 nodes of the 2 x 2 x 2 Gauss-Legendre rule and the 27 of
+  3 x 3 x 3 differ by more than what may be neglected, along the axes on which the density is most curved.
+
+Half of the 8 nodes, the corners of a tetrahedron, are a rule of its own that is exact up to second order. If one node
+differs from 8 by a share :math:`c`, then 8 are wrong by up to :math:`0.4\,c^2` (the centre of a Gaussian) and 4 by up
+to :math:`0.5\,c^{3/2}` (equal slopes along all axes).
 
 The error estimates use the densities of all components for their nominal spectra. Components of free spectrum are
 averaged over the same nodes.
@@ -42,16 +46,14 @@ Inside = Callable[[FloatArray, FloatArray, FloatArray], NDArray[np.bool_]]
 TOLERANCE = 1e-3
 """Error of an average that may be neglected, relative to the component and a tenth of the brightest one."""
 ONE_NODE = 5e-4
-"""Relative difference between one node and eight below which one node will do."""
-EIGHT_NODES = 0.02
-"""The same below which eight will do: their error is about the square of it."""
-MANY_NODES = 5e-3
+"""Relative difference between one node and four below which one node will do."""
+MANY_NODES = 0.01
 """Relative difference between 8 and 27 nodes below which 27 will do."""
 ENERGY_STEP = 0.3
 """Largest width of a box in the logarithm of the energy, a few times the energy resolution."""
-TEMPLATE_STEP = 1.5
+TEMPLATE_STEP = 2.0
 """Half width of a box over the width of the finest structure of a template, at most."""
-POINT_STEP = 1.2
+POINT_STEP = 1.7
 """Half width of a box over the width of a source in it, at most."""
 POINT_DISTANCE = 0.5
 """Half width of a box over its distance from a source, at most."""
@@ -206,7 +208,9 @@ def _gauss(n: int) -> tuple[FloatArray, FloatArray]:
     return np.array(list(product(node, repeat=3))), np.prod(list(product(weight / 2, repeat=3)), axis=1)
 
 
-_RULES = {n: _gauss(n) for n in (1, 2, 3)}
+_CENTRE, _CORNERS, _MANY = _gauss(1), _gauss(2), _gauss(3)
+_EVEN = _CORNERS[0].prod(axis=1) > 0
+_HALVES = [(_CORNERS[0][which], _CORNERS[1][which] * 2) for which in (_EVEN, ~_EVEN)]
 _SIDES = np.array([(0.0, x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]) * (1 - 1e-7)
 
 
@@ -379,36 +383,52 @@ class _Quadrature:
 
     def integrate(self, boxes: _Boxes) -> None:
         """Add nodes until the averages are good enough."""
-        sums = np.zeros((self._n_cells, 0))
-        volumes = np.zeros(self._n_cells)
+        sums, volumes = np.zeros((self._n_cells, 0)), np.zeros(self._n_cells)
+
+        def add(which: NDArray[np.bool_], boxes: _Boxes, averages: _Averages) -> None:
+            np.add.at(sums, boxes.owner[which], (averages.mean * averages.volume[:, None])[which])
+            np.add.at(volumes, boxes.owner[which], averages.volume[which])
+
         for last in [False] * MAX_CUTS + [True]:
-            one, eight = self._evaluate(boxes, 1), self._evaluate(boxes, 2)
-            sums = np.zeros((self._n_cells, eight.mean.shape[1])) if not sums.size else sums
+            one, four = self._evaluate(boxes, _CENTRE), self._evaluate(boxes, _HALVES[0])
+            if not sums.size:
+                sums = np.zeros((self._n_cells, four.mean.shape[1]))
             # what is known of each cell so far
             total, volume = sums.copy(), volumes.copy()
-            np.add.at(total, boxes.owner, eight.mean * eight.volume[:, None])
-            np.add.at(volume, boxes.owner, eight.volume)
-            average = total / np.where(volume > 0, volume, 1)[:, None]
+            np.add.at(total, boxes.owner, four.mean * four.volume[:, None])
+            np.add.at(volume, boxes.owner, four.volume)
+            volume = np.where(volume > 0, volume, 1)
+            average = total / volume[:, None]
             allowed = TOLERANCE * (average + 0.1 * average.max(axis=1, keepdims=True, initial=0))[boxes.owner]
-            share = eight.volume / np.where(volume > 0, volume, 1)[boxes.owner]
-            change = np.abs(eight.mean - one.mean)
-            few = (change <= ONE_NODE * eight.mean).all(axis=1) & (one.volume > 0) & ~boxes.cut
-            good = ((change <= EIGHT_NODES * eight.mean) | (change * share[:, None] <= allowed / 8)).all(axis=1)
-            self._accept(boxes, one, few, eight.mean, eight.volume)
-            self._accept(boxes, eight, good & ~few)
-            done = good | few
-            np.add.at(sums, boxes.owner[done], (eight.mean * eight.volume[:, None])[done])
-            np.add.at(volumes, boxes.owner[done], eight.volume[done])
-            rest = ~done
+            # of the mean over a box: large where the box is a small part of its cell
+            share = four.volume / volume[boxes.owner]
+            allowed = 0.5 * allowed / np.maximum(share, np.finfo(float).tiny)[:, None]
+
+            change = np.abs(four.mean - one.mean)
+            single = (change <= ONE_NODE * four.mean).all(axis=1) & ~boxes.cut
+            good = _negligible(0.5 * change * np.sqrt(_ratio(change, four.mean)), allowed) & ~boxes.cut & ~single
+            self._accept(boxes, one, single, four)
+            self._accept(boxes, four, good)
+            add(single | good, boxes, four)
+            rest = ~(single | good)
             if not rest.any():
                 return
-            boxes, allowed, share, coarse = boxes.take(rest), allowed[rest], share[rest], eight.mean[rest]
-            many = self._evaluate(boxes, 3)
-            change = np.abs(many.mean - coarse)
-            good = ((change <= MANY_NODES * many.mean) | (change * share[:, None] <= allowed / 2)).all(axis=1) | last
+
+            boxes, allowed, one, four = boxes.take(rest), allowed[rest], one.take(rest), four.take(rest)
+            eight = _both(four, self._evaluate(boxes, _HALVES[1]))
+            change = np.abs(eight.mean - one.mean)
+            good = _negligible(0.4 * change * _ratio(change, eight.mean), allowed)
+            self._accept(boxes, eight, good)
+            add(good, boxes, eight)
+            if good.all():
+                return
+
+            boxes, allowed, eight = boxes.take(~good), allowed[~good], eight.take(~good)
+            many = self._evaluate(boxes, _MANY)
+            change = np.abs(many.mean - eight.mean)
+            good = ((change <= MANY_NODES * many.mean) | (change <= allowed)).all(axis=1) | last
             self._accept(boxes, many, good)
-            np.add.at(sums, boxes.owner[good], (many.mean * many.volume[:, None])[good])
-            np.add.at(volumes, boxes.owner[good], many.volume[good])
+            add(good, boxes, many)
             if good.all():
                 return
             boxes = boxes.take(~good)
@@ -430,8 +450,8 @@ class _Quadrature:
         energy, lon, lat = np.ascontiguousarray(points.T)
         return CellNodes(energy, lon, lat, weight, first, density)
 
-    def _evaluate(self, boxes: _Boxes, n: int) -> "_Averages":
-        nodes, weight = _RULES[n]
+    def _evaluate(self, boxes: _Boxes, rule: tuple[FloatArray, FloatArray]) -> "_Averages":
+        nodes, weight = rule
         points = boxes.points(nodes)
         measure = weight * points[..., 0] * np.cos(np.radians(points[..., 2])) * boxes.share[:, None]
         flat = points.reshape(-1, 3)
@@ -445,22 +465,19 @@ class _Quadrature:
             spread[kept] = values
             measure = measure * kept.reshape(measure.shape)
         spread = spread.reshape(*measure.shape, values.shape[1])
-        volume = measure.sum(axis=1)
-        mean = np.einsum("bn,bnk->bk", measure, spread) / np.where(volume > 0, volume, 1)[:, None]
-        return _Averages(points, measure, spread, volume, mean)
+        return _averages(points, measure, spread)
 
     def _accept(
         self,
         boxes: _Boxes,
         averages: "_Averages",
         which: NDArray[np.bool_],
-        mean: FloatArray | None = None,
-        volume: FloatArray | None = None,
+        better: "_Averages | None" = None,
     ) -> None:
-        """Keep the nodes of some boxes; of single ones with the averages and volumes that are known better."""
+        """Keep the nodes of some boxes; of single ones with averages and volumes that are known better."""
         measure, values = averages.measure[which], averages.values[which]
-        if mean is not None and volume is not None:
-            measure, values = volume[which][:, None], mean[which][:, None]
+        if better is not None:
+            measure, values = better.volume[which][:, None], better.mean[which][:, None]
         n = measure.shape[1]
         used = (measure > 0).ravel()
         self._keep(
@@ -494,6 +511,30 @@ class _Averages(NamedTuple):
     values: FloatArray
     volume: FloatArray
     mean: FloatArray
+
+    def take(self, which: NDArray[np.bool_]) -> "_Averages":
+        return _Averages(*(one[which] for one in self))
+
+
+def _averages(points: FloatArray, measure: FloatArray, values: FloatArray) -> _Averages:
+    volume = measure.sum(axis=1)
+    mean = np.einsum("bn,bnk->bk", measure, values) / np.where(volume > 0, volume, 1)[:, None]
+    return _Averages(points, measure, values, volume, mean)
+
+
+def _both(one: _Averages, other: _Averages) -> _Averages:
+    """The averages over the nodes of two rules."""
+    points, values = (np.concatenate([getattr(one, n), getattr(other, n)], axis=1) for n in ("points", "values"))
+    return _averages(points, 0.5 * np.concatenate([one.measure, other.measure], axis=1), values)
+
+
+def _ratio(change: FloatArray, mean: FloatArray) -> FloatArray:
+    """Relative change, 1 at most: a series that has not begun to converge says nothing."""
+    return np.minimum(change / np.maximum(mean, np.finfo(float).tiny), 1.0)
+
+
+def _negligible(error: FloatArray, allowed: FloatArray) -> NDArray[np.bool_]:
+    return np.asarray((error <= allowed).all(axis=1))
 
 
 def _curved_axes(values: FloatArray, allowed: FloatArray) -> NDArray[np.bool_]:
