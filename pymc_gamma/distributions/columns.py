@@ -32,7 +32,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.distributions.protocol import SpectralResponse
 from pymc_gamma.distributions.sources import ResponseSource
 from pymc_gamma.distributions.table import TableArrays
-from pymc_gamma.folding.free import NO_BANDS, Bands, FreeComponent, merge, take_components
+from pymc_gamma.folding.free import Bands, FreeComponent, merge, no_bands, take_components
 from pymc_gamma.ops.hats import hat_map
 
 __all__ = ["ColumnSource", "Variants", "spline_weights"]
@@ -198,7 +198,7 @@ class ColumnSource(ResponseSource):
                 bands.append(own if g == 0 else take_components(own, self._free_sky))
             if response is not self.response:
                 response.release()
-        return np.concatenate([*dense, of_background], axis=1), merge(bands) if bands else NO_BANDS
+        return np.concatenate([*dense, of_background], axis=1), merge(bands) if bands else no_bands(len(rows))
 
     def mixture_coefficients(self, fraction: Variable, flux: Variable) -> Variable:
         """Coefficients of the columns for fractions (K,) and spectra (n_flux,)."""

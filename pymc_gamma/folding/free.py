@@ -32,20 +32,21 @@ of the *reconstructed* energy between nodes, in each observation its own: every 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.folding import kernels
-from pymc_gamma.folding.engine import CHUNK, BackgroundRate, FoldedObservation
+from pymc_gamma.folding.engine import CHUNK, BackgroundRate, FoldedObservation, Place
 from pymc_gamma.folding.parts import NODES_PER_BIN, CompiledComponent, shining_offsets, spectrum_nodes
+from pymc_gamma.folding.ranges import InRanges, RangeTable
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.threads import cpu_count, run_parallel
 
 __all__ = [
-    "NO_BANDS",
     "Averaging",
     "Bands",
     "FreeBackground",
@@ -54,6 +55,7 @@ __all__ = [
     "concatenate",
     "hat_coefficients",
     "merge",
+    "no_bands",
     "reorder",
     "take_components",
 ]
@@ -90,8 +92,9 @@ class Bands(NamedTuple):
     column: NDArray[np.int64]
 
 
-NO_BANDS = Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((0, 0), np.int64))
-"""Of a response without components of free spectrum."""
+def no_bands(n_events: int) -> Bands:
+    """Bands of a response without components of free spectrum."""
+    return Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((n_events, 0), np.int64))
 
 
 class Averaging(NamedTuple):
@@ -116,9 +119,9 @@ class Averaging(NamedTuple):
     def chunks(self, size: int) -> "list[tuple[slice, Averaging]]":
         """Points of whole cells, about ``size`` each, and how these are averaged."""
         n = len(self.first) - 1
-        bounds = np.unique(np.searchsorted(self.first[:n], np.arange(0, self.first[-1], size)))
+        starts = np.unique(np.searchsorted(self.first[:n], np.arange(0, self.first[-1], size))).tolist()
         parts = []
-        for begin, end in zip(bounds, [*bounds[1:], n], strict=True):
+        for begin, end in pairwise([*starts, n]):
             rows = slice(int(self.first[begin]), int(self.first[end]))
             parts.append((rows, Averaging(self.weight[rows], self.first[begin : end + 1] - self.first[begin])))
         return parts
@@ -281,7 +284,11 @@ class FreeSpectra:
         )
 
     def bands(
-        self, observation: int, vectors: FloatArray, energy: FloatArray, averaging: Averaging | None = None
+        self,
+        observation: int,
+        vectors: FloatArray,
+        energy: FloatArray | InRanges,
+        averaging: Averaging | None = None,
     ) -> Bands:
         """Densities per unit coefficient of events of one observation.
 
@@ -291,8 +298,8 @@ class FreeSpectra:
             Index of the observation.
         vectors : numpy.ndarray
             Unit vectors of the reconstructed directions, shape (N, 3).
-        energy : numpy.ndarray
-            Reconstructed energies in TeV, shape (N,).
+        energy : numpy.ndarray or InRanges
+            Reconstructed energies in TeV, shape (N,), or the ranges over which densities are averaged.
         averaging : Averaging, optional
             Cells that the events are points of; bands are then averages, one for each cell.
 
@@ -303,18 +310,27 @@ class FreeSpectra:
         """
         total, levels = self.acceptance.sum(axis=1), self._levels_of(observation)
         folded = self._folded[observation]
-        size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
+        size = min(CHUNK, max(256, -(-len(vectors) // cpu_count())))
+        tables = [energy.ranges.table(level.tables) if isinstance(energy, InRanges) else None for level in levels]
+
+        def columns(level: _Level, table: RangeTable | None, k: int, rows: slice) -> FloatArray:
+            here = np.ascontiguousarray(vectors[rows])
+            if isinstance(energy, InRanges) and table is not None:
+                return level.columns(folded, k, here, *table.place(energy.which[rows]), table.edisp)
+            assert not isinstance(energy, InRanges)
+            located = level.fold(folded).place(np.log(energy[rows]))
+            return level.columns(folded, k, here, *located, level.tables.edisp)
 
         def one_chunk(chunk: tuple[slice, Averaging]) -> Bands:
             rows, average = chunk
-            here, log_energy = np.ascontiguousarray(vectors[rows]), np.log(energy[rows])
             dense = np.empty((len(average.first) - 1, len(self.components), len(self.energy)))
             for k in range(len(self.components)):
-                fine, coarse = (average.apply(level.columns(folded, k, here, log_energy)) for level in levels)
+                both = zip(levels, tables, strict=True)
+                fine, coarse = (average.apply(columns(level, table, k, rows)) for level, table in both)
                 dense[:, k] = _extrapolate(fine, coarse) / total[k]
             return _compress(dense)
 
-        cells = averaging or Averaging.of_single(len(energy))
+        cells = averaging or Averaging.of_single(len(vectors))
         return concatenate(run_parallel(one_chunk, cells.chunks(size)), len(self.components))
 
     def with_spectrum(self, k: int, coefficients: FloatArray) -> CompiledComponent:
@@ -351,9 +367,19 @@ class FreeBackground:
         return FreeComponent(self.name, self.energy, self.acceptance, np.ones(len(self.energy)), 0.0, "")
 
     def bands(
-        self, observation: int, vectors: FloatArray, energy: FloatArray, averaging: Averaging | None = None
+        self,
+        observation: int,
+        vectors: FloatArray,
+        energy: FloatArray | InRanges,
+        averaging: Averaging | None = None,
     ) -> Bands:
         """Densities per unit coefficient over the total of :attr:`acceptance`, TeV-1 sr-1; see `FreeSpectra.bands`."""
+        if isinstance(energy, InRanges):
+            # points at some energies of each range
+            nodes, share = (one[energy.which] for one in energy.ranges.nodes())
+            cells, n_nodes = averaging or Averaging.of_single(len(vectors)), nodes.shape[1]
+            averaging = Averaging((cells.weight[:, None] * share).ravel(), cells.first * n_nodes)
+            vectors, energy = np.repeat(vectors, n_nodes, axis=0), nodes.ravel()
         log_energy, n = np.log(energy), len(self.energy)
         density = self._rates[observation].density(vectors, log_energy) / self.acceptance.sum()
         position = np.clip(np.interp(log_energy, np.log(self.energy), np.arange(n)), 0, n - 1)
@@ -378,7 +404,7 @@ class FreeBackground:
 
 
 class _Level:
-    """The components folded on bins a number of times finer than the nodes, gathered into hats."""
+    """The components folded on bins a number of times finer than the nodes, gathered into hats, for one response."""
 
     def __init__(
         self,
@@ -397,21 +423,22 @@ class _Level:
             shares = np.stack([np.interp(np.log(nodes), np.log(coarse_nodes), one) for one in _shares(component)])
             self._components.append(_with_fluxes(component, shares * nodes**-IN_BIN_INDEX))
         # not kept for other responses: they are large, and no other has the same bins
-        self._tables = build_tables.__wrapped__(irfs, tuple(edges.tolist()), energy_range, offsets)
+        self.tables = build_tables.__wrapped__(irfs, tuple(edges.tolist()), energy_range, offsets)
         self._per_bin, self._n_nodes = per_bin, len(energy)
 
     @property
     def n_bytes(self) -> int:
         """Memory of the tables."""
-        return self._tables.edisp.nbytes
+        return self.tables.edisp.nbytes
 
-    def _fold(self, folded: FoldedObservation) -> FoldedObservation:
-        return FoldedObservation(folded.observation, self._tables, folded.roi, folded.ladders)
+    def fold(self, folded: FoldedObservation) -> FoldedObservation:
+        """An observation on the fine bins."""
+        return FoldedObservation(folded.observation, self.tables, folded.roi, folded.ladders)
 
     def part_acceptance(self, folded: FoldedObservation) -> list[FloatArray]:
         """Counts by component in an observation, shape (n_parts, n_nodes)."""
         n_bins = (self._n_nodes - 1) * self._per_bin
-        here, out = self._fold(folded), []
+        here, out = self.fold(folded), []
         for component in self._components:
             parts = here.part_acceptance_by_energy_true(component)
             hats = np.zeros((len(parts), self._n_nodes))
@@ -420,12 +447,18 @@ class _Level:
             out.append(hats)
         return out
 
-    def columns(self, folded: FoldedObservation, k: int, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
-        """Densities of one component in an observation, shape (N, n_nodes)."""
-        here, n = self._fold(folded), len(log_energy)
-        place, band = here.place(log_energy)
-        here.band_density(self._components[k], vectors, place, self._tables.edisp, band)
-        hats = np.zeros((n, self._n_nodes))
+    def columns(
+        self,
+        folded: FoldedObservation,
+        k: int,
+        vectors: FloatArray,
+        place: Place,
+        band: FloatArray,
+        dispersion: NDArray[np.float32],
+    ) -> FloatArray:
+        """Densities of one component in an observation, shape (N, n_nodes); see `FoldedObservation.band_density`."""
+        self.fold(folded).band_density(self._components[k], vectors, place, dispersion, band)
+        hats = np.zeros((len(vectors), self._n_nodes))
         kernels.gather_hats(band, place[2], place[3], self._per_bin, hats)
         return hats
 

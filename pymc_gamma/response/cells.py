@@ -7,16 +7,15 @@ The density of an event of which only its cell is known is
 where :math:`D` is the domain in which events were selected. The measure of the cell is the same for all components, so
 that it cancels in a mixture and adds a constant to the log-likelihood of a Poisson process.
 
-Cells are boxes in the logarithm of the energy, longitude and latitude. A box is cut into smaller ones
+Along the energy the average is exact (:mod:`pymc_gamma.folding.ranges`). On the sky cells are boxes in longitude and
+latitude, cut into smaller ones
 
-* at first where a source could hide between the nodes: until its half width is that of the narrowest Gaussian of the
-  PSF there, or half its distance from the source, whichever is larger; and along the edge of the domain;
-* then where the averages by one node, the 4 or 8 nodes of the 2 x 2 x 2 Gauss-Legendre rule and the 27 of
-  3 x 3 x 3 differ by more than what may be neglected, along the axes on which the density is most curved.
-
-Half of the 8 nodes, the corners of a tetrahedron, are a rule of its own that is exact up to second order. If one node
-differs from 8 by a share :math:`c`, then 8 are wrong by up to :math:`0.4\,c^2` (the centre of a Gaussian) and 4 by up
-to :math:`0.5\,c^{3/2}` (equal slopes along all axes).
+* at first where a source could hide between the nodes: until its half width is about that of the narrowest Gaussian of
+  the PSF there, or half its distance from the source, whichever is larger; and along the edge of the domain;
+* then where the averages by the nodes of the 1 x 1, 2 x 2 and 3 x 3 Gauss-Legendre rules differ by more than what may
+  be neglected, along the axis on which the density is most curved. If one node differs from four by a share :math:`c`,
+  and these by a share :math:`s` among themselves, four are wrong by up to :math:`0.4\,c^2`, as at the centre of a
+  Gaussian, and :math:`0.003\,s^4`, as on its flank, where curvatures cancel.
 
 The error estimates use the densities of all components for their nominal spectra. Components of free spectrum are
 averaged over the same nodes.
@@ -34,23 +33,22 @@ from pymc_gamma.errors import EventError
 from pymc_gamma.events.rows import CELL, RECO
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.parts import CompiledComponent
+from pymc_gamma.folding.ranges import EnergyRanges, RangeTable, density_in_ranges
 from pymc_gamma.geometry import separation_deg, unit_vectors
 
 __all__ = ["CellGroup", "CellNodes", "SourceWidths", "average_over_cells", "check_cells", "integrate_cells"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Density = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
-Inside = Callable[[FloatArray, FloatArray, FloatArray], NDArray[np.bool_]]
+Density = Callable[[FloatArray, FloatArray, IntArray], FloatArray]
+Inside = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
 
 TOLERANCE = 1e-3
 """Error of an average that may be neglected, relative to the component and a tenth of the brightest one."""
 ONE_NODE = 5e-4
-"""Relative difference between one node and four below which one node will do."""
-MANY_NODES = 0.01
-"""Relative difference between 8 and 27 nodes below which 27 will do."""
-ENERGY_STEP = 0.3
-"""Largest width of a box in the logarithm of the energy, a few times the energy resolution."""
+"""Relative difference between one node and four below which the place of one will do."""
+NINE_NODES = 0.01
+"""Relative difference between four and nine nodes below which nine will do."""
 TEMPLATE_STEP = 2.0
 """Half width of a box over the width of the finest structure of a template, at most."""
 POINT_STEP = 1.7
@@ -65,16 +63,18 @@ EDGE_CUTS = 3
 """How often a box on the edge of the domain is halved."""
 MAX_CUTS = 16
 CELLS_AT_ONCE = 16384
+RANGES_AT_ONCE = 256
+TINY = np.finfo(float).tiny
 _ROUNDING = 1e-9
 
 
 class CellNodes(NamedTuple):
-    """Quadrature of cells: points in the order of the cells.
+    """Quadrature of cells: points on the sky, in the order of the cells.
 
     Attributes
     ----------
-    energy, lon, lat : numpy.ndarray
-        TeV and deg, shape (n_points,).
+    lon, lat : numpy.ndarray
+        Deg, shape (n_points,).
     weight : numpy.ndarray
         Sums to 1 over the points of each cell, shape (n_points,).
     first : numpy.ndarray
@@ -83,7 +83,6 @@ class CellNodes(NamedTuple):
         Averages of the densities, shape (n_cells, K).
     """
 
-    energy: FloatArray
     lon: FloatArray
     lat: FloatArray
     weight: FloatArray
@@ -100,12 +99,18 @@ class CellGroup(NamedTuple):
         Index of the observation.
     rows : numpy.ndarray
         Numbers of the cells among all, shape (n,).
+    ranges : EnergyRanges
+        Ranges of energy of the cells.
+    which : numpy.ndarray
+        Range of each cell, shape (n,).
     nodes : CellNodes
         Their quadrature; densities are expected counts, TeV-1 sr-1.
     """
 
     observation: int
     rows: NDArray[np.intp]
+    ranges: EnergyRanges
+    which: IntArray
     nodes: CellNodes
 
 
@@ -118,16 +123,23 @@ class SourceWidths:
         What shines.
     folded : FoldedObservation
         Where its PSF is taken from.
+    ranges : EnergyRanges
+        Ranges of energy of the cells.
     """
 
-    def __init__(self, components: Sequence[CompiledComponent], folded: FoldedObservation) -> None:
+    def __init__(
+        self, components: Sequence[CompiledComponent], folded: FoldedObservation, ranges: EnergyRanges
+    ) -> None:
         tables = folded.tables
         narrow = np.where(tables.weight > LEAST_WEIGHT, tables.variance, np.inf).min(axis=0)  # (n_o, n_e)
-        self._log_energy = np.log(tables.energy)
-        step = self._log_energy[1] - self._log_energy[0] if len(self._log_energy) > 1 else 1.0
-        reach = int(np.ceil(REACH_IN_ENERGY / step))
-        padded = np.pad(narrow, ((0, 0), (reach, reach)), constant_values=np.inf)
-        narrow = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=1).min(axis=-1)
+        log_energy = np.log(tables.energy)
+        first = np.searchsorted(log_energy, np.log(ranges.low) - REACH_IN_ENERGY)
+        last = np.searchsorted(log_energy, np.log(ranges.high) + REACH_IN_ENERGY)
+        n_e = len(log_energy)
+        # (n_o, n_ranges)
+        narrow = np.stack(
+            [narrow[:, min(i, n_e - 1) : max(j, i + 1)].min(axis=1) for i, j in zip(first, last, strict=True)], axis=1
+        )
         vectors, variance = [np.empty((0, 3))], [np.empty((0, narrow.shape[1]))]
         pixels = []
         for component in components:
@@ -142,20 +154,18 @@ class SourceWidths:
         if pixels:
             self._template = TEMPLATE_STEP * np.sqrt(narrow.min(axis=0) + min(pixels) ** 2)
 
-    def limit(self, log_energy: FloatArray, vectors: FloatArray, radius: FloatArray) -> FloatArray:
-        """Largest half width in deg of boxes around directions (N, 3), which reach as far as ``radius`` (N,)."""
-        e = np.clip(np.rint(np.interp(log_energy, self._log_energy, np.arange(len(self._log_energy)))), 0, None)
-        e = e.astype(np.int64)
-        out = self._template[e].copy()
+    def limit(self, which: IntArray, vectors: FloatArray, radius: FloatArray) -> FloatArray:
+        """Largest half width in deg of boxes in given ranges (N,), in directions (N, 3), as far as ``radius`` (N,)."""
+        out = self._template[which].copy()
         for vector, variance in zip(self._vectors, self._variance, strict=True):
             distance = POINT_DISTANCE * np.maximum(separation_deg(vectors, vector) - radius, 0)
-            np.minimum(out, np.maximum(distance, POINT_STEP * np.sqrt(variance[e])), out=out)
+            np.minimum(out, np.maximum(distance, POINT_STEP * np.sqrt(variance[which])), out=out)
         return out
 
 
 @dataclass
 class _Boxes:
-    """Boxes in (log energy, longitude, latitude), parts of cells.
+    """Boxes in longitude and latitude, parts of cells.
 
     ``share`` is the volume of a box over that of its cell, ``cuts`` how often its sides were halved along an edge of
     the domain, ``cut`` whether an edge goes through it.
@@ -175,9 +185,9 @@ class _Boxes:
         return _Boxes(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
     def halved(self, axes: NDArray[np.bool_]) -> "_Boxes":
-        """The halves of boxes (N,) along several axes each (N, 3)."""
+        """The halves of boxes (N,) along several axes each (N, 2)."""
         boxes = self
-        for axis in range(3):
+        for axis in range(2):
             mask = axes[:, axis]
             if not mask.any():
                 continue
@@ -191,11 +201,9 @@ class _Boxes:
         return boxes
 
     def points(self, nodes: FloatArray) -> FloatArray:
-        """Energy, longitude, latitude at nodes (n, 3) in [-1, 1] of each box, shape (N, n, 3)."""
+        """Longitude and latitude at nodes (n, 2) in [-1, 1] of each box, shape (N, n, 2)."""
         middle, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
-        points = middle[:, None] + half[:, None] * nodes
-        points[..., 0] = np.exp(points[..., 0])
-        return points
+        return middle[:, None] + half[:, None] * nodes
 
 
 def _join(several: Sequence[_Boxes]) -> _Boxes:
@@ -203,15 +211,13 @@ def _join(several: Sequence[_Boxes]) -> _Boxes:
 
 
 def _gauss(n: int) -> tuple[FloatArray, FloatArray]:
-    """Nodes (n^3, 3) and weights, which sum to 1, of a product of Gauss-Legendre rules."""
+    """Nodes (n^2, 2) and weights, which sum to 1, of a product of Gauss-Legendre rules."""
     node, weight = np.polynomial.legendre.leggauss(n)
-    return np.array(list(product(node, repeat=3))), np.prod(list(product(weight / 2, repeat=3)), axis=1)
+    return np.array(list(product(node, repeat=2))), np.prod(list(product(weight / 2, repeat=2)), axis=1)
 
 
-_CENTRE, _CORNERS, _MANY = _gauss(1), _gauss(2), _gauss(3)
-_EVEN = _CORNERS[0].prod(axis=1) > 0
-_HALVES = [(_CORNERS[0][which], _CORNERS[1][which] * 2) for which in (_EVEN, ~_EVEN)]
-_SIDES = np.array([(0.0, x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]) * (1 - 1e-7)
+_ONE, _FOUR, _NINE = _gauss(1), _gauss(2), _gauss(3)
+_SIDES = np.array(list(product((-1.0, 0.0, 1.0), repeat=2))) * (1 - 1e-7)
 
 
 def check_cells(rows: FloatArray, cells: FloatArray, reco: Sequence[str], n_observations: int) -> None:
@@ -263,26 +269,47 @@ def average_over_cells(
         Their expected counts, which say what is bright, shape (K,).
     """
     roi = folded.roi
-    widths = SourceWidths(components, folded)
+    bounds = np.clip(cells[which, :2], roi.energy_min, roi.energy_max)
+    beyond = (cells[which, 1] < roi.energy_min * (1 - _ROUNDING)) | (cells[which, 0] > roi.energy_max * (1 + _ROUNDING))
+    _refuse(beyond, means[which])
+    # sorted by energy, so that few ranges are at work at a time
+    distinct, range_of = np.unique(bounds, axis=0, return_inverse=True)
+    order = np.argsort(range_of, kind="stable")
 
-    def density(energy: FloatArray, lon: FloatArray, lat: FloatArray) -> FloatArray:
-        out = np.empty((len(energy), len(components)))
-        folded.density(components, unit_vectors(lon, lat), energy, out)
-        return out / counts
-
-    def inside(energy: FloatArray, lon: FloatArray, lat: FloatArray) -> NDArray[np.bool_]:
+    def inside(lon: FloatArray, lat: FloatArray) -> NDArray[np.bool_]:
         return roi.contains(lon, lat)
 
-    for begin in range(0, len(which), CELLS_AT_ONCE):
-        rows = which[begin : begin + CELLS_AT_ONCE]
-        nodes = integrate_cells(cells[rows], means[rows], (roi.energy_min, roi.energy_max), density, inside, widths)
-        yield CellGroup(observation, rows, nodes._replace(density=nodes.density * counts))
+    begin = 0
+    while begin < len(order):
+        end = min(begin + CELLS_AT_ONCE, int(np.searchsorted(range_of[order], range_of[order[begin]] + RANGES_AT_ONCE)))
+        chosen = order[begin:end]
+        first = range_of[chosen[0]]
+        own, rows = range_of[chosen] - first, which[chosen]
+        low, high = distinct[first : range_of[chosen[-1]] + 1].T
+        ranges = EnergyRanges(low, high)
+        table = ranges.table(folded.tables)
+        widths = SourceWidths(components, folded, ranges)
+
+        def density(
+            lon: FloatArray,
+            lat: FloatArray,
+            cell: IntArray,
+            ranges: EnergyRanges = ranges,
+            table: RangeTable = table,
+            own: IntArray = own,
+        ) -> FloatArray:
+            vectors = unit_vectors(lon, lat)
+            return density_in_ranges(folded, components, vectors, ranges, table, own[cell]) / counts
+
+        nodes = integrate_cells(cells[rows, 2:], own, means[rows, 1:], density, inside, widths)
+        yield CellGroup(observation, rows, ranges, own, nodes._replace(density=nodes.density * counts))
+        begin = end
 
 
 def integrate_cells(
     cells: FloatArray,
+    ranges: IntArray,
     means: FloatArray,
-    energy_range: tuple[float, float],
     density: Density,
     inside: Inside,
     widths: SourceWidths,
@@ -292,15 +319,15 @@ def integrate_cells(
     Parameters
     ----------
     cells : numpy.ndarray
-        Edges of energy in TeV, longitude and latitude in deg, shape (N, 6).
+        Edges of longitude and latitude in deg, shape (N, 4).
+    ranges : numpy.ndarray
+        Range of energies of each cell, shape (N,).
     means : numpy.ndarray
-        Energy, longitude and latitude of an event that is in the cell for certain, shape (N, 3).
-    energy_range : tuple of float
-        Energies in TeV at which cells are cut off.
+        Longitude and latitude of an event that is in the cell for certain, shape (N, 2).
     density : callable
-        Densities (n, K) at energies, longitudes and latitudes (n,) within the domain.
+        Densities (n, K) at longitudes and latitudes in the domain, in the energies of given cells (n,).
     inside : callable
-        Whether energies, longitudes and latitudes (n,) are in the domain.
+        Whether longitudes and latitudes (n,) are in the domain.
     widths : SourceWidths
         How fine the sampling must be.
 
@@ -309,15 +336,15 @@ def integrate_cells(
     EventError
         If no part of a cell lies in the domain.
     """
-    beyond = (cells[:, 1] < energy_range[0] * (1 - _ROUNDING)) | (cells[:, 0] > energy_range[1] * (1 + _ROUNDING))
-    _refuse(beyond, means)
     quadrature = _Quadrature(len(cells), density, inside)
-    boxes = _first_boxes(cells, energy_range)
+    n = len(cells)
+    low, high = cells[:, ::2].copy(), cells[:, 1::2].copy()
+    boxes = _Boxes(low, high, np.arange(n), np.ones(n), np.zeros(n, np.int64), np.ones(n, bool))
     exact = (boxes.low == boxes.high).all(axis=1)
     quadrature.add_single(means[exact], np.flatnonzero(exact))
     boxes = boxes.take(~exact)
     if len(boxes):
-        quadrature.integrate(_cut_at_first(boxes, inside, widths))
+        quadrature.integrate(_cut_at_first(boxes, ranges, inside, widths))
     nodes = quadrature.collect()
     empty = np.flatnonzero(np.diff(nodes.first) == 0)
     if empty.size:
@@ -327,30 +354,23 @@ def integrate_cells(
     return nodes
 
 
-def _first_boxes(cells: FloatArray, energy_range: tuple[float, float]) -> _Boxes:
-    low, high = cells[:, ::2].copy(), cells[:, 1::2].copy()
-    low[:, 0], high[:, 0] = np.log(np.clip(low[:, 0], *energy_range)), np.log(np.clip(high[:, 0], *energy_range))
-    n = len(cells)
-    return _Boxes(low, high, np.arange(n), np.ones(n), np.zeros(n, np.int64), np.ones(n, bool))
-
-
-def _cut_at_first(boxes: _Boxes, inside: Inside, widths: SourceWidths) -> _Boxes:
+def _cut_at_first(boxes: _Boxes, ranges: IntArray, inside: Inside, widths: SourceWidths) -> _Boxes:
     """Boxes small enough not to miss a source, and those that are outside of the domain left out."""
     done = []
     for _ in range(MAX_CUTS):
         asked = np.flatnonzero(boxes.cut)
         points = boxes.take(asked).points(_SIDES)
-        kept = inside(*points.reshape(-1, 3).T).reshape(points.shape[:2])
+        kept = inside(*points.reshape(-1, 2).T).reshape(points.shape[:2])
         boxes.cut[asked] = ~kept.all(axis=1)
         outside = np.zeros(len(boxes), bool)
         outside[asked] = ~kept.any(axis=1) & (boxes.cuts[asked] >= EDGE_CUTS)
         boxes = boxes.take(~outside)
         middle, half = 0.5 * (boxes.low + boxes.high), 0.5 * (boxes.high - boxes.low)
-        half[:, 1] *= np.cos(np.radians(middle[:, 2]))
-        limit = widths.limit(middle[:, 0], unit_vectors(middle[:, 1], middle[:, 2]), np.hypot(half[:, 1], half[:, 2]))
-        axes = half > np.stack([np.full(len(half), ENERGY_STEP / 2), limit, limit], axis=1)
+        half[:, 0] *= np.cos(np.radians(middle[:, 1]))
+        limit = widths.limit(ranges[boxes.owner], unit_vectors(*middle.T), np.hypot(*half.T))
+        axes = half > limit[:, None]
         at_edge = boxes.cut & (boxes.cuts < EDGE_CUTS)
-        axes[:, 1:] |= at_edge[:, None]
+        axes |= at_edge[:, None]
         axes &= half > 0
         boxes.cuts = boxes.cuts + at_edge
         split = axes.any(axis=1)
@@ -379,7 +399,7 @@ class _Quadrature:
         if not len(owner):
             return
         _refuse(~self._inside(*means.T), means)
-        self._keep(means, owner, np.ones(len(owner)), self._density(*means.T))
+        self._keep(means, owner, np.ones(len(owner)), self._density(means[:, 0], means[:, 1], owner))
 
     def integrate(self, boxes: _Boxes) -> None:
         """Add nodes until the averages are good enough."""
@@ -390,7 +410,7 @@ class _Quadrature:
             np.add.at(volumes, boxes.owner[which], averages.volume[which])
 
         for last in [False] * MAX_CUTS + [True]:
-            one, four = self._evaluate(boxes, _CENTRE), self._evaluate(boxes, _HALVES[0])
+            one, four = self._evaluate(boxes, _ONE), self._evaluate(boxes, _FOUR)
             if not sums.size:
                 sums = np.zeros((self._n_cells, four.mean.shape[1]))
             # what is known of each cell so far
@@ -402,44 +422,39 @@ class _Quadrature:
             allowed = TOLERANCE * (average + 0.1 * average.max(axis=1, keepdims=True, initial=0))[boxes.owner]
             # of the mean over a box: large where the box is a small part of its cell
             share = four.volume / volume[boxes.owner]
-            allowed = 0.5 * allowed / np.maximum(share, np.finfo(float).tiny)[:, None]
+            allowed = 0.5 * allowed / np.maximum(share, TINY)[:, None]
 
             change = np.abs(four.mean - one.mean)
-            single = (change <= ONE_NODE * four.mean).all(axis=1) & ~boxes.cut
-            good = _negligible(0.5 * change * np.sqrt(_ratio(change, four.mean)), allowed) & ~boxes.cut & ~single
+            # a series that has not begun to converge says nothing of its error: at most all of the change
+            relative = np.minimum(change / np.maximum(four.mean, TINY), 1.0)
+            spread = np.minimum(np.ptp(four.values, axis=1) / np.maximum(four.mean, TINY), 4.0)
+            error = 0.4 * change * relative + 0.003 * spread**4 * four.mean
+            good = (error <= allowed).all(axis=1)
+            single = good & (change <= ONE_NODE * four.mean).all(axis=1) & ~boxes.cut
             self._accept(boxes, one, single, four)
-            self._accept(boxes, four, good)
+            self._accept(boxes, four, good & ~single)
             add(single | good, boxes, four)
             rest = ~(single | good)
             if not rest.any():
                 return
 
-            boxes, allowed, one, four = boxes.take(rest), allowed[rest], one.take(rest), four.take(rest)
-            eight = _both(four, self._evaluate(boxes, _HALVES[1]))
-            change = np.abs(eight.mean - one.mean)
-            good = _negligible(0.4 * change * _ratio(change, eight.mean), allowed)
-            self._accept(boxes, eight, good)
-            add(good, boxes, eight)
-            if good.all():
-                return
-
-            boxes, allowed, eight = boxes.take(~good), allowed[~good], eight.take(~good)
-            many = self._evaluate(boxes, _MANY)
-            change = np.abs(many.mean - eight.mean)
-            good = ((change <= MANY_NODES * many.mean) | (change <= allowed)).all(axis=1) | last
-            self._accept(boxes, many, good)
-            add(good, boxes, many)
+            boxes, allowed, four = boxes.take(rest), allowed[rest], four.take(rest)
+            nine = self._evaluate(boxes, _NINE)
+            change = np.abs(nine.mean - four.mean)
+            good = ((change <= NINE_NODES * nine.mean) | (change <= allowed)).all(axis=1) | last
+            self._accept(boxes, nine, good)
+            add(good, boxes, nine)
             if good.all():
                 return
             boxes = boxes.take(~good)
-            axes = _curved_axes(many.values[~good], allowed[~good]) & (boxes.high > boxes.low)
+            axes = _curved_axes(nine.values[~good], allowed[~good]) & (boxes.high > boxes.low)
             boxes = boxes.halved(axes)
 
     def collect(self) -> CellNodes:
         """All nodes, sorted by cell."""
         owner = np.concatenate([np.empty(0, np.int64), *self._owner])
         order = np.argsort(owner, kind="stable")
-        points = np.concatenate([np.empty((0, 3)), *self._points])[order]
+        points = np.concatenate([np.empty((0, 2)), *self._points])[order]
         weight = np.concatenate([np.empty(0), *self._weight])[order]
         first = np.searchsorted(owner[order], np.arange(self._n_cells + 1))
         total = np.bincount(owner, np.concatenate([np.empty(0), *self._weight]), self._n_cells)
@@ -447,17 +462,17 @@ class _Quadrature:
         value = np.concatenate(self._value)[order] if self._value else np.empty((0, 0))
         density = np.zeros((self._n_cells, value.shape[1]))
         np.add.at(density, owner[order], weight[:, None] * value)
-        energy, lon, lat = np.ascontiguousarray(points.T)
-        return CellNodes(energy, lon, lat, weight, first, density)
+        lon, lat = np.ascontiguousarray(points.T)
+        return CellNodes(lon, lat, weight, first, density)
 
     def _evaluate(self, boxes: _Boxes, rule: tuple[FloatArray, FloatArray]) -> "_Averages":
         nodes, weight = rule
         points = boxes.points(nodes)
-        measure = weight * points[..., 0] * np.cos(np.radians(points[..., 2])) * boxes.share[:, None]
-        flat = points.reshape(-1, 3)
+        measure = weight * np.cos(np.radians(points[..., 1])) * boxes.share[:, None]
+        flat, owner = points.reshape(-1, 2), np.repeat(boxes.owner, len(nodes))
         kept = np.repeat(~boxes.cut, len(nodes))
         kept[~kept] = self._inside(*flat[~kept].T)
-        values = self._density(*flat[kept].T)
+        values = self._density(flat[kept, 0], flat[kept, 1], owner[kept])
         if kept.all():
             spread = values
         else:
@@ -481,7 +496,7 @@ class _Quadrature:
         n = measure.shape[1]
         used = (measure > 0).ravel()
         self._keep(
-            averages.points[which].reshape(-1, 3)[used],
+            averages.points[which].reshape(-1, 2)[used],
             np.repeat(boxes.owner[which], n)[used],
             measure.ravel()[used],
             values.reshape(-1, values.shape[-1])[used],
@@ -504,7 +519,7 @@ def _refuse(bad: NDArray[np.bool_], means: FloatArray) -> None:
 
 
 class _Averages(NamedTuple):
-    """Of the densities over boxes: nodes (B, n, 3), their measures (B, n), densities (B, n, K), sums and means."""
+    """Of the densities over boxes: nodes (B, n, 2), their measures (B, n), densities (B, n, K), sums and means."""
 
     points: FloatArray
     measure: FloatArray
@@ -522,26 +537,10 @@ def _averages(points: FloatArray, measure: FloatArray, values: FloatArray) -> _A
     return _Averages(points, measure, values, volume, mean)
 
 
-def _both(one: _Averages, other: _Averages) -> _Averages:
-    """The averages over the nodes of two rules."""
-    points, values = (np.concatenate([getattr(one, n), getattr(other, n)], axis=1) for n in ("points", "values"))
-    return _averages(points, 0.5 * np.concatenate([one.measure, other.measure], axis=1), values)
-
-
-def _ratio(change: FloatArray, mean: FloatArray) -> FloatArray:
-    """Relative change, 1 at most: a series that has not begun to converge says nothing."""
-    return np.minimum(change / np.maximum(mean, np.finfo(float).tiny), 1.0)
-
-
-def _negligible(error: FloatArray, allowed: FloatArray) -> NDArray[np.bool_]:
-    return np.asarray((error <= allowed).all(axis=1))
-
-
 def _curved_axes(values: FloatArray, allowed: FloatArray) -> NDArray[np.bool_]:
-    """Axes along which boxes with densities (N, 27, K) are halved: those of the greatest second differences."""
-    cube = values.reshape(len(values), 3, 3, 3, -1) / np.maximum(allowed, np.finfo(float).tiny)[:, None, None, None, :]
+    """Axes along which boxes with densities (N, 9, K) are halved: those of the greatest second differences."""
+    square = values.reshape(len(values), 3, 3, -1) / np.maximum(allowed, TINY)[:, None, None, :]
     curvature = np.stack(
-        [np.abs(np.diff(cube, n=2, axis=axis)).reshape(len(values), -1).sum(axis=1) for axis in (1, 2, 3)], axis=1
+        [np.abs(np.diff(square, n=2, axis=axis)).reshape(len(values), -1).sum(axis=1) for axis in (1, 2)], axis=1
     )
-    largest = curvature.max(axis=1, keepdims=True)
-    return (curvature >= 0.25 * largest) & (largest > 0) | (largest == 0)
+    return np.asarray(curvature >= 0.25 * curvature.max(axis=1, keepdims=True))

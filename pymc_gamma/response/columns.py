@@ -15,8 +15,9 @@ from pymc_gamma.events import Events
 from pymc_gamma.events.rows import EVENT_ROWS, SPACE_ROWS, row_layout
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.engine import FoldedObservation
-from pymc_gamma.folding.free import NO_BANDS, Averaging, Bands, FreeComponent, concatenate, reorder
+from pymc_gamma.folding.free import Averaging, Bands, FreeComponent, concatenate, no_bands, reorder
 from pymc_gamma.folding.parts import CompiledComponent, shining_offsets, spectrum_nodes
+from pymc_gamma.folding.ranges import InRanges
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
@@ -291,11 +292,11 @@ class Columns:
         own, cells = self._without_cells(rows)
         if cells is None:
             density = self._densities(rows, fixed)
-            bands = self.spectral_bands(rows) if self.free_spectrum else NO_BANDS
+            bands = self.spectral_bands(rows) if self.free_spectrum else no_bands(len(rows))
         else:
             groups = self._over_cells(own, cells)
             density = self._in_order(groups, len(rows))[:, fixed]
-            bands = self._bands_of_cells(groups) if self.free_spectrum else NO_BANDS
+            bands = self._bands_of_cells(groups) if self.free_spectrum else no_bands(len(rows))
         return density / self._counts.sum(axis=1)[fixed], bands
 
     @cached_property
@@ -443,15 +444,13 @@ class Columns:
 
     def _bands_of_cells(self, groups: Sequence[CellGroup]) -> Bands:
         """Bands averaged over cells, in the order of the rows."""
-        parts = [
-            self._free.bands(
-                group.observation,
-                unit_vectors(group.nodes.lon, group.nodes.lat),
-                group.nodes.energy,
-                Averaging(group.nodes.weight, group.nodes.first),
-            )
-            for group in groups
-        ]
+        parts = []
+        for group in groups:
+            nodes = group.nodes
+            energies = InRanges(group.ranges, np.repeat(group.which, np.diff(nodes.first)))
+            averaging = Averaging(nodes.weight, nodes.first)
+            vectors = unit_vectors(nodes.lon, nodes.lat)
+            parts.append(self._free.bands(group.observation, vectors, energies, averaging))
         order = np.concatenate([np.empty(0, np.intp), *(group.rows for group in groups)])
         return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 

@@ -17,6 +17,7 @@ from pymc_gamma.folding.free import (
     take_components,
 )
 from pymc_gamma.folding.parts import CompiledComponent
+from pymc_gamma.folding.ranges import InRanges
 
 __all__ = ["FreeColumns"]
 
@@ -67,7 +68,11 @@ class FreeColumns:
             self._sky.release()
 
     def bands(
-        self, observation: int, vectors: FloatArray, energy: FloatArray, averaging: Averaging | None = None
+        self,
+        observation: int,
+        vectors: FloatArray,
+        energy: FloatArray | InRanges,
+        averaging: Averaging | None = None,
     ) -> Bands:
         """Densities per unit coefficient over the total of the acceptance, TeV-1 sr-1, of events of one observation.
 
@@ -77,8 +82,8 @@ class FreeColumns:
             Index of the observation.
         vectors : numpy.ndarray
             Unit vectors of the reconstructed directions, shape (N, 3).
-        energy : numpy.ndarray
-            Reconstructed energies in TeV, shape (N,).
+        energy : numpy.ndarray or InRanges
+            Reconstructed energies in TeV, shape (N,), or the ranges over which densities are averaged.
         averaging : Averaging, optional
             Cells that the events are points of; bands are then averages, one for each cell.
         """
