@@ -6,11 +6,14 @@ threads use it.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 __all__ = ["cpu_count", "run_parallel"]
+
+_WORKER = "pymc_gamma-worker"
 
 
 def cpu_count() -> int:
@@ -21,10 +24,13 @@ def cpu_count() -> int:
 
 
 def run_parallel[T](task: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
-    """Results of ``task`` for each item, in order; the first exception is raised."""
+    """Results of ``task`` for each item, in order; the first exception is raised.
+
+    A task may call this itself: its items are then worked on by its own thread, since the others are busy.
+    """
     items = list(items)
     workers = min(cpu_count(), len(items))
-    if workers < 2:
+    if workers < 2 or threading.current_thread().name.startswith(_WORKER):
         return [task(item) for item in items]
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix=_WORKER) as pool:
         return list(pool.map(task, items))

@@ -6,7 +6,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 from pymc_gamma.errors import EventError, PymcGammaWarning
-from pymc_gamma.events import Events
+from pymc_gamma.events import Cells, Events
 from pymc_gamma.geometry import RegionOfInterest
 
 
@@ -294,6 +294,94 @@ def test_binning_reports_events_outside_the_edges():
 def test_bad_bins_are_named(rng, energy, kwargs, names):
     with pytest.raises(EventError, match=names):
         make_events(rng, 5).binned(energy, **kwargs)
+
+
+def test_binning_keeps_the_extents_of_cells():
+    events = Events([2, 3, 20] * u.TeV, [0.02, 0.08, 0.32] * u.deg, [0.05, 0.01, -0.02] * u.deg)
+    cells = events.binned([1, 10, 100] * u.TeV, pixel=0.1 * u.deg)
+    expected = [[1, 10, 0, 0.1, 0, 0.1], [10, 100, 0.3, 0.4, -0.1, 0]]
+    np.testing.assert_allclose(cells.cells.edges, expected, atol=1e-12)
+    assert events.cells is None
+    assert "2 cells, 3 events" in repr(cells)
+    assert "1 cells, 1 event" in repr(cells[1])
+    np.testing.assert_array_equal(cells[[1]].cells.edges, cells.cells.edges[1:])
+    np.testing.assert_array_equal(cells.with_observation(3).cells.edges, cells.cells.edges)
+    assert cells.without_cells().cells is None
+    assert cells.cells.energy.unit == u.TeV
+    assert cells.cells.lon.shape == cells.cells.lat.shape == (2, 2)
+    assert events[:0].binned([1, 10] * u.TeV, pixel=1 * u.deg).cells is None
+
+
+def test_single_events_join_cells():
+    events = Events([2, 3] * u.TeV, [0.02, 0.08] * u.deg, [0.05, 0.01] * u.deg)
+    cells = events.binned([1, 10] * u.TeV, pixel=0.1 * u.deg)
+    both = cells + events
+    np.testing.assert_allclose(both.cells.edges[0], [1, 10, 0, 0.1, 0, 0.1], atol=1e-12)
+    np.testing.assert_array_equal(both.cells.edges[1:, ::2], events.to_rows())
+    np.testing.assert_array_equal(both.cells.edges[1:, 1::2], events.to_rows())
+    assert (events + events).cells is None
+
+
+def test_cells_as_rows():
+    events = Events([2] * u.TeV, [0.02] * u.deg, [0.05] * u.deg)
+    names = ("energy", "lon", "lat", "energy_min", "energy_max", "lon_min", "lon_max", "lat_min", "lat_max")
+    cells = events.binned([1, 10] * u.TeV, pixel=0.1 * u.deg)
+    np.testing.assert_allclose(cells.to_rows(names)[0], [2, 0.02, 0.05, 1, 10, 0, 0.1, 0, 0.1], atol=1e-12)
+    again = Events.from_rows(cells.to_rows(names), names)
+    np.testing.assert_array_equal(again.cells.edges, cells.cells.edges)
+    with pytest.raises(EventError, match="a cell needs all of energy_min"):
+        Events.from_rows(cells.to_rows(names[:5]), names[:5])
+
+
+def test_cells_across_the_date_line():
+    events = Events([1, 1] * u.TeV, [179.96, -179.97] * u.deg, [0, 0] * u.deg)
+    cells = events.binned([0.5, 2] * u.TeV, lon=[179, 181] * u.deg, lat=[-1, 1] * u.deg)
+    np.testing.assert_allclose(cells.cells.lon.value, [[179, 181]])
+    single = Events([1] * u.TeV, [-179.9] * u.deg, [0] * u.deg, cells=cells.cells)
+    np.testing.assert_allclose(single.cells.lon.value, [[-181, -179]])
+
+
+def test_cells_know_one_frame():
+    events = Events([2] * u.TeV, [0.02] * u.deg, [0.05] * u.deg).binned([1, 10] * u.TeV, pixel=0.1 * u.deg)
+    assert events.to_frame("galactic") is events
+    with pytest.raises(EventError, match=r"to_frame\('icrs'\).binned.*without_cells"):
+        events.to_frame("icrs")
+    assert events.without_cells().to_frame("icrs").frame == "icrs"
+
+
+def test_cells_gathered_into_larger_ones():
+    events = Events([2, 3, 4] * u.TeV, [0.02, 0.08, 0.12] * u.deg, [0.05, 0.01, 0.02] * u.deg)
+    cells = events.binned([1, 10] * u.TeV, pixel=0.1 * u.deg)
+    larger = cells.binned([1, 10] * u.TeV, pixel=0.2 * u.deg)
+    assert larger.multiplicity.tolist() == [3.0]
+    np.testing.assert_allclose(larger.cells.edges, [[1, 10, 0, 0.2, 0, 0.2]], atol=1e-12)
+    with pytest.raises(EventError, match="1 of 2 rows fill cells already"):
+        cells.binned([1, 10] * u.TeV, pixel=0.15 * u.deg)
+
+
+@pytest.mark.parametrize(
+    ("energy", "lon", "lat", "match"),
+    [
+        ([[2, 1]], [[0, 1]], [[0, 1]], "edges reversed"),
+        ([[1, 3]], [[1, 0]], [[0, 1]], "edges reversed"),
+        ([[0, 3]], [[0, 1]], [[0, 1]], "not positive"),
+        ([[1, np.nan]], [[0, 1]], [[0, 1]], "not finite"),
+        ([[1, 3]], [[0, 400]], [[0, 1]], "go round the sky"),
+        ([[1, 3]], [[0, 1]], [[0, 91]], "beyond a pole"),
+        ([[1, 3]], [[0.6, 1]], [[0, 1]], "do not hold their events"),
+        ([[1, 3]] * 2, [[0, 1]], [[0, 1]], "same length"),
+        ([[1, 3]] * 2, [[0, 1]] * 2, [[0, 1]] * 2, "1 events and 2 cells"),
+        ([1, 3], [[0, 1]], [[0, 1]], r"shape \(event, 2\)"),
+    ],
+)
+def test_bad_cells_are_named(energy, lon, lat, match):
+    with pytest.raises(EventError, match=match):
+        Events([2] * u.TeV, [0.5] * u.deg, [0.5] * u.deg, cells=Cells(energy * u.TeV, lon * u.deg, lat * u.deg))
+
+
+def test_cells_of_another_type():
+    with pytest.raises(TypeError, match="cells must be Cells"):
+        Events([2] * u.TeV, [0.5] * u.deg, [0.5] * u.deg, cells=[[1, 3, 0, 1, 0, 1]])
 
 
 def test_repr_tells_cells_and_observations(rng):

@@ -411,3 +411,28 @@ def test_formats_that_are_written(events, tmp_path, name):
     events.write(tmp_path / name)
     assert len(Events.read(tmp_path / name)) == len(events)
     assert fits.getheader(tmp_path / name, "EVENTS")["PGNOTIME"] is True
+
+
+@pytest.mark.parametrize("frame", ["galactic", "icrs"])
+def test_cells_in_files(tmp_path, events, frame):
+    cells = events.to_frame(frame).binned(5, pixel=0.5 * u.deg)
+    cells.write(tmp_path / "cells.fits")
+    again = Events.read(tmp_path / "cells.fits")
+    assert again.frame == frame
+    np.testing.assert_array_equal(again.multiplicity, cells.multiplicity)
+    np.testing.assert_allclose(again.cells.edges, cells.cells.edges, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(again.to_rows(), cells.to_rows(), rtol=0, atol=1e-10)
+    with fits.open(tmp_path / "cells.fits") as hdus:
+        assert hdus["EVENTS"].columns["ENERGY_MIN"].unit == "TeV"
+        assert hdus["EVENTS"].columns["LAT_MAX"].unit == "deg"
+    events.write(tmp_path / "events.fits")
+    assert Events.read(tmp_path / "events.fits").cells is None
+    other = {"galactic": "icrs", "icrs": "galactic"}[frame]
+    with pytest.raises(EventError, match="fill cells"):
+        Events.read(tmp_path / "cells.fits", frame=other)
+
+
+def test_cells_in_tables(events):
+    cells = events.binned(5, pixel=0.5 * u.deg)
+    np.testing.assert_allclose(Events.from_table(cells.to_table()).cells.edges, cells.cells.edges, atol=1e-10)
+    assert set(cells.to_gammapy().table["MULTIPLICITY"]) == set(cells.multiplicity)

@@ -32,7 +32,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.distributions.protocol import SpectralResponse
 from pymc_gamma.distributions.sources import ResponseSource
 from pymc_gamma.distributions.table import TableArrays
-from pymc_gamma.folding.free import Bands, FreeComponent, merge, take_components
+from pymc_gamma.folding.free import Bands, FreeComponent, merge, no_bands, take_components
 from pymc_gamma.ops.hats import hat_map
 
 __all__ = ["ColumnSource", "Variants", "spline_weights"]
@@ -184,22 +184,21 @@ class ColumnSource(ResponseSource):
 
     def _columns(self, rows: FloatArray) -> tuple[FloatArray, Bands]:
         """Densities (N, n_columns) of the fixed columns, and the bands of the free ones."""
-        sky, background = list(self.fixed_sky), list(self.fixed_background)
-        dense, bands, nominal = [], [], None
+        fixed = sorted([*self.fixed_sky, *self.fixed_background])
+        sky, background = ([fixed.index(k) for k in kind] for kind in (self.fixed_sky, self.fixed_background))
+        dense, bands = [], []
+        of_background = np.empty((len(rows), 0))
         for g, response in enumerate(self.variants.responses):
-            densities = self.densities(rows, response)
-            if response is self.response:
-                nominal = densities
+            given, own = response.column_densities(rows)
+            densities = self.checked(given, rows, fixed)
             dense.append(densities[:, sky])
+            if g == 0:
+                of_background = densities[:, background]
             if self.banded:
-                own = response.spectral_bands(rows)
                 bands.append(own if g == 0 else take_components(own, self._free_sky))
-                if response is not self.response:
-                    response.release()
-        empty = Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((len(rows), 0), np.int64))
-        if background:
-            dense.append((self.densities(rows) if nominal is None else nominal)[:, background])
-        return np.concatenate(dense, axis=1), merge(bands) if bands else empty
+            if response is not self.response:
+                response.release()
+        return np.concatenate([*dense, of_background], axis=1), merge(bands) if bands else no_bands(len(rows))
 
     def mixture_coefficients(self, fraction: Variable, flux: Variable) -> Variable:
         """Coefficients of the columns for fractions (K,) and spectra (n_flux,)."""

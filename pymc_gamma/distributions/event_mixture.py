@@ -30,7 +30,7 @@ from pymc_gamma.distributions.columns import ColumnSource
 from pymc_gamma.distributions.live_table import LiveTable
 from pymc_gamma.distributions.protocol import MixtureResponse, SpectralResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
-from pymc_gamma.distributions.sources import MULTIPLICITY, EventSource, ResponseSource, TabulatedSource
+from pymc_gamma.distributions.sources import EventSource, ResponseSource, TabulatedSource
 from pymc_gamma.distributions.spectral import check_spectra, spectra_tensor
 from pymc_gamma.errors import ModelError
 from pymc_gamma.ops.logmatvec import banded_log_matvec, log_matvec
@@ -57,7 +57,7 @@ class EventMixture(Distribution):
         of a spectrum cancels; leave it at any number.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. Arrays hold one event per row, in the columns ``response.reco``; one column more is the
-        multiplicity.
+        multiplicity, and six after it are the edges of cells (:mod:`pymc_gamma.events.rows`).
     n_events : int, optional
         Number of events to draw, when there are no observed ones.
     log_likelihood : array_like, shape (N, K), optional
@@ -159,15 +159,15 @@ class EventMixture(Distribution):
             assert isinstance(source, ColumnSource)
             check_spectra(name, source, flux, model)
 
-        weighted = observed is not None and n_columns(observed) == len(source.columns) + 1
+        extra = () if observed is None else source.layout(n_columns(observed)).extra
         if observed is None and n_events is None and dims is None and not {"shape", "size"} & kwargs.keys():
             raise ModelError(f"{name}: say how many events there are: pass observed=, n_events= or dims=.")
         if dims is None and fraction.type.ndim == 1 and not {"shape", "size"} & kwargs.keys():
-            dims = default_dims(name, model, source, weighted, observed, n_events)
+            dims = default_dims(name, model, source, extra, observed, n_events)
         elif n_events is not None:
             kwargs["n_events"] = n_events
         return super().__new__(
-            cls, name, fraction, flux=flux, source=source, weighted=weighted, observed=observed, dims=dims, **kwargs
+            cls, name, fraction, flux=flux, source=source, extra=extra, observed=observed, dims=dims, **kwargs
         )
 
     @classmethod
@@ -180,7 +180,7 @@ class EventMixture(Distribution):
         n_events: int | None = None,
         flux: Variable | None = None,
         source: EventSource | None = None,
-        weighted: bool = False,
+        extra: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> Any:
         """Events that belong to no model, for `pymc.draw` and as part of other expressions.
@@ -199,8 +199,8 @@ class EventMixture(Distribution):
             Instead of the spectra, their values one after the other.
         source : EventSource, optional
             Instead of the response, a source made from it.
-        weighted : bool
-            Whether the last column is a multiplicity.
+        extra : tuple of str
+            Columns of observed rows after those of the response.
         **kwargs
             ``shape`` or ``size`` instead of ``n_events``.
 
@@ -220,7 +220,7 @@ class EventMixture(Distribution):
                 raise ModelError(f"n_events must be at least 1, got {n_events}.")
             kwargs["size"] = (*(fraction.shape[i] for i in range(fraction.type.ndim - 2)), n_events)
         parameters = [fraction] if flux is None else [fraction, flux]
-        return super().dist(parameters, source=source, weighted=weighted, **kwargs)
+        return super().dist(parameters, source=source, extra=extra, **kwargs)
 
     @classmethod
     def rv_op(
@@ -228,14 +228,14 @@ class EventMixture(Distribution):
         fraction: Variable,
         *flux: Variable,
         source: EventSource,
-        weighted: bool,
+        extra: tuple[str, ...],
         size: Any = None,
         rng: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Random variable on a source."""
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
-        op = EventMixtureRV(source=source, weighted=weighted)
+        op = EventMixtureRV(source=source, extra=extra)
         return op(fraction, *flux, size=size, rng=rng, return_next_rng=True)[1]
 
 
@@ -277,13 +277,15 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     if not isinstance(op.source, ResponseSource):
         raise ModelError(f"{name} was made from a log_likelihood table; make a new model for other events.")
     value = op.source.observed_value(events, candidates[name])
-    if op.weighted and value.shape[-1] == len(op.source.columns):
-        value = np.column_stack([value, np.where(np.isnan(value[:, :1]), np.nan, 1.0)])
-    if not op.weighted and value.shape[-1] > len(op.source.columns):
+    extra = op.source.layout(value.shape[-1]).extra
+    if len(extra) > len(op.extra):
         raise ModelError(
-            f"{name} was made for single events and these have multiplicities; make a new model with "
+            f"{name} was made for {'events with multiplicities' if op.extra else 'single events'} and these "
+            f"{'fill cells' if op.extra else 'have multiplicities'}; make a new model with "
             "EventMixture(..., observed=events)."
         )
+    if extra != op.extra:
+        value = op.layout.completed(value)
     observed_model = pm.observe(model, {name: value})
     dims = observed_model.named_vars_to_dims.get(name)
     if dims:
@@ -360,7 +362,7 @@ def _flux(name: str, source: EventSource, spectra: Any) -> Variable | None:
 
 
 def n_columns(observed: NDArray[np.float64] | Variable) -> int:
-    """Number of columns of observed events, which says whether the last one is a multiplicity."""
+    """Number of columns of observed events."""
     if isinstance(observed, SharedVariable):
         return int(observed.get_value(borrow=True).shape[-1])
     if not isinstance(observed, Variable):
@@ -412,7 +414,7 @@ def default_dims(
     name: str,
     model: pm.Model,
     source: EventSource,
-    weighted: bool,
+    extra: tuple[str, ...],
     observed: Any,
     n_events: int | None,
 ) -> tuple[str, ...] | None:
@@ -428,7 +430,7 @@ def default_dims(
         return None
     event_dim = _EVENT_DIM if _EVENT_DIM not in model.coords else f"{name}_{_EVENT_DIM}"
     model.add_coord(event_dim, length=length)
-    columns = (*source.columns, MULTIPLICITY) if weighted else source.columns
+    columns = (*source.columns, *extra)
     plain = _COMPONENT_DIM if isinstance(source, TabulatedSource) else _RECO_DIM
     for dim in (plain, f"{name}_{plain}"):
         known = model.coords.get(dim)

@@ -61,8 +61,9 @@ class ExtendedEventMixture(Distribution):
     systematics : sequence of Systematic, optional
         Uncertainties of the instrument, such as `EnergyScale`; each adds a variable to the model.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
-        Observed events. An array may have one column more, of multiplicities. `pymc.Data` has no rows to spare for
-        predictive draws of more events than observed: use `observe_events` for these.
+        Observed events. An array may have one column more, of multiplicities, and six after it, of edges of cells.
+        `pymc.Data` has no rows to spare for predictive draws of more events than observed: use `observe_events` for
+        these.
     max_events : int, optional
         Number of rows of the variable. A draw has a random number of events, and NaN in the rows after them; one with
         more events is an error. By default enough for ten standard deviations around the number of observed events, or
@@ -158,13 +159,13 @@ class ExtendedEventMixture(Distribution):
             n_rows = int(2 * expected + 10 * np.sqrt(expected) + 100) if max_events is None else int(max_events)
             if n_rows < 1:
                 raise ModelError(f"{name}: max_events must be at least 1, got {max_events}.")
-        weighted = observed is not None and n_columns(observed) == len(source.columns) + 1
+        extra = () if observed is None else source.layout(n_columns(observed)).extra
         if expected_counts:
             pm.Deterministic(f"{name}_expected_counts", process.counts, dims=_component_dims(name, model, source))
         if integrated_flux is not None:
             process.add_integrated_flux(integrated_flux)
         if dims is None:
-            dims = default_dims(name, model, source, weighted, observed, n_rows)
+            dims = default_dims(name, model, source, extra, observed, n_rows)
         return super().__new__(
             cls,
             name,
@@ -172,7 +173,7 @@ class ExtendedEventMixture(Distribution):
             flux=process.flux,
             psf_scale=process.psf_scale,
             source=source,
-            weighted=weighted,
+            extra=extra,
             max_events=n_rows,
             observed=observed,
             dims=dims,
@@ -188,7 +189,7 @@ class ExtendedEventMixture(Distribution):
         psf_scale: Variable,
         source: PoissonSource,
         max_events: int | None = None,
-        weighted: bool = False,
+        extra: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> Any:
         """Events that belong to no model.
@@ -205,8 +206,8 @@ class ExtendedEventMixture(Distribution):
             Where densities and draws come from.
         max_events : int
             Number of rows.
-        weighted : bool
-            Whether the last column is a multiplicity.
+        extra : tuple of str
+            Columns of observed rows after those of the response.
         **kwargs
             As for any PyMC distribution.
 
@@ -219,7 +220,7 @@ class ExtendedEventMixture(Distribution):
             for sizes in ("shape", "size"):
                 kwargs.pop(sizes, None)
             kwargs["size"] = (max_events,)
-        return super().dist([pt.as_tensor_variable(norms), flux, psf_scale], source=source, weighted=weighted, **kwargs)
+        return super().dist([pt.as_tensor_variable(norms), flux, psf_scale], source=source, extra=extra, **kwargs)
 
     @classmethod
     def rv_op(
@@ -229,14 +230,14 @@ class ExtendedEventMixture(Distribution):
         psf_scale: Variable,
         *,
         source: PoissonSource,
-        weighted: bool,
+        extra: tuple[str, ...],
         size: Any = None,
         rng: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Random variable on a source."""
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
-        op = ExtendedEventMixtureRV(source=source, weighted=weighted)
+        op = ExtendedEventMixtureRV(source=source, extra=extra)
         return op(norms, flux, psf_scale, size=size, rng=rng, return_next_rng=True)[1]
 
 

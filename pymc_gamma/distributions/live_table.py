@@ -65,7 +65,8 @@ class LiveTable(Op):
         (value,) = inputs
         last = self._last
         if last is None or not np.array_equal(last[0], value, equal_nan=True):  # rows without event are NaN
-            arrays = self.source.arrays(value).inputs
+            # other graphs of the same model may have asked for the same events already
+            arrays = tuple(shared.get_value(borrow=True).view() for shared in self.source.table(value).inputs)
             for array in arrays:
                 array.setflags(write=False)
             last = self._last = (value.copy(), arrays)
@@ -112,7 +113,7 @@ def build_constant_table(fgraph: FunctionGraph, node: Apply) -> list[Variable] |
     (value,) = node.inputs
     if not isinstance(value, Constant):
         return None
-    return [pt.constant(array) for array in node.op.source.arrays(value.data).inputs]
+    return [pt.constant(shared.get_value(borrow=True)) for shared in node.op.source.table(value.data).inputs]
 
 
 optdb.register(

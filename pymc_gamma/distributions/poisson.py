@@ -64,10 +64,8 @@ class PoissonSource(ColumnSource):
         empty = np.isnan(value).all(axis=-1) if value.ndim == 2 else np.zeros(1, bool)
         if value.ndim != 2 or not empty.any():
             return super().split(value)
-        rows, multiplicity = np.array(value[:, : len(self.columns)], float), np.zeros(len(value))
-        if not empty.all():
-            _, multiplicity[~empty] = super().split(value[~empty])
-        return rows, multiplicity
+        held, counts = super().split(np.where(empty[:, None], 0.0, value))
+        return np.where(empty[:, None], np.nan, held), np.where(empty, 0.0, counts)
 
     def padded(self, events: Any, n_rows: int | None) -> FloatArray:
         """Rows of events, checked, and rows of NaN after them up to ``n_rows``; by default enough for other draws."""
@@ -76,12 +74,16 @@ class PoissonSource(ColumnSource):
         if isinstance(events, np.ndarray) and events.ndim == 2 and not empty:
             events = events[~np.isnan(events).all(axis=1)]
             empty = len(events) == 0
-        value = np.empty((0, len(self.columns))) if empty else self.value(events)
+        value = np.empty((0, len(self.columns))) if empty else self.numbers(events)
+        if value.ndim != 2:
+            self.split(value)  # says what is wrong with it
         n = len(value)
         n_rows = n + 10 * int(np.ceil(np.sqrt(2.0 * n))) + 50 if n_rows is None else int(n_rows)
         if n > n_rows:
             raise ModelError(f"{n} events are observed, more than max_events={n_rows}.")
-        return np.concatenate([value, np.full((n_rows - n, value.shape[1]), np.nan)])
+        value = np.concatenate([value, np.full((n_rows - n, value.shape[1]), np.nan)])
+        self.table(value)  # the one that the model reads, made here, so that a bad event is refused at once
+        return value
 
     def poisson_coefficients(self, norms: Variable, flux: Variable, psf_scale: Variable) -> tuple[Variable, Variable]:
         """Coefficients of the columns, and expected counts (K,), of a Poisson process.

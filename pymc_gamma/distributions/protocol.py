@@ -40,7 +40,7 @@ class MixtureResponse(Protocol):
         Parameters
         ----------
         rows : ndarray, shape (N, len(reco))
-            One event per row.
+            One event per row. The edges of its cell follow in six columns more, if ``event_rows`` gave them.
 
         Returns
         -------
@@ -57,7 +57,8 @@ class MixtureResponse(Protocol):
     def event_rows(self, events: Any) -> NDArray[np.float64]:
         """Rows of a list of events, in the frame and with the columns of the response.
 
-        Where a multiplicity differs from 1, a last column holds the multiplicities.
+        Where a multiplicity differs from 1, a column more holds the multiplicities. A response that can average
+        densities over cells adds the edges of those that events fill (:mod:`pymc_gamma.events.rows`).
 
         Parameters
         ----------
@@ -66,7 +67,7 @@ class MixtureResponse(Protocol):
 
         Returns
         -------
-        ndarray, shape (N, len(reco)) or (N, len(reco) + 1)
+        ndarray, shape (N, len(reco)), (N, len(reco) + 1) or (N, len(reco) + 7)
             One event per row.
         """
         ...
@@ -108,6 +109,10 @@ class SpectralResponse(MixtureResponse, Protocol):
     @property
     def instrumental(self) -> tuple[str, ...]:
         """Names of the components that are residual background."""
+        ...
+
+    def column_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], Bands]:
+        """``component_pdf`` of the components that are not of free spectrum, in their order, and ``spectral_bands``."""
         ...
 
     def spectral_bands(self, rows: NDArray[np.float64]) -> Bands:

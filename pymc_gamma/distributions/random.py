@@ -14,6 +14,7 @@ from pytensor.link.numba.dispatch.basic import numba_funcify
 from pytensor.tensor.random.op import RandomVariable, RNGConsumerOp
 
 from pymc_gamma.distributions.sources import EventSource
+from pymc_gamma.events.rows import RowLayout
 from pymc_gamma.ops.object_mode import object_mode_form
 
 __all__ = ["EventDraw", "EventMixtureRV"]
@@ -28,27 +29,32 @@ class EventMixtureRV(RandomVariable):
     ----------
     source : EventSource
         Densities and draws of the components.
-    weighted : bool
-        Whether the last column of a row is a multiplicity.
+    extra : tuple of str
+        Columns of observed rows after those of the source: the multiplicity, and the edges of cells.
     """
 
     name = "EventMixture"
     dtype = "float64"
     _print_name = ("EventMixture", "\\operatorname{EventMixture}")
-    __props__ = ("name", "signature", "dtype", "inplace", "source", "weighted")
+    __props__ = ("name", "signature", "dtype", "inplace", "source", "extra")
 
-    def __init__(self, source: EventSource, weighted: bool = False, **kwargs: Any) -> None:
+    def __init__(self, source: EventSource, extra: tuple[str, ...] = (), **kwargs: Any) -> None:
         self.source = source
-        self.weighted = weighted
-        kwargs["signature"] = f"{source.signature}->({len(source.columns) + weighted})"
+        self.extra = extra
+        kwargs["signature"] = f"{source.signature}->({len(self.layout.names)})"
         super().__init__(**kwargs)
+
+    @property
+    def layout(self) -> RowLayout:
+        """Names of the columns of a row."""
+        return RowLayout(self.source.columns, self.extra)
 
     def rng_fn(  # type: ignore[override]
         self, rng: np.random.Generator, *inputs: Any
     ) -> NDArray[np.float64]:
         """Draw rows: one call of the simulator for each distinct parameter row, never one per event."""
         *parameters, size = inputs
-        if self.weighted:
+        if self.extra:
             raise NotImplementedError(
                 "events with multiplicities (binned or weighted events) cannot be drawn row by row. For predictive "
                 "draws use response.simulate(...), or a second model with EventMixture(..., n_events=...) and "
@@ -126,7 +132,5 @@ def _event_draw(op: EventDraw, node: Apply, **kwargs: Any) -> Callable[..., Any]
 
 def representative_rows(op: EventMixtureRV, rv: Variable) -> Variable:
     """A valid event, repeated: where PyMC starts when events are not observed."""
-    row = op.source.representative_row()
-    if op.weighted:
-        row = np.append(row, 1.0)
+    row = op.layout.completed(op.source.representative_row()[None])[0]
     return pt.broadcast_to(pt.constant(row), rv.shape)

@@ -6,8 +6,9 @@ A source turns rows of the observed value into scaled densities: :math:`p_{ik} =
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,9 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.distributions.protocol import EventList, MixtureResponse
 from pymc_gamma.distributions.table import EventTable, TableArrays
 from pymc_gamma.errors import EventError, ModelError
+from pymc_gamma.events.rows import EVENT_ROWS, MULTIPLICITY, RowLayout, row_layout
 
-__all__ = ["MULTIPLICITY", "EventSource", "ResponseSource", "TabulatedSource", "list_first"]
-
-MULTIPLICITY = "multiplicity"
-"""Name of the extra last column of values that stand for several events per row."""
+__all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first"]
 
 # enough for a model and its posterior predictive twin, without hoarding the tables of a loop over data sets
 _N_TABLES = 2
@@ -32,6 +31,9 @@ class EventSource(ABC):
     Tables are remembered by the content of the rows (with their multiplicities), so that the several graphs PyMC
     derives from one model share one table and new data never meets an old one.
     """
+
+    row_kinds: ClassVar[tuple[tuple[str, ...], ...]] = EVENT_ROWS
+    """Columns that may follow those of the source in an observed value."""
 
     def __init__(self, columns: tuple[str, ...], component_names: tuple[str, ...]) -> None:
         self.columns = columns
@@ -104,20 +106,41 @@ class EventSource(ABC):
     ) -> NDArray[np.float64]:
         """``n`` rows drawn from the mixture with these weights (K,), and free spectra (n_flux,)."""
 
+    def layout(self, n_columns: int | None) -> RowLayout:
+        """Names of the columns of an observed value with so many of them.
+
+        Raises
+        ------
+        EventError
+            If no value of this source has so many columns.
+        """
+        found = row_layout(self.columns, n_columns or 0, self.row_kinds)
+        if found is None:
+            allowed = " or ".join(str((*self.columns, *kind)) for kind in self.row_kinds)
+            raise EventError(
+                f"observed events must have the columns {self.columns}, optionally followed by {MULTIPLICITY!r}; got "
+                f"{'an unknown number of' if n_columns is None else n_columns} columns (possible are {allowed})."
+            )
+        return found
+
     def split(self, value: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rows (N, n_columns) and multiplicities (N,) of an observed value, checked."""
-        n_columns = len(self.columns)
-        if value.ndim != 2 or value.shape[1] not in (n_columns, n_columns + 1):
+        """Rows (N, n_columns) and multiplicities (N,) of an observed value, checked.
+
+        The edges of cells, if there are any, follow the columns of the source in the rows.
+        """
+        if value.ndim != 2:
             raise EventError(
                 f"observed events must have the columns {self.columns}, optionally followed by {MULTIPLICITY!r}; "
                 f"got an array of shape {value.shape}."
             )
+        layout = self.layout(value.shape[1])
         if len(value) == 0:
             raise EventError("the list of observed events is empty; an event mixture needs at least one event.")
-        rows = np.ascontiguousarray(value[:, :n_columns], dtype=np.float64)
-        if value.shape[1] == n_columns:
-            return rows, np.ones(len(rows))
-        multiplicity = np.ascontiguousarray(value[:, n_columns], dtype=np.float64)
+        if MULTIPLICITY not in layout.extra:
+            return np.ascontiguousarray(value, dtype=np.float64), np.ones(len(value))
+        column = layout.column(MULTIPLICITY)
+        rows = np.ascontiguousarray(np.delete(value, column, axis=1), dtype=np.float64)
+        multiplicity = np.ascontiguousarray(value[:, column], dtype=np.float64)
         _reject(
             ~(np.isfinite(multiplicity) & (multiplicity >= 0)),
             "have a multiplicity that is negative or not finite",
@@ -184,14 +207,17 @@ class ResponseSource(EventSource):
         scale = np.where(largest > 0, largest, 1.0)
         return densities / scale[:, None], np.log(scale)
 
-    def densities(self, rows: NDArray[np.float64], response: MixtureResponse | None = None) -> NDArray[np.float64]:
-        """Densities of the response, or of a variant of it, (N, K), checked."""
-        response = self.response if response is None else response
-        densities = np.asarray(response.component_pdf(rows), dtype=np.float64)
-        if densities.shape != (len(rows), self.n_components):
+    def densities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Densities of all components (N, K), checked."""
+        return self.checked(self.response.component_pdf(rows), rows, range(self.n_components))
+
+    def checked(self, given: Any, rows: NDArray[np.float64], which: Sequence[int]) -> NDArray[np.float64]:
+        """Densities of some components, given by number, that a response returned for rows."""
+        densities = np.asarray(given, dtype=np.float64)
+        if densities.shape != (len(rows), len(which)):
             raise EventError(
-                f"component_pdf of the response returned shape {densities.shape}, expected "
-                f"{(len(rows), self.n_components)} for {len(rows)} events and the components {self.component_names}."
+                f"the response returned shape {densities.shape}, expected {(len(rows), len(which))} "
+                f"for {len(rows)} events and the components {tuple(self.component_names[k] for k in which)}."
             )
         _reject(
             ~(np.isfinite(densities) & (densities >= 0)).all(axis=1),
@@ -211,7 +237,15 @@ class ResponseSource(EventSource):
         return np.asarray(self.response.simulate_rows(weights, n, rng), dtype=np.float64)
 
     def value(self, events: Any) -> NDArray[np.float64]:
-        """Observed value of a list of events or an array of rows, shape (N, n_columns or n_columns + 1)."""
+        """Observed value of a list of events or an array of rows, of one of the layouts of :meth:`layout`."""
+        value = self.numbers(events)
+        if value.ndim <= 2:
+            # made here, where the user is, so that a bad event is refused at once; the model finds it again
+            self.table(value)
+        return value
+
+    def numbers(self, events: Any) -> NDArray[np.float64]:
+        """As :meth:`value`, before the densities of the events are asked for."""
         if isinstance(events, EventList):
             value = np.asarray(self.response.event_rows(events), dtype=np.float64)
         else:
@@ -226,9 +260,6 @@ class ResponseSource(EventSource):
             # PyMC would take NaN for missing data and invent events
             flat = value.reshape(-1, value.shape[-1])
             _reject(np.isnan(flat).any(axis=1), "contain NaN", rows=flat)
-        if value.ndim <= 2:
-            # made here, where the user is, so that a bad event is refused at once; the model finds it again
-            self.table(value)
         return value
 
     def observed_value(self, events: Any, variable: Variable) -> NDArray[np.float64]:
@@ -244,6 +275,8 @@ class TabulatedSource(EventSource):
     component_names : tuple of str
         Names of the columns.
     """
+
+    row_kinds = ((), (MULTIPLICITY,))
 
     def __init__(self, component_names: tuple[str, ...]) -> None:
         super().__init__(component_names, component_names)

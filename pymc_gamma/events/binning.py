@@ -1,8 +1,11 @@
 r"""Events gathered into cells.
 
-With cells narrow against the resolution, the density is constant over a cell and :math:`\sum_i \log f(x_i)
-\to \sum_c m_c \log f(x_c)` over the occupied cells alone, :math:`x_c` the centre of the cell (geometric in
-energy) and :math:`m_c` the number of events in it.
+Of an event in a cell :math:`C_c` all that is known is that it lies there, so that
+
+.. math:: \sum_i \log f(x_i) \to \sum_c m_c \log \frac{1}{|C_c|} \int_{C_c} f(x)\,\mathrm{d}x
+
+over the occupied cells alone, with :math:`m_c` the number of events in the cell. A row stands at the mean of its events
+(geometric in energy) and keeps the edges of its cell, over which a response averages its densities.
 """
 
 import warnings
@@ -13,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import EventError, PymcGammaWarning
+from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.validation import wrap_longitude
 from pymc_gamma.units import scalar_value, to_value
 
@@ -66,6 +70,13 @@ def bin_events[EventsT: "Events"](
     weight = events.multiplicity[inside]
     total = np.bincount(row, weights=weight, minlength=len(occupied))
 
+    which = np.unravel_index(occupied, shape)
+    sides = [edge[index + shift] for edge, index in zip(edges, which[1:], strict=True) for shift in (0, 1)]
+    corners = np.stack(sides, axis=1)
+    corners[:, 4:] = np.clip(corners[:, 4:], -90, 90)  # edges may lie beyond a pole, the sky does not
+    if events.cells is not None:
+        _check_nested(events, values[1], inside, corners[row])
+
     def mean(values: FloatArray) -> FloatArray:
         return np.bincount(row, weights=weight * values[inside], minlength=len(occupied)) / total
 
@@ -74,10 +85,25 @@ def bin_events[EventsT: "Events"](
         mean(values[1]) * u.deg,
         mean(values[2]) * u.deg,
         frame=events.frame,
-        observation=np.unravel_index(occupied, shape)[0],
+        observation=which[0],
         multiplicity=total,
+        cells=Cells.from_edges(corners),
         meta=events.meta,
     )
+
+
+def _check_nested(events: "Events", lon: FloatArray, inside: NDArray[np.bool_], corners: FloatArray) -> None:
+    """Raise EventError unless the cells that events fill already lie within the new ones."""
+    assert events.cells is not None
+    own = events.cells.edges + np.repeat([0.0, 1.0, 0.0], 2) * (lon - events.lon.value)[:, None]
+    slack = 1e-9 * np.maximum(1, np.abs(corners))
+    beyond = (own[inside, ::2] < (corners - slack)[:, ::2]) | (own[inside, 1::2] > (corners + slack)[:, 1::2])
+    n_beyond = int(beyond.any(axis=1).sum())
+    if n_beyond:
+        raise EventError(
+            f"{n_beyond} of {len(events)} rows fill cells already, which reach beyond the new ones; choose edges among "
+            "the old ones, or gather the single events."
+        )
 
 
 def _energy_edges(values: FloatArray, energy: int | u.Quantity) -> FloatArray:

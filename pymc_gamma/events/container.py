@@ -2,8 +2,9 @@ r"""The event list.
 
 An event is a reconstructed energy and direction :math:`x_i = (E_i, \ell_i, b_i)`, the index of the
 observation it was taken in (which decides its instrument response), and a multiplicity :math:`m_i`: 1, or
-the number of events of a cell when a list was binned. Events enter a likelihood only through :math:`\sum_i
-m_i \log f(x_i)`, so a list is a set: order carries no meaning, and there are no arrival times.
+the number of events of a cell when a list was binned. A binned list knows the extents of its cells. Events enter a
+likelihood only through :math:`\sum_i m_i \log f(x_i)`, so a list is a set: order carries no meaning, and there are no
+arrival times.
 """
 
 import os
@@ -16,6 +17,8 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import EventError
+from pymc_gamma.events.cells import Cells
+from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
 from pymc_gamma.events.validation import (
     as_multiplicity,
     as_observation,
@@ -38,8 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RECO", "Events"]
 
-RECO = ("energy", "lon", "lat")
-_COLUMNS = (*RECO, "observation", "multiplicity")
+_COLUMNS = (*RECO, "observation", MULTIPLICITY)
 
 
 class Events:
@@ -60,6 +62,9 @@ class Events:
         Index of the observation of each event, shape ``(event,)`` or one number for all. Default 0.
     multiplicity : array_like of float, optional
         How many events each row stands for, shape ``(event,)``. Default 1.
+    cells : `~pymc_gamma.events.Cells`, optional
+        Extents of cells, in ``frame``, within which the events of each row are known to lie. Default: the events lie
+        where the row says.
     meta : mapping, optional
         Anything worth keeping with the events (seed, run numbers, ...).
 
@@ -70,8 +75,8 @@ class Events:
     astropy.units.UnitConversionError
         If it has the wrong one.
     EventError
-        If lengths differ, a value is NaN, an energy or a multiplicity is not positive, or a latitude is
-        beyond a pole. The message names the column and the rows.
+        If lengths differ, a value is NaN, an energy or a multiplicity is not positive, a latitude is
+        beyond a pole, or a row lies outside its cell. The message names the column and the rows.
 
     Warns
     -----
@@ -90,7 +95,7 @@ class Events:
     1
     """
 
-    __slots__ = ("_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
+    __slots__ = ("_cells", "_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
 
     def __init__(
         self,
@@ -101,6 +106,7 @@ class Events:
         frame: str = "galactic",
         observation: ArrayLike | None = None,
         multiplicity: ArrayLike | None = None,
+        cells: Cells | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self._frame = check_frame(frame)
@@ -114,6 +120,9 @@ class Events:
         self._meta = dict(meta or {})
         check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity)
         self._lon = wrap_longitude(self._lon)
+        if not isinstance(cells, Cells | None):
+            raise TypeError(f"cells must be Cells, got {type(cells).__name__}.")
+        self._cells = None if cells is None else cells.around(self._energy, self._lon, self._lat)
         for values in (self._energy, self._lon, self._lat, self._observation, self._multiplicity):
             values.setflags(write=False)
 
@@ -146,6 +155,11 @@ class Events:
     def multiplicity(self) -> NDArray[np.float64]:
         """How many events each row stands for, shape ``(event,)``."""
         return self._multiplicity
+
+    @property
+    def cells(self) -> Cells | None:
+        """Extents of the cells that the events of each row fill; None if events lie where their row says."""
+        return self._cells
 
     @property
     def n_total(self) -> float:
@@ -184,7 +198,7 @@ class Events:
         return self._take(item)
 
     def __add__(self, other: object) -> Self:
-        """Both lists in one; observation indices are kept as they are."""
+        """Both lists in one; observation indices are kept as they are, and single events may join cells."""
         if not isinstance(other, Events):
             return NotImplemented
         if other.frame != self.frame:
@@ -199,6 +213,7 @@ class Events:
             frame=self._frame,
             observation=np.concatenate([self._observation, other._observation]),
             multiplicity=np.concatenate([self._multiplicity, other._multiplicity]),
+            cells=_joined(self, other),
             meta={k: v for k, v in {**other._meta, **self._meta}.items() if _agree(k, self._meta, other._meta)},
         )
 
@@ -212,7 +227,7 @@ class Events:
         if len(self) == 0:
             return f"Events(0 events, {self._frame})"
         parts = [f"{len(self)} event{'s' if len(self) > 1 else ''}"]
-        if not np.all(self._multiplicity == 1.0):
+        if self._cells is not None or not np.all(self._multiplicity == 1.0):
             parts[0] = f"{len(self)} cells, {self.n_total:g} events"
         parts.append(f"{self._energy.min():.3g} to {self._energy.max():.3g} TeV")
         parts.append(self._frame)
@@ -234,6 +249,11 @@ class Events:
         Events
             ``self`` if it is in that frame already.
 
+        Raises
+        ------
+        EventError
+            If the events are in cells: these are rectangles in one frame only.
+
         Examples
         --------
         >>> import astropy.units as u
@@ -243,6 +263,12 @@ class Events:
         """
         if check_frame(frame) == self._frame:
             return self
+        if self._cells is not None:
+            raise EventError(
+                f"these events fill cells, rectangles in the {self._frame} frame that are none in the {frame} frame; "
+                f"convert the single events before they are gathered, events.to_frame({frame!r}).binned(...), or leave "
+                "the extents out, cells.without_cells(), where only positions matter."
+            )
         lon, lat = convert_lonlat(self._lon, self._lat, self._frame, frame)
         return type(self)(
             self.energy,
@@ -253,6 +279,16 @@ class Events:
             multiplicity=self._multiplicity,
             meta=self._meta,
         )
+
+    def without_cells(self) -> Self:
+        """The same rows without the extents of their cells.
+
+        A likelihood then takes densities at the position of each row, the mean of its events. That is as good only
+        where cells are narrow against the resolution of the instrument.
+        """
+        new = self._take(slice(None))
+        new._cells = None
+        return new
 
     def with_observation(self, observation: ArrayLike) -> Self:
         """Give the events other observation indices, shape ``(event,)`` or one number for all.
@@ -271,6 +307,7 @@ class Events:
             frame=self._frame,
             observation=observation,
             multiplicity=self._multiplicity,
+            cells=self._cells,
             meta=self._meta,
         )
 
@@ -281,7 +318,8 @@ class Events:
         ----------
         reco : sequence of str
             Columns: any of ``"energy"`` [TeV], ``"lon"``, ``"lat"`` [deg], ``"observation"``,
-            ``"multiplicity"``.
+            ``"multiplicity"``, and the edges of the cell ``"energy_min"``, ``"energy_max"`` [TeV], ``"lon_min"``,
+            ``"lon_max"``, ``"lat_min"``, ``"lat_max"`` [deg], which are the event itself where there are no cells.
 
         Returns
         -------
@@ -303,7 +341,12 @@ class Events:
         _check_reco(reco)
         rows = np.empty((len(self), len(reco)))
         for column, name in enumerate(reco):
-            rows[:, column] = getattr(self, f"_{name}")
+            if name not in CELL:
+                rows[:, column] = getattr(self, f"_{name}")
+            elif self._cells is None:
+                rows[:, column] = getattr(self, f"_{name.removesuffix('_min').removesuffix('_max')}")
+            else:
+                rows[:, column] = self._cells.edges[:, CELL.index(name)]
         return rows
 
     @classmethod
@@ -322,7 +365,7 @@ class Events:
         rows : array_like
             Shape ``(event, len(reco))``, in TeV and deg.
         reco : sequence of str
-            Names of the columns; ``"energy"``, ``"lon"`` and ``"lat"`` are needed.
+            Names of the columns; ``"energy"``, ``"lon"`` and ``"lat"`` are needed, and all edges of cells or none.
         frame : {"galactic", "icrs"}
             Frame of the directions.
         meta : mapping, optional
@@ -347,6 +390,9 @@ class Events:
         missing = [name for name in RECO if name not in reco]
         if missing:
             raise EventError(f"reco must name {', '.join(missing)} too; got {tuple(reco)}.")
+        edges = [name for name in CELL if name in reco]
+        if edges and len(edges) < len(CELL):
+            raise EventError(f"a cell needs all of {', '.join(CELL)}; got {', '.join(edges)}.")
         table = np.asanyarray(rows, dtype=np.float64)
         if table.ndim != 2 or table.shape[1] != len(reco):
             raise EventError(f"rows must have shape (event, {len(reco)}) for reco={tuple(reco)}, got {table.shape}.")
@@ -358,6 +404,7 @@ class Events:
             frame=frame,
             observation=columns.get("observation"),
             multiplicity=columns.get("multiplicity"),
+            cells=Cells.from_edges(np.stack([columns[name] for name in CELL], axis=1)) if edges else None,
             meta=meta,
         )
 
@@ -374,7 +421,7 @@ class Events:
         frame : {"galactic", "icrs"}
             Frame to store them in.
         **kwargs
-            ``observation``, ``multiplicity``, ``meta`` as for :class:`Events`.
+            ``observation``, ``multiplicity``, ``cells``, ``meta`` as for :class:`Events`.
 
         Returns
         -------
@@ -458,9 +505,13 @@ class Events:
     ) -> Self:
         """Gather events into cells: one row per occupied cell, its multiplicity the number of events.
 
-        A likelihood then costs as much as there are occupied cells. Each cell stands at the mean of its events
-        (geometric in energy), so the cells must be narrow against the resolution of the instrument. Events
-        of different observations stay in different rows.
+        A likelihood then costs as much as there are occupied cells, and uses the densities averaged over them, so that
+        cells may be as wide as the resolution of the instrument or wider: only the information about where in their
+        cell events lie is lost. Rows stand at the mean of their events (geometric in energy), and :attr:`cells` holds
+        the extents. Events of different observations stay in different rows.
+
+        Select events before they are gathered, and gather them in the frame of the region of interest. A cell may reach
+        beyond the region: densities are averaged over the part inside.
 
         Parameters
         ----------
@@ -479,7 +530,8 @@ class Events:
         Raises
         ------
         EventError
-            If neither ``pixel`` nor both ``lon`` and ``lat`` are given, or edges do not increase.
+            If neither ``pixel`` nor both ``lon`` and ``lat`` are given, edges do not increase, or the events are in
+            cells already that do not fit into the new ones.
 
         Warns
         -----
@@ -543,7 +595,8 @@ class Events:
         Returns
         -------
         `~astropy.table.QTable`
-            Columns ``ENERGY``, ``RA``, ``DEC`` (ICRS), ``GLON``, ``GLAT``, ``OBS_INDEX``, ``MULTIPLICITY``.
+            Columns ``ENERGY``, ``RA``, ``DEC`` (ICRS), ``GLON``, ``GLAT``, ``OBS_INDEX``, ``MULTIPLICITY``; of events
+            in cells also their edges, ``ENERGY_MIN``, ``ENERGY_MAX``, ``LON_MIN``, ... in :attr:`frame`.
         """
         from pymc_gamma.events.gadf import to_table
 
@@ -756,13 +809,21 @@ class Events:
             values = getattr(self, f"_{name}")[item]
             values.setflags(write=False)
             setattr(new, f"_{name}", values)
+        new._cells = None if self._cells is None else self._cells.take(item)
         return new
 
 
 def _check_reco(reco: Sequence[str]) -> None:
-    unknown = [name for name in reco if name not in _COLUMNS]
-    if unknown or len(set(reco)) != len(reco):
-        raise EventError(f"reco must be distinct names out of {', '.join(_COLUMNS)}, got {tuple(reco)}.")
+    names = (*_COLUMNS, *CELL)
+    if any(name not in names for name in reco) or len(set(reco)) != len(reco):
+        raise EventError(f"reco must be distinct names out of {', '.join(names)}, got {tuple(reco)}.")
+
+
+def _joined(*lists: Events) -> Cells | None:
+    """Cells of several lists; without extent in those that have none."""
+    if all(one.cells is None for one in lists):
+        return None
+    return Cells.from_edges(np.concatenate([one.to_rows(CELL) for one in lists]))
 
 
 def _agree(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

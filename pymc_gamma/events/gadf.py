@@ -2,9 +2,9 @@
 
 The file format is that of the Data formats for gamma-ray astronomy,
 https://gamma-astro-data-formats.readthedocs.io (version 0.3, section EVENTS), with two columns of our own:
-``OBS_INDEX`` and ``MULTIPLICITY``. GADF asks for a ``TIME``; events here have none, so the column holds
-zeros and the header says so. ``RA`` and ``DEC`` are the standard's coordinates; ``GLON`` and ``GLAT`` are optional
-there, and some files hold placeholders in them.
+``OBS_INDEX`` and ``MULTIPLICITY``. Events in cells have six more, the edges in the frame of the analysis. GADF asks for
+a ``TIME``; events here have none, so the column holds zeros and the header says so. ``RA`` and ``DEC`` are the
+standard's coordinates; ``GLON`` and ``GLAT`` are optional there, and some files hold placeholders in them.
 """
 
 import os
@@ -20,6 +20,8 @@ from astropy.coordinates import SkyCoord
 
 from pymc_gamma.dl3 import gammapy_runs, run_label
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning
+from pymc_gamma.events.cells import Cells
+from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
 from pymc_gamma.events.validation import warn_user, without_masked
 from pymc_gamma.files import atomic_path, check_compression
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
@@ -69,7 +71,8 @@ def to_table(events: "Events") -> "QTable":
     """See :meth:`pymc_gamma.events.Events.to_table`."""
     from astropy.table import QTable
 
-    icrs, galactic = events.to_frame("icrs"), events.to_frame("galactic")
+    rows = events.without_cells()
+    icrs, galactic = rows.to_frame("icrs"), rows.to_frame("galactic")
     table = QTable(
         {
             "ENERGY": events.energy,
@@ -81,6 +84,9 @@ def to_table(events: "Events") -> "QTable":
             "MULTIPLICITY": events.multiplicity,
         }
     )
+    if events.cells is not None:
+        for name, edges in zip(CELL, events.cells.edges.T, strict=True):
+            table[name.upper()] = edges * (u.TeV if name.startswith("energy") else u.deg)
     table.meta.update(events.meta)
     table.meta[FRAME_KEY] = events.frame
     return table
@@ -104,12 +110,21 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
     columns |= {names[name]: table[names[name]] for name in ("OBS_INDEX", "MULTIPLICITY") if name in names}
     if len(held) > 1:
         _compare_coordinates(table, names, found, held[1])
+    cell = [names[name.upper()] for name in CELL if name.upper() in names]
+    if len(cell) == len(CELL):
+        units = ["TeV" if name.startswith("energy") else "deg" for name in CELL]
+        columns |= {name: _quantity(table[name], name, unit) for name, unit in zip(cell, units, strict=True)}
     columns = without_masked(columns)
+    cells = None
+    if len(cell) == len(CELL):
+        edges = [u.Quantity(columns[name]).to_value(unit) for name, unit in zip(cell, units, strict=True)]
+        cells = Cells.from_edges(np.stack(edges, axis=1))
     events = cls(
         *(columns[names[name]] for name in wanted),
         frame=found,
         observation=columns.get(names.get("OBS_INDEX", "")),
         multiplicity=columns.get(names.get("MULTIPLICITY", "")),
+        cells=cells,
         meta={
             key: value
             for key, value in table.meta.items()
@@ -224,7 +239,11 @@ def _events_of_run[EventsT: "Events"](
 
 def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]) -> EventsT:
     """All lists in one; they share a frame."""
-    columns = ("energy", "lon", "lat", "observation", "multiplicity")
+    columns: tuple[str, ...] = (*RECO, "observation", MULTIPLICITY)
+    if not lists:
+        return cls([] * u.TeV, [] * u.deg, [] * u.deg, frame=frame, meta=meta)
+    if any(one.cells is not None for one in lists):
+        columns = (*columns, *CELL)
     rows = np.concatenate([one.to_rows(columns) for one in lists])
     return cls.from_rows(rows, columns, frame, meta=meta)
 
@@ -256,6 +275,10 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
         fits.Column("OBS_INDEX", "K", array=events.observation),
         fits.Column("MULTIPLICITY", "D", array=events.multiplicity),
     ]
+    if events.cells is not None:
+        for name, edges in zip(CELL, events.cells.edges.T, strict=True):
+            unit = "TeV" if name.startswith("energy") else "deg"
+            columns.append(fits.Column(name.upper(), "D", unit=unit, array=edges))
     hdu = fits.BinTableHDU.from_columns(columns, name="EVENTS")
     hdu.header.update(GADF_HEADER)
     hdu.header[FRAME_KEY] = (events.frame, "frame of the analysis")

@@ -146,7 +146,7 @@ class Bins:
 
     def count_events(self, events: "Events") -> FloatArray:
         """Events in each bin, with their multiplicities, of shape :attr:`shape`."""
-        here = events.to_frame(self.frame)
+        here = events.without_cells().to_frame(self.frame)  # counted where their rows stand
         return np.asarray(self.count(here.energy.value, here.lon.value, here.lat.value, here.multiplicity))
 
 

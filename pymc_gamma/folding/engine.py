@@ -40,6 +40,7 @@ Place = tuple[NDArray[np.int64], FloatArray, NDArray[np.int64], NDArray[np.int64
 
 CHUNK = 8192
 BACKGROUND_CELL = 0.05
+NO_TABLE = np.empty((0, 0, 0))
 
 
 class FoldedObservation:
@@ -224,7 +225,7 @@ class FoldedObservation:
                 component.analytic.variance,
                 np.ascontiguousarray(at_bin_centres(component.analytic.flux)) * livetime,
                 tables.aeff,
-                tables.aeff_smooth,
+                tables.aeff_smooth if component.analytic.variance.any() else NO_TABLE,
                 tables.variance,
                 tables.widest,
                 tables.weight,

@@ -32,19 +32,22 @@ of the *reconstructed* energy between nodes, in each observation its own: every 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.folding import kernels
-from pymc_gamma.folding.engine import CHUNK, BackgroundRate, FoldedObservation
-from pymc_gamma.folding.parts import NODES_PER_BIN, CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.engine import CHUNK, BackgroundRate, FoldedObservation, Place
+from pymc_gamma.folding.parts import NODES_PER_BIN, CompiledComponent, shining_offsets, spectrum_nodes
+from pymc_gamma.folding.ranges import InRanges, RangeTable
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
+from pymc_gamma.irfs import IRFs
 from pymc_gamma.threads import cpu_count, run_parallel
 
 __all__ = [
+    "Averaging",
     "Bands",
     "FreeBackground",
     "FreeComponent",
@@ -52,6 +55,7 @@ __all__ = [
     "concatenate",
     "hat_coefficients",
     "merge",
+    "no_bands",
     "reorder",
     "take_components",
 ]
@@ -60,6 +64,8 @@ FloatArray = NDArray[np.float64]
 
 FINE_STEP = 0.014
 """Width of the fine bins in the logarithm of the energy, at most."""
+KEPT_BYTES = 2**29
+"""Tables of fine bins are kept for other events until they take up as much memory."""
 BAND_MULTIPLE = 8
 """Bands are filled up with zeros to this multiple: loops over them then leave no remainder."""
 NEGLIGIBLE = 1e-12
@@ -84,6 +90,48 @@ class Bands(NamedTuple):
     values: NDArray[np.float32]
     pointer: NDArray[np.int64]
     column: NDArray[np.int64]
+
+
+def no_bands(n_events: int) -> Bands:
+    """Bands of a response without components of free spectrum."""
+    return Bands(np.empty(0, np.float32), np.zeros(1, np.int64), np.empty((n_events, 0), np.int64))
+
+
+class Averaging(NamedTuple):
+    """Which points are averaged to one event: those of a cell.
+
+    Attributes
+    ----------
+    weight : numpy.ndarray
+        Weights of the points, which sum to 1 in each cell, shape (n_points,).
+    first : numpy.ndarray
+        First point of each cell, and at last the number of points, shape (n_cells + 1,).
+    """
+
+    weight: FloatArray
+    first: NDArray[np.int64]
+
+    @classmethod
+    def of_single(cls, n: int) -> "Averaging":
+        """Every point for itself."""
+        return cls(np.ones(n), np.arange(n + 1))
+
+    def chunks(self, size: int) -> "list[tuple[slice, Averaging]]":
+        """Points of whole cells, about ``size`` each, and how these are averaged."""
+        n = len(self.first) - 1
+        starts = np.unique(np.searchsorted(self.first[:n], np.arange(0, self.first[-1], size))).tolist()
+        parts = []
+        for begin, end in pairwise([*starts, n]):
+            rows = slice(int(self.first[begin]), int(self.first[end]))
+            parts.append((rows, Averaging(self.weight[rows], self.first[begin : end + 1] - self.first[begin])))
+        return parts
+
+    def apply(self, values: FloatArray) -> FloatArray:
+        """Averages of values at the points (n_points, ...), shape (n_cells, ...)."""
+        if len(self.first) == len(values) + 1:
+            return values
+        weight = self.weight.reshape(-1, *[1] * (values.ndim - 1))
+        return np.asarray(np.add.reduceat(values * weight, self.first[:-1], axis=0))
 
 
 def hat_coefficients(flux: ArrayLike, energy: FloatArray, index: float = IN_BIN_INDEX) -> FloatArray:
@@ -184,30 +232,50 @@ class FreeSpectra:
     ) -> None:
         self.components, self.energy = tuple(components), energy
         self.names = tuple(component.name for component in components)
-        self._folded = folded
-        fine, coarse = (level.part_acceptance() for level in self._levels)
-        self.part_acceptance = [
-            [_extrapolate(a, b) for a, b in zip(of_fine, of_coarse, strict=True)]
-            for of_fine, of_coarse in zip(fine, coarse, strict=True)
-        ]
+        self._folded = tuple(folded)
+        self._offsets = shining_offsets(
+            self.components, [one.observation for one in folded], folded[0].roi.frame if folded else ""
+        )
+        self._levels: dict[IRFs, tuple[_Level, _Level]] = {}
+        sharing = [[o for o, one in enumerate(folded) if one.observation.irfs is irfs] for irfs in self._offsets]
+        self.part_acceptance: list[list[FloatArray]] = [[] for _ in folded]
+        run_parallel(self._add_acceptances, sharing)
         self.nominal = np.stack([c.part_fluxes()[:, ::NODES_PER_BIN].sum(axis=0) for c in self.components])
 
         self.acceptance = np.stack(
             [sum(of[k].sum(axis=0) for of in self.part_acceptance) for k in range(len(self.components))]
         )
 
-    @cached_property
-    def _levels(self) -> "list[_Level]":
-        per_bin = 2 * math.ceil(math.log(self.energy[1] / self.energy[0]) / (2 * FINE_STEP))
-        return [_Level(self.components, self._folded, self.energy, n) for n in (per_bin, per_bin // 2)]
+    def _add_acceptances(self, observations: Sequence[int]) -> None:
+        """Acceptances under observations that share a response."""
+        levels = self._levels_of(observations[0])
+        for o in observations:
+            fine, coarse = (level.part_acceptance(self._folded[o]) for level in levels)
+            self.part_acceptance[o] = [_extrapolate(a, b) for a, b in zip(fine, coarse, strict=True)]
+
+    def _levels_of(self, observation: int) -> "tuple[_Level, _Level]":
+        """Fine and coarse bins under the response of an observation, kept as long as there is room for them."""
+        irfs = self._folded[observation].observation.irfs
+        levels = self._levels.get(irfs)
+        if levels is None:
+            per_bin = 2 * math.ceil(math.log(self.energy[1] / self.energy[0]) / (2 * FINE_STEP))
+            span = (self._folded[0].roi.energy_min, self._folded[0].roi.energy_max)
+            fine, coarse = (
+                _Level(self.components, irfs, self.energy, n, span, self._offsets[irfs])
+                for n in (per_bin, per_bin // 2)
+            )
+            levels = fine, coarse
+            if sum(level.n_bytes for kept in self._levels.copy().values() for level in kept) < KEPT_BYTES:
+                self._levels[irfs] = levels
+        return levels
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the tables of the fine bins: they would make a pickled model a hundred times larger."""
-        return {name: value for name, value in self.__dict__.items() if name != "_levels"}
+        return {**self.__dict__, "_levels": {}}
 
     def release(self) -> None:
-        """Drop the tables of the fine bins, 0.1 GB for each set of IRFs; :meth:`bands` makes them again."""
-        self.__dict__.pop("_levels", None)
+        """Drop the tables of the fine bins, up to 0.2 GB for each set of IRFs; :meth:`bands` makes them again."""
+        self._levels.clear()
 
     def describe(self, k: int) -> FreeComponent:
         """What a model needs to know of component *k*."""
@@ -215,7 +283,13 @@ class FreeSpectra:
             self.names[k], self.energy, self.acceptance[k : k + 1], self.nominal[k], IN_BIN_INDEX, "TeV-1 cm-2 s-1"
         )
 
-    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+    def bands(
+        self,
+        observation: int,
+        vectors: FloatArray,
+        energy: FloatArray | InRanges,
+        averaging: Averaging | None = None,
+    ) -> Bands:
         """Densities per unit coefficient of events of one observation.
 
         Parameters
@@ -224,27 +298,40 @@ class FreeSpectra:
             Index of the observation.
         vectors : numpy.ndarray
             Unit vectors of the reconstructed directions, shape (N, 3).
-        energy : numpy.ndarray
-            Reconstructed energies in TeV, shape (N,).
+        energy : numpy.ndarray or InRanges
+            Reconstructed energies in TeV, shape (N,), or the ranges over which densities are averaged.
+        averaging : Averaging, optional
+            Cells that the events are points of; bands are then averages, one for each cell.
 
         Returns
         -------
         Bands
             Over the total of :attr:`acceptance` of each component: TeV-1 sr-1.
         """
-        total, levels = self.acceptance.sum(axis=1), self._levels
-        size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
+        total, levels = self.acceptance.sum(axis=1), self._levels_of(observation)
+        folded = self._folded[observation]
+        size = min(CHUNK, max(256, -(-len(vectors) // cpu_count())))
+        tables = [energy.ranges.table(level.tables) if isinstance(energy, InRanges) else None for level in levels]
 
-        def one_chunk(first: int) -> Bands:
-            rows = slice(first, first + size)
-            here, log_energy = np.ascontiguousarray(vectors[rows]), np.log(energy[rows])
-            dense = np.empty((len(log_energy), len(self.components), len(self.energy)))
+        def columns(level: _Level, table: RangeTable | None, k: int, rows: slice) -> FloatArray:
+            here = np.ascontiguousarray(vectors[rows])
+            if isinstance(energy, InRanges) and table is not None:
+                return level.columns(folded, k, here, *table.place(energy.which[rows]), table.edisp)
+            assert not isinstance(energy, InRanges)
+            located = level.fold(folded).place(np.log(energy[rows]))
+            return level.columns(folded, k, here, *located, level.tables.edisp)
+
+        def one_chunk(chunk: tuple[slice, Averaging]) -> Bands:
+            rows, average = chunk
+            dense = np.empty((len(average.first) - 1, len(self.components), len(self.energy)))
             for k in range(len(self.components)):
-                fine, coarse = (level.columns(observation, k, here, log_energy) for level in levels)
+                both = zip(levels, tables, strict=True)
+                fine, coarse = (average.apply(columns(level, table, k, rows)) for level, table in both)
                 dense[:, k] = _extrapolate(fine, coarse) / total[k]
             return _compress(dense)
 
-        return concatenate(run_parallel(one_chunk, range(0, len(energy), size)), len(self.components))
+        cells = averaging or Averaging.of_single(len(vectors))
+        return concatenate(run_parallel(one_chunk, cells.chunks(size)), len(self.components))
 
     def with_spectrum(self, k: int, coefficients: FloatArray) -> CompiledComponent:
         """Component *k* with another spectrum, given by its coefficients: what the simulator draws from."""
@@ -287,14 +374,35 @@ class FreeBackground:
         """What a model needs to know of it."""
         return FreeComponent(self.name, self.energy, self.acceptance, np.ones(len(self.energy)), 0.0, "")
 
-    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+    def bands(
+        self,
+        observation: int,
+        vectors: FloatArray,
+        energy: FloatArray | InRanges,
+        averaging: Averaging | None = None,
+    ) -> Bands:
         """Densities per unit coefficient over the total of :attr:`acceptance`, TeV-1 sr-1; see `FreeSpectra.bands`."""
+        if isinstance(energy, InRanges):
+            # points at some energies of each range
+            nodes, share = (one[energy.which] for one in energy.ranges.nodes())
+            cells, n_nodes = averaging or Averaging.of_single(len(vectors)), nodes.shape[1]
+            averaging = Averaging((cells.weight[:, None] * share).ravel(), cells.first * n_nodes)
+            vectors, energy = np.repeat(vectors, n_nodes, axis=0), nodes.ravel()
         log_energy, n = np.log(energy), len(self.energy)
         density = self._rates[observation].density(vectors, log_energy) / self.acceptance.sum()
         position = np.clip(np.interp(log_energy, np.log(self.energy), np.arange(n)), 0, n - 1)
         node = np.minimum(position.astype(np.int64), n - 2)
         above = position - node
         values = np.stack([density * (1 - above), density * above], axis=1)
+        if averaging is not None:
+            # points of a cell lie between different nodes
+            n_cells = len(averaging.first) - 1
+            to = np.repeat(np.arange(n_cells) * n, np.diff(averaging.first)) + node
+            dense = np.zeros(n_cells * n)
+            for side in (0, 1):
+                np.add.at(dense, to + side, averaging.weight * values[:, side])
+            bands = _compress(dense.reshape(n_cells, 1, n), multiple=1)
+            return bands._replace(column=bands.column + observation * n)
         column = (observation * n + node)[:, None]
         return Bands(values.astype(np.float32).ravel(), 2 * np.arange(len(energy) + 1), column)
 
@@ -304,14 +412,16 @@ class FreeBackground:
 
 
 class _Level:
-    """The components folded on bins a number of times finer than the nodes, gathered into hats."""
+    """The components folded on bins a number of times finer than the nodes, gathered into hats, for one response."""
 
     def __init__(
         self,
         components: Sequence[CompiledComponent],
-        folded: Sequence[FoldedObservation],
+        irfs: IRFs,
         energy: FloatArray,
         per_bin: int,
+        energy_range: tuple[float, float],
+        offsets: tuple[float, float],
     ) -> None:
         position = np.arange((len(energy) - 1) * per_bin + 1) / per_bin
         edges = np.exp(np.interp(position, np.arange(len(energy)), np.log(energy)))
@@ -320,39 +430,43 @@ class _Level:
         for component in components:
             shares = np.stack([np.interp(np.log(nodes), np.log(coarse_nodes), one) for one in _shares(component)])
             self._components.append(_with_fluxes(component, shares * nodes**-IN_BIN_INDEX))
-        span = (folded[0].roi.energy_min, folded[0].roi.energy_max)
         # not kept for other responses: they are large, and no other has the same bins
-        tables = {
-            irfs: build_tables.__wrapped__(irfs, tuple(edges.tolist()), span)
-            for irfs in {one.observation.irfs for one in folded}
-        }
-        self._folded = [
-            FoldedObservation(one.domain, tables[one.observation.irfs], one.mask, one.ladders) for one in folded
-        ]
+        self.tables = build_tables.__wrapped__(irfs, tuple(edges.tolist()), energy_range, offsets)
         self._per_bin, self._n_nodes = per_bin, len(energy)
 
-    def part_acceptance(self) -> list[list[FloatArray]]:
-        """Counts by observation and component, shape (n_parts, n_nodes)."""
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the tables."""
+        return self.tables.edisp.nbytes
+
+    def fold(self, folded: FoldedObservation) -> FoldedObservation:
+        """An observation on the fine bins."""
+        return FoldedObservation(folded.domain, self.tables, folded.mask, folded.ladders)
+
+    def part_acceptance(self, folded: FoldedObservation) -> list[FloatArray]:
+        """Counts by component in an observation, shape (n_parts, n_nodes)."""
         n_bins = (self._n_nodes - 1) * self._per_bin
-        every = (np.zeros(1, np.int64), np.full(1, n_bins))
-        out = []
-        for folded in self._folded:
-            of_components = []
-            for component in self._components:
-                parts = folded.part_acceptance_by_energy_true(component)
-                hats = np.zeros((len(parts), self._n_nodes))
-                start, stop = (np.repeat(one, len(parts)) for one in every)
-                kernels.gather_hats(np.stack(parts), start, stop, self._per_bin, hats)
-                of_components.append(hats)
-            out.append(of_components)
+        here, out = self.fold(folded), []
+        for component in self._components:
+            parts = here.part_acceptance_by_energy_true(component)
+            hats = np.zeros((len(parts), self._n_nodes))
+            start, stop = np.zeros(len(parts), np.int64), np.full(len(parts), n_bins)
+            kernels.gather_hats(np.stack(parts), start, stop, self._per_bin, hats)
+            out.append(hats)
         return out
 
-    def columns(self, observation: int, k: int, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
-        """Densities of one component, shape (N, n_nodes)."""
-        folded, n = self._folded[observation], len(log_energy)
-        place, band = folded.place(log_energy)
-        folded.band_density(self._components[k], vectors, place, folded.tables.edisp, band)
-        hats = np.zeros((n, self._n_nodes))
+    def columns(
+        self,
+        folded: FoldedObservation,
+        k: int,
+        vectors: FloatArray,
+        place: Place,
+        band: FloatArray,
+        dispersion: NDArray[np.float32],
+    ) -> FloatArray:
+        """Densities of one component in an observation, shape (N, n_nodes); see `FoldedObservation.band_density`."""
+        self.fold(folded).band_density(self._components[k], vectors, place, dispersion, band)
+        hats = np.zeros((len(vectors), self._n_nodes))
         kernels.gather_hats(band, place[2], place[3], self._per_bin, hats)
         return hats
 
@@ -407,12 +521,12 @@ def _take(bands: Bands, which: NDArray[np.intp], column: NDArray[np.int64]) -> B
     return Bands(bands.values[at], pointer, column)
 
 
-def _compress(dense: FloatArray) -> Bands:
-    """Bands of a dense table (N, K, n)."""
+def _compress(dense: FloatArray, multiple: int = BAND_MULTIPLE) -> Bands:
+    """Bands of a dense table (N, K, n), of lengths that are multiples of a number."""
     n, n_components, n_nodes = dense.shape
     start, length = np.empty(n * n_components, np.int64), np.empty(n * n_components, np.int64)
     flat = dense.reshape(n * n_components, n_nodes)
-    kernels.band_extents(flat, NEGLIGIBLE, BAND_MULTIPLE, start, length)
+    kernels.band_extents(flat, NEGLIGIBLE, multiple, start, length)
     pointer = np.concatenate([[0], np.cumsum(length)])
     values = np.empty(pointer[-1], np.float32)
     kernels.gather_bands(flat, start, pointer, values)

@@ -25,6 +25,7 @@ __all__ = [
     "gather_bands",
     "gather_hats",
     "locate_bands",
+    "smooth_over_psf",
     "true_sky_integral",
 ]
 
@@ -95,6 +96,32 @@ def average_dispersion(edges, weight, log_nodes, density, migra0, migra_step, en
                     column[r] += scale * mass / energy[r]
         for r in range(lowest, highest):
             out[r, e] = column[r]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def smooth_over_psf(aeff, variance, step, node, weight, out):
+    """Average the effective area (n_o, n_e) over Gaussians of the given variances (n_g, n_o, n_e) around each offset.
+
+    ``node`` and ``weight`` are a quadrature of the standard normal, symmetric around 0: across the radius half of it
+    will do.
+    """
+    n_o, n_e = aeff.shape
+    n = len(node)
+    for g in range(len(variance)):
+        for o in range(n_o):
+            for e in range(n_e):
+                sigma = math.sqrt(variance[g, o, e])
+                total = 0.0
+                for b in range(n // 2, n):
+                    twice = weight[b] if 2 * b == n - 1 else 2 * weight[b]
+                    across = sigma * node[b]
+                    for a in range(n):
+                        along = o * step + sigma * node[a]
+                        position = min(math.sqrt(along * along + across * across) / step, n_o - 1.000001)
+                        k = int(position)
+                        t = position - k
+                        total += twice * weight[a] * (aeff[k, e] * (1 - t) + aeff[k + 1, e] * t)
+                out[g, o, e] = total
 
 
 @nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")

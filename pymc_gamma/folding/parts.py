@@ -5,7 +5,8 @@ node. What is stored here is also what a saved response holds, so a response can
 that made it.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,14 +14,18 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.raster import Raster, rasterise
-from pymc_gamma.geometry import RegionOfInterest, unit_vectors
+from pymc_gamma.geometry import RegionOfInterest, separation_deg, unit_vectors
+from pymc_gamma.irfs import IRFs
+from pymc_gamma.observation import Observation
 from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart
 
-__all__ = ["Analytic", "CompiledComponent", "Template", "compile_component", "spectrum_nodes"]
+__all__ = ["Analytic", "CompiledComponent", "Template", "compile_component", "shining_offsets", "spectrum_nodes"]
 
 FloatArray = NDArray[np.float64]
 
 NODES_PER_BIN = 8
+GAUSSIAN_REACH = 9.0
+"""Beyond as many widths nothing of a Gaussian source is evaluated, neither at events nor in integrals."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,15 @@ class CompiledComponent:
             templates=tuple(replace(template, flux=template.flux * factor) for template in self.templates),
         )
 
+    def offsets(self, axis: FloatArray) -> tuple[float, float]:
+        """Range in deg of the offsets from a pointing (a unit vector) at which it shines."""
+        if self.instrumental:
+            return math.inf, 0.0
+        if self.templates or self.analytic is None:
+            return 0.0, math.inf
+        centre, reach = separation_deg(self.analytic.vectors, axis), GAUSSIAN_REACH * np.sqrt(self.analytic.variance)
+        return max(float((centre - reach).min()), 0.0), float((centre + reach).max())
+
     def part_fluxes(self) -> FloatArray:
         """Spectra of all parts on the spectrum nodes, TeV-1 cm-2 s-1, shape (n_parts, n_nodes)."""
         analytic = [] if self.analytic is None else list(self.analytic.flux)
@@ -87,6 +101,31 @@ def spectrum_nodes(energy_edges: FloatArray) -> FloatArray:
 def at_bin_centres(flux: FloatArray) -> FloatArray:
     """Values at the centres of the true-energy bins of a spectrum on the nodes (last axis)."""
     return flux[..., NODES_PER_BIN // 2 :: NODES_PER_BIN]
+
+
+def shining_offsets(
+    components: Sequence[CompiledComponent], observations: Sequence[Observation], frame: str
+) -> dict[IRFs, tuple[float, float]]:
+    """Range in deg of the offsets at which components shine, for each response of some observations.
+
+    Parameters
+    ----------
+    components : sequence of CompiledComponent
+        What shines.
+    observations : sequence of Observation
+        Several may share a response.
+    frame : str
+        Frame of the components.
+    """
+    ranges: dict[IRFs, tuple[float, float]] = {}
+    for observation in observations:
+        axis = observation.axis_vector(frame)
+        low, high = ranges.get(observation.irfs, (math.inf, 0.0))
+        for component in components:
+            first, last = component.offsets(axis)
+            low, high = min(low, first), max(high, last)
+        ranges[observation.irfs] = (low, high)
+    return ranges
 
 
 def compile_component(

@@ -11,7 +11,8 @@ Averaging the dispersion matters: the matrices of CTAO files are histograms of s
 them at bin centres instead changes densities by 2 to 16 %.
 
 The dispersion is stored dense on a fine grid of reconstructed energies; the true-energy bins that can produce a given
-reconstructed energy are a band of it, ``band_start[r]`` to ``band_stop[r]``.
+reconstructed energy are a band of it, ``band_start[r]`` to ``band_stop[r]``. It is by far the largest table, and it is
+made for the offsets alone at which something shines: two of the nodes for a point source.
 """
 
 import math
@@ -50,14 +51,12 @@ class FoldTables:
         Spacing in deg of the offset nodes 0, step, 2 step, ...
     aeff : numpy.ndarray
         Bin-integrated effective area, cm2 TeV, shape (n_o, n_e).
-    aeff_smooth : numpy.ndarray
-        The same averaged over the PSF around the offset, shape (n_g, n_o, n_e).
     variance : numpy.ndarray
         Variances of the Gaussians of the PSF, deg2, shape (n_g, n_o, n_e).
     weight : numpy.ndarray
         Their weights, shape (n_g, n_o, n_e).
     edisp_offset : numpy.ndarray
-        Offsets in deg of the dispersion tables, shape (n_j,).
+        Offsets in deg of the dispersion tables, shape (n_j,); the first and last hold beyond.
     log_energy : tuple of float
         First node and spacing of the natural logarithm of reconstructed energy.
     edisp : numpy.ndarray
@@ -69,7 +68,6 @@ class FoldTables:
     energy_edges: FloatArray
     offset_step: float
     aeff: FloatArray
-    aeff_smooth: FloatArray
     variance: FloatArray
     weight: FloatArray
     edisp_offset: FloatArray
@@ -93,6 +91,17 @@ class FoldTables:
         """Smallest and largest variance of the Gaussians of the PSF that have any weight, deg2."""
         present = self.variance[self.weight > 0]
         return float(present.min()), float(present.max())
+
+    @cached_property
+    def aeff_smooth(self) -> FloatArray:
+        """Effective area averaged over each Gaussian of the PSF around the offset, cm2 TeV, shape (n_g, n_o, n_e).
+
+        Points do not need it: their photons all come from one offset.
+        """
+        node, weight = np.polynomial.hermite_e.hermegauss(SMOOTHING_NODES)
+        out = np.empty_like(self.variance)
+        kernels.smooth_over_psf(self.aeff, self.variance, self.offset_step, node, weight / weight.sum(), out)
+        return out
 
     @property
     def energy(self) -> FloatArray:
@@ -123,7 +132,12 @@ class FoldTables:
 
 
 @lru_cache(maxsize=4)
-def build_tables(irfs: IRFs, energy_edges: tuple[float, ...], energy_range: tuple[float, float]) -> FoldTables:
+def build_tables(
+    irfs: IRFs,
+    energy_edges: tuple[float, ...],
+    energy_range: tuple[float, float],
+    offsets: tuple[float, float] = (0.0, math.inf),
+) -> FoldTables:
     """Average one set of IRFs over true-energy bins; the last few results are kept.
 
     Parameters
@@ -134,6 +148,8 @@ def build_tables(irfs: IRFs, energy_edges: tuple[float, ...], energy_range: tupl
         Edges of the true-energy bins in TeV.
     energy_range : tuple of float
         Range of reconstructed energy in TeV.
+    offsets : tuple of float
+        Range in deg of the offsets from which true photons come; only for these the dispersion is right.
 
     Returns
     -------
@@ -169,16 +185,16 @@ def build_tables(irfs: IRFs, energy_edges: tuple[float, ...], energy_range: tupl
     nodes = round(math.log10(energy_range[1] / energy_range[0]) * ENERGY_NODES_PER_DECADE) + 1
     nodes = max(nodes, 16)
     log_rec = np.linspace(math.log(energy_range[0]), math.log(energy_range[1]), nodes)
-    dispersion = _dispersion(irfs, sub_edges, measure, area, offset, np.exp(log_rec))
+    edisp_offset = _between(_dispersion_offsets(irfs), offsets)
+    dispersion = _dispersion(irfs, edisp_offset, sub_edges, measure, area, offset, np.exp(log_rec))
     start, stop = _bands(dispersion)
     return FoldTables(
         energy_edges=np.array(energy_edges),
         offset_step=step,
         aeff=np.ascontiguousarray(aeff.T),
-        aeff_smooth=_by_offset(_smooth_over_psf(aeff, np.sqrt(variance), offset)),
         variance=_by_offset(variance),
         weight=_by_offset(weight),
-        edisp_offset=_dispersion_offsets(irfs),
+        edisp_offset=edisp_offset,
         log_energy=(float(log_rec[0]), float(log_rec[1] - log_rec[0])),
         edisp=dispersion,
         band_start=start,
@@ -206,15 +222,15 @@ def _offset_nodes(irfs: IRFs) -> FloatArray:
 
 def _dispersion(
     irfs: IRFs,
+    nodes: FloatArray,
     edges: FloatArray,
     measure: FloatArray,
     area: FloatArray,
     offset: FloatArray,
     energy: FloatArray,
 ) -> NDArray[np.float32]:
-    """Aeff-weighted, bin-averaged dispersion at the offset nodes of the IRF, one offset per task."""
+    """Aeff-weighted, bin-averaged dispersion at offset nodes, one offset per task."""
     edisp = irfs.edisp
-    nodes = _dispersion_offsets(irfs)
     n_e, n_sub = measure.shape
     out = np.zeros((len(nodes), len(energy), n_e), np.float32)
 
@@ -257,6 +273,13 @@ def _dispersion_offsets(irfs: IRFs) -> FloatArray:
     return np.interp(np.arange((len(nodes) - 1) * parts + 1) / parts, np.arange(len(nodes)), nodes)
 
 
+def _between(nodes: FloatArray, span: tuple[float, float]) -> FloatArray:
+    """Those nodes that linear interpolation within a range needs."""
+    first = int(np.clip(np.searchsorted(nodes, span[0], side="right") - 1, 0, len(nodes) - 1))
+    last = int(np.clip(np.searchsorted(nodes, span[1], side="left"), first, len(nodes) - 1))
+    return nodes[first : last + 1]
+
+
 def _bands(dispersion: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Common band of true-energy bins of each pair of neighbouring reconstructed-energy nodes."""
     n_e = dispersion.shape[2]
@@ -266,24 +289,6 @@ def _bands(dispersion: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[
     start = np.minimum(first, np.r_[first[1:], first[-1]])
     stop = np.maximum(last, np.r_[last[1:], last[-1]])
     return start.astype(np.int64), stop.astype(np.int64)
-
-
-def _smooth_over_psf(aeff: FloatArray, sigma: FloatArray, offset: FloatArray) -> FloatArray:
-    """Effective area averaged over a Gaussian of the width of the PSF around each offset (Gauss-Hermite)."""
-    node, weight = np.polynomial.hermite_e.hermegauss(SMOOTHING_NODES)
-    weight = weight / weight.sum()
-    out = np.empty_like(sigma)
-    step = offset[1] - offset[0]
-    for g, widths in enumerate(sigma):
-        radial = offset[None, :, None, None] + widths[..., None, None] * node[:, None]
-        shifted = np.hypot(radial, widths[..., None, None] * node)  # (n_e, n_o, node, node)
-        position = np.minimum(shifted / step, len(offset) - 1.000001)
-        left = position.astype(np.int64)
-        fraction = position - left
-        bins = np.arange(len(aeff))[:, None, None, None]
-        value = aeff[bins, left] * (1 - fraction) + aeff[bins, left + 1] * fraction
-        out[g] = np.einsum("eoab,a,b->eo", value, weight, weight)
-    return out
 
 
 def _bilinear(
@@ -297,9 +302,12 @@ def _bilinear(
 ) -> FloatArray:
     """Table on (energy, offset) at the outer product of energies and offsets; constant or zero beyond the nodes."""
     log_nodes, log_at = np.log(energy), np.log(at_energy)
-    by_energy = np.stack([np.interp(log_at, log_nodes, column) for column in table.T], axis=1)
-    out = np.stack([np.interp(at_offset, offset, row) for row in by_energy])
+    by_offset = np.stack([np.interp(at_offset, offset, row) for row in table])
+    position = np.interp(log_at, log_nodes, np.arange(len(energy)))
+    below = np.minimum(position.astype(np.int64), max(len(energy) - 2, 0))
+    fraction = (position - below)[:, None]
+    out = by_offset[below] * (1 - fraction) + by_offset[np.minimum(below + 1, len(energy) - 1)] * fraction
     if zero_beyond:
         outside = (log_at < log_nodes[0] - 1e-12) | (log_at > log_nodes[-1] + 1e-12)
         out[outside] = 0
-    return out
+    return np.asarray(out)

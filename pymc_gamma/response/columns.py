@@ -14,17 +14,21 @@ from pymc_gamma.datasets import Citation
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
+from pymc_gamma.events.rows import EVENT_ROWS, SPACE_ROWS, row_layout
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.containment import DomainMask
 from pymc_gamma.folding.engine import FoldedObservation
-from pymc_gamma.folding.free import Bands, FreeComponent, concatenate, reorder
-from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.free import Averaging, Bands, FreeComponent, concatenate, no_bands, reorder
+from pymc_gamma.folding.parts import CompiledComponent, shining_offsets, spectrum_nodes
+from pymc_gamma.folding.ranges import InRanges
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
 from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.observation import Observation
+from pymc_gamma.response.cells import CellGroup, average_over_cells, check_cells
 from pymc_gamma.response.checks import check_coverage, check_rows
 from pymc_gamma.response.free import FreeColumns
+from pymc_gamma.threads import run_parallel
 
 __all__ = ["Columns"]
 
@@ -124,7 +128,8 @@ class Columns:
         EventError
             If an event is outside the domain of its observation, or of none of them; says why.
         """
-        return self._density(self.event_rows(events)[:, : len(self.reco)])
+        rows = self.event_rows(events)
+        return self._densities(np.delete(rows, len(self.reco), axis=1) if rows.shape[1] > len(self.reco) else rows)
 
     def with_spectra(self, spectra: Mapping[str, Any] | None = None, norms: Mapping[str, float] | None = None) -> Self:
         """The same response with other nominal fluxes, which its ``npred``, ``acceptance`` and ``simulate`` follow.
@@ -230,12 +235,14 @@ class Columns:
     def event_rows(self, events: Events) -> FloatArray:
         """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
 
-        A last column holds the multiplicities, if any differs from 1: `EventMixture` knows what it means.
+        A column more holds the multiplicities, if any differs from 1, and six more after it the edges of the cells that
+        events fill (:mod:`pymc_gamma.events.rows`): `EventMixture` knows what they mean.
 
         Raises
         ------
         EventError
-            If an event belongs to an observation that the response does not have.
+            If an event belongs to an observation that the response does not have, or events fill cells in another
+            frame.
         """
         unknown = events.observation >= len(self.observations)
         if unknown.any():
@@ -244,7 +251,9 @@ class Columns:
                 f"{int(unknown.sum())} of {len(events)} events, first rows {first}, belong to observation "
                 f"{int(events.observation.max())}, but the response has {len(self.observations)} observation(s)."
             )
-        columns = self.reco if np.all(events.multiplicity == 1) else (*self.reco, "multiplicity")
+        single, counted, celled = EVENT_ROWS
+        extra = single if np.all(events.multiplicity == 1) else counted
+        columns = (*self.reco, *(extra if events.cells is None else celled))
         return events.to_frame(self.roi.frame).to_rows(columns)
 
     def component_pdf(self, rows: ArrayLike) -> FloatArray:
@@ -253,7 +262,8 @@ class Columns:
         Parameters
         ----------
         rows : array_like
-            Shape (N, len(reco)): TeV, degrees in the frame of the region, observation index.
+            Shape (N, len(reco)): TeV, degrees in the frame of the region, observation index. Six columns more are edges
+            of cells (:data:`pymc_gamma.events.rows.CELL`), over whose part in the region densities are averaged.
 
         Returns
         -------
@@ -265,7 +275,34 @@ class Columns:
         EventError
             If a row is not finite or outside the domain of its observation.
         """
-        return self._density(np.asarray(rows, float)) / self._counts.sum(axis=1)
+        return self._densities(np.asarray(rows, float)) / self._counts.sum(axis=1)
+
+    def column_densities(self, rows: ArrayLike) -> tuple[FloatArray, Bands]:
+        """Densities as a model needs them: of fixed components as in :meth:`component_pdf`, bands of the free ones.
+
+        Parameters
+        ----------
+        rows : array_like
+            As for :meth:`component_pdf`.
+
+        Returns
+        -------
+        fixed : numpy.ndarray
+            Of the components that are not of free spectrum, in their order, TeV-1 sr-1, shape (N, n).
+        bands : Bands
+            As of :meth:`spectral_bands`.
+        """
+        rows = np.asarray(rows, float)
+        fixed = [k for k, name in enumerate(self.component_names) if name not in self.free_spectrum]
+        own, cells = self._without_cells(rows)
+        if cells is None:
+            density = self._densities(rows, fixed)
+            bands = self.spectral_bands(rows) if self.free_spectrum else no_bands(len(rows))
+        else:
+            groups = self._over_cells(own, cells)
+            density = self._in_order(groups, len(rows))[:, fixed]
+            bands = self._bands_of_cells(groups) if self.free_spectrum else no_bands(len(rows))
+        return density / self._counts.sum(axis=1)[fixed], bands
 
     @cached_property
     def free_components(self) -> tuple[FreeComponent, ...]:
@@ -284,7 +321,7 @@ class Columns:
         Parameters
         ----------
         rows : array_like
-            Shape (N, len(reco)).
+            As for :meth:`component_pdf`.
 
         Returns
         -------
@@ -296,7 +333,9 @@ class Columns:
         EventError
             If a row is not finite or outside the domain of its observation.
         """
-        rows = np.asarray(rows, float)
+        rows, cells = self._without_cells(np.asarray(rows, float))
+        if cells is not None:
+            return self._bands_of_cells(self._over_cells(rows, cells))
         check_rows(rows, self.reco, self.domains)
         vectors = unit_vectors(rows[:, 1], rows[:, 2])
         if len(self.observations) == 1:
@@ -304,7 +343,8 @@ class Columns:
         which = rows[:, 3].astype(int)
         order = np.argsort(which, kind="stable")
         mine = [np.flatnonzero(which == o) for o in range(len(self.observations))]
-        parts = [self._free.bands(o, vectors[i], rows[i, 0]) for o, i in enumerate(mine) if len(i)]
+        held = [o for o, i in enumerate(mine) if len(i)]
+        parts = run_parallel(lambda o: self._free.bands(o, vectors[mine[o]], rows[mine[o], 0]), held)
         return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
     def release(self) -> None:
@@ -353,21 +393,71 @@ class Columns:
             values.append(np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float))
         return values
 
-    def _density(self, rows: FloatArray) -> FloatArray:
+    def _without_cells(self, rows: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """Rows without the edges of cells, and these if there are any."""
+        layout = row_layout(self.reco, rows.shape[1], SPACE_ROWS) if rows.ndim == 2 else None
+        if layout is None or layout.cell is None:
+            return rows, None
+        return rows[:, : len(self.reco)], rows[:, layout.cell]
+
+    def _densities(self, rows: FloatArray, which: Sequence[int] | None = None) -> FloatArray:
+        """Counts density of all components, or some given by number, TeV-1 sr-1, shape (N, n); averaged over cells."""
+        rows, cells = self._without_cells(rows)
+        if cells is not None:
+            averages = self._in_order(self._over_cells(rows, cells), len(rows))
+            return averages if which is None else averages[:, which]
         check_rows(rows, self.reco, self.domains)
-        vectors = unit_vectors(rows[:, 1], rows[:, 2])
-        out = np.empty((len(rows), len(self._components)))
-        if len(self.observations) == 1:
-            self._folded[0].density(self._components, vectors, rows[:, 0], out)
+        components = self._components if which is None else [self._components[k] for k in which]
+        vectors, out = unit_vectors(rows[:, 1], rows[:, 2]), np.empty((len(rows), len(components)))
+        if not components:
             return out
-        which = rows[:, 3].astype(int)
-        for k, folded in enumerate(self._folded):
-            mine = np.flatnonzero(which == k)
-            if len(mine):
-                part = np.empty((len(mine), len(self._components)))
-                folded.density(self._components, vectors[mine], rows[mine, 0], part)
-                out[mine] = part
+        of = rows[:, 3].astype(int) if len(self.observations) > 1 else np.zeros(len(rows), int)
+
+        def one_observation(o: int) -> None:
+            mine = slice(None) if len(self.observations) == 1 else np.flatnonzero(of == o)
+            part = np.empty((len(of[mine]), len(components)))
+            self._folded[o].density(components, vectors[mine], rows[mine, 0], part)
+            out[mine] = part
+
+        run_parallel(one_observation, np.unique(of).tolist())
         return out
+
+    def _over_cells(self, rows: FloatArray, cells: FloatArray) -> list[CellGroup]:
+        """Averages over the cells that rows fill, by observation."""
+        check_cells(rows, cells, self.reco, len(self.observations))
+        of = rows[:, 3].astype(int) if len(self.observations) > 1 else np.zeros(len(rows), int)
+        return [
+            group
+            for o in np.unique(of).tolist()
+            for group in average_over_cells(
+                cells,
+                rows[:, :3],
+                np.flatnonzero(of == o),
+                o,
+                self._folded[o],
+                self._components,
+                self._counts.sum(axis=1),
+            )
+        ]
+
+    def _in_order(self, groups: Sequence[CellGroup], n_rows: int) -> FloatArray:
+        """Averaged densities in the order of the rows, shape (n_rows, K)."""
+        out = np.empty((n_rows, len(self._components)))
+        for group in groups:
+            out[group.rows] = group.nodes.density
+        return out
+
+    def _bands_of_cells(self, groups: Sequence[CellGroup]) -> Bands:
+        """Bands averaged over cells, in the order of the rows."""
+        parts = []
+        for group in groups:
+            nodes = group.nodes
+            energies = InRanges(group.ranges, np.repeat(group.which, np.diff(nodes.first)))
+            averaging = Averaging(nodes.weight, nodes.first)
+            vectors = unit_vectors(nodes.lon, nodes.lat)
+            parts.append(self._free.bands(group.observation, vectors, energies, averaging))
+        order = np.concatenate([np.empty(0, np.intp), *(group.rows for group in groups)])
+        return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
     def _changed(self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation]) -> Self:
         """A copy with other fluxes of the same components."""
@@ -381,8 +471,9 @@ class Columns:
     def _fold(self) -> tuple[FoldedObservation, ...]:
         span = (self.roi.energy_min, self.roi.energy_max)
         edges = tuple(self.energy_true_edges.tolist())
-        instruments = {observation.irfs for observation in self.observations}
-        tables = {irfs: build_tables(irfs, edges, span) for irfs in instruments}
+        offsets = shining_offsets(self._components, self.observations, self.roi.frame)
+        made = run_parallel(lambda irfs: build_tables(irfs, edges, span, offsets[irfs]), offsets)
+        tables = dict(zip(offsets, made, strict=True))
         low = min(table.variance_range[0] for table in tables.values())
         high = max(table.variance_range[1] for table in tables.values())
         ladders = {

@@ -7,8 +7,17 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.engine import BackgroundRate, FoldedObservation
-from pymc_gamma.folding.free import Bands, FreeBackground, FreeComponent, FreeSpectra, merge, take_components
+from pymc_gamma.folding.free import (
+    Averaging,
+    Bands,
+    FreeBackground,
+    FreeComponent,
+    FreeSpectra,
+    merge,
+    take_components,
+)
 from pymc_gamma.folding.parts import CompiledComponent
+from pymc_gamma.folding.ranges import InRanges
 
 __all__ = ["FreeColumns"]
 
@@ -59,7 +68,13 @@ class FreeColumns:
         if self._sky is not None:
             self._sky.release()
 
-    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+    def bands(
+        self,
+        observation: int,
+        vectors: FloatArray,
+        energy: FloatArray | InRanges,
+        averaging: Averaging | None = None,
+    ) -> Bands:
         """Densities per unit coefficient over the total of the acceptance, TeV-1 sr-1, of events of one observation.
 
         Parameters
@@ -68,12 +83,14 @@ class FreeColumns:
             Index of the observation.
         vectors : numpy.ndarray
             Unit vectors of the reconstructed directions, shape (N, 3).
-        energy : numpy.ndarray
-            Reconstructed energies in TeV, shape (N,).
+        energy : numpy.ndarray or InRanges
+            Reconstructed energies in TeV, shape (N,), or the ranges over which densities are averaged.
+        averaging : Averaging, optional
+            Cells that the events are points of; bands are then averages, one for each cell.
         """
-        groups = [group.bands(observation, vectors, energy) for group in self._background.values()]
+        groups = [group.bands(observation, vectors, energy, averaging) for group in self._background.values()]
         if self._sky is not None:
-            groups.insert(0, self._sky.bands(observation, vectors, energy))
+            groups.insert(0, self._sky.bands(observation, vectors, energy, averaging))
         merged = merge(groups)
         return merged if self._order == sorted(self._order) else take_components(merged, self._order)
 

@@ -149,7 +149,7 @@ def test_binned_events_of_any_pixel_can_be_fitted(observation):
     assert cells.n_total == 3000
     assert len(cells) < 3000
     rows = response.event_rows(cells)
-    assert rows.shape == (len(cells), 4)  # the multiplicities come along
+    assert rows.shape == (len(cells), 10)  # the multiplicities and the edges come along
     assert np.isfinite(response.density(cells)).all()
 
 
