@@ -6,7 +6,8 @@ Densities per solid angle are converted from deg-2 to sr-1 by :math:`(180/\pi)^2
 For a Gaussian source of variance :math:`\sigma_s^2` and a PSF of variance :math:`\sigma^2` the convolution is a
 Gaussian of variance :math:`\sigma_s^2+\sigma^2`, and the true direction of an event at distance vector :math:`d`
 from the source has the posterior mean :math:`s + d\,\sigma_s^2/(\sigma_s^2+\sigma^2)`: effective area and PSF are
-taken there. For a template convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v`
+taken there. An elongated Gaussian is the same along and across its major axis, with the variances :math:`a^2+\sigma^2`
+and :math:`b^2+\sigma^2`. For a template convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v`
 (Tweedie's formula; Efron 2011, JASA 106, 1602).
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 from pymc_gamma.search import interval
 
 __all__ = [
+    "add_elongated",
     "add_gaussians",
     "add_template",
     "average_dispersion",
@@ -235,6 +237,112 @@ def add_gaussians(
                         * spread
                     )
                 out[i, e - start[i]] += total * flux[p, e] * PER_SR
+
+
+@nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+def add_elongated(
+    vectors,
+    row,
+    fraction,
+    start,
+    stop,
+    edisp,
+    edisp_offset,
+    axis,
+    source,
+    major_axis,
+    source_variance,
+    minor_variance,
+    flux,
+    aeff,
+    aeff_smooth,
+    variance,
+    widest,
+    weight,
+    offset_step,
+    out,
+):
+    """As :func:`add_gaussians`, for elongated Gaussians: (u, w) are coordinates along and across the major axis.
+
+    Along either axis the posterior of the true direction has the mean f u (or h w) and the variance f v (or h v), where
+    f = a^2 / (a^2 + v) and h = b^2 / (b^2 + v).
+    """
+    n_g, n_o = variance.shape[0], variance.shape[1]
+    last = (n_o - 1) * offset_step
+    overall = 0.0
+    for e in range(len(widest)):
+        overall = max(overall, widest[e])
+    for p in range(len(source_variance)):
+        a2, b2 = source_variance[p], minor_variance[p]
+        sx, sy, sz = source[p, 0], source[p, 1], source[p, 2]
+        mx, my, mz = major_axis[p, 0], major_axis[p, 1], major_axis[p, 2]
+        nx, ny, nz = sy * mz - sz * my, sz * mx - sx * mz, sx * my - sy * mx
+        ax, ay, az = sx - axis[0], sy - axis[1], sz - axis[2]
+        c0 = ax * ax + ay * ay + az * az
+        if _angle_deg(c0) > last + 6 * math.sqrt(a2):
+            continue
+        # the pointing seen from the source, in radians along and across
+        pu, pw = axis[0] * mx + axis[1] * my + axis[2] * mz, axis[0] * nx + axis[1] * ny + axis[2] * nz
+        for i in range(len(row)):
+            dx, dy, dz = vectors[i, 0] - sx, vectors[i, 1] - sy, vectors[i, 2] - sz
+            c2 = dx * dx + dy * dy + dz * dz
+            # arc over sine of the arc, so that (u, w) are the arc split by its direction
+            arc = math.sqrt((1 + c2 / 12) / (1 - c2 / 4))
+            u, w = arc * (dx * mx + dy * my + dz * mz), arc * (dx * nx + dy * ny + dz * nz)
+            u2, w2 = u * u / (DEG * DEG), w * w / (DEG * DEG)
+            if u2 / (a2 + overall) + w2 / (b2 + overall) > REACH:
+                continue
+            for e in range(start[i], stop[i]):
+                if u2 / (a2 + widest[e]) + w2 / (b2 + widest[e]) > REACH:
+                    continue
+                total = 0.0
+                for g in range(n_g):
+                    # twice: the variance at the posterior mean, and this from the variance
+                    v = _linear(variance[g], min(_angle_deg(c0), last) / offset_step, e)
+                    f, h = a2 / (a2 + v), b2 / (b2 + v)
+                    offset = _offset_along(c0, pu, pw, f * u, h * w)
+                    if offset > last:
+                        continue
+                    position = offset / offset_step
+                    spread = _dispersion(edisp, edisp_offset, offset, row[i], fraction[i], e)
+                    if spread <= 0:
+                        continue
+                    v = _linear(variance[g], position, e)
+                    k = min(int(position), n_o - 2)
+                    # direction away from the pointing at the posterior mean
+                    ou, ow = f * u - pu, h * w - pw
+                    scale = 1 / (math.sqrt(ou * ou + ow * ow) + 1e-12)
+                    ou, ow = ou * scale, ow * scale
+                    # curvature of the area over the posterior: what the PSF alone would see, split into the direction
+                    # away from the pointing and the one across it, where a slope over an offset is a curvature
+                    area = _linear(aeff, position, e)
+                    curvature = _linear(aeff_smooth[g], position, e) - area
+                    turning = 0.5 * v * (aeff[k + 1, e] - aeff[k, e]) / (offset_step * offset_step * (k + 0.5))
+                    outward = f * ou * ou + h * ow * ow
+                    area += outward * (curvature - turning) + (f + h - outward) * turning
+                    slope = (variance[g, k + 1, e] - variance[g, k, e]) / offset_step
+                    lean = (f * (1 - f) * u * ou + h * (1 - h) * w * ow) / DEG
+                    exponent = -lean * slope / v - 0.5 * (u2 / (a2 + v) + w2 / (b2 + v))
+                    total += (
+                        _linear(weight[g], position, e)
+                        * math.exp(exponent)
+                        / (2 * math.pi * math.sqrt((a2 + v) * (b2 + v)))
+                        * max(area, 0.0)
+                        * spread
+                    )
+                out[i, e - start[i]] += total * flux[p, e] * PER_SR
+
+
+@nb.njit(inline="always")
+def _offset_along(c0, pu, pw, u, w):
+    """Angle in degrees from the pointing of the direction at the arcs (u, w) from a source, all in radians.
+
+    ``c0`` is the squared chord from the source to the pointing, (pu, pw) the pointing on the axes of the source.
+    """
+    r2 = u * u + w * w
+    cosine = r2 * (0.5 - r2 / 24)  # one minus the cosine of the arc
+    sine = 1 - r2 * (1 / 6 - r2 / 120)  # sine of the arc over the arc
+    return _angle_deg(max(c0 + (2 - c0) * cosine - 2 * sine * (pu * u + pw * w), 0.0))
 
 
 @nb.njit(inline="always")

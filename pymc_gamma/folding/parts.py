@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.raster import Raster, rasterise
-from pymc_gamma.geometry import RegionOfInterest, unit_vectors
+from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, position_angle_vector, unit_vectors
 from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart
 
 __all__ = ["Analytic", "CompiledComponent", "Template", "compile_component", "spectrum_nodes"]
@@ -34,7 +34,11 @@ class Analytic:
     vectors : numpy.ndarray
         Unit vectors of their positions, shape (n, 3).
     variance : numpy.ndarray
-        Variances in deg2, 0 for points, shape (n,).
+        Variances along the major axis in deg2, 0 for points, shape (n,).
+    minor_variance : numpy.ndarray
+        Variances along the minor axis in deg2, those of the major axis for points and round Gaussians, shape (n,).
+    major_axis : numpy.ndarray
+        Unit vectors along the major axis, tangent to the sphere at the source, shape (n, 3).
     flux : numpy.ndarray
         TeV-1 cm-2 s-1 on the spectrum nodes, shape (n, n_nodes).
     """
@@ -42,7 +46,20 @@ class Analytic:
     names: tuple[str, ...]
     vectors: FloatArray
     variance: FloatArray
+    minor_variance: FloatArray
+    major_axis: FloatArray
     flux: FloatArray
+
+    @property
+    def elongated(self) -> NDArray[np.bool_]:
+        """Which sources are elongated, shape (n,)."""
+        return np.asarray(self.minor_variance != self.variance)
+
+    def nodes(self, p: int, radii: int, azimuths: int) -> tuple[FloatArray, FloatArray]:
+        """Quadrature nodes of the brightness of source *p*; see :func:`pymc_gamma.geometry.gaussian_nodes`."""
+        return gaussian_nodes(
+            self.vectors[p], self.variance[p], radii, azimuths, self.minor_variance[p], self.major_axis[p]
+        )
 
 
 @dataclass(frozen=True)
@@ -140,11 +157,21 @@ def _analytic(parts: Iterable[SkyPart], energy: FloatArray, component: str) -> A
     parts = list(parts)
     if not parts:
         return None
-    variance = [part.shape.sigma**2 if isinstance(part.shape, GaussianShape) else 0.0 for part in parts]
+    gaussians = [
+        (part.shape.sigma, part.shape.minor, part.shape.phi) if isinstance(part.shape, GaussianShape) else (0.0,) * 3
+        for part in parts
+    ]
     return Analytic(
         names=tuple(part.name for part in parts),
         vectors=np.stack([unit_vectors(part.shape.lon, part.shape.lat) for part in parts]),
-        variance=np.array(variance),
+        variance=np.array([major**2 for major, _, _ in gaussians]),
+        minor_variance=np.array([minor**2 for _, minor, _ in gaussians]),
+        major_axis=np.stack(
+            [
+                position_angle_vector(part.shape.lon, part.shape.lat, phi)
+                for part, (_, _, phi) in zip(parts, gaussians, strict=True)
+            ]
+        ),
         flux=np.stack([_flux(part, energy, component) for part in parts]),
     )
 

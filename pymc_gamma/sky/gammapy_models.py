@@ -1,6 +1,6 @@
 r"""From gammapy's spatial and spectral models to sky parts.
 
-A point and a round Gaussian keep their analytic shape. Every other model is evaluated by gammapy.
+A point and a Gaussian keep their analytic shape. Every other model is evaluated by gammapy.
 
 An energy-dependent template :math:`T(E, \Omega)` on energies :math:`E_n` becomes one part per energy,
 
@@ -157,9 +157,9 @@ def convert_model(name: str, spatial: Any, spectral: Any) -> tuple[str, tuple[Sk
     if isinstance(spatial, PointSpatialModel):
         shape = PointShape(*_position(spatial, frame))
         return frame, (SkyPart(name, shape, GammapySpectrum(name, spectral)),)
-    if isinstance(spatial, GaussianSpatialModel) and spatial.e.value == 0:
-        sigma = spatial.sigma.quantity.to_value("deg")
-        gaussian = GaussianShape(*_position(spatial, frame), float(sigma))
+    if isinstance(spatial, GaussianSpatialModel):
+        sigma, phi = (float(parameter.quantity.to_value("deg")) for parameter in (spatial.sigma, spatial.phi))
+        gaussian = GaussianShape(*_position(spatial, frame), sigma, float(spatial.e.value), phi)
         return frame, (SkyPart(name, gaussian, GammapySpectrum(name, spectral)),)
     if not spatial.is_energy_dependent:
         return frame, (_template_part(name, spatial, spectral, frame),)
@@ -234,13 +234,10 @@ def _template_radius(spatial: Any, radius: u.Quantity) -> float:
 
 
 def _feature(spatial: Any) -> float:
-    from gammapy.modeling.models import GaussianSpatialModel, TemplateSpatialModel
+    from gammapy.modeling.models import TemplateSpatialModel
 
     if isinstance(spatial, TemplateSpatialModel):
         return _pixel_deg(spatial.map.geom)
-    if isinstance(spatial, GaussianSpatialModel):
-        minor = spatial.sigma.quantity * np.sqrt(1 - spatial.e.value**2)
-        return float(minor.to_value("deg") / 3)
     smallest = spatial.evaluation_bin_size_min
     return SMOOTH_FEATURE_DEG if smallest is None else float(smallest.to_value("deg"))
 
