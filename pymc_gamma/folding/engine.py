@@ -179,14 +179,29 @@ class FoldedObservation:
             flux = np.ascontiguousarray(at_bin_centres(analytic.flux)) * livetime
             events = (vectors, *place, dispersion, tables.edisp_offset, self.axis)
             response = (tables.aeff, tables.aeff_smooth, tables.variance, tables.widest, tables.weight)
-            long = analytic.elongated
-            if not long.all():
-                sources = (analytic.vectors[~long], analytic.variance[~long], flux[~long])
-                kernels.add_gaussians(*events, *sources, *response, tables.offset_step, out)
+            round_, long = ~analytic.elongated, analytic.elongated
+            if round_.any():
+                kernels.add_gaussians(
+                    *events,
+                    analytic.vectors[round_],
+                    analytic.variance[round_],
+                    flux[round_],
+                    *response,
+                    tables.offset_step,
+                    out,
+                )
             if long.any():
-                axes = (analytic.major_axis[long], analytic.variance[long], analytic.minor_variance[long])
-                sources = (analytic.vectors[long], *axes, flux[long])
-                kernels.add_elongated(*events, *sources, *response, tables.offset_step, out)
+                kernels.add_elongated(
+                    *events,
+                    analytic.vectors[long],
+                    analytic.major_axis[long],
+                    analytic.variance[long],
+                    analytic.minor_variance[long],
+                    flux[long],
+                    *response,
+                    tables.offset_step,
+                    out,
+                )
         for template in component.templates:
             ladder, raster = self.ladders[component.name, template.name], template.raster
             x, y = raster.plane.project(vectors)

@@ -18,11 +18,11 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest
+from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest, unit_vectors
 from pymc_gamma.threads import run_parallel
 
 if TYPE_CHECKING:
-    from pymc_gamma.sky.component import TemplateShape
+    from pymc_gamma.sky.component import Cells, TemplateShape
 
 __all__ = ["Ladder", "Raster", "rasterise"]
 
@@ -33,6 +33,8 @@ SPILL_MARGIN = 0.8
 RUNGS = 14
 SUPERSAMPLING = 3
 MAX_PIXELS = 1024
+POINTS_PER_PIXEL = 2
+"""Points of a map along the side of a pixel of the raster, at least."""
 PIXELS_PER_FEATURE, PIXELS_PER_EDGE = 2.5, 4
 
 
@@ -141,6 +143,11 @@ def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, margi
     finest = shape.feature / (PIXELS_PER_EDGE if whole else PIXELS_PER_FEATURE)
     size = min(pixel, max(finest, 2 * half / MAX_PIXELS))
     n = math.ceil(2 * half / size)
+    if shape.cells is not None:
+        values = _from_cells(shape.cells, plane, n, size)
+        if not np.any(values > 0):
+            raise SkyModelError(f"{name}: brightness is zero in and around the region of interest.")
+        return Raster(plane, size, values)
     values = np.zeros((n, n))
     samples = SUPERSAMPLING if whole else 1
     centre = (np.arange(n) - 0.5 * (n - 1)) * size
@@ -159,3 +166,24 @@ def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, margi
     if whole and shape.unit_integral:
         values /= values.sum() * raster.pixel_sr
     return raster
+
+
+def _from_cells(cells: "Cells", plane: EqualAreaPlane, n: int, size: float) -> FloatArray:
+    """Brightness (n, n) of a map given as points: each shares its flux among the four nearest pixels.
+
+    The sum of the pixels is that of the points, and their mean position is kept.
+    """
+    half = 0.5 * n * size
+    # on this plane distances shrink outwards: arcs are longer
+    reach = math.degrees(2 * math.asin(min(1.0, math.radians(math.sqrt(2) * half) / 2))) + 2 * size
+    vectors, flux = cells(unit_vectors(plane.lon, plane.lat), reach, size / POINTS_PER_PIXEL)
+    x, y = (q / size + 0.5 * (n - 1) for q in plane.project(vectors))
+    column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    right, above = x - column, y - row
+    total = np.zeros(n * n)
+    for dx, share_x in ((0, 1 - right), (1, right)):
+        for dy, share_y in ((0, 1 - above), (1, above)):
+            i, j = column + dx, row + dy
+            inside = (i >= 0) & (i < n) & (j >= 0) & (j < n)
+            total += np.bincount((j * n + i)[inside], (flux * share_x * share_y)[inside], n * n)
+    return total.reshape(n, n) / math.radians(size) ** 2

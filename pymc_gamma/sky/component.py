@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Array",
     "Brightness",
+    "Cells",
     "GaussianShape",
     "PointShape",
     "Shape",
@@ -42,6 +43,9 @@ __all__ = [
 Array = NDArray[np.float64]
 #: ``(lon, lat)`` in degrees -> sr-1, arrays of one shape.
 Brightness = Callable[[Array, Array], Array]
+#: Direction (3,), radius in degrees, spacing in degrees -> unit vectors (n, 3) of points about that far apart which
+#: cover at least this disc, and their brightness times solid angle (n,).
+Cells = Callable[[Array, float, float], tuple[Array, Array]]
 #: True energy in TeV -> TeV-1 cm-2 s-1, of the same shape.
 Spectrum = Callable[[Array], Array]
 
@@ -124,6 +128,11 @@ class TemplateShape:
         Whether it integrates to one over the sphere, so that pixels which hold all of it may be renormalised.
     feature : float
         Smallest angular scale in degrees that has to be resolved.
+    cells : callable, optional
+        The brightness as points with a flux each, for a map whose flux must be kept: see `Cells`. It is then drawn from
+        these, not from ``brightness``.
+    unresolved : float
+        How much the brightness changes from one cell of a map to the next, relative to itself.
     """
 
     lon: float
@@ -132,6 +141,8 @@ class TemplateShape:
     brightness: Brightness
     unit_integral: bool
     feature: float
+    cells: Cells | None = None
+    unresolved: float = 0.0
 
 
 Shape = PointShape | GaussianShape | TemplateShape

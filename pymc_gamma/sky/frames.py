@@ -9,6 +9,7 @@ import numpy as np
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import convert_lonlat, frame_rotation, position_angle_vector, tangent_basis
 from pymc_gamma.sky.component import Array, Brightness, GaussianShape, Shape, SkyPart, TemplateShape
+from pymc_gamma.sky.maps import RotatedCells
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
@@ -133,7 +134,13 @@ def _moved(shape: Shape, lon: float, lat: float, frame: str, roi: "RegionOfInter
         lon, lat = roi.lon, roi.lat
     if frame == roi.frame:
         return replace(shape, lon=lon, lat=lat)
-    return replace(shape, lon=lon, lat=lat, brightness=RotatedBrightness(shape.brightness, frame, roi.frame))
+    return replace(
+        shape,
+        lon=lon,
+        lat=lat,
+        brightness=RotatedBrightness(shape.brightness, frame, roi.frame),
+        cells=None if shape.cells is None else RotatedCells(shape.cells, frame, roi.frame),
+    )
 
 
 def _turned(shape: GaussianShape, lon: float, lat: float, frame: str, to: str) -> float:
