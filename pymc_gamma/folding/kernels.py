@@ -5,10 +5,16 @@ Densities per solid angle are converted from deg-2 to sr-1 by :math:`(180/\pi)^2
 
 For a Gaussian source of variance :math:`\sigma_s^2` and a PSF of variance :math:`\sigma^2` the convolution is a
 Gaussian of variance :math:`\sigma_s^2+\sigma^2`, and the true direction of an event at distance vector :math:`d`
-from the source has the posterior mean :math:`s + d\,\sigma_s^2/(\sigma_s^2+\sigma^2)`: effective area and PSF are
-taken there. An elongated Gaussian is the same along and across its major axis, with the variances :math:`a^2+\sigma^2`
-and :math:`b^2+\sigma^2`. For a template convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v`
-(Tweedie's formula; Efron 2011, JASA 106, 1602).
+from the source has the posterior mean :math:`s + f d` and the variance :math:`f\sigma^2` with
+:math:`f = \sigma_s^2/(\sigma_s^2+\sigma^2)`: effective area, dispersion and PSF are taken at the mean, and the area is
+averaged over the variance. An elongated Gaussian is the same along and across its major axis, with the variances
+:math:`a^2+\sigma^2` and :math:`b^2+\sigma^2`.
+
+For a template convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v` (Tweedie's formula; Efron
+2011, JASA 106, 1602), and the variance along either axis is :math:`f\sigma^2` with
+:math:`f = 1 + \frac{\sigma^2}{2}\nabla^2\log v` in the mean. Because
+:math:`\nabla^2 v = 2\,\partial v/\partial\sigma^2`, the ladder itself gives
+:math:`f = 1 + \partial\log v/\partial\log\sigma^2 - \frac{\sigma^2}{2}|\nabla\log v|^2`.
 """
 
 import math
@@ -375,10 +381,11 @@ def add_template(
     ladder,
     origin,
     pixel,
-    nodes,
-    rung,
+    height,
+    rung_step,
     flux,
     aeff,
+    aeff_smooth,
     variance,
     weight,
     offset_step,
@@ -386,10 +393,10 @@ def add_template(
 ):
     """Add a template on the sigma ladder to the bands.
 
-    ``ladder[iy, ix, j]`` are cubic B-spline coefficients of the template convolved with a Gaussian of variance
-    ``nodes[j]`` (deg2); in between linear in the variance, because a small change of the variance adds its
-    Laplacian times half that change. ``rung[g, o, e]`` is the rung below the variance of offset node o. (x, y) are
-    plane coordinates of the events, (axis_x, axis_y) of the pointing.
+    ``ladder[iy, ix, j]`` are cubic B-spline coefficients of the template convolved with a Gaussian, whose variance
+    increases by a constant factor from one rung j to the next; in between cubic in the logarithm of the variance.
+    ``height[g, o, e]`` is the rung, and the fraction to the next, of the variance of offset node o; ``rung_step`` the
+    logarithm of the factor. (x, y) are plane coordinates of the events, (axis_x, axis_y) of the pointing.
     """
     n_y, n_x, n_j = ladder.shape
     n_g, n_o = variance.shape[0], variance.shape[1]
@@ -419,7 +426,8 @@ def add_template(
                     slope_y[j] += gy * c
         ox, oy = x[i] - axis_x, y[i] - axis_y
         # distances on the plane are angles only around its centre: use them for the small shift alone
-        stretch = offset[i] - math.sqrt(ox * ox + oy * oy)
+        radius = math.sqrt(ox * ox + oy * oy)
+        stretch = offset[i] - radius
         position = offset[i] / offset_step
         ko = min(int(position), n_o - 2)
         to = position - ko
@@ -427,23 +435,54 @@ def add_template(
             total = 0.0
             for g in range(n_g):
                 s2 = variance[g, ko, e] * (1 - to) + variance[g, ko + 1, e] * to
-                j = rung[g, ko, e]
-                while j < n_j - 2 and s2 > nodes[j + 1]:
-                    j += 1
-                f = (s2 - nodes[j]) / (nodes[j + 1] - nodes[j])
-                v = value[j] * (1 - f) + value[j + 1] * f
+                h = height[g, ko, e] * (1 - to) + height[g, ko + 1, e] * to
+                j = min(max(int(h) - 1, 0), n_j - 4)
+                f = h - j
+                # Lagrange polynomials through the rungs j to j + 3
+                p, q, r = f - 1, f - 2, f - 3
+                w0, w1, w2, w3 = -p * q * r / 6, f * q * r / 2, -f * p * r / 2, f * p * q / 6
+                v = w0 * value[j] + w1 * value[j + 1] + w2 * value[j + 2] + w3 * value[j + 3]
+                k = min(int(h), n_j - 2)
+                rise = (
+                    -(p * q + p * r + q * r) / 6 * value[j]
+                    + (q * r + f * r + f * q) / 2 * value[j + 1]
+                    - (p * r + f * r + f * p) / 2 * value[j + 2]
+                    + (p * q + f * q + f * p) / 6 * value[j + 3]
+                )
+                if v < 0.5 * min(value[k], value[k + 1]) or v <= 0:
+                    # far outside everything the values change by orders of magnitude from rung to rung
+                    w0, w1, w2, w3 = 0.0, 0.0, 0.0, 0.0
+                    t = h - k
+                    if k == j:
+                        w0, w1 = 1 - t, t
+                    elif k == j + 1:
+                        w1, w2 = 1 - t, t
+                    else:
+                        w2, w3 = 1 - t, t
+                    v = value[k] * (1 - t) + value[k + 1] * t
+                    rise = value[k + 1] - value[k]
                 if v <= 0:
                     continue
                 shift = s2 / (pixel * v)
-                mx = ox + shift * (slope_x[j] * (1 - f) + slope_x[j + 1] * f)
-                my = oy + shift * (slope_y[j] * (1 - f) + slope_y[j + 1] * f)
+                mx = shift * (w0 * slope_x[j] + w1 * slope_x[j + 1] + w2 * slope_x[j + 2] + w3 * slope_x[j + 3])
+                my = shift * (w0 * slope_y[j] + w1 * slope_y[j + 1] + w2 * slope_y[j + 2] + w3 * slope_y[j + 3])
+                away = 0.5 * (mx * mx + my * my) / s2
+                share = min(max(1 + rise / (v * rung_step) - away, 0.0), 1.0)
+                # the PSF is another at the true direction than at the event: first order of exp(-r^2 / 2 s2) / s2
+                slope = (variance[g, ko + 1, e] - variance[g, ko, e]) / offset_step
+                outward = (mx * ox + my * oy) / (radius + 1e-12)
+                exponent = min(max(slope * outward / s2 * (away + 2 * share - 1), -1.0), 1.0)
+                mx, my = ox + mx, oy + my
                 at = max(math.sqrt(mx * mx + my * my) + stretch, 0.0)
                 if at > last:
                     continue
+                area = _linear(aeff, at / offset_step, e)
+                area += share * (_linear(aeff_smooth[g], at / offset_step, e) - area)
                 total += (
-                    (weight[g, ko, e] * (1 - to) + weight[g, ko + 1, e] * to)
+                    _linear(weight[g], at / offset_step, e)
                     * v
-                    * _linear(aeff[g], at / offset_step, e)
+                    * math.exp(exponent)
+                    * area
                     * _dispersion(edisp, edisp_offset, at, row[i], fraction[i], e)
                 )
             out[i, e - start[i]] += total * flux[e]

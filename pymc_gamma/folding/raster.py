@@ -6,7 +6,9 @@ the PSF. So the template is convolved once with a ladder of Gaussian widths, ind
 .. math:: \hat v_j(k) = \hat S(k)\, e^{-\sigma_j^2 k^2/2},
 
 and interpolated per event: cubic B-spline in position (its prefilter is a division in Fourier space; Unser 1999,
-IEEE SPM 16(6), 22) and linear in :math:`\sigma^2` between the rungs.
+IEEE SPM 16(6), 22) and cubic in :math:`\log\sigma^2` through the four nearest rungs. The brightness of a point goes
+with :math:`\sigma^{-2}`, an exponential in :math:`\log\sigma^2`: for rungs a factor of 2 apart in :math:`\sigma^2` a
+cubic is right to 5e-3 there, while linear interpolation in :math:`\sigma^2` is 6 % too high.
 """
 
 import math
@@ -103,11 +105,14 @@ class Ladder:
 
         run_parallel(rung, range(RUNGS))
 
-    def rungs(self, variance: FloatArray) -> NDArray[np.int64]:
-        """Highest rung not above a variance nor that of the next offset, at most the last but one; (..., n_o, n_e)."""
-        lowest = variance.copy()
-        lowest[..., :-1, :] = np.minimum(variance[..., :-1, :], variance[..., 1:, :])
-        return np.clip(np.searchsorted(self.variance, lowest, side="right") - 1, 0, RUNGS - 2)
+    def positions(self, variance: FloatArray) -> FloatArray:
+        """Variances in units of rungs, counted from the first; any shape."""
+        return np.asarray(np.clip(np.log(variance / self.variance[0]) / self.step, 0, RUNGS - 1))
+
+    @property
+    def step(self) -> float:
+        """Difference of the logarithm of the variance from one rung to the next."""
+        return math.log(self.variance[-1] / self.variance[0]) / (RUNGS - 1)
 
 
 def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, margin: float, name: str) -> Raster:
