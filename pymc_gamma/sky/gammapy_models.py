@@ -290,7 +290,7 @@ def _valid_cells(name: str, values: Any, geometry: MapGeometry) -> Array:
     """Values (n_energy, n) with cells that are not finite or negative set to zero, and a warning that counts them."""
     cells = np.array(values, dtype=np.float64).reshape(-1, geometry.size)
     # outside the projection there is no sky: what stands there is nobody's business
-    seen = np.broadcast_to(geometry.solid_angle > 0, cells.shape)
+    seen = np.broadcast_to(geometry.on_the_sky, cells.shape)
     missing, negative = ~np.isfinite(cells), cells < 0
     found = [
         f"{int((bad & seen).sum())} {what}"

@@ -33,6 +33,10 @@ Points = tuple[Array, Indices, Array, Array, Array]
 CYLINDRICAL = ("CAR", "CEA", "MER", "CYP")
 ROWS_AT_A_TIME = 1_000_000
 """Cells or points whose directions are computed at once."""
+SHEARED = 6
+"""Half the length of a cell in its nominal size, at most: towards its edge a projection shears the cells."""
+EDGE_PARTS = 16
+"""Parts along the side of a cell that the edge of a projection cuts, for its solid angle."""
 KEPT_POINTS = 1_000_000
 """Points of a map that are kept for the next energy of a cube."""
 WIDEST_SOURCE = 60.0
@@ -68,6 +72,7 @@ class MapGeometry:
         if geom.is_hpx:
             self.shape: tuple[int, ...] = (int(np.prod(geom.data_shape)),)
             self.solid_angle = np.broadcast_to(area, self.shape).copy()
+            self._outside = np.empty(0, np.int64)
             self.pixel = self._widest = float(np.degrees(np.sqrt(self.solid_angle[0])))
             return
         self.shape = tuple(int(n) for n in geom.data_shape)
@@ -78,13 +83,25 @@ class MapGeometry:
         cylindrical = str(geom.wcs.wcs.ctype[0])[-3:] in CYLINDRICAL
         self._period = 360.0 / abs(float(geom.wcs.wcs.cdelt[0])) if cylindrical else np.inf
         self._around = round(self._period) if self.shape[1] > self._period - 0.5 else 0
+        self._outside = np.empty(0, np.int64)
         bad = np.flatnonzero(~(np.isfinite(self.solid_angle) & (self.solid_angle > 0)))
         if len(bad):
-            _, cell, solid, _, _ = self._divided(bad, 2)
-            self.solid_angle[bad] = np.bincount(cell, solid, self.size)[bad]
+            # the edge of the projection cuts those that have a corner inside; the others are no part of the sky
+            self.solid_angle[bad] = 0.0
+            cut = bad[np.isfinite(self._corners(bad)[..., 0]).any(axis=0)]
+            self._outside = cut[np.isnan(self.centres(cut)[:, 0])]
+            _, cell, solid, _, _ = self._divided(cut, EDGE_PARTS)
+            self.solid_angle[cut] = np.bincount(cell, solid, self.size)[cut]
         if self._around:
             # columns that come again at the other end
             self.solid_angle.reshape(self.shape)[:, self._around :] = 0.0
+
+    @property
+    def on_the_sky(self) -> NDArray[np.bool_]:
+        """Which cells have their centre inside the projection, shape (n,)."""
+        inside = self.solid_angle > 0
+        inside[self._outside] = False
+        return inside
 
     @property
     def size(self) -> int:
@@ -126,16 +143,14 @@ class MapGeometry:
 
     def near(self, centre: Array, radius: float) -> Indices:
         """Cells within a radius in degrees of a direction, and those next to them."""
-        found, reach = [], radius + 2 * self._widest
+        found, reach = [], radius + SHEARED * self._widest
         for first in range(0, self.size, ROWS_AT_A_TIME):
             cells = np.arange(first, min(first + ROWS_AT_A_TIME, self.size))
             cells = cells[self.solid_angle[cells] > 0]
             away = separation_deg(self.centres(cells), centre)
             # a cell whose centre lies outside the projection may have a corner in it
             outside = np.flatnonzero(np.isnan(away))
-            row, column = np.divmod(cells[outside], self.shape[1])
-            corners = [self._at(column + dx, row + dy) for dx in (-0.5, 0.5) for dy in (-0.5, 0.5)]
-            away[outside] = np.fmin.reduce([separation_deg(corner, centre) for corner in corners])
+            away[outside] = np.fmin.reduce(separation_deg(self._corners(cells[outside]), centre), axis=0)
             found.append(cells[away <= reach])
         return np.concatenate(found)
 
@@ -177,6 +192,11 @@ class MapGeometry:
             reference = float(self._geom.wcs.wcs.crpix[0]) - 1
             x = x - self._period * np.round((x - reference) / self._period)
         return self._vectors(*self._geom.wcs.wcs_pix2world(x, y, 0))
+
+    def _corners(self, cells: Indices) -> Array:
+        """Unit vectors of the corners of cells, shape (4, n, 3)."""
+        row, column = np.divmod(cells, self.shape[1])
+        return np.stack([self._at(column + dx, row + dy) for dx in (-0.5, 0.5) for dy in (-0.5, 0.5)])
 
     def _divided(self, cells: Indices, parts: int) -> Points:
         """Cells divided into ``parts`` x ``parts`` points each."""
