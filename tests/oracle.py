@@ -9,10 +9,12 @@ directly on the sphere, at every node with the response of its own energy and of
 an event) and accurate; the yardstick of the tests.
 """
 
+import astropy.units as u
 import numpy as np
+from astropy.coordinates import angular_separation, offset_by, position_angle
 from scipy.interpolate import RegularGridInterpolator
 
-from pymc_gamma.geometry import lonlat_from_vectors, separation_deg, tangent_basis, unit_vectors
+from pymc_gamma.geometry import EqualAreaPlane, lonlat_from_vectors, separation_deg, tangent_basis, unit_vectors
 from pymc_gamma.sky import GaussianShape, PointShape
 
 SCOUTS = 4000
@@ -61,6 +63,8 @@ class Oracle:
         shape = part.shape
         if isinstance(shape, PointShape):
             return self.point(measured, lon, lat, (shape.lon, shape.lat), part.spectrum)
+        if isinstance(shape, GaussianShape) and shape.e > 0:
+            return self.elongated(measured, lon, lat, shape, part.spectrum)
         if isinstance(shape, GaussianShape):
             return self.gaussian(measured, lon, lat, (shape.lon, shape.lat), shape.sigma, part.spectrum)
         return self.extended(measured, lon, lat, shape.brightness, part.spectrum)
@@ -142,9 +146,45 @@ class Oracle:
             share = sigma**2 / (sigma**2 + width**2)
             middle = centre + share * (event - centre)
             basis = tangent_basis(*map(float, lonlat_from_vectors(middle / np.linalg.norm(middle))))
-            return basis, np.sqrt(share) * width
+            return self._polar(basis, np.sqrt(share) * width)[:2]
 
         return self._integrate(measured, event, brightness, flux, nodes)
+
+    def elongated(self, measured, lon, lat, shape, flux, n_side=44):
+        """Elongated Gaussian, by gammapy's definition: a grid of nodes along its axes, where PSF and source overlap."""
+        major, minor = shape.sigma, shape.sigma * np.sqrt(1 - shape.e**2)
+        norm = 2 * np.pi * np.radians(major) * np.radians(minor)
+        node, node_weight = np.polynomial.legendre.leggauss(n_side)
+
+        def along_and_across(where):
+            here = (np.radians(shape.lon), np.radians(shape.lat), *map(np.radians, where))
+            r, turn = np.degrees(angular_separation(*here)), position_angle(*here).rad - np.radians(shape.phi)
+            return r * np.cos(turn), r * np.sin(turn)
+
+        def brightness(vectors):
+            u, w = along_and_across(lonlat_from_vectors(vectors))
+            return np.exp(-0.5 * ((u / major) ** 2 + (w / minor) ** 2)) / norm
+
+        def at(u, w):
+            turn = shape.phi + np.degrees(np.arctan2(w, u))
+            return offset_by(*np.radians([shape.lon, shape.lat, turn, np.hypot(u, w)]))
+
+        def nodes(width):
+            share = [side**2 / (side**2 + width**2) for side in (major, minor)]
+            mean = [f * x for f, x in zip(share, along_and_across((lon, lat)), strict=True)]
+            middle, further = (
+                [float(u.Quantity(x, "rad").to_value("deg")) for x in at(mean[0] + step, mean[1])]
+                for step in (0.0, 1e-3)
+            )
+            plane = EqualAreaPlane(*middle)
+            # the direction of the major axis at the middle
+            turn = np.arctan2(*plane.to_plane(*further))
+            x, y = np.meshgrid(*(np.sqrt(f) * width * REACH * node for f in share))
+            vectors = plane.unproject(x * np.sin(turn) + y * np.cos(turn), x * np.cos(turn) - y * np.sin(turn))
+            area = np.radians(width * REACH) ** 2 * np.sqrt(share[0] * share[1])
+            return vectors, area * np.outer(node_weight, node_weight)
+
+        return self._integrate(measured, unit_vectors(lon, lat), brightness, flux, nodes)
 
     def extended(self, measured, lon, lat, brightness, flux):
         """Any brightness: nodes around the event, as far as the PSF reaches."""
@@ -154,7 +194,7 @@ class Oracle:
             event,
             lambda vectors: brightness(*lonlat_from_vectors(vectors)),
             flux,
-            lambda width: (basis, width),
+            lambda width: self._polar(basis, width)[:2],
         )
 
     def _integrate(self, measured, event, brightness, flux, nodes):
@@ -167,8 +207,7 @@ class Oracle:
                     continue
                 e = energy[chunk]
                 # one set of directions serves the chunk: its energies, hence its widths, are close together
-                basis, scale = nodes(self.psf(g, np.sqrt(e[0] * e[-1]), here)[0].item())
-                vectors, solid, _ = self._polar(basis, scale)
+                vectors, solid = nodes(self.psf(g, np.sqrt(e[0] * e[-1]), here)[0].item())
                 offset = separation_deg(vectors, self.axis)
                 e, offset = e[:, None, None], offset[None]
                 sigma, weight = self.psf(g, e, offset)

@@ -182,17 +182,18 @@ def relative_errors(values, truth):
     return float(np.median(error)), float(np.quantile(error, 0.95))
 
 
-def simulated_acceptance(response, component, n, rng, observation=0, batch=500_000):
+def simulated_acceptance(response, component, n, rng, observation=0, batch=500_000, detected=None):
     """Expected counts of a component of one part, from a simulation: detected photons times the share accepted.
 
     Returns the counts and their standard deviation. Nothing of the fold is used, except the pixels of a template,
-    which are the sky that is simulated.
+    which are the sky that is simulated. ``detected`` may be given by the caller.
     """
     name, roi = component.name, response.roi
-    (part,) = component.parts(roi)
-    oracle = Oracle(response.observations[observation], roi, response.energy_true_edges)
-    templates = response._components[column(response, name)].templates
-    detected = oracle.detections(part, *(templates[0].raster.nodes() if templates else ()))
+    if detected is None:
+        (part,) = component.parts(roi)
+        oracle = Oracle(response.observations[observation], roi, response.energy_true_edges)
+        templates = response._components[column(response, name)].templates
+        detected = oracle.detections(part, *(templates[0].raster.nodes() if templates else ()))
     kept = 0
     for first in range(0, n, batch):
         photons = response.simulate_true(name, min(batch, n - first), observation=observation, rng=rng)

@@ -23,7 +23,7 @@ from pymc_gamma.units import scalar_value, to_value
 if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
 
-__all__ = ["bin_events", "cell_index", "given_edges"]
+__all__ = ["bin_events", "cell_index", "given_edges", "longitude_edges"]
 
 FloatArray = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def bin_events[EventsT: "Events"](
         values[1] = wrap_longitude(values[1], _mean_longitude(values[1]))
         edges += [_pixel_edges(values[1], width), _pixel_edges(values[2], width)]
     else:
-        edges += [given_edges(lon, "deg", "lon"), given_edges(lat, "deg", "lat")]
+        edges += [longitude_edges(lon), given_edges(lat, "deg", "lat")]
         values[1] = wrap_longitude(values[1], 0.5 * (edges[1][0] + edges[1][-1]))
 
     cells = [cell_index(value, edge) for value, edge in zip(values, edges, strict=True)]
@@ -125,6 +125,16 @@ def given_edges(edges: u.Quantity, unit: str, name: str) -> FloatArray:
     values = to_value(edges, unit, name)
     if values.ndim != 1 or len(values) < 2 or not np.all(np.diff(values) > 0):
         raise EventError(f"{name} edges must be two or more increasing values, got {values} {unit}.")
+    return values
+
+
+def longitude_edges(edges: u.Quantity) -> FloatArray:
+    """As :func:`given_edges` in degrees, for longitudes: not more than once around."""
+    values = given_edges(edges, "deg", "lon")
+    if values[-1] - values[0] > 360 * (1 + 1e-12):
+        raise EventError(
+            f"lon edges span {values[-1] - values[0]:g} deg; more than 360 deg would count directions twice."
+        )
     return values
 
 

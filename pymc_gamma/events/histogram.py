@@ -13,7 +13,7 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import EventError
-from pymc_gamma.events.binning import cell_index, given_edges
+from pymc_gamma.events.binning import cell_index, given_edges, longitude_edges
 from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.geometry import separation_deg, sky_frame, unit_vectors
 
@@ -84,7 +84,7 @@ class Bins:
         return cls(
             frame,
             energy=_edges(energy, "TeV", "energy"),
-            lon=_edges(lon, "deg", "lon"),
+            lon=None if lon is None else longitude_edges(lon),
             lat=_edges(lat, "deg", "lat"),
             radius=rings,
             center=None if center is None else _direction(center, frame),

@@ -12,6 +12,7 @@ does not share the approximations of the densities and checks them.
 The residual background is already in reconstructed coordinates: rate times on-time, nothing is folded.
 """
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
@@ -27,7 +28,7 @@ from pymc_gamma.folding.containment import DomainMask, containment
 from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
 from pymc_gamma.folding.tables import FoldTables, interpolate_area
-from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg
+from pymc_gamma.geometry import RegionOfInterest, separation_deg
 from pymc_gamma.irfs.core import TINY_RATE
 from pymc_gamma.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
@@ -214,24 +215,35 @@ class FoldedObservation:
         a bin) and dispersion offset j; ``out[i, b]`` is in units of it times sr-1.
         """
         tables, livetime = self.tables, self.observation.livetime_s
-        if component.analytic is not None:
-            kernels.add_gaussians(
-                vectors,
-                *place,
-                dispersion,
-                tables.edisp_offset,
-                self.axis,
-                component.analytic.vectors,
-                component.analytic.variance,
-                np.ascontiguousarray(at_bin_centres(component.analytic.flux)) * livetime,
-                tables.aeff,
-                tables.aeff_smooth if component.analytic.variance.any() else NO_TABLE,
-                tables.variance,
-                tables.widest,
-                tables.weight,
-                tables.offset_step,
-                out,
-            )
+        analytic = component.analytic
+        if analytic is not None:
+            flux = np.ascontiguousarray(at_bin_centres(analytic.flux)) * livetime
+            events = (vectors, *place, dispersion, tables.edisp_offset, self.axis)
+            smooth = tables.aeff_smooth if analytic.variance.any() else NO_TABLE
+            response = (tables.aeff, smooth, tables.variance, tables.widest, tables.weight)
+            round_, long = ~analytic.elongated, analytic.elongated
+            if round_.any():
+                kernels.add_gaussians(
+                    *events,
+                    analytic.vectors[round_],
+                    analytic.variance[round_],
+                    flux[round_],
+                    *response,
+                    tables.offset_step,
+                    out,
+                )
+            if long.any():
+                kernels.add_elongated(
+                    *events,
+                    analytic.vectors[long],
+                    analytic.major_axis[long],
+                    analytic.variance[long],
+                    analytic.minor_variance[long],
+                    flux[long],
+                    *response,
+                    tables.offset_step,
+                    out,
+                )
         for template in component.templates:
             ladder, raster = self.ladders[component.name, template.name], template.raster
             x, y = raster.plane.project(vectors)
@@ -248,9 +260,10 @@ class FoldedObservation:
                 ladder.coefficients,
                 raster.origin,
                 raster.pixel,
-                ladder.variance,
-                ladder.rungs(tables.variance),
+                ladder.positions(tables.variance),
+                ladder.step,
                 np.ascontiguousarray(at_bin_centres(template.flux)) * livetime,
+                tables.aeff,
                 tables.aeff_smooth,
                 tables.variance,
                 tables.weight,
@@ -292,11 +305,7 @@ class FoldedObservation:
         """Exposure in cm2 s of each part of a component, averaged over its brightness, at true energies in TeV."""
         area, step = interpolate_area(self.observation.irfs, energy)
         n = 0 if component.analytic is None else len(component.analytic.variance)
-        nodes = [
-            gaussian_nodes(component.analytic.vectors[p], component.analytic.variance[p], 12, 16)
-            for p in range(n)
-            if component.analytic is not None
-        ]
+        nodes = [component.analytic.nodes(p, 12, 16) for p in range(n) if component.analytic is not None]
         nodes += [template.raster.nodes() for template in component.templates]
         out = []
         for vectors, weight in nodes:
@@ -350,21 +359,45 @@ class FoldedObservation:
             return centre[None], np.ones(1)
         sigma = np.sqrt(variance)
         if self.mask.is_whole(centre, 5 * sigma + 0.5):
-            return gaussian_nodes(centre, variance, 12, 16)
+            return analytic.nodes(p, 12, 16)
         size = min(self.roi.half_extent)
         if sigma < 0.2 * size:
-            return gaussian_nodes(centre, variance, 64, 64)
+            return analytic.nodes(p, 64, 64)
         # the region sees a part of the source: nodes around the region, not around the source
-        spill = max(SPILL_MARGIN, 5 * float(np.sqrt(self.tables.variance.max())))
+        spill = max(SPILL_MARGIN, 5 * math.sqrt(self.tables.variance_range[1]))
         half = self.roi.radius + spill
         step = min(0.05, sigma / 6, size / 8)
         grid = np.arange(-half, half + step, step)
         x, y = np.meshgrid(grid, grid)
         vectors = self.roi.plane.unproject(x.ravel(), y.ravel())
+        if analytic.elongated[p]:
+            return self._elongated_nodes(analytic, p, half, step)
         separation = separation_deg(vectors, centre)
         density = np.exp(-0.5 * separation**2 / variance) / (2 * np.pi * variance)
         seen = separation < 7 * sigma
         return np.ascontiguousarray(vectors[seen]), density[seen] * step**2
+
+    def _elongated_nodes(self, analytic: Analytic, p: int, half: float, step: float) -> tuple[FloatArray, FloatArray]:
+        """Quadrature nodes of an elongated Gaussian within ``half`` deg of the region: a grid along its axes."""
+        centre, major_axis = analytic.vectors[p], analytic.major_axis[p]
+        grids, profiles = [], []
+        for variance in (analytic.variance[p], analytic.minor_variance[p]):
+            sigma = np.sqrt(variance)
+            width = min(step, 0.5 * sigma)
+            # a line has one node across
+            grid = (
+                np.arange(-np.ceil(7 * sigma / width), np.ceil(7 * sigma / width) + 1) * width if sigma else np.zeros(1)
+            )
+            profile = np.exp(-0.5 * grid**2 / variance) if sigma else np.ones(1)
+            grids.append(grid)
+            profiles.append(profile / profile.sum())
+        u, w = (np.radians(axis.ravel()) for axis in np.meshgrid(*grids))
+        arc = np.hypot(u, w)
+        local = np.stack([np.cos(arc), np.sinc(arc / np.pi) * u, np.sinc(arc / np.pi) * w], axis=-1)
+        vectors = local @ np.stack([centre, major_axis, np.cross(centre, major_axis)])
+        weight = np.outer(profiles[1], profiles[0]).ravel()
+        seen = separation_deg(vectors, self.roi.basis[0]) < half
+        return np.ascontiguousarray(vectors[seen]), weight[seen]
 
     def _true_sky(self, vectors: FloatArray, weight: FloatArray) -> FloatArray:
         """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_j, n_e)."""

@@ -5,9 +5,16 @@ Densities per solid angle are converted from deg-2 to sr-1 by :math:`(180/\pi)^2
 
 For a Gaussian source of variance :math:`\sigma_s^2` and a PSF of variance :math:`\sigma^2` the convolution is a
 Gaussian of variance :math:`\sigma_s^2+\sigma^2`, and the true direction of an event at distance vector :math:`d`
-from the source has the posterior mean :math:`s + d\,\sigma_s^2/(\sigma_s^2+\sigma^2)`: effective area and PSF are
-taken there. For a template convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v`
-(Tweedie's formula; Efron 2011, JASA 106, 1602).
+from the source has the posterior mean :math:`s + f d` and the variance :math:`f\sigma^2` with
+:math:`f = \sigma_s^2/(\sigma_s^2+\sigma^2)`: effective area, dispersion and PSF are taken at the mean, and the area is
+averaged over the variance. An elongated Gaussian is the same along and across its major axis, with the variances
+:math:`a^2+\sigma^2` and :math:`b^2+\sigma^2`.
+
+For a template convolved to :math:`v` the posterior mean is :math:`x + \sigma^2 \nabla \log v` (Tweedie's formula; Efron
+2011, JASA 106, 1602), and the variance along either axis is :math:`f\sigma^2` with
+:math:`f = 1 + \frac{\sigma^2}{2}\nabla^2\log v` in the mean. Because
+:math:`\nabla^2 v = 2\,\partial v/\partial\sigma^2`, the ladder itself gives
+:math:`f = 1 + \partial\log v/\partial\log\sigma^2 - \frac{\sigma^2}{2}|\nabla\log v|^2`.
 """
 
 import math
@@ -18,6 +25,7 @@ import numpy as np
 from pymc_gamma.search import interval
 
 __all__ = [
+    "add_elongated",
     "add_gaussians",
     "add_template",
     "average_dispersion",
@@ -258,6 +266,112 @@ def add_gaussians(
                 out[i, e - start[i]] += total * flux[p, e] * PER_SR
 
 
+@nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+def add_elongated(
+    vectors,
+    row,
+    fraction,
+    start,
+    stop,
+    edisp,
+    edisp_offset,
+    axis,
+    source,
+    major_axis,
+    source_variance,
+    minor_variance,
+    flux,
+    aeff,
+    aeff_smooth,
+    variance,
+    widest,
+    weight,
+    offset_step,
+    out,
+):
+    """As :func:`add_gaussians`, for elongated Gaussians: (u, w) are coordinates along and across the major axis.
+
+    Along either axis the posterior of the true direction has the mean f u (or h w) and the variance f v (or h v), where
+    f = a^2 / (a^2 + v) and h = b^2 / (b^2 + v).
+    """
+    n_g, n_o = variance.shape[0], variance.shape[1]
+    last = (n_o - 1) * offset_step
+    overall = 0.0
+    for e in range(len(widest)):
+        overall = max(overall, widest[e])
+    for p in range(len(source_variance)):
+        a2, b2 = source_variance[p], minor_variance[p]
+        sx, sy, sz = source[p, 0], source[p, 1], source[p, 2]
+        mx, my, mz = major_axis[p, 0], major_axis[p, 1], major_axis[p, 2]
+        nx, ny, nz = sy * mz - sz * my, sz * mx - sx * mz, sx * my - sy * mx
+        ax, ay, az = sx - axis[0], sy - axis[1], sz - axis[2]
+        c0 = ax * ax + ay * ay + az * az
+        if _angle_deg(c0) > last + 6 * math.sqrt(a2):
+            continue
+        # the pointing seen from the source, in radians along and across
+        pu, pw = axis[0] * mx + axis[1] * my + axis[2] * mz, axis[0] * nx + axis[1] * ny + axis[2] * nz
+        for i in range(len(row)):
+            dx, dy, dz = vectors[i, 0] - sx, vectors[i, 1] - sy, vectors[i, 2] - sz
+            c2 = dx * dx + dy * dy + dz * dz
+            # arc over sine of the arc, so that (u, w) are the arc split by its direction
+            arc = math.sqrt((1 + c2 / 12) / (1 - c2 / 4))
+            u, w = arc * (dx * mx + dy * my + dz * mz), arc * (dx * nx + dy * ny + dz * nz)
+            u2, w2 = u * u / (DEG * DEG), w * w / (DEG * DEG)
+            if u2 / (a2 + overall) + w2 / (b2 + overall) > REACH:
+                continue
+            for e in range(start[i], stop[i]):
+                if u2 / (a2 + widest[e]) + w2 / (b2 + widest[e]) > REACH:
+                    continue
+                total = 0.0
+                for g in range(n_g):
+                    # twice: the variance at the posterior mean, and this from the variance
+                    v = _linear(variance[g], min(_angle_deg(c0), last) / offset_step, e)
+                    f, h = a2 / (a2 + v), b2 / (b2 + v)
+                    offset = _offset_along(c0, pu, pw, f * u, h * w)
+                    if offset > last:
+                        continue
+                    position = offset / offset_step
+                    spread = _dispersion(edisp, edisp_offset, offset, row[i], fraction[i], e)
+                    if spread <= 0:
+                        continue
+                    v = _linear(variance[g], position, e)
+                    k = min(int(position), n_o - 2)
+                    # direction away from the pointing at the posterior mean
+                    ou, ow = f * u - pu, h * w - pw
+                    scale = 1 / (math.sqrt(ou * ou + ow * ow) + 1e-12)
+                    ou, ow = ou * scale, ow * scale
+                    # curvature of the area over the posterior: what the PSF alone would see, split into the direction
+                    # away from the pointing and the one across it, where a slope over an offset is a curvature
+                    area = _linear(aeff, position, e)
+                    curvature = _linear(aeff_smooth[g], position, e) - area
+                    turning = 0.5 * v * (aeff[k + 1, e] - aeff[k, e]) / (offset_step * offset_step * (k + 0.5))
+                    outward = f * ou * ou + h * ow * ow
+                    area += outward * (curvature - turning) + (f + h - outward) * turning
+                    slope = (variance[g, k + 1, e] - variance[g, k, e]) / offset_step
+                    lean = (f * (1 - f) * u * ou + h * (1 - h) * w * ow) / DEG
+                    exponent = -lean * slope / v - 0.5 * (u2 / (a2 + v) + w2 / (b2 + v))
+                    total += (
+                        _linear(weight[g], position, e)
+                        * math.exp(exponent)
+                        / (2 * math.pi * math.sqrt((a2 + v) * (b2 + v)))
+                        * max(area, 0.0)
+                        * spread
+                    )
+                out[i, e - start[i]] += total * flux[p, e] * PER_SR
+
+
+@nb.njit(inline="always")
+def _offset_along(c0, pu, pw, u, w):
+    """Angle in degrees from the pointing of the direction at the arcs (u, w) from a source, all in radians.
+
+    ``c0`` is the squared chord from the source to the pointing, (pu, pw) the pointing on the axes of the source.
+    """
+    r2 = u * u + w * w
+    cosine = r2 * (0.5 - r2 / 24)  # one minus the cosine of the arc
+    sine = 1 - r2 * (1 / 6 - r2 / 120)  # sine of the arc over the arc
+    return _angle_deg(max(c0 + (2 - c0) * cosine - 2 * sine * (pu * u + pw * w), 0.0))
+
+
 @nb.njit(inline="always")
 def _spline_weights(t, w, d):
     """Weights of the cubic B-spline and of its derivative at the fraction t of a pixel."""
@@ -288,10 +402,11 @@ def add_template(
     ladder,
     origin,
     pixel,
-    nodes,
-    rung,
+    height,
+    rung_step,
     flux,
     aeff,
+    aeff_smooth,
     variance,
     weight,
     offset_step,
@@ -299,10 +414,10 @@ def add_template(
 ):
     """Add a template on the sigma ladder to the bands.
 
-    ``ladder[iy, ix, j]`` are cubic B-spline coefficients of the template convolved with a Gaussian of variance
-    ``nodes[j]`` (deg2); in between linear in the variance, because a small change of the variance adds its
-    Laplacian times half that change. ``rung[g, o, e]`` is the rung below the variance of offset node o. (x, y) are
-    plane coordinates of the events, (axis_x, axis_y) of the pointing.
+    ``ladder[iy, ix, j]`` are cubic B-spline coefficients of the template convolved with a Gaussian, whose variance
+    increases by a constant factor from one rung j to the next; in between cubic in the logarithm of the variance.
+    ``height[g, o, e]`` is the rung, and the fraction to the next, of the variance of offset node o; ``rung_step`` the
+    logarithm of the factor. (x, y) are plane coordinates of the events, (axis_x, axis_y) of the pointing.
     """
     n_y, n_x, n_j = ladder.shape
     n_g, n_o = variance.shape[0], variance.shape[1]
@@ -332,7 +447,8 @@ def add_template(
                     slope_y[j] += gy * c
         ox, oy = x[i] - axis_x, y[i] - axis_y
         # distances on the plane are angles only around its centre: use them for the small shift alone
-        stretch = offset[i] - math.sqrt(ox * ox + oy * oy)
+        radius = math.sqrt(ox * ox + oy * oy)
+        stretch = offset[i] - radius
         position = offset[i] / offset_step
         ko = min(int(position), n_o - 2)
         to = position - ko
@@ -340,23 +456,54 @@ def add_template(
             total = 0.0
             for g in range(n_g):
                 s2 = variance[g, ko, e] * (1 - to) + variance[g, ko + 1, e] * to
-                j = rung[g, ko, e]
-                while j < n_j - 2 and s2 > nodes[j + 1]:
-                    j += 1
-                f = (s2 - nodes[j]) / (nodes[j + 1] - nodes[j])
-                v = value[j] * (1 - f) + value[j + 1] * f
+                h = height[g, ko, e] * (1 - to) + height[g, ko + 1, e] * to
+                j = min(max(int(h) - 1, 0), n_j - 4)
+                f = h - j
+                # Lagrange polynomials through the rungs j to j + 3
+                p, q, r = f - 1, f - 2, f - 3
+                w0, w1, w2, w3 = -p * q * r / 6, f * q * r / 2, -f * p * r / 2, f * p * q / 6
+                v = w0 * value[j] + w1 * value[j + 1] + w2 * value[j + 2] + w3 * value[j + 3]
+                k = min(int(h), n_j - 2)
+                rise = (
+                    -(p * q + p * r + q * r) / 6 * value[j]
+                    + (q * r + f * r + f * q) / 2 * value[j + 1]
+                    - (p * r + f * r + f * p) / 2 * value[j + 2]
+                    + (p * q + f * q + f * p) / 6 * value[j + 3]
+                )
+                if v < 0.5 * min(value[k], value[k + 1]) or v <= 0:
+                    # far outside everything the values change by orders of magnitude from rung to rung
+                    w0, w1, w2, w3 = 0.0, 0.0, 0.0, 0.0
+                    t = h - k
+                    if k == j:
+                        w0, w1 = 1 - t, t
+                    elif k == j + 1:
+                        w1, w2 = 1 - t, t
+                    else:
+                        w2, w3 = 1 - t, t
+                    v = value[k] * (1 - t) + value[k + 1] * t
+                    rise = value[k + 1] - value[k]
                 if v <= 0:
                     continue
                 shift = s2 / (pixel * v)
-                mx = ox + shift * (slope_x[j] * (1 - f) + slope_x[j + 1] * f)
-                my = oy + shift * (slope_y[j] * (1 - f) + slope_y[j + 1] * f)
+                mx = shift * (w0 * slope_x[j] + w1 * slope_x[j + 1] + w2 * slope_x[j + 2] + w3 * slope_x[j + 3])
+                my = shift * (w0 * slope_y[j] + w1 * slope_y[j + 1] + w2 * slope_y[j + 2] + w3 * slope_y[j + 3])
+                away = 0.5 * (mx * mx + my * my) / s2
+                share = min(max(1 + rise / (v * rung_step) - away, 0.0), 1.0)
+                # the PSF is another at the true direction than at the event: first order of exp(-r^2 / 2 s2) / s2
+                slope = (variance[g, ko + 1, e] - variance[g, ko, e]) / offset_step
+                outward = (mx * ox + my * oy) / (radius + 1e-12)
+                exponent = min(max(slope * outward / s2 * (away + 2 * share - 1), -1.0), 1.0)
+                mx, my = ox + mx, oy + my
                 at = max(math.sqrt(mx * mx + my * my) + stretch, 0.0)
                 if at > last:
                     continue
+                area = _linear(aeff, at / offset_step, e)
+                area += share * (_linear(aeff_smooth[g], at / offset_step, e) - area)
                 total += (
-                    (weight[g, ko, e] * (1 - to) + weight[g, ko + 1, e] * to)
+                    _linear(weight[g], at / offset_step, e)
                     * v
-                    * _linear(aeff[g], at / offset_step, e)
+                    * math.exp(exponent)
+                    * area
                     * _dispersion(edisp, edisp_offset, at, row[i], fraction[i], e)
                 )
             out[i, e - start[i]] += total * flux[e]

@@ -6,18 +6,25 @@ that made it.
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import SkyModelError
+from pymc_gamma.errors import PymcGammaWarning, SkyModelError
 from pymc_gamma.folding.raster import Raster, rasterise
-from pymc_gamma.geometry import RegionOfInterest, separation_deg, unit_vectors
+from pymc_gamma.geometry import (
+    RegionOfInterest,
+    gaussian_nodes,
+    position_angle_vector,
+    separation_deg,
+    unit_vectors,
+)
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
-from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart
+from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart, TemplateShape
 
 __all__ = ["Analytic", "CompiledComponent", "Template", "compile_component", "shining_offsets", "spectrum_nodes"]
 
@@ -26,6 +33,9 @@ FloatArray = NDArray[np.float64]
 NODES_PER_BIN = 8
 GAUSSIAN_REACH = 9.0
 """Beyond as many widths nothing of a Gaussian source is evaluated, neither at events nor in integrals."""
+UNRESOLVED = 0.12
+"""Mean relative difference between neighbouring cells of a map that does not resolve its source. A round Gaussian of
+twice the width of a cell has 0.09, of once the width 0.3."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,11 @@ class Analytic:
     vectors : numpy.ndarray
         Unit vectors of their positions, shape (n, 3).
     variance : numpy.ndarray
-        Variances in deg2, 0 for points, shape (n,).
+        Variances along the major axis in deg2, 0 for points, shape (n,).
+    minor_variance : numpy.ndarray
+        Variances along the minor axis in deg2, those of the major axis for points and round Gaussians, shape (n,).
+    major_axis : numpy.ndarray
+        Unit vectors along the major axis, tangent to the sphere at the source, shape (n, 3).
     flux : numpy.ndarray
         TeV-1 cm-2 s-1 on the spectrum nodes, shape (n, n_nodes).
     """
@@ -47,7 +61,20 @@ class Analytic:
     names: tuple[str, ...]
     vectors: FloatArray
     variance: FloatArray
+    minor_variance: FloatArray
+    major_axis: FloatArray
     flux: FloatArray
+
+    @property
+    def elongated(self) -> NDArray[np.bool_]:
+        """Which sources are elongated, shape (n,)."""
+        return np.asarray(self.minor_variance != self.variance)
+
+    def nodes(self, p: int, radii: int, azimuths: int) -> tuple[FloatArray, FloatArray]:
+        """Quadrature nodes of the brightness of source *p*; see :func:`pymc_gamma.geometry.gaussian_nodes`."""
+        return gaussian_nodes(
+            self.vectors[p], self.variance[p], radii, azimuths, self.minor_variance[p], self.major_axis[p]
+        )
 
 
 @dataclass(frozen=True)
@@ -129,7 +156,12 @@ def shining_offsets(
 
 
 def compile_component(
-    component: SkyComponent, roi: RegionOfInterest, energy_edges: FloatArray, pixel: float, margin: float
+    component: SkyComponent,
+    roi: RegionOfInterest,
+    energy_edges: FloatArray,
+    pixel: float,
+    margin: float,
+    sharpest: float = 0.0,
 ) -> CompiledComponent:
     """Turn a sky component into arrays.
 
@@ -145,6 +177,9 @@ def compile_component(
         Largest pixel of templates in deg.
     margin : float
         Degrees beyond the region from which photons spill in.
+    sharpest : float
+        Width in degrees of the narrowest PSF. A map that changes from cell to cell and whose cells are wider gets a
+        warning.
 
     Returns
     -------
@@ -161,6 +196,7 @@ def compile_component(
     if not parts:
         raise SkyModelError(f"component {component.name!r} has no source in or near {roi!r}; leave it out.")
     energy = spectrum_nodes(energy_edges)
+    _check_cells(component.name, parts, sharpest)
     analytic = [part for part in parts if isinstance(part.shape, PointShape | GaussianShape)]
     templates = []
     for part in parts:
@@ -175,15 +211,41 @@ def compile_component(
     return CompiledComponent(component.name, _analytic(analytic, energy, component.name), tuple(templates))
 
 
+def _check_cells(component: str, parts: Iterable[SkyPart], sharpest: float) -> None:
+    """Warn of a map that is coarser than what the instrument shows of it; once, for all energies of a cube."""
+    for part in parts:
+        shape = part.shape
+        if isinstance(shape, TemplateShape) and shape.unresolved > UNRESOLVED and 0 < sharpest < shape.feature:
+            warnings.warn(
+                f"component {component!r}: the map of {part.name!r} has cells of {shape.feature:.3g} deg, wider than "
+                f"the narrowest PSF (sigma {sharpest:.3g} deg), and differs by {shape.unresolved:.0%} from cell to "
+                "cell. Its counts are right, but densities show cells instead of the structure in them; use a finer "
+                "map.",
+                PymcGammaWarning,
+                stacklevel=4,
+            )
+            return
+
+
 def _analytic(parts: Iterable[SkyPart], energy: FloatArray, component: str) -> Analytic | None:
     parts = list(parts)
     if not parts:
         return None
-    variance = [part.shape.sigma**2 if isinstance(part.shape, GaussianShape) else 0.0 for part in parts]
+    gaussians = [
+        (part.shape.sigma, part.shape.minor, part.shape.phi) if isinstance(part.shape, GaussianShape) else (0.0,) * 3
+        for part in parts
+    ]
     return Analytic(
         names=tuple(part.name for part in parts),
         vectors=np.stack([unit_vectors(part.shape.lon, part.shape.lat) for part in parts]),
-        variance=np.array(variance),
+        variance=np.array([major**2 for major, _, _ in gaussians]),
+        minor_variance=np.array([minor**2 for _, minor, _ in gaussians]),
+        major_axis=np.stack(
+            [
+                position_angle_vector(part.shape.lon, part.shape.lat, phi)
+                for part, (_, _, phi) in zip(parts, gaussians, strict=True)
+            ]
+        ),
         flux=np.stack([_flux(part, energy, component) for part in parts]),
     )
 

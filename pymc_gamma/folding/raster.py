@@ -6,7 +6,9 @@ the PSF. So the template is convolved once with a ladder of Gaussian widths, ind
 .. math:: \hat v_j(k) = \hat S(k)\, e^{-\sigma_j^2 k^2/2},
 
 and interpolated per event: cubic B-spline in position (its prefilter is a division in Fourier space; Unser 1999,
-IEEE SPM 16(6), 22) and linear in :math:`\sigma^2` between the rungs.
+IEEE SPM 16(6), 22) and cubic in :math:`\log\sigma^2` through the four nearest rungs. The brightness of a point goes
+with :math:`\sigma^{-2}`, an exponential in :math:`\log\sigma^2`: for rungs a factor of 2 apart in :math:`\sigma^2` a
+cubic is right to 5e-3 there, while linear interpolation in :math:`\sigma^2` is 6 % too high.
 """
 
 import math
@@ -18,11 +20,11 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest
+from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest, unit_vectors
 from pymc_gamma.threads import run_parallel
 
 if TYPE_CHECKING:
-    from pymc_gamma.sky.component import TemplateShape
+    from pymc_gamma.sky.component import Cells, TemplateShape
 
 __all__ = ["Ladder", "Raster", "blur", "rasterise"]
 
@@ -33,6 +35,8 @@ SPILL_MARGIN = 0.8
 RUNGS = 14
 SUPERSAMPLING = 3
 MAX_PIXELS = 1024
+POINTS_PER_PIXEL = 2
+"""Points of a map along the side of a pixel of the raster, at least."""
 PIXELS_PER_FEATURE, PIXELS_PER_EDGE = 2.5, 4
 
 
@@ -88,11 +92,14 @@ class Ladder:
         reach = max(SPILL_MARGIN, 5 * math.sqrt(high))
         self.coefficients = blur(raster.values, raster.pixel, self.variance, reach)
 
-    def rungs(self, variance: FloatArray) -> NDArray[np.int64]:
-        """Highest rung not above a variance nor that of the next offset, at most the last but one; (..., n_o, n_e)."""
-        lowest = variance.copy()
-        lowest[..., :-1, :] = np.minimum(variance[..., :-1, :], variance[..., 1:, :])
-        return np.clip(np.searchsorted(self.variance, lowest, side="right") - 1, 0, RUNGS - 2)
+    def positions(self, variance: FloatArray) -> FloatArray:
+        """Variances in units of rungs, counted from the first; any shape."""
+        return np.asarray(np.clip(np.log(variance / self.variance[0]) / self.step, 0, RUNGS - 1))
+
+    @property
+    def step(self) -> float:
+        """Difference of the logarithm of the variance from one rung to the next."""
+        return math.log(self.variance[-1] / self.variance[0]) / (RUNGS - 1)
 
 
 def blur(values: FloatArray, pixel: float, variance: FloatArray, reach: float) -> NDArray[np.float32]:
@@ -164,6 +171,11 @@ def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, margi
     finest = shape.feature / (PIXELS_PER_EDGE if whole else PIXELS_PER_FEATURE)
     size = min(pixel, max(finest, 2 * half / MAX_PIXELS))
     n = math.ceil(2 * half / size)
+    if shape.cells is not None:
+        values = _from_cells(shape.cells, plane, n, size)
+        if not np.any(values > 0):
+            raise SkyModelError(f"{name}: brightness is zero in and around the region of interest.")
+        return Raster(plane, size, values)
     values = np.zeros((n, n))
     samples = SUPERSAMPLING if whole else 1
     centre = (np.arange(n) - 0.5 * (n - 1)) * size
@@ -182,3 +194,24 @@ def rasterise(shape: "TemplateShape", roi: RegionOfInterest, pixel: float, margi
     if whole and shape.unit_integral:
         values /= values.sum() * raster.pixel_sr
     return raster
+
+
+def _from_cells(cells: "Cells", plane: EqualAreaPlane, n: int, size: float) -> FloatArray:
+    """Brightness (n, n) of a map given as points: each shares its flux among the four nearest pixels.
+
+    The sum of the pixels is that of the points, and their mean position is kept.
+    """
+    half = 0.5 * n * size
+    # on this plane distances shrink outwards: arcs are longer
+    reach = math.degrees(2 * math.asin(min(1.0, math.radians(math.sqrt(2) * half) / 2))) + 2 * size
+    vectors, flux = cells(unit_vectors(plane.lon, plane.lat), reach, size / POINTS_PER_PIXEL)
+    x, y = (q / size + 0.5 * (n - 1) for q in plane.project(vectors))
+    column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    right, above = x - column, y - row
+    total = np.zeros(n * n)
+    for dx, share_x in ((0, 1 - right), (1, right)):
+        for dy, share_y in ((0, 1 - above), (1, above)):
+            i, j = column + dx, row + dy
+            inside = (i >= 0) & (i < n) & (j >= 0) & (j < n)
+            total += np.bincount((j * n + i)[inside], (flux * share_x * share_y)[inside], n * n)
+    return total.reshape(n, n) / math.radians(size) ** 2

@@ -23,9 +23,12 @@ __all__ = [
     "FRAMES",
     "EqualAreaPlane",
     "convert_lonlat",
+    "frame_rotation",
     "gaussian_nodes",
     "lonlat_from_vectors",
+    "major_offsets",
     "position_angle_of_north",
+    "position_angle_vector",
     "scalar_direction",
     "separation_deg",
     "sky_frame",
@@ -81,19 +84,50 @@ def convert_lonlat(lon: ArrayLike, lat: ArrayLike, frame: str, to: str) -> tuple
     lon, lat = np.asarray(lon, float), np.asarray(lat, float)
     if frame == to:
         return lon, lat
-    return lonlat_from_vectors(unit_vectors(lon, lat) @ _rotation(frame, to).T)
+    return lonlat_from_vectors(unit_vectors(lon, lat) @ frame_rotation(frame, to).T)
 
 
 def position_angle_of_north(lon: float, lat: float, frame: str, to: str) -> float:
     """Position angle in degrees, in the frame ``to``, of the north of ``frame`` at a direction given in ``frame``."""
     if frame == to:
         return 0.0
-    towards, _, north = tangent_basis(lon, lat) @ _rotation(frame, to).T
+    towards, _, north = tangent_basis(lon, lat) @ frame_rotation(frame, to).T
     _, east_there, north_there = tangent_basis(*(float(angle) for angle in lonlat_from_vectors(towards)))
     return float(np.degrees(np.arctan2(north @ east_there, north @ north_there)))
 
 
-def _rotation(frame: str, to: str) -> FloatArray:
+def position_angle_vector(lon: float, lat: float, angle: float) -> FloatArray:
+    """Unit vector (3,) that is tangent to the sphere at a direction, at an angle in degrees from north to east."""
+    _, east, north = tangent_basis(lon, lat)
+    turn = np.radians(angle)
+    return np.asarray(np.cos(turn) * north + np.sin(turn) * east)
+
+
+def major_offsets(vectors: FloatArray, centre: FloatArray, major_axis: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Coordinates in degrees along and across an axis: the arc from the centre, split by its direction there.
+
+    Parameters
+    ----------
+    vectors : numpy.ndarray
+        Unit vectors, shape (..., 3).
+    centre, major_axis : numpy.ndarray
+        A direction, and a unit vector tangent to the sphere there; shape (3,).
+
+    Returns
+    -------
+    along, across : numpy.ndarray
+        Shape (...).
+    """
+    along, across = vectors @ major_axis, vectors @ np.cross(centre, major_axis)
+    sine = np.hypot(along, across)
+    angle = separation_deg(vectors, centre)
+    # at the centre itself the arc is zero and any factor serves
+    scale = angle / np.where(sine > 0, sine, 1.0)
+    return along * scale, across * scale
+
+
+def frame_rotation(frame: str, to: str) -> FloatArray:
+    """Rotation matrix (3, 3) that takes unit vectors of one frame to another."""
     axes = SkyCoord([0, 90, 0] * u.deg, [0, 0, 90] * u.deg, frame=sky_frame(frame)).transform_to(sky_frame(to))
     return np.asarray(axes.cartesian.xyz.value)
 
@@ -134,20 +168,32 @@ class EqualAreaPlane:
         return (x * scale)[..., None] * east + (y * scale)[..., None] * north + (1 - r2 / 2)[..., None] * towards
 
 
-def gaussian_nodes(centre: FloatArray, variance: float, radii: int, azimuths: int) -> tuple[FloatArray, FloatArray]:
-    r"""Quadrature nodes of a round Gaussian on the sphere.
+def gaussian_nodes(
+    centre: FloatArray,
+    variance: float,
+    radii: int,
+    azimuths: int,
+    minor_variance: float | None = None,
+    major_axis: FloatArray | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    r"""Quadrature nodes of a Gaussian on the sphere.
 
     The density of :math:`t = r^2/2\sigma^2` is :math:`e^{-t}`: Gauss-Laguerre nodes for few radii (smooth integrands),
-    equally probable shells for many (integrands with edges). Azimuths are equidistant.
+    equally probable shells for many (integrands with edges). Azimuths are equidistant. For an elongated Gaussian the
+    nodes of the round one are compressed along the minor axis.
 
     Parameters
     ----------
     centre : numpy.ndarray
         Unit vector, shape (3,).
     variance : float
-        deg2; 0 gives the centre alone.
+        deg2, along the major axis; 0 gives the centre alone.
     radii, azimuths : int
         Number of nodes.
+    minor_variance : float, optional
+        deg2, along the minor axis. Default: that of the major axis.
+    major_axis : numpy.ndarray, optional
+        Unit vector along the major axis, tangent to the sphere at the centre, shape (3,).
 
     Returns
     -------
@@ -164,6 +210,13 @@ def gaussian_nodes(centre: FloatArray, variance: float, radii: int, azimuths: in
         t, weight = -np.log1p(-(np.arange(radii) + 0.5) / radii), np.full(radii, 1 / radii)
     radius = np.radians(np.sqrt(2 * variance * t))[:, None]
     angle = (np.arange(azimuths) + 0.5) * 2 * np.pi / azimuths
+    if minor_variance is not None and major_axis is not None and minor_variance != variance:
+        along, beside = radius * np.cos(angle), radius * np.sin(angle) * np.sqrt(minor_variance / variance)
+        arc = np.hypot(along, beside)
+        basis = np.stack([centre, major_axis, np.cross(centre, major_axis)])
+        slope = np.sinc(arc / np.pi)
+        local = np.stack([np.cos(arc), slope * along, slope * beside], axis=-1)
+        return np.ascontiguousarray(local.reshape(-1, 3) @ basis), np.repeat(weight / azimuths, azimuths)
     across = np.sin(radius)
     local = np.stack(np.broadcast_arrays(np.cos(radius), across * np.cos(angle), across * np.sin(angle)), axis=-1)
     lon, lat = lonlat_from_vectors(centre)

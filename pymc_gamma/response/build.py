@@ -100,7 +100,8 @@ def fold(
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
     widest = max(float(one.irfs.psf.sigma.max()) for one in observations)
     margin = max(SPILL_MARGIN, 5 * widest)
-    compiled = [compile_component(component, roi, edges, size, margin) for component in sky]
+    sharpest = min(_sharpest(one.irfs, roi) for one in observations)
+    compiled = [compile_component(component, roi, edges, size, margin, sharpest) for component in sky]
     sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
     response = Response(compiled, observations, roi, edges, tuple(citations), free)
@@ -112,6 +113,18 @@ def fold(
         else:
             response.save(path)
     return response
+
+
+def _sharpest(irfs: IRFs, roi: RegionOfInterest) -> float:
+    """Width in degrees of the narrowest PSF: the smallest radius that holds as much as a Gaussian within its width."""
+    psf = irfs.psf
+    used = (psf.energy >= roi.energy_min) & (psf.energy <= roi.energy_max)
+    if not used.any():
+        used[:] = True
+    sigma, weight = psf.sigma[:, used, :, None], psf.weight[:, used, :, None]
+    radius = np.geomspace(0.5 * sigma.min(), 3 * sigma.max(), 100)
+    inside = (weight * -np.expm1(-0.5 * (radius / sigma) ** 2)).sum(axis=0)
+    return float(radius[(inside >= 1 - math.exp(-0.5)).argmax(axis=-1)].min())
 
 
 def _sequence(value: Any, name: str) -> list[Any]:

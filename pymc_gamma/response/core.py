@@ -82,7 +82,8 @@ class Response(Draws):
         ----------
         energy, lon, lat : array_like or `~astropy.units.Quantity`, optional
             Bin edges (TeV; degrees in the frame of the region). An axis left out is integrated over the region.
-            Bins are cut at the region. Give ``lon`` and ``lat`` together.
+            Bins are cut at the region. Give ``lon`` and ``lat`` together; longitudes may be counted in any turn (-1 to
+            1, or 359 to 361), but not over more than one.
         step : float
             Largest spacing in deg of the points at which a spatial bin is sampled.
         observation : int or str, optional

@@ -42,6 +42,12 @@ def npred(
         computed = _totals(response, folded, used)
     else:
         lon_edges, lat_edges = _edges(lon, "deg", "lon"), _edges(lat, "deg", "lat")
+        if lon_edges[-1] - lon_edges[0] > 360 * (1 + 1e-12):
+            raise ValueError(
+                f"lon edges span {lon_edges[-1] - lon_edges[0]:g} deg; more than 360 deg would count directions twice."
+            )
+        if not -90 <= lat_edges[0] < lat_edges[-1] <= 90:
+            raise ValueError(f"lat edges must lie within -90 and 90 deg, got {lat_edges[0]:g} to {lat_edges[-1]:g}.")
         dims += ["lat", "lon"]
         coords["lat"] = 0.5 * (lat_edges[1:] + lat_edges[:-1])
         coords["lon"] = 0.5 * (lon_edges[1:] + lon_edges[:-1])
@@ -63,9 +69,10 @@ def _totals(response: "Response", folded: Any, edges: FloatArray) -> FloatArray:
 
 
 def _covers(lon_edges: FloatArray, lat_edges: FloatArray, roi: RegionOfInterest) -> bool:
-    """Whether the bins hold the whole region."""
+    """Whether the bins hold the whole region, however the turns of their longitudes are counted."""
     lon, lat, _ = roi.quadrature(max(roi.radius / 30, 0.05))
-    return bool(np.all((lon >= lon_edges[0]) & (lon <= lon_edges[-1]) & (lat >= lat_edges[0]) & (lat <= lat_edges[-1])))
+    east = (lon - lon_edges[0]) % 360
+    return bool(np.all((east <= lon_edges[-1] - lon_edges[0]) & (lat >= lat_edges[0]) & (lat <= lat_edges[-1])))
 
 
 def _cube(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["check_same_inputs", "fingerprint", "load", "save"]
 
 FORMAT = "pymc-gamma response 4"
+ANALYTIC_ARRAYS = ("vectors", "variance", "minor_variance", "major_axis", "flux")
 
 Tree = dict[str, NDArray[Any]]
 
@@ -171,7 +172,7 @@ def _component_to_arrays(component: CompiledComponent) -> tuple[dict[str, Any], 
     }
     arrays: Tree = {}
     if component.analytic is not None:
-        arrays |= {f"sources_{key}": getattr(component.analytic, key) for key in ("vectors", "variance", "flux")}
+        arrays |= {f"sources_{key}": getattr(component.analytic, key) for key in ANALYTIC_ARRAYS}
     for k, template in enumerate(component.templates):
         arrays |= {f"template_{k}_values": template.raster.values, f"template_{k}_flux": template.flux}
     return meta, arrays
@@ -180,9 +181,7 @@ def _component_to_arrays(component: CompiledComponent) -> tuple[dict[str, Any], 
 def _component_from_arrays(meta: Mapping[str, Any], arrays: Tree) -> CompiledComponent:
     analytic = None
     if meta["sources"]:
-        analytic = Analytic(
-            tuple(meta["sources"]), *(arrays[f"sources_{key}"] for key in ("vectors", "variance", "flux"))
-        )
+        analytic = Analytic(tuple(meta["sources"]), **{key: arrays[f"sources_{key}"] for key in ANALYTIC_ARRAYS})
     templates = tuple(
         Template(
             data["name"],

@@ -83,7 +83,9 @@ def sample_true(
     axis,
     kind,
     centre,
+    major_axis,
     sigma,
+    minor_sigma,
     pixel_index,
     pixel_cdf,
     pixel_guide,
@@ -103,7 +105,8 @@ def sample_true(
     n = len(log_energy)
     step = log_nodes[1] - log_nodes[0]
     n_o = area.shape[1]
-    e1, e2, v = np.empty(3), np.empty(3), centre.copy()
+    v = centre.copy()
+    minor_axis = np.cross(centre, major_axis)
     done, tried = 0, 0
     while done < n:
         tried += 1
@@ -112,8 +115,15 @@ def sample_true(
         # inverse of the integral of a line from a to b over the segment
         t = u * (a + b) / (a + math.sqrt(a * a + u * (b * b - a * a)))
         if kind == GAUSSIAN:
-            radius = sigma * DEG * math.sqrt(-2 * math.log(1 - rng.random()))
-            _deflect(centre, min(radius, math.pi), 2 * math.pi * rng.random(), e1, e2, v)
+            radius = DEG * math.sqrt(-2 * math.log(1 - rng.random()))
+            azimuth = 2 * math.pi * rng.random()
+            along, across = sigma * radius * math.cos(azimuth), minor_sigma * radius * math.sin(azimuth)
+            arc = math.sqrt(along * along + across * across)
+            slope = math.sin(min(arc, math.pi)) / arc if arc > 0 else 1.0
+            for q in range(3):
+                v[q] = math.cos(min(arc, math.pi)) * centre[q] + slope * (
+                    along * major_axis[q] + across * minor_axis[q]
+                )
         elif kind == TEMPLATE:
             flat = pixel_index[draw_index(pixel_cdf, pixel_guide, rng.random())]
             x = (origin + pixel * (flat % row_length + rng.random() + rng.random() - 1)) * DEG

@@ -23,7 +23,6 @@ from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import (
-    gaussian_nodes,
     lonlat_from_vectors,
     separation_deg,
     sky_frame,
@@ -241,7 +240,7 @@ class SourceSampler:
         if analytic is None or part >= sources:
             template = templates[part - sources]
             return template.flux, *template.raster.nodes()
-        return analytic.flux[part], *gaussian_nodes(analytic.vectors[part], analytic.variance[part], 64, 64)
+        return analytic.flux[part], *analytic.nodes(part, 64, 64)
 
     def _proposal(self, part: int) -> tuple[Any, ...]:
         """Arguments of the kernel for one part."""
@@ -249,10 +248,11 @@ class SourceSampler:
             return self._proposals[part]
         analytic, templates = self.component.analytic, self.component.templates
         sources = 0 if analytic is None else len(analytic.variance)
-        empty = np.ones(1)
+        empty, major_axis, minor = np.ones(1), np.zeros(3), 0.0
         grid: tuple[Any, ...] = (np.zeros(1, np.int64), empty, np.zeros(1, np.int64), np.eye(3), 1, 0.0, 1.0)
         if analytic is not None and part < sources:
-            centre, sigma = analytic.vectors[part], math.sqrt(analytic.variance[part])
+            centre, major_axis = analytic.vectors[part], np.ascontiguousarray(analytic.major_axis[part])
+            sigma, minor = math.sqrt(analytic.variance[part]), math.sqrt(analytic.minor_variance[part])
             kind = kernels.GAUSSIAN if sigma > 0 else kernels.POINT
             flux = analytic.flux[part]
             middle = float(np.degrees(2 * np.arcsin(min(1.0, np.linalg.norm(centre - self.axis) / 2))))
@@ -286,6 +286,6 @@ class SourceSampler:
         energy_guide = kernels.guide_table(energy_cdf, len(energy_cdf))
         self._proposals[part] = (
             self._log_nodes, pdf, energy_cdf, energy_guide, self._area, highest, self._step, self.axis,
-            kind, np.ascontiguousarray(centre), sigma, *grid,
+            kind, np.ascontiguousarray(centre), major_axis, sigma, minor, *grid,
         )  # fmt: skip
         return self._proposals[part]

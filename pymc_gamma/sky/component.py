@@ -6,8 +6,8 @@ A component is a sum of parts, each separable in true energy and direction,
 
 in TeV-1 cm-2 s-1 sr-1, with :math:`\phi_p` in TeV-1 cm-2 s-1 and :math:`S_p` in sr-1. For a source
 :math:`S_p` integrates to one over the sphere, so :math:`\phi_p` is its total flux. Three kinds of :math:`S_p`
-suffice, because three kinds of numerics treat them: a point (no integral), a Gaussian (closed form), and any
-other brightness (numerical convolution).
+suffice, because three kinds of numerics treat them: a point (no integral), a Gaussian, round or elongated (closed
+form), and any other brightness (numerical convolution).
 
 Directions are longitude and latitude in degrees in the frame of the region of interest.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Array",
     "Brightness",
+    "Cells",
     "GaussianShape",
     "PointShape",
     "Shape",
@@ -42,6 +43,9 @@ __all__ = [
 Array = NDArray[np.float64]
 #: ``(lon, lat)`` in degrees -> sr-1, arrays of one shape.
 Brightness = Callable[[Array, Array], Array]
+#: Direction (3,), radius in degrees, spacing in degrees -> unit vectors (n, 3) of points about that far apart which
+#: cover at least this disc, and their brightness times solid angle (n,).
+Cells = Callable[[Array, float, float], tuple[Array, Array]]
 #: True energy in TeV -> TeV-1 cm-2 s-1, of the same shape.
 Spectrum = Callable[[Array], Array]
 
@@ -62,19 +66,50 @@ class PointShape:
 
 @dataclass(frozen=True)
 class GaussianShape:
-    r"""A round Gaussian, :math:`S = e^{-r^2 / 2\sigma^2} / 2\pi\sigma^2`, of unit integral.
+    r"""A round or elongated Gaussian of unit integral.
+
+    .. math:: S = \frac{1}{2\pi ab}\, e^{-u^2/2a^2 - w^2/2b^2}, \qquad a = \sigma,\quad b = \sigma\sqrt{1 - e^2},
+
+    The coordinate :math:`u` runs along the major axis, :math:`w` across it. The parameters are gammapy's.
 
     Parameters
     ----------
     lon, lat : float
         Centre in degrees, in the frame of the region of interest.
     sigma : float
-        Standard deviation per axis in degrees.
+        Standard deviation along the major axis in degrees; along both axes where ``e`` is 0.
+    e : float
+        Eccentricity, 0 (round) to 1 (a line).
+    phi : float
+        Position angle of the major axis in degrees, counted from north to east.
+
+    Raises
+    ------
+    SkyModelError
+        If ``e`` lies outside 0 to 1, or ``phi`` is not finite.
+
+    Examples
+    --------
+    >>> round(GaussianShape(0.0, 0.0, sigma=0.5, e=0.8, phi=30.0).minor, 6)
+    0.3
     """
 
     lon: float
     lat: float
     sigma: float
+    e: float = 0.0
+    phi: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.e <= 1:
+            raise SkyModelError(f"A Gaussian needs an eccentricity e between 0 and 1, got {self.e!r}.")
+        if not np.isfinite(self.phi):
+            raise SkyModelError(f"A Gaussian needs a finite position angle phi, got {self.phi!r} deg.")
+
+    @property
+    def minor(self) -> float:
+        """Standard deviation along the minor axis in degrees."""
+        return float(self.sigma * np.sqrt((1 - self.e) * (1 + self.e)))
 
 
 @dataclass(frozen=True)
@@ -93,6 +128,11 @@ class TemplateShape:
         Whether it integrates to one over the sphere, so that pixels which hold all of it may be renormalised.
     feature : float
         Smallest angular scale in degrees that has to be resolved.
+    cells : callable, optional
+        The brightness as points with a flux each, for a map whose flux must be kept: see `Cells`. It is then drawn from
+        these, not from ``brightness``.
+    unresolved : float
+        How much the brightness changes from one cell of a map to the next, relative to itself.
     """
 
     lon: float
@@ -101,6 +141,8 @@ class TemplateShape:
     brightness: Brightness
     unit_integral: bool
     feature: float
+    cells: Cells | None = None
+    unresolved: float = 0.0
 
 
 Shape = PointShape | GaussianShape | TemplateShape

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.geometry import convert_lonlat
+from pymc_gamma.geometry import convert_lonlat, frame_rotation, position_angle_vector, tangent_basis
 from pymc_gamma.sky.component import Array, Brightness, GaussianShape, Shape, SkyPart, TemplateShape
+from pymc_gamma.sky.maps import RotatedCells
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
@@ -51,7 +52,7 @@ def extent_deg(shape: Shape) -> float:
     Returns
     -------
     float
-        0 for a point, five standard deviations for a Gaussian.
+        0 for a point, five standard deviations along the major axis for a Gaussian.
     """
     if isinstance(shape, GaussianShape):
         return GAUSSIAN_EXTENT * shape.sigma
@@ -125,10 +126,27 @@ def parts_near(parts: Sequence[SkyPart], frame: str, roi: "RegionOfInterest", ma
 
 
 def _moved(shape: Shape, lon: float, lat: float, frame: str, roi: "RegionOfInterest") -> Shape:
+    if isinstance(shape, GaussianShape):
+        return replace(shape, lon=lon, lat=lat, phi=_turned(shape, lon, lat, frame, roi.frame))
     if not isinstance(shape, TemplateShape):
         return replace(shape, lon=lon, lat=lat)
     if np.isinf(shape.radius):
         lon, lat = roi.lon, roi.lat
     if frame == roi.frame:
         return replace(shape, lon=lon, lat=lat)
-    return replace(shape, lon=lon, lat=lat, brightness=RotatedBrightness(shape.brightness, frame, roi.frame))
+    return replace(
+        shape,
+        lon=lon,
+        lat=lat,
+        brightness=RotatedBrightness(shape.brightness, frame, roi.frame),
+        cells=None if shape.cells is None else RotatedCells(shape.cells, frame, roi.frame),
+    )
+
+
+def _turned(shape: GaussianShape, lon: float, lat: float, frame: str, to: str) -> float:
+    """Position angle in degrees in another frame, in which the shape is at (lon, lat)."""
+    if frame == to or shape.e == 0:
+        return shape.phi
+    axis = frame_rotation(frame, to) @ position_angle_vector(shape.lon, shape.lat, shape.phi)
+    _, east, north = tangent_basis(lon, lat)
+    return float(np.degrees(np.arctan2(axis @ east, axis @ north)))

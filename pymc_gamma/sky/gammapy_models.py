@@ -1,6 +1,8 @@
 r"""From gammapy's spatial and spectral models to sky parts.
 
-A point and a round Gaussian keep their analytic shape. Every other model is evaluated by gammapy.
+A point and a Gaussian keep their analytic shape. A template is taken cell by cell (:mod:`pymc_gamma.sky.maps`): the
+interpolation that gammapy would use between the cells does not keep the flux. Every other model is evaluated by
+gammapy.
 
 An energy-dependent template :math:`T(E, \Omega)` on energies :math:`E_n` becomes one part per energy,
 
@@ -19,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 
-from pymc_gamma.errors import SkyModelError
+from pymc_gamma.errors import PymcGammaWarning, SkyModelError
 from pymc_gamma.geometry import FRAMES
 from pymc_gamma.sky.component import Array, GaussianShape, PointShape, SkyPart, Spectrum, TemplateShape
+from pymc_gamma.sky.maps import MapBrightness, MapGeometry
 from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ __all__ = ["GammapyBrightness", "HatSpectrum", "convert_model"]
 
 INTENSITY_UNIT = FLUX_UNIT / u.sr
 
+#: A template nearer to its map than this many degrees is not moved.
+SHIFT_DEG = 1e-9
 #: Angular scale in degrees that resolves a brightness without structure.
 SMOOTH_FEATURE_DEG = 1.0
 
@@ -47,26 +52,19 @@ class GammapyBrightness:
         The model.
     unit : astropy.units.Unit
         Unit in which its values are returned.
-    energy_true : float, optional
-        True energy in TeV at which an energy-dependent model is evaluated.
-    scale : float
-        Factor on the values.
     """
 
     name: str
     model: Any
     unit: "UnitBase"
-    energy_true: float | None = None
-    scale: float = 1.0
 
     def __call__(self, lon: Array, lat: Array) -> Array:
         """Brightness at directions in degrees, in the frame of the model."""
         shape = np.shape(lon)
         # Some models index their values, so hand over arrays of one dimension.
         directions = (np.ravel(lon) * u.deg, np.ravel(lat) * u.deg)
-        energy = {} if self.energy_true is None else {"energy": self.energy_true * u.TeV}
-        values = u.Quantity(self.model(*directions, **energy)).to_value(self.unit)
-        values = np.broadcast_to(values, directions[0].shape).reshape(shape) * self.scale
+        values = u.Quantity(self.model(*directions)).to_value(self.unit)
+        values = np.broadcast_to(values, directions[0].shape).reshape(shape)
         if not np.all(np.isfinite(values) & (values >= 0)):
             k = int(np.argmin(np.isfinite(values) & (values >= 0)))
             raise SkyModelError(
@@ -157,14 +155,14 @@ def convert_model(name: str, spatial: Any, spectral: Any) -> tuple[str, tuple[Sk
     if isinstance(spatial, PointSpatialModel):
         shape = PointShape(*_position(spatial, frame))
         return frame, (SkyPart(name, shape, GammapySpectrum(name, spectral)),)
-    if isinstance(spatial, GaussianSpatialModel) and spatial.e.value == 0:
-        sigma = spatial.sigma.quantity.to_value("deg")
-        gaussian = GaussianShape(*_position(spatial, frame), float(sigma))
+    if isinstance(spatial, GaussianSpatialModel):
+        sigma, phi = (float(parameter.quantity.to_value("deg")) for parameter in (spatial.sigma, spatial.phi))
+        gaussian = GaussianShape(*_position(spatial, frame), sigma, float(spatial.e.value), phi)
         return frame, (SkyPart(name, gaussian, GammapySpectrum(name, spectral)),)
+    if isinstance(spatial, TemplateSpatialModel):
+        return frame, _map_parts(name, spatial, spectral)
     if not spatial.is_energy_dependent:
         return frame, (_template_part(name, spatial, spectral, frame),)
-    if isinstance(spatial, TemplateSpatialModel):
-        return frame, _cube_parts(name, spatial, spectral, frame)
     raise SkyModelError(
         f"The spatial model of {name!r} ({type(spatial).__name__}) depends on energy in a way that cannot be "
         "separated; evaluate it into a map with an energy_true axis and use a TemplateSpatialModel."
@@ -194,7 +192,7 @@ def _template_part(name: str, spatial: Any, spectral: Any, frame: str) -> SkyPar
     radius = spatial.evaluation_radius
     shape = TemplateShape(
         *((0.0, 0.0) if spatial.position is None else _position(spatial, frame)),
-        radius=np.inf if radius is None else _template_radius(spatial, radius),
+        radius=np.inf if radius is None else _template_radius(radius),
         brightness=GammapyBrightness(name, spatial, shape_unit),
         unit_integral=_has_unit_integral(spatial),
         feature=_feature(spatial),
@@ -209,11 +207,8 @@ def _has_unit_integral(spatial: Any) -> bool:
         GeneralizedGaussianSpatialModel,
         Shell2SpatialModel,
         ShellSpatialModel,
-        TemplateSpatialModel,
     )
 
-    if isinstance(spatial, TemplateSpatialModel):
-        return bool(spatial.normalize)
     normalised = (
         DiskSpatialModel,
         GaussianSpatialModel,
@@ -224,68 +219,94 @@ def _has_unit_integral(spatial: Any) -> bool:
     return isinstance(spatial, normalised)
 
 
-def _template_radius(spatial: Any, radius: u.Quantity) -> float:
-    from gammapy.modeling.models import TemplateSpatialModel
-
-    # gammapy gives half the longer side of a map; its corners reach further.
-    corner = np.sqrt(2) if isinstance(spatial, TemplateSpatialModel) else 1.0
-    reach = float(corner * radius.to_value("deg"))
+def _template_radius(radius: u.Quantity) -> float:
+    reach = float(radius.to_value("deg"))
     return np.inf if reach >= 180 else reach
 
 
 def _feature(spatial: Any) -> float:
-    from gammapy.modeling.models import GaussianSpatialModel, TemplateSpatialModel
-
-    if isinstance(spatial, TemplateSpatialModel):
-        return _pixel_deg(spatial.map.geom)
-    if isinstance(spatial, GaussianSpatialModel):
-        minor = spatial.sigma.quantity * np.sqrt(1 - spatial.e.value**2)
-        return float(minor.to_value("deg") / 3)
     smallest = spatial.evaluation_bin_size_min
     return SMOOTH_FEATURE_DEG if smallest is None else float(smallest.to_value("deg"))
 
 
-def _pixel_deg(geom: Any) -> float:
-    if geom.is_hpx:
-        return float(np.degrees(np.sqrt(4 * np.pi / geom.npix_max)))
-    return float(np.min(geom.pixel_scales.to_value("deg")))
-
-
-def _cube_parts(name: str, spatial: Any, spectral: Any, frame: str) -> tuple[SkyPart, ...]:
-    template = spatial.map
-    energy = template.geom.axes["energy_true"].center.to_value("TeV")
+def _map_parts(name: str, spatial: Any, spectral: Any) -> tuple[SkyPart, ...]:
+    """One part for an image, one for each energy of a cube that is not zero there."""
+    template, frame = spatial.map, str(spatial.frame)
+    names = template.geom.axes.names
+    if names not in ([], ["energy_true"]):
+        raise SkyModelError(
+            f"The template of {name!r} has the axes {names}; expected an image, or a cube with an energy_true axis."
+        )
     shape_unit, flux_unit = _units(name, template.unit, spectral)
-    solid_angle = template.geom.to_image().solid_angle().to_value("sr")
-    values = np.clip(np.nan_to_num(template.quantity.to_value(shape_unit)), 0, None)
-    integral = (values * solid_angle).reshape(energy.size, -1).sum(axis=1)
-    lit = integral > 0
+    spectrum = GammapySpectrum(name, spectral, flux_unit)
+    here, centre = spatial.position.transform_to(frame).spherical, template.geom.center_skydir.spherical
+    shift = (float((here.lon - centre.lon).wrap_at("180d").deg), float((here.lat - centre.lat).deg))
+    geometry = MapGeometry(template.geom.to_image(), shift if max(np.abs(shift)) > SHIFT_DEG else (0.0, 0.0))
+    values = _valid_cells(name, template.quantity.to_value(shape_unit), geometry)
+    flux = values @ geometry.solid_angle
+    lit = flux > 0
     if not lit.any():
         raise SkyModelError(f"The template of {name!r} is zero everywhere.")
+    scale = 1 / np.where(lit, flux, 1.0)
+    # one plane and one set of points serve all energies
+    total = MapBrightness(geometry, scale @ values)
+    extent, unresolved = total.extent(), total.unresolved()
+
+    def shape(n: int, factor: float, *, unit_integral: bool) -> TemplateShape:
+        brightness = MapBrightness(geometry, values[n], factor)
+        return TemplateShape(
+            *extent,
+            brightness,
+            unit_integral=unit_integral,
+            feature=geometry.pixel,
+            cells=brightness.cells,
+            unresolved=unresolved,
+        )
+
+    if not names:
+        factor = scale[0] if spatial.normalize else 1.0
+        return (SkyPart(name, shape(0, float(factor), unit_integral=bool(spatial.normalize)), spectrum),)
     if not lit.all():
         warnings.warn(
             f"The template of {name!r} is zero at {int((~lit).sum())} of {lit.size} energies; it is taken as "
             "zero there.",
             stacklevel=4,
         )
+    energy = template.geom.axes["energy_true"].center.to_value("TeV")
     # At a dark energy the hats of the neighbours end in zero; any finite number serves as its integral.
+    integral = np.ones(len(flux)) if spatial.normalize else flux
     log_integral = np.interp(np.log(energy), np.log(energy[lit]), np.log(integral[lit]))
-    spectrum = GammapySpectrum(name, spectral, flux_unit)
-    centre, radius, feature = (
-        _position(spatial, frame),
-        _template_radius(spatial, spatial.evaluation_radius),
-        _feature(spatial),
-    )
     return tuple(
         SkyPart(
             f"{name}@{energy[n]:.4g} TeV",
-            TemplateShape(
-                *centre,
-                radius=radius,
-                brightness=GammapyBrightness(name, spatial, shape_unit, float(energy[n]), 1 / integral[n]),
-                unit_integral=True,
-                feature=feature,
-            ),
+            shape(int(n), float(scale[n]), unit_integral=True),
             HatSpectrum(spectrum, tuple(np.log(energy)), tuple(log_integral), int(n)),
         )
         for n in np.flatnonzero(lit)
     )
+
+
+def _valid_cells(name: str, values: Any, geometry: MapGeometry) -> Array:
+    """Values (n_energy, n) with cells that are not finite or negative set to zero, and a warning that counts them."""
+    cells = np.array(values, dtype=np.float64).reshape(-1, geometry.size)
+    # outside the projection there is no sky: what stands there is nobody's business
+    seen = np.broadcast_to(geometry.on_the_sky, cells.shape)
+    missing, negative = ~np.isfinite(cells), cells < 0
+    found = [
+        f"{int((bad & seen).sum())} {what}"
+        for bad, what in ((missing, "not finite"), (negative, "negative"))
+        if (bad & seen).any()
+    ]
+    cells[missing | negative] = 0.0
+    if not cells.any() and missing.any():
+        raise SkyModelError(
+            f"The template of {name!r} has no cell with a finite value that is not zero. With normalize=True gammapy "
+            "divides by the sum of all cells, so one NaN spoils them all: fill those before the model is made."
+        )
+    if found:
+        warnings.warn(
+            f"The template of {name!r}: of {int(seen.sum())} cells {' and '.join(found)}; they are taken as zero.",
+            PymcGammaWarning,
+            stacklevel=5,
+        )
+    return cells

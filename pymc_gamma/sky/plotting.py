@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from pymc_gamma.errors import IRFError, SkyModelError
-from pymc_gamma.geometry import separation_deg, unit_vectors
+from pymc_gamma.geometry import major_offsets, position_angle_vector, unit_vectors
 from pymc_gamma.sky.component import Array, GaussianShape, Shape, SkyComponent, SkyPart, TemplateShape
 from pymc_gamma.units import scalar_value
 
@@ -181,10 +181,12 @@ def _brightness(part: SkyPart, lon: Array, lat: Array, pixel: float) -> Array:
     shape = part.shape
     if isinstance(shape, TemplateShape):
         return shape.brightness(lon, lat)
-    sigma = shape.sigma if isinstance(shape, GaussianShape) else 0.0
-    width = max(sigma, 2 * pixel)
-    r = separation_deg(unit_vectors(lon, lat), unit_vectors(shape.lon, shape.lat))
-    return np.exp(-0.5 * (r / width) ** 2) / (2 * np.pi * width**2) * DEG2_PER_SR
+    sigma, minor, phi = (shape.sigma, shape.minor, shape.phi) if isinstance(shape, GaussianShape) else (0.0, 0.0, 0.0)
+    length, width = max(sigma, 2 * pixel), max(minor, 2 * pixel)
+    axis = position_angle_vector(shape.lon, shape.lat, phi)
+    along, across = major_offsets(unit_vectors(lon, lat), unit_vectors(shape.lon, shape.lat), axis)
+    exponent = -0.5 * ((along / length) ** 2 + (across / width) ** 2)
+    return np.exp(exponent) / (2 * np.pi * length * width) * DEG2_PER_SR
 
 
 def _background_rate(observation: "Observation", frame: str) -> Callable[[Array, Array, Array], Array]:

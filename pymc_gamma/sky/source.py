@@ -26,7 +26,8 @@ class SkySource(SkyComponent):
     name : str
         Name of the component.
     spatial : gammapy.modeling.models.SpatialModel
-        Morphology. A point and a round Gaussian are folded analytically; everything else by its brightness.
+        Morphology. A point and a Gaussian, round or elongated, are folded analytically; a template map by the flux
+        of its cells, whatever its ``interp_kwargs`` say; everything else by its brightness.
         An energy-dependent template becomes one part per energy, with shapes linear in the logarithm of
         energy between them.
     spectral : gammapy.modeling.models.SpectralModel
