@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import IRFError, RegionError
 from pymc_gamma.folding import kernels
-from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
+from pymc_gamma.folding.nodes import at_bins
+from pymc_gamma.folding.parts import Analytic, CompiledComponent
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
 from pymc_gamma.folding.tables import FoldTables, interpolate_area
 from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, separation_deg, unit_vectors
@@ -76,6 +77,11 @@ class FoldedObservation:
         other = copy(self)
         other.__dict__["background"] = rate
         return other
+
+    def with_background_of(self, other: "FoldedObservation") -> "FoldedObservation":
+        """The same with the residual background of another, if that has been looked at."""
+        rate = other.__dict__.get("background")
+        return self if rate is None else self.with_background(rate)
 
     def density(
         self,
@@ -146,7 +152,7 @@ class FoldedObservation:
                 for b in range(n_bins):
                     band[:] = 0
                     self.band_density(component, here, (np.full(n, b), *every), rows, band)
-                    out[k, b, chunk] = band.sum(axis=1)
+                    out[k, b, chunk] = np.maximum(band.sum(axis=1), 0)  # the bins undershoot beside lines
 
         if any(component.instrumental for component in components):
             _ = self.background
@@ -183,7 +189,7 @@ class FoldedObservation:
                 self.axis,
                 component.analytic.vectors,
                 component.analytic.variance,
-                np.ascontiguousarray(at_bin_centres(component.analytic.flux)) * livetime,
+                self._at_bins(component.analytic.flux) * livetime,
                 tables.aeff,
                 tables.aeff_smooth,
                 tables.variance,
@@ -210,7 +216,7 @@ class FoldedObservation:
                 raster.pixel,
                 ladder.variance,
                 ladder.rungs(tables.variance),
-                np.ascontiguousarray(at_bin_centres(template.flux)) * livetime,
+                self._at_bins(template.flux) * livetime,
                 tables.aeff_smooth,
                 tables.variance,
                 tables.weight,
@@ -261,9 +267,13 @@ class FoldedObservation:
             out.append(self.observation.livetime_s * (area @ of_node) / weight.sum())
         return out
 
+    def _at_bins(self, flux: FloatArray) -> FloatArray:
+        """Spectra on the nodes, at the true-energy bins."""
+        return np.ascontiguousarray(at_bins(flux, self.tables.energy_edges))
+
     def _part_responses(self, component: CompiledComponent) -> list[tuple[FloatArray, FloatArray]]:
         """Integrals over the true sky (n_j, n_e) in cm2 TeV, and fluxes (n_e,), of the parts of a component."""
-        sources = [] if component.analytic is None else list(at_bin_centres(component.analytic.flux))
+        sources = [] if component.analytic is None else list(self._at_bins(component.analytic.flux))
         if component.name not in self._responses:
             seen = [
                 self._true_sky(*self._source_nodes(component.analytic, p))
@@ -272,7 +282,7 @@ class FoldedObservation:
             ]
             seen += [self._true_sky(*template.raster.nodes()) for template in component.templates]
             self._responses[component.name] = seen
-        fluxes = [*sources, *(at_bin_centres(template.flux) for template in component.templates)]
+        fluxes = [*sources, *(self._at_bins(template.flux) for template in component.templates)]
         return list(zip(self._responses[component.name], fluxes, strict=True))
 
     def _chunk(
@@ -291,6 +301,7 @@ class FoldedObservation:
             band[:] = 0
             self.band_density(component, vectors, place, self.tables.edisp, band)
             band.sum(axis=1, out=out[:, k])
+            np.maximum(out[:, k], 0, out=out[:, k])  # the bins undershoot beside lines
 
     def _source_nodes(self, analytic: Analytic, p: int) -> tuple[FloatArray, FloatArray]:
         """Quadrature nodes on the true sky of a point or Gaussian source.

@@ -1,6 +1,6 @@
 """What is expected of sky components: densities at events, and acceptances; see :mod:`pymc_gamma.response.core`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any, Self
@@ -15,9 +15,10 @@ from pymc_gamma.events import Events
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.free import Bands, FreeComponent, concatenate, reorder
-from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.nodes import spectrum_nodes, tabulate, warn_unresolved
+from pymc_gamma.folding.parts import CompiledComponent, folded_edges
 from pymc_gamma.folding.raster import Ladder
-from pymc_gamma.folding.tables import build_tables
+from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.checks import check_coverage, check_rows
@@ -77,8 +78,8 @@ class Columns:
 
     @property
     def energy_true(self) -> FloatArray:
-        """True energies in TeV at which free spectra are evaluated: the edges of the bins, shape (n,)."""
-        return self.energy_true_edges
+        """Nodes of true energy in TeV at which spectra are tabulated and free ones evaluated, shape (n,)."""
+        return spectrum_nodes(self.energy_true_edges)
 
     @property
     def instrumental(self) -> tuple[str, ...]:
@@ -197,11 +198,10 @@ class Columns:
                 f"the spectrum of {component!r} is known at {span[0]:.4g}-{span[1]:.4g} TeV, for which it was folded, "
                 f"and not at {at.min():.4g}-{at.max():.4g} TeV; fold with a wider energy_true, or give its spectrum."
             )
-        flux = self._sky_component(component).part_fluxes().sum(axis=0)
-        tiny = np.finfo(float).tiny
-        nodes = np.log(spectrum_nodes(self.energy_true_edges))
-        value = np.exp(np.interp(np.log(np.asarray(energy, float)), nodes, np.log(np.maximum(flux, tiny))))
-        return np.where(value <= 2 * tiny, 0.0, value)
+        nodes = spectrum_nodes(self.energy_true_edges)
+        ratio = self._sky_component(component).part_fluxes().sum(axis=0) * nodes**IN_BIN_INDEX
+        # linear, as densities and draws have it: the integral over a line is that of its values at the nodes
+        return np.asarray(np.interp(np.log(at), np.log(nodes), ratio) * at**-IN_BIN_INDEX)
 
     def mean_exposure(self, component: str, energy: ArrayLike) -> FloatArray:
         """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV (n,).
@@ -273,13 +273,16 @@ class Columns:
         """
         return self._free.components
 
-    def spectral_bands(self, rows: ArrayLike) -> Bands:
+    def spectral_bands(self, rows: ArrayLike, smooth: Collection[str] = ()) -> Bands:
         """Columns of event rows for each free component.
 
         Parameters
         ----------
         rows : array_like
             Shape (N, len(reco)).
+        smooth : collection of str
+            Names of the components whose spectrum has no narrow features: their columns are those of
+            ``free_components[k].smooth``.
 
         Returns
         -------
@@ -295,11 +298,11 @@ class Columns:
         check_rows(rows, self.reco, self.roi, len(self.observations))
         vectors = unit_vectors(rows[:, 1], rows[:, 2])
         if len(self.observations) == 1:
-            return self._free.bands(0, vectors, rows[:, 0])
+            return self._free.bands(0, vectors, rows[:, 0], smooth)
         which = rows[:, 3].astype(int)
         order = np.argsort(which, kind="stable")
         mine = [np.flatnonzero(which == o) for o in range(len(self.observations))]
-        parts = [self._free.bands(o, vectors[i], rows[i, 0]) for o, i in enumerate(mine) if len(i)]
+        parts = [self._free.bands(o, vectors[i], rows[i, 0], smooth) for o, i in enumerate(mine) if len(i)]
         return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
     def release(self) -> None:
@@ -343,9 +346,24 @@ class Columns:
             )
         values = []
         for component in self.free_components if spectra else ():
-            given = spectra.get(component.name, component.nominal)
-            flux = spectrum_values(given, component.energy, component.unit, component.name)
-            values.append(np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float))
+            values.append(self._spectrum_values(component, spectra.get(component.name, component.nominal)))
+        return values
+
+    def _spectrum_values(self, component: FreeComponent, given: Any) -> FloatArray:
+        """Values of a function at the energies of a free component, or the values given, checked."""
+
+        def at(energy: FloatArray) -> FloatArray:
+            flux = spectrum_values(given, energy, component.unit, component.name)
+            return np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float)
+
+        if component.smooth is None:
+            return at(component.energy)
+        label = f"the spectrum of {component.name!r}"
+        if callable(given):
+            return tabulate(at, self.energy_true_edges, label)
+        values = at(component.energy)
+        if values.shape == component.energy.shape and given is not component.nominal:
+            warn_unresolved(values, self.energy_true_edges, label)
         return values
 
     def _density(self, rows: FloatArray) -> FloatArray:
@@ -370,12 +388,19 @@ class Columns:
         for derived in ("_simulator", "_free", "free_components"):
             other.__dict__.pop(derived, None)
         other._components, other._folded = tuple(components), tuple(folded)
+        if not np.array_equal(other._folded[0].tables.energy_edges, other._bins()):
+            pairs = zip(other._fold(), folded, strict=True)
+            other._folded = tuple(new.with_background_of(old) for new, old in pairs)
         other._counts = other._acceptances()
         return other
 
+    def _bins(self) -> FloatArray:
+        """Edges in TeV of the true-energy bins that the components are folded on."""
+        return folded_edges(self._components, self.energy_true_edges)
+
     def _fold(self) -> tuple[FoldedObservation, ...]:
         span = (self.roi.energy_min, self.roi.energy_max)
-        edges = tuple(self.energy_true_edges.tolist())
+        edges = tuple(self._bins().tolist())
         instruments = {observation.irfs for observation in self.observations}
         tables = {irfs: build_tables(irfs, edges, span) for irfs in instruments}
         low = min(float(table.variance.min()) for table in tables.values())
@@ -410,7 +435,7 @@ class Columns:
                 "no component has a free spectrum; name those that should in fold(..., free_spectrum=[...])."
             )
         components = [c for c in self._components if c.name in self.free_spectrum]
-        return FreeColumns(components, self._folded, self.energy_true)
+        return FreeColumns(components, self._folded, self.energy_true_edges)
 
     def _sky_component(self, component: str) -> CompiledComponent:
         if component not in self.component_names:

@@ -1,6 +1,6 @@
 """Components of free spectrum: those of the sky along true energy, the background along measured energy."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ class FreeColumns:
         Those of free spectrum.
     folded : sequence of FoldedObservation
         The observations.
-    energy_true : numpy.ndarray
-        Nodes of true energy in TeV.
+    energy_edges : numpy.ndarray
+        Edges of the true-energy bins in TeV.
 
     Attributes
     ----------
@@ -34,11 +34,11 @@ class FreeColumns:
     """
 
     def __init__(
-        self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation], energy_true: FloatArray
+        self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation], energy_edges: FloatArray
     ) -> None:
         sky = [k for k, component in enumerate(components) if not component.instrumental]
         instrumental = [k for k, component in enumerate(components) if component.instrumental]
-        self._sky = FreeSpectra([components[k] for k in sky], folded, energy_true) if sky else None
+        self._sky = FreeSpectra([components[k] for k in sky], folded, energy_edges) if sky else None
         self._background = {
             k: FreeBackground(components[k].name, [one.background for one in folded]) for k in instrumental
         }
@@ -58,7 +58,7 @@ class FreeColumns:
         if self._sky is not None:
             self._sky.release()
 
-    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray) -> Bands:
+    def bands(self, observation: int, vectors: FloatArray, energy: FloatArray, smooth: Collection[str] = ()) -> Bands:
         """Densities per unit coefficient over the total of the acceptance, TeV-1 sr-1, of events of one observation.
 
         Parameters
@@ -69,10 +69,12 @@ class FreeColumns:
             Unit vectors of the reconstructed directions, shape (N, 3).
         energy : numpy.ndarray
             Reconstructed energies in TeV, shape (N,).
+        smooth : collection of str
+            Names of the components whose columns are to be those of ``components[k].smooth``.
         """
         groups = [group.bands(observation, vectors, energy) for group in self._background.values()]
         if self._sky is not None:
-            groups.insert(0, self._sky.bands(observation, vectors, energy))
+            groups.insert(0, self._sky.bands(observation, vectors, energy, smooth))
         merged = merge(groups)
         return merged if self._order == sorted(self._order) else take_components(merged, self._order)
 

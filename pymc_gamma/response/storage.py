@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_same_inputs", "fingerprint", "load", "save"]
 
-FORMAT = "pymc-gamma response 3"
+FORMAT = "pymc-gamma response 5"
 
 Tree = dict[str, NDArray[Any]]
 
