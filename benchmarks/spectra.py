@@ -57,7 +57,7 @@ def forms(response: pmg.Response, rows: NDArray[np.float64]) -> tuple[dict[str, 
     source = ColumnSource(response)
     (free,) = source.free
     fixed = source.densities(rows)[:, [*source.fixed_sky, *source.fixed_background]]
-    values, pointer, column = response.spectral_bands(rows)
+    values, pointer, column = response.spectral_bands(rows, source.smooth)
     at = np.arange(len(values)) - np.repeat(pointer[:-1] - column[:, 0], np.diff(pointer))
     bands = scipy.sparse.csr_matrix((values.astype(float), at, pointer), (len(rows), free.size))
     bands.eliminate_zeros()

@@ -31,6 +31,7 @@ import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
+from scipy.ndimage import maximum_filter1d
 
 from pymc_gamma.units import to_value
 
@@ -44,18 +45,32 @@ __all__ = [
     "SmoothBrokenPowerLaw",
     "Spectrum",
     "TemplateSpectrum",
+    "is_smooth",
 ]
 
 FLUX = "TeV-1 cm-2 s-1"
 _TINY = float(np.finfo(np.float64).tiny)
 """Stands for zero where logarithms are interpolated, as in gammapy."""
+_SPAN, _LARGEST_BEND = 0.055, 0.05
+"""Range of log E, and second difference over it relative to the largest value near by, of a table that is smooth."""
 
 
 class Spectrum(ABC):
     """Differential flux as a function of true energy.
 
     Subclasses implement :meth:`evaluate`; sums and products come with this class.
+
+    Attributes
+    ----------
+    smooth : bool
+        Whether the spectrum has no features narrower than 10 % of the energy (lines, steps), whatever its parameters.
+        Models then follow it on fewer energies. False unless a subclass says otherwise: right for any spectrum.
     """
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the spectrum has no narrow features."""
+        return False
 
     @abstractmethod
     def evaluate(self, energy: Variable) -> Variable:
@@ -100,6 +115,11 @@ class _Sum(Spectrum):
     first: Callable[[Any], Any]
     second: Callable[[Any], Any]
 
+    @property
+    def smooth(self) -> bool:
+        """Whether both are."""
+        return is_smooth(self.first) and is_smooth(self.second)
+
     def evaluate(self, energy: Variable) -> Variable:
         """Sum of both."""
         return self.first(energy) + self.second(energy)
@@ -116,6 +136,12 @@ class _Product(Spectrum):
         if not callable(self.factor) or isinstance(self.factor, Variable):
             object.__setattr__(self, "factor", _parameter(self.factor, "", "factor"))
 
+    @property
+    def smooth(self) -> bool:
+        """Whether the spectrum is, and a factor that varies."""
+        varies = callable(self.factor) and not isinstance(self.factor, Variable)
+        return is_smooth(self.spectrum) and (not varies or is_smooth(self.factor))
+
     def evaluate(self, energy: Variable) -> Variable:
         """Product of both."""
         varies = callable(self.factor) and not isinstance(self.factor, Variable)
@@ -126,6 +152,11 @@ class _Parametric(Spectrum):
     """A spectrum whose dataclass fields are parameters in the units of ``units``."""
 
     units: ClassVar[Mapping[str, str]]
+
+    @property
+    def smooth(self) -> bool:
+        """Power laws, and how they bend and are cut off."""
+        return True
 
     def __post_init__(self) -> None:
         for name, unit in self.units.items():
@@ -198,6 +229,11 @@ class PowerLawNorm(Spectrum):
     norm: Any = 1.0
     tilt: Any = 0.0
     reference: Any = 1.0
+
+    @property
+    def smooth(self) -> bool:
+        """A power law has no features."""
+        return True
 
     def __post_init__(self) -> None:
         for name in ("norm", "tilt"):
@@ -444,6 +480,11 @@ class TemplateSpectrum(_Parametric):
         object.__setattr__(self, "values", to_value(self.values, FLUX, "TemplateSpectrum(values=...)"))
         _check_table(type(self).__name__, self.energy, self.values)
 
+    @property
+    def smooth(self) -> bool:
+        """Whether the table has no steps and no narrow lines."""
+        return _is_smooth_table(self.energy, self.values)
+
     def evaluate(self, energy: Variable) -> Variable:
         """Flux at energies in TeV."""
         table = _interpolate_powers(self.energy, self.values, energy)
@@ -485,6 +526,11 @@ class EBLAbsorption:
                 f"EBLAbsorption: the transmission must lie between 0 and 1, the largest is {self.transmission.max():g}."
             )
 
+    @property
+    def smooth(self) -> bool:
+        """Whether the transmission has no steps."""
+        return _is_smooth_table(self.energy, self.transmission)
+
     @classmethod
     def from_gammapy(cls, model: Any, alpha_norm: Any = None) -> "EBLAbsorption":
         """Absorption at the redshift of a gammapy ``EBLAbsorptionNormSpectralModel``, which stays fixed.
@@ -509,6 +555,21 @@ class EBLAbsorption:
     def __mul__(self, spectrum: Any) -> Spectrum:
         """Absorbed spectrum."""
         return spectrum * self if isinstance(spectrum, Spectrum) else NotImplemented
+
+
+def is_smooth(spectrum: Any) -> bool:
+    """Whether a function of the energy says of itself that it has no narrow features."""
+    return bool(getattr(spectrum, "smooth", False))
+
+
+def _is_smooth_table(energy: NDArray[np.float64], values: NDArray[np.float64]) -> bool:
+    """Whether a table interpolated as power laws bends little within the width of an energy resolution."""
+    x, y = np.log(energy), np.log(np.maximum(values, _TINY))
+    at = np.arange(x[0], x[-1] + _SPAN, _SPAN / 4)
+    ratio = np.where(np.interp(at, x, y) <= np.log(2 * _TINY), 0.0, np.exp(np.interp(at, x, y) + 2.5 * at))
+    bend = np.abs(ratio[:-4] - 2 * ratio[2:-2] + ratio[4:])
+    scale = maximum_filter1d(ratio, 41)[2:-2]
+    return bool(np.all(bend <= _LARGEST_BEND * scale))
 
 
 def _parameter(value: Any, unit: str, name: str) -> Any:

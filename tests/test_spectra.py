@@ -159,3 +159,35 @@ def test_gradients(rng, name, counterpart, parameters):
 def test_bad_input(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_which_spectra_are_smooth():
+    """Sums and products are smooth if all of them are; tables are looked at; a user's own class has to say."""
+
+    class Own(Spectrum):
+        def evaluate(self, energy):
+            return energy**-2.0
+
+    class Smooth(Own):
+        smooth = True
+
+    energy = np.geomspace(0.05, 200, 300)
+    flux_unit = u.Unit("TeV-1 cm-2 s-1")
+    bent = pmg.TemplateSpectrum(energy * u.TeV, energy**-2.0 * np.exp(-energy / 10) * flux_unit)
+    line = np.exp(-0.5 * (np.log(energy) / 0.03) ** 2)
+    lined = pmg.TemplateSpectrum(energy * u.TeV, (energy**-2.0 + line) * flux_unit)
+    ebl = pmg.EBLAbsorption(energy * u.TeV, np.exp(-energy / 10))
+    opaque = pmg.EBLAbsorption([0.1, 1, 1.01, 10] * u.TeV, [1.0, 1.0, 0.0, 0.0])
+    law = pmg.PowerLaw()
+    for smooth in (
+        law,
+        pmg.LogParabola(),
+        pmg.ExpCutoffPowerLaw(),
+        2 * law + bent,
+        law * ebl,
+        Smooth(),
+        Smooth() + law,
+    ):
+        assert smooth.smooth
+    for unknown in (Own(), law + Own(), lined, law + lined, law * opaque, law * (lambda e: e), law + (lambda e: e)):
+        assert not unknown.smooth

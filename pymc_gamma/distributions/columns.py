@@ -5,7 +5,7 @@ The table of a response has one column for each component of fixed shape, the pr
 :math:`C_k = \sum_n C_{kn}`. Integrated over the region and the observations the columns are 1 and
 :math:`a_{kn} = C_{kn}/C_k`; so with coefficients :math:`v` the expected number of events is :math:`a \cdot v`.
 
-With the coefficients :math:`\rho_{kn}` of a spectrum (:func:`pymc_gamma.folding.free.hat_coefficients`):
+With the coefficients :math:`\rho_{kn}` of a spectrum (:mod:`pymc_gamma.folding.free`):
 
 * in a mixture :math:`v_{kn} = f_k\, \rho_{kn} / \sum_m a_{km}\, \rho_{km}`. A factor common to a spectrum cancels: the
   fraction says how many events a component has, the spectrum which;
@@ -22,12 +22,14 @@ smooth and not negative, so that densities never are. As :math:`\sum_g B_3\, s_g
 mixed PSF is exactly :math:`s^2` times the nominal one.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
+from scipy.interpolate import PchipInterpolator
 
 from pymc_gamma.distributions.protocol import SpectralResponse
 from pymc_gamma.distributions.sources import ResponseSource
@@ -92,19 +94,29 @@ class ColumnSource(ResponseSource):
         The response.
     variants : Variants, optional
         Responses between which to interpolate; ``response`` alone if not given.
+    narrow : collection of str
+        Names of the components whose spectra need all nodes; the others have columns for the fewer nodes of smooth
+        spectra, and cost less.
 
     Attributes
     ----------
     free : tuple of FreeComponent
-        Components of free spectrum.
+        Components of free spectrum, on the nodes that they have here.
+    smooth : tuple of str
+        Names of those on the fewer nodes of smooth spectra.
     """
 
     response: SpectralResponse
 
-    def __init__(self, response: SpectralResponse, variants: Variants | None = None) -> None:
+    def __init__(
+        self, response: SpectralResponse, variants: Variants | None = None, narrow: Collection[str] = ()
+    ) -> None:
         super().__init__(response)
         self.variants = variants or Variants(np.ones(1), (response,))
-        self.free: tuple[FreeComponent, ...] = response.free_components if response.free_spectrum else ()
+        every = response.free_components if response.free_spectrum else ()
+        self.narrow = frozenset(narrow)
+        self.smooth = tuple(one.name for one in every if one.smooth is not None and one.name not in self.narrow)
+        self.free: tuple[FreeComponent, ...] = tuple(self.component(response, j) for j in range(len(every)))
         free = [self.component_names.index(one.name) for one in self.free]
         self.free_index = tuple(free)
         fixed = [k for k in range(self.n_components) if k not in free]
@@ -113,6 +125,11 @@ class ColumnSource(ResponseSource):
         self.fixed_background = tuple(k for k in fixed if self.component_names[k] in instrumental)
         # the residual background is measured in reconstructed coordinates: it knows no PSF
         self._free_sky = [j for j, one in enumerate(self.free) if one.name not in instrumental]
+
+    def component(self, response: SpectralResponse, j: int) -> FreeComponent:
+        """Free component *j* of the response or of a variant of it, on the nodes that it has here."""
+        one = response.free_components[j]
+        return one.smooth if one.smooth is not None and one.name in self.smooth else one
 
     @property
     def n_flux(self) -> int:
@@ -139,23 +156,44 @@ class ColumnSource(ResponseSource):
         """Where the spectrum of each free component starts in the vector of all, and its length."""
         return np.cumsum([0, *(one.size for one in self.free)])
 
-    def spectra(self, flux: FloatArray) -> list[FloatArray]:
+    def values(self, flux: FloatArray) -> list[FloatArray]:
         """The spectrum of each free component, shape (n_rows, n), from the vector of all."""
         parts = np.split(np.asarray(flux), self.bounds[1:-1])
         return [part.reshape(one.acceptance.shape) for one, part in zip(self.free, parts, strict=False)]
+
+    def spectra(self, flux: FloatArray) -> list[FloatArray]:
+        """As :meth:`values`, on the nodes of the response, where the simulator has spectra."""
+        out: list[FloatArray] = []
+        if not self.free:
+            return out
+        for one, whole, rows in zip(self.free, self.response.free_components, self.values(flux), strict=True):
+            out.append(_onto(whole.energy, one.energy, rows) if one.name in self.smooth else rows)
+        return out
 
     def spectral_coefficients(self, flux: Variable) -> list[Variable]:
         """Coefficients of each free component, shape (size,), for all spectra (n_flux,)."""
         if not self.free:
             return []
-        scale = [np.tile(one.energy**one.index, len(one.acceptance)) for one in self.free]
-        rows = [np.full(len(one.acceptance), len(one.energy)) for one in self.free]
-        nodes = np.cumsum([0, *np.concatenate(rows)])
-        every = hat_map(flux, flux, pt.constant(np.concatenate(scale)), pt.constant(nodes.astype(np.int64)))
+        if not self.narrow:
+            return self._parts(self._corrected(flux, self.free))
+        return [
+            part * pt.constant(one.scale) if one.name in self.narrow else self._corrected(part, (one,))
+            for one, part in zip(self.free, self._parts(flux), strict=True)
+        ]
+
+    @staticmethod
+    def _corrected(flux: Variable, free: Collection[FreeComponent]) -> Variable:
+        """Coefficients of the hats of few nodes, for the values of spectra there, one after the other."""
+        rows = np.concatenate([np.full(len(one.acceptance), len(one.energy)) for one in free])
+        nodes = np.cumsum([0, *rows]).astype(np.int64)
+        return hat_map(flux, flux, pt.constant(np.concatenate([one.scale for one in free])), pt.constant(nodes))
+
+    def _parts(self, flux: Variable) -> list[Variable]:
+        """The vector of all components in parts."""
         if len(self.free) == 1:
-            return [every]
+            return [flux]
         # split, not sliced: the gradient of it is a concatenation, that of slices a sum of vectors of zeros
-        return list(pt.split(every, np.diff(self.bounds), n_splits=len(self.free)))
+        return list(pt.split(flux, np.diff(self.bounds), n_splits=len(self.free)))
 
     def arrays(self, value: FloatArray) -> TableArrays:
         """Blocked arrays of an observed value: the fixed columns, and bands for the free ones.
@@ -189,7 +227,7 @@ class ColumnSource(ResponseSource):
         dense, bands = [], []
         of_background = np.empty((len(rows), 0))
         for g, response in enumerate(self.variants.responses):
-            given, own = response.column_densities(rows)
+            given, own = response.column_densities(rows, self.smooth)
             densities = self.checked(given, rows, fixed)
             dense.append(densities[:, sky])
             if g == 0:
@@ -215,6 +253,13 @@ class ColumnSource(ResponseSource):
         """Events drawn through the response, with given spectra (n_flux,) or the nominal ones."""
         spectra = None if flux is None else self.spectra(flux)
         return np.asarray(self.response.simulate_rows(weights, n, rng, spectra), dtype=np.float64)
+
+
+def _onto(energy: FloatArray, nodes: FloatArray, rows: FloatArray) -> FloatArray:
+    """Smooth spectra (n_rows, n) between their nodes: monotone cubics of logarithms, zero where they are."""
+    tiny = np.finfo(float).tiny
+    logs = PchipInterpolator(np.log(nodes), np.log(np.maximum(rows, tiny)), axis=-1)(np.log(energy))
+    return np.where(logs <= np.log(2 * tiny), 0.0, np.exp(logs))
 
 
 def _spread(densities: FloatArray, bands: Bands, present: NDArray[np.intp], n_rows: int) -> tuple[FloatArray, Bands]:

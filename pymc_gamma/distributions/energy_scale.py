@@ -18,6 +18,7 @@ different models of what is wrong.
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,19 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.distributions.protocol import PoissonResponse
 from pymc_gamma.errors import ModelError, PymcGammaWarning
 from pymc_gamma.flux import is_gammapy_model, spectrum_values
+from pymc_gamma.folding.nodes import NODE_STEP, bends_between
 from pymc_gamma.folding.tables import IN_BIN_INDEX
-from pymc_gamma.spectra import FLUX
+from pymc_gamma.spectra import FLUX, is_smooth
 
 __all__ = ["shift_spectrum"]
 
 FloatArray = NDArray[np.float64]
 
-_STEP = 0.02
+_STEP = 0.5 * NODE_STEP
 _REACH = 1.0
 """Width of the table's cells, and its reach beyond the true energies, in the logarithm of the energy."""
+SMOOTH_STEP = 0.028
+"""Step in the logarithm of the energy in which features are looked for."""
 _TINY = float(np.finfo(np.float64).tiny)
 _STEEPEST = 15.0
 """Largest power of the energy in the effective area: near the threshold it rises as about the tenth."""
@@ -54,6 +58,13 @@ class _Table:
     def __init__(self, energy: FloatArray, values: FloatArray) -> None:
         self._first, self._step = float(np.log(energy[0])), float(np.log(energy[1] / energy[0]))
         self._logs = np.log(np.maximum(values, _TINY))
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the function times a power of the energy has no narrow features."""
+        every = round(SMOOTH_STEP / self._step)
+        at = np.exp(self._first + self._step * np.arange(0, len(self._logs), every))
+        return not bends_between(np.exp(self._logs[::every]), at)
 
     def log(self, log_energy: Variable) -> Variable:
         """Logarithm of the function."""
@@ -116,7 +127,18 @@ def shift_spectrum(
                 ) from error
         return flux * pt.exp(exposure.log(before) - exposure.log(log_energy)) / scale
 
-    return shifted
+    return _Shifted(shifted, is_smooth(spectrum) or (tabulated is not None and tabulated.smooth))
+
+
+@dataclass(frozen=True)
+class _Shifted:
+    """A function of the energy, and whether it has no narrow features."""
+
+    function: Callable[[FloatArray], Variable]
+    smooth: bool
+
+    def __call__(self, energy: FloatArray) -> Variable:
+        return self.function(energy)
 
 
 def _without_cliffs(values: FloatArray) -> FloatArray:

@@ -31,7 +31,13 @@ from pymc_gamma.distributions.live_table import LiveTable
 from pymc_gamma.distributions.protocol import MixtureResponse, SpectralResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
 from pymc_gamma.distributions.sources import EventSource, ResponseSource, TabulatedSource
-from pymc_gamma.distributions.spectral import check_spectra, spectra_tensor
+from pymc_gamma.distributions.spectral import (
+    check_spectra,
+    narrow_spectra,
+    not_smooth,
+    spectra_tensor,
+    value_at_start,
+)
 from pymc_gamma.errors import ModelError
 from pymc_gamma.ops.logmatvec import banded_log_matvec, log_matvec
 
@@ -148,16 +154,20 @@ class EventMixture(Distribution):
         else:
             if multiplicity is not None:
                 raise ModelError(f"{name}: multiplicity goes with log_likelihood; observed events carry their own.")
-            source = _response_source(name, response)
+            source = _response_source(name, response, spectra)
             if observed is not None and n_events is not None:
                 raise ModelError(f"{name}: pass either observed or n_events; observed events say how many they are.")
-            if not isinstance(observed, Variable | None):
-                observed = source.value(observed)
         _check_components(name, model, fraction, source)
         flux = _flux(name, source, spectra)
-        if flux is not None:
-            assert isinstance(source, ColumnSource)
-            check_spectra(name, source, flux, model)
+        if isinstance(source, ColumnSource):
+            start = value_at_start(flux, model)
+            if more := not_smooth(source, start):
+                source = ColumnSource(source.response, narrow=source.narrow | more)
+                flux = _flux(name, source, spectra)
+                start = value_at_start(flux, model)
+            check_spectra(name, source, start)
+        if log_likelihood is None and not isinstance(observed, Variable | None):
+            observed = source.value(observed)
 
         extra = () if observed is None else source.layout(n_columns(observed)).extra
         if observed is None and n_events is None and dims is None and not {"shape", "size"} & kwargs.keys():
@@ -210,7 +220,7 @@ class EventMixture(Distribution):
             The events.
         """
         if source is None:
-            source = _response_source(cls.__name__, response)
+            source = _response_source(cls.__name__, response, spectra)
             flux = _flux(cls.__name__, source, spectra)
         fraction = pt.as_tensor_variable(fraction)
         if fraction.type.ndim > 1:
@@ -341,11 +351,11 @@ def table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -
     return LiveTable(source)(value[index])
 
 
-def _response_source(name: str, response: Any) -> ResponseSource:
+def _response_source(name: str, response: Any, spectra: Any) -> ResponseSource:
     if response is None:
         raise ModelError(f"{name}: pass a response (from `fold`), or a log_likelihood table.")
     if isinstance(response, SpectralResponse) and response.free_spectrum:
-        return ColumnSource(response)
+        return ColumnSource(response, narrow=narrow_spectra(response, spectra))
     return ResponseSource(response)
 
 

@@ -27,7 +27,7 @@ from pymc_gamma.distributions.event_mixture import default_dims, n_columns, tabl
 from pymc_gamma.distributions.poisson import PoissonProcess, PoissonSource, Spectra
 from pymc_gamma.distributions.protocol import PoissonResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
-from pymc_gamma.distributions.spectral import check_spectra, value_at_start
+from pymc_gamma.distributions.spectral import value_at_start
 from pymc_gamma.errors import ModelError
 from pymc_gamma.ops.logmatvec import banded_log_matvec, log_matvec
 from pymc_gamma.systematics import Systematic
@@ -148,7 +148,6 @@ class ExtendedEventMixture(Distribution):
         model = pm.modelcontext(None)
         process = PoissonProcess(name, response, spectra, norms, systematics)
         source = process.source
-        check_spectra(name, source, process.flux, model, dark=True)
         expected = _checked_expectation(name, process, model)
         if isinstance(observed, Variable):
             n_rows = observed.type.shape[-2] if max_events is None else max_events

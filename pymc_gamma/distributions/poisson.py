@@ -17,9 +17,16 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.distributions.columns import ColumnSource, Variants
 from pymc_gamma.distributions.energy_scale import shift_spectrum
 from pymc_gamma.distributions.protocol import EventList, PoissonResponse
-from pymc_gamma.distributions.spectral import spectra_tensor
+from pymc_gamma.distributions.spectral import (
+    check_spectra,
+    narrow_spectra,
+    not_smooth,
+    spectra_tensor,
+    value_at_start,
+)
 from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import spectrum_values
+from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.spectra import FLUX, PowerLawNorm
 from pymc_gamma.systematics import (
     BackgroundNorm,
@@ -115,11 +122,11 @@ class PoissonSource(ColumnSource):
         coefficients = self.spectral_coefficients(flux)
         for g, j in self.groups():
             k = self.free_index[j]
-            own = responses[g].free_components[j]
+            one = self.component(responses[g], j)
             of_background = j not in self._free_sky
             factor = norms[k] if of_background else norms[k] * weights[g]
-            columns_of = factor * float(own.acceptance.sum()) * coefficients[j]
-            expected = pt.sum(pt.constant(own.share) * columns_of)
+            columns_of = factor * float(one.acceptance.sum()) * coefficients[j]
+            expected = pt.sum(pt.constant(one.share) * columns_of)
             counts[k] = counts[k] + expected if k in counts else expected
             parts.append(columns_of)
         return pt.concatenate(parts), pt.stack([counts[k] for k in range(self.n_components)])
@@ -212,12 +219,20 @@ class PoissonProcess:
         self._values = {kind: one.tensor(n_observations, span) for kind, one in kinds.items()}
         psf = kinds.get(PSFScale)
         variants = Variants.build(response, psf.knots) if isinstance(psf, PSFScale) else None
-        self.source = PoissonSource(response, variants)
         self._sky = [c for c in response.component_names if c not in response.instrumental]
         self._background = [c for c in response.component_names if c in response.instrumental]
         factors = self._factors(kinds, span, n_observations)
         seen = self._seen_spectra(kinds)
+        narrow = narrow_spectra(response, seen)
+        self.source = PoissonSource(response, variants, narrow)
         self.flux = spectra_tensor(name, self.source, seen, nominal=True, factors=factors)
+        if self.source.free:
+            start = value_at_start(self.flux, pm.modelcontext(None))
+            if more := not_smooth(self.source, start):
+                self.source = PoissonSource(response, variants, narrow | more)
+                self.flux = spectra_tensor(name, self.source, seen, nominal=True, factors=factors)
+                start = value_at_start(self.flux, pm.modelcontext(None))
+            check_spectra(name, self.source, start, dark=True)
         self.norms = pt.stack([self._norm(component, kinds) for component in response.component_names])
         self.psf_scale = pt.stack([self._values.get(PSFScale, pt.constant(1.0))])
         _, self.counts = self.source.poisson_coefficients(self.norms, self.flux, self.psf_scale)
@@ -251,7 +266,7 @@ class PoissonProcess:
         norm = self._given.get(component, pt.constant(1.0)).astype("float64")
         if component in self._sky and EffectiveAreaNorm in kinds:
             norm = norm * self._values[EffectiveAreaNorm]
-        free = [one.name for one in self.source.free]
+        free = self.response.free_spectrum
         if component in self._background and component not in free and BackgroundNorm in kinds:
             value = self._values[BackgroundNorm]
             norm = norm * (value[0] if value.type.ndim else value)
@@ -271,7 +286,7 @@ class PoissonProcess:
 
     def _check_free(self, systematic: str) -> None:
         """Raise a ModelError unless all sky components are of free spectrum."""
-        free = [one.name for one in self.source.free]
+        free = self.response.free_spectrum
         fixed = [component for component in self._sky if component not in free]
         if fixed:
             raise ModelError(
@@ -283,7 +298,7 @@ class PoissonProcess:
         self, kinds: Mapping[type[Systematic], Systematic], span: FloatArray, n_observations: int
     ) -> dict[str, Callable[[FloatArray], Any]]:
         """Factors of the systematics on the spectra of free components."""
-        free = [one.name for one in self.source.free]
+        free = self.response.free_spectrum
         factors: dict[str, Callable[[FloatArray], Any]] = {}
         if EffectiveAreaShape in kinds:
             self._check_free("EffectiveAreaShape")
@@ -324,16 +339,18 @@ class PoissonProcess:
             raise ModelError(
                 f"{self.name}: integrated_flux must be two ascending energies, got {low:g} and {high:g} TeV."
             )
-        n = max(int(_ENERGIES_PER_DECADE * np.log10(high / low)), 2)
-        energy = np.geomspace(low, high, n + 1)
         fluxes = []
         for component in self._sky:
             spectrum = self.spectra.get(component)
+            narrow = component not in self.source.smooth
+            step = 0.5 * NODE_STEP if narrow else np.log(10) / _ENERGIES_PER_DECADE
+            energy = np.geomspace(low, high, max(int(np.log(high / low) / step), 2) + 1)
             if spectrum is None:
                 flux = pt.constant(self.response.nominal_flux(component, energy))
             else:
                 flux = pt.as_tensor_variable(spectrum_values(spectrum, energy, FLUX, component))
-            fluxes.append(self._given.get(component, pt.constant(1.0)) * _power_law_integral(flux, energy))
+            integral = _trapezoid(flux, energy) if narrow else _power_law_integral(flux, energy)
+            fluxes.append(self._given.get(component, pt.constant(1.0)) * integral)
         model = pm.modelcontext(None)
         dim = f"{self.name}_source"
         model.add_coord(dim, self._sky)
@@ -348,3 +365,10 @@ def _power_law_integral(flux: Variable, energy: FloatArray) -> Variable:
     small = pt.abs(growth) < 1e-6
     safe = pt.switch(small, 1.0, growth)
     return pt.sum(product[:-1] * step * pt.switch(small, 1.0 + growth / 2, pt.expm1(safe) / safe))
+
+
+def _trapezoid(flux: Variable, energy: FloatArray) -> Variable:
+    """Integral over energies of a spectrum that may be zero, by trapezoids in the logarithm of the energy."""
+    weight = np.full(len(energy), np.log(energy[1] / energy[0]))
+    weight[[0, -1]] /= 2
+    return pt.sum(flux * pt.constant(energy * weight))

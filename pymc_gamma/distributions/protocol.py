@@ -4,7 +4,7 @@ Anything with these attributes will do: the response that this package folds, a 
 analytic toy of the tests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -111,12 +111,17 @@ class SpectralResponse(MixtureResponse, Protocol):
         """Names of the components that are residual background."""
         ...
 
-    def column_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], Bands]:
+    def column_densities(
+        self, rows: NDArray[np.float64], smooth: Collection[str] = ()
+    ) -> tuple[NDArray[np.float64], Bands]:
         """``component_pdf`` of the components that are not of free spectrum, in their order, and ``spectral_bands``."""
         ...
 
-    def spectral_bands(self, rows: NDArray[np.float64]) -> Bands:
-        """Densities of events (N, len(reco)) per unit coefficient over the total acceptance, TeV-1 sr-1."""
+    def spectral_bands(self, rows: NDArray[np.float64], smooth: Collection[str] = ()) -> Bands:
+        """Densities of events (N, len(reco)) per unit coefficient over the total acceptance, TeV-1 sr-1.
+
+        The columns of the components named ``smooth`` are those of the fewer nodes of smooth spectra.
+        """
         ...
 
     def simulate_rows(

@@ -25,7 +25,8 @@ from pymc_gamma.domain import Domain, DomainCells
 from pymc_gamma.errors import IRFError
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.containment import DomainMask, containment
-from pymc_gamma.folding.parts import Analytic, CompiledComponent, at_bin_centres
+from pymc_gamma.folding.nodes import at_bins
+from pymc_gamma.folding.parts import Analytic, CompiledComponent
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
 from pymc_gamma.folding.tables import FoldTables, interpolate_area
 from pymc_gamma.geometry import RegionOfInterest, separation_deg
@@ -96,7 +97,9 @@ class FoldedObservation:
     def with_backgrounds_of(self, folded: "FoldedObservation") -> "FoldedObservation":
         """The same with the residual backgrounds of another."""
         other = copy(self)
-        other.__dict__["background"], other._backgrounds = folded.background, folded._backgrounds
+        if "background" in folded.__dict__:
+            other.__dict__["background"] = folded.background
+        other._backgrounds = folded._backgrounds
         return other
 
     def density(
@@ -187,7 +190,7 @@ class FoldedObservation:
                 for b in range(n_bins):
                     band[:] = 0
                     self.band_density(component, here, (np.full(n, b), *every), rows, band)
-                    out[k, b, chunk] = band.sum(axis=1)
+                    out[k, b, chunk] = np.maximum(band.sum(axis=1), 0)  # the bins undershoot beside lines
 
         if any(component.instrumental for component in components):
             _ = self.background
@@ -217,7 +220,7 @@ class FoldedObservation:
         tables, livetime = self.tables, self.observation.livetime_s
         analytic = component.analytic
         if analytic is not None:
-            flux = np.ascontiguousarray(at_bin_centres(analytic.flux)) * livetime
+            flux = self._at_bins(analytic.flux) * livetime
             events = (vectors, *place, dispersion, tables.edisp_offset, self.axis)
             smooth = tables.aeff_smooth if analytic.variance.any() else NO_TABLE
             response = (tables.aeff, smooth, tables.variance, tables.widest, tables.weight)
@@ -262,7 +265,7 @@ class FoldedObservation:
                 raster.pixel,
                 ladder.positions(tables.variance),
                 ladder.step,
-                np.ascontiguousarray(at_bin_centres(template.flux)) * livetime,
+                self._at_bins(template.flux) * livetime,
                 tables.aeff,
                 tables.aeff_smooth,
                 tables.variance,
@@ -318,9 +321,13 @@ class FoldedObservation:
             out.append(self.observation.livetime_s * (area @ of_node) / weight.sum())
         return out
 
+    def _at_bins(self, flux: FloatArray) -> FloatArray:
+        """Spectra on the nodes, at the true-energy bins."""
+        return np.ascontiguousarray(at_bins(flux, self.tables.energy_edges))
+
     def _part_responses(self, component: CompiledComponent) -> list[tuple[FloatArray, FloatArray]]:
         """Integrals over the true sky (n_j, n_e) in cm2 TeV, and fluxes (n_e,), of the parts of a component."""
-        sources = [] if component.analytic is None else list(at_bin_centres(component.analytic.flux))
+        sources = [] if component.analytic is None else list(self._at_bins(component.analytic.flux))
         if component.name not in self._responses:
             seen = [
                 self._true_sky(*self._source_nodes(component.analytic, p))
@@ -329,7 +336,7 @@ class FoldedObservation:
             ]
             seen += [self._true_sky(*template.raster.nodes()) for template in component.templates]
             self._responses[component.name] = seen
-        fluxes = [*sources, *(at_bin_centres(template.flux) for template in component.templates)]
+        fluxes = [*sources, *(self._at_bins(template.flux) for template in component.templates)]
         return list(zip(self._responses[component.name], fluxes, strict=True))
 
     def _chunk(
@@ -348,6 +355,7 @@ class FoldedObservation:
             band[:] = 0
             self.band_density(component, vectors, place, self.tables.edisp, band)
             band.sum(axis=1, out=out[:, k])
+            np.maximum(out[:, k], 0, out=out[:, k])  # the bins undershoot beside lines
 
     def _source_nodes(self, analytic: Analytic, p: int) -> tuple[FloatArray, FloatArray]:
         """Quadrature nodes on the true sky of a point or Gaussian source.

@@ -1,8 +1,7 @@
 r"""Sky components compiled to plain arrays: all that folding and simulation need of them.
 
-Spectra are tabulated on a grid of true energies with :data:`NODES_PER_BIN` intervals per bin, whose centre is a
-node. What is stored here is also what a saved response holds, so a response can be loaded without the sky models
-that made it.
+Spectra are tabulated at nodes of true energy (:mod:`pymc_gamma.folding.nodes`). What is stored here is also what a
+saved response holds, so a response can be loaded without the sky models that made it.
 """
 
 import math
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import PymcGammaWarning, SkyModelError
+from pymc_gamma.folding.nodes import spectrum_nodes, split_bins, tabulate
 from pymc_gamma.folding.raster import Raster, rasterise
 from pymc_gamma.geometry import (
     RegionOfInterest,
@@ -26,11 +26,10 @@ from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart, TemplateShape
 
-__all__ = ["Analytic", "CompiledComponent", "Template", "compile_component", "shining_offsets", "spectrum_nodes"]
+__all__ = ["Analytic", "CompiledComponent", "Template", "compile_component", "folded_edges", "shining_offsets"]
 
 FloatArray = NDArray[np.float64]
 
-NODES_PER_BIN = 8
 GAUSSIAN_REACH = 9.0
 """Beyond as many widths nothing of a Gaussian source is evaluated, neither at events nor in integrals."""
 UNRESOLVED = 0.12
@@ -119,15 +118,19 @@ class CompiledComponent:
         return np.stack([*analytic, *(template.flux for template in self.templates)])
 
 
-def spectrum_nodes(energy_edges: FloatArray) -> FloatArray:
-    """True energies in TeV at which spectra are tabulated, shape (n_bins * NODES_PER_BIN + 1,)."""
-    position = np.arange((len(energy_edges) - 1) * NODES_PER_BIN + 1) / NODES_PER_BIN
-    return np.exp(np.interp(position, np.arange(len(energy_edges)), np.log(energy_edges)))
+def folded_edges(components: Iterable[CompiledComponent], energy_edges: FloatArray) -> FloatArray:
+    """True-energy bins to fold components on: the given ones, split where one of them has a narrow spectrum.
 
-
-def at_bin_centres(flux: FloatArray) -> FloatArray:
-    """Values at the centres of the true-energy bins of a spectrum on the nodes (last axis)."""
-    return flux[..., NODES_PER_BIN // 2 :: NODES_PER_BIN]
+    Sources are looked at one by one. Templates may be slices of a cube, whose spectra are hats that add up to something
+    smooth: their sum is.
+    """
+    spectra: list[FloatArray] = []
+    for component in components:
+        if component.analytic is not None:
+            spectra += list(component.analytic.flux)
+        if component.templates:
+            spectra.append(np.sum([template.flux for template in component.templates], axis=0))
+    return split_bins(spectra, energy_edges)
 
 
 def shining_offsets(
@@ -205,10 +208,10 @@ def compile_component(
                 continue  # a cube may hold energies that are of no concern here
             label = f"component {component.name!r}, {part.name!r}"
             raster = rasterise(part.shape, roi, pixel, margin, label)
-            templates.append(Template(part.name, raster, _flux(part, energy, component.name)))
+            templates.append(Template(part.name, raster, _flux(part, energy_edges, component.name)))
     if not analytic and not templates:
         raise SkyModelError(f"component {component.name!r}: the spectrum is zero at every energy.")
-    return CompiledComponent(component.name, _analytic(analytic, energy, component.name), tuple(templates))
+    return CompiledComponent(component.name, _analytic(analytic, energy_edges, component.name), tuple(templates))
 
 
 def _check_cells(component: str, parts: Iterable[SkyPart], sharpest: float) -> None:
@@ -227,7 +230,7 @@ def _check_cells(component: str, parts: Iterable[SkyPart], sharpest: float) -> N
             return
 
 
-def _analytic(parts: Iterable[SkyPart], energy: FloatArray, component: str) -> Analytic | None:
+def _analytic(parts: Iterable[SkyPart], energy_edges: FloatArray, component: str) -> Analytic | None:
     parts = list(parts)
     if not parts:
         return None
@@ -246,12 +249,13 @@ def _analytic(parts: Iterable[SkyPart], energy: FloatArray, component: str) -> A
                 for part, (_, _, phi) in zip(parts, gaussians, strict=True)
             ]
         ),
-        flux=np.stack([_flux(part, energy, component) for part in parts]),
+        flux=np.stack([_flux(part, energy_edges, component) for part in parts]),
     )
 
 
-def _flux(part: SkyPart, energy: FloatArray, component: str) -> FloatArray:
-    flux = np.asarray(part.spectrum(energy), dtype=np.float64)
+def _flux(part: SkyPart, energy_edges: FloatArray, component: str) -> FloatArray:
+    energy = spectrum_nodes(energy_edges)
+    flux = tabulate(part.spectrum, energy_edges, f"component {component!r}, {part.name!r}: the spectrum")
     if flux.shape != energy.shape:
         raise SkyModelError(
             f"component {component!r}, {part.name!r}: the spectrum returned shape {flux.shape} "

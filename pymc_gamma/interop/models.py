@@ -11,20 +11,22 @@ Each ``SkyModel`` becomes one component, treated in the cheapest way that is exa
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import astropy.units as u
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.errors import ModelError, SkyModelError
+from pymc_gamma.folding.nodes import has_narrow
 from pymc_gamma.interop.background import BACKGROUND, BackgroundModels, datasets_of
 from pymc_gamma.interop.parameters import copy_models, free_names, read_models
 from pymc_gamma.interop.priors import Role, prior_variable
 from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
-from pymc_gamma.spectra import FLUX, PowerLawNorm
+from pymc_gamma.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 
 __all__ = ["GammapyTranslation"]
 
@@ -204,9 +206,29 @@ def _is_correction(model: Any) -> bool:
 
 def _correction(name: str, spectral: Any, spectrum: Callable[[Any], Any], response: Any) -> Callable[[Any], Any]:
     """Nominal spectrum of a template, corrected for what the parameters changed."""
-    start = convert_spectrum(name, spectral, {})
+    return _Correction(name, spectrum, convert_spectrum(name, spectral, {}), response)
 
-    def corrected(energy: Any) -> Any:
-        return response.nominal_flux(name, energy) * (spectrum(energy) / start(energy))
 
-    return corrected
+@dataclass(frozen=True, eq=False)
+class _Correction(Spectrum):
+    """The nominal spectrum of a component of a response times the ratio of two spectra."""
+
+    name: str
+    spectrum: Callable[[Any], Any]
+    start: Callable[[Any], Any]
+    response: Any
+
+    @property
+    def smooth(self) -> bool:
+        """Whether all three have no narrow features."""
+        nominal = self.response.nominal_flux(self.name, self.response.energy_true)
+        return (
+            is_smooth(self.spectrum)
+            and is_smooth(self.start)
+            and not has_narrow(nominal, self.response.energy_true_edges)
+        )
+
+    def evaluate(self, energy: Variable) -> Variable:
+        """Flux at energies in TeV."""
+        at = np.asarray(energy.data if isinstance(energy, Constant) else energy.eval())
+        return self.response.nominal_flux(self.name, at) * (self.spectrum(at) / self.start(at))

@@ -28,6 +28,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.errors import ModelError, SkyModelError
+from pymc_gamma.folding.nodes import has_narrow, spectrum_nodes
 from pymc_gamma.interop.priors import Role
 from pymc_gamma.spectra import (
     FLUX,
@@ -38,6 +39,7 @@ from pymc_gamma.spectra import (
     PowerLaw,
     SmoothBrokenPowerLaw,
     Spectrum,
+    is_smooth,
 )
 
 __all__ = ["convert_spectrum", "free_parameters", "is_common_factor", "spectral_roles"]
@@ -146,12 +148,25 @@ _COUNTERPARTS: Mapping[str, _Counterpart] = {
 }
 
 
+_LOOKED_AT = (0.01, 300.0)
+"""Range in TeV in which frozen models are looked at for narrow features."""
+_NEAREST_NODES = 0.15
+"""Distance in log E of the nodes of norms, below which what they make is not smooth."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Frozen(Spectrum):
     """A gammapy model without free parameters, at energies that are known when the graph is made."""
 
     name: str
     model: Any
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the model has no narrow features."""
+        edges = np.geomspace(*_LOOKED_AT, 200)
+        flux = np.asarray(self(spectrum_nodes(edges)).data)
+        return bool(np.all(np.isfinite(flux)) and not has_narrow(flux, edges))
 
     def evaluate(self, energy: Variable) -> Variable:
         """Flux in TeV-1 cm-2 s-1, or a number without unit, at energies in TeV."""
@@ -174,6 +189,11 @@ class _Operation(Spectrum):
     second: Callable[[Any], Any]
     operator: Callable[[Any, Any], Any]
 
+    @property
+    def smooth(self) -> bool:
+        """Whether both are."""
+        return is_smooth(self.first) and is_smooth(self.second)
+
     def evaluate(self, energy: Variable) -> Variable:
         """Both, joined."""
         return self.operator(self.first(energy), self.second(energy))
@@ -186,6 +206,11 @@ class _Piecewise(Spectrum):
     nodes: Any
     norms: Any
     logarithmic: bool
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the nodes are far apart."""
+        return bool(np.diff(np.log(self.nodes)).min() > _NEAREST_NODES)
 
     def evaluate(self, energy: Variable) -> Variable:
         """Norm at energies in TeV."""

@@ -50,7 +50,8 @@ def fold(
         Region and energy range of the events.
     energy_true : int or `~astropy.units.Quantity`
         Number of true-energy bins, or their edges. By default 150 bins over twice the reconstructed range at both
-        ends, as far as the IRFs reach.
+        ends, as far as the IRFs reach. Spectra are tabulated between them, at energies at most 0.7 % apart
+        (:attr:`Response.energy_true`); bins in which a spectrum is narrow are split.
     pixel : `~astropy.units.Quantity`, optional
         Largest pixel of templates, default 0.05 deg.
     free_spectrum : str or iterable of str
@@ -74,6 +75,11 @@ def fold(
         If a residual background is asked of IRFs that have none; names the observations.
     ResponseMismatchError
         If the response at ``path`` was made from other inputs; names them.
+
+    Warns
+    -----
+    PymcGammaWarning
+        If a spectrum has features narrower than the energies at which it is tabulated.
 
     Examples
     --------
@@ -188,4 +194,4 @@ def _energy_edges(energy_true: Any, observations: Iterable[Observation], roi: Re
     steps = np.diff(np.log(edges))
     if not math.isclose(steps.min(), steps.max(), rel_tol=1e-3):
         raise ValueError("energy_true must be equidistant in log energy (use numpy.geomspace).")
-    return edges
+    return np.geomspace(edges[0], edges[-1], len(edges))

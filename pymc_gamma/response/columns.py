@@ -1,7 +1,7 @@
 """What is expected of sky components: densities at events, and acceptances; see :mod:`pymc_gamma.response.core`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any, Self
@@ -19,10 +19,11 @@ from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.containment import DomainMask
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.free import Averaging, Bands, FreeComponent, concatenate, no_bands, reorder
-from pymc_gamma.folding.parts import CompiledComponent, shining_offsets, spectrum_nodes
+from pymc_gamma.folding.nodes import spectrum_nodes, tabulate, warn_unresolved
+from pymc_gamma.folding.parts import CompiledComponent, folded_edges, shining_offsets
 from pymc_gamma.folding.ranges import InRanges
 from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
-from pymc_gamma.folding.tables import build_tables
+from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.cells import CellGroup, average_over_cells, check_cells
@@ -85,8 +86,8 @@ class Columns:
 
     @property
     def energy_true(self) -> FloatArray:
-        """True energies in TeV at which free spectra are evaluated: the edges of the bins, shape (n,)."""
-        return self.energy_true_edges
+        """Nodes of true energy in TeV at which spectra are tabulated and free ones evaluated, shape (n,)."""
+        return spectrum_nodes(self.energy_true_edges)
 
     @property
     def instrumental(self) -> tuple[str, ...]:
@@ -207,11 +208,10 @@ class Columns:
                 f"the spectrum of {component!r} is known at {span[0]:.4g}-{span[1]:.4g} TeV, for which it was folded, "
                 f"and not at {at.min():.4g}-{at.max():.4g} TeV; fold with a wider energy_true, or give its spectrum."
             )
-        flux = self._sky_component(component).part_fluxes().sum(axis=0)
-        tiny = np.finfo(float).tiny
-        nodes = np.log(spectrum_nodes(self.energy_true_edges))
-        value = np.exp(np.interp(np.log(np.asarray(energy, float)), nodes, np.log(np.maximum(flux, tiny))))
-        return np.where(value <= 2 * tiny, 0.0, value)
+        nodes = spectrum_nodes(self.energy_true_edges)
+        ratio = self._sky_component(component).part_fluxes().sum(axis=0) * nodes**IN_BIN_INDEX
+        # linear, as densities and draws have it: the integral over a line is that of its values at the nodes
+        return np.asarray(np.interp(np.log(at), np.log(nodes), ratio) * at**-IN_BIN_INDEX)
 
     def mean_exposure(self, component: str, energy: ArrayLike) -> FloatArray:
         """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV (n,).
@@ -277,13 +277,15 @@ class Columns:
         """
         return self._densities(np.asarray(rows, float)) / self._counts.sum(axis=1)
 
-    def column_densities(self, rows: ArrayLike) -> tuple[FloatArray, Bands]:
+    def column_densities(self, rows: ArrayLike, smooth: Collection[str] = ()) -> tuple[FloatArray, Bands]:
         """Densities as a model needs them: of fixed components as in :meth:`component_pdf`, bands of the free ones.
 
         Parameters
         ----------
         rows : array_like
             As for :meth:`component_pdf`.
+        smooth : collection of str
+            As for :meth:`spectral_bands`.
 
         Returns
         -------
@@ -297,11 +299,11 @@ class Columns:
         own, cells = self._without_cells(rows)
         if cells is None:
             density = self._densities(rows, fixed)
-            bands = self.spectral_bands(rows) if self.free_spectrum else no_bands(len(rows))
+            bands = self.spectral_bands(rows, smooth) if self.free_spectrum else no_bands(len(rows))
         else:
             groups = self._over_cells(own, cells)
             density = self._in_order(groups, len(rows))[:, fixed]
-            bands = self._bands_of_cells(groups) if self.free_spectrum else no_bands(len(rows))
+            bands = self._bands_of_cells(groups, smooth) if self.free_spectrum else no_bands(len(rows))
         return density / self._counts.sum(axis=1)[fixed], bands
 
     @cached_property
@@ -315,13 +317,16 @@ class Columns:
         """
         return self._free.components
 
-    def spectral_bands(self, rows: ArrayLike) -> Bands:
+    def spectral_bands(self, rows: ArrayLike, smooth: Collection[str] = ()) -> Bands:
         """Columns of event rows for each free component.
 
         Parameters
         ----------
         rows : array_like
             As for :meth:`component_pdf`.
+        smooth : collection of str
+            Names of the components whose spectrum has no narrow features: their columns are those of
+            ``free_components[k].smooth``.
 
         Returns
         -------
@@ -335,16 +340,16 @@ class Columns:
         """
         rows, cells = self._without_cells(np.asarray(rows, float))
         if cells is not None:
-            return self._bands_of_cells(self._over_cells(rows, cells))
+            return self._bands_of_cells(self._over_cells(rows, cells), smooth)
         check_rows(rows, self.reco, self.domains)
         vectors = unit_vectors(rows[:, 1], rows[:, 2])
         if len(self.observations) == 1:
-            return self._free.bands(0, vectors, rows[:, 0])
+            return self._free.bands(0, vectors, rows[:, 0], smooth)
         which = rows[:, 3].astype(int)
         order = np.argsort(which, kind="stable")
         mine = [np.flatnonzero(which == o) for o in range(len(self.observations))]
         held = [o for o, i in enumerate(mine) if len(i)]
-        parts = run_parallel(lambda o: self._free.bands(o, vectors[mine[o]], rows[mine[o], 0]), held)
+        parts = run_parallel(lambda o: self._free.bands(o, vectors[mine[o]], rows[mine[o], 0], smooth), held)
         return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
     def release(self) -> None:
@@ -388,9 +393,24 @@ class Columns:
             )
         values = []
         for component in self.free_components if spectra else ():
-            given = spectra.get(component.name, component.nominal)
-            flux = spectrum_values(given, component.energy, component.unit, component.name)
-            values.append(np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float))
+            values.append(self._spectrum_values(component, spectra.get(component.name, component.nominal)))
+        return values
+
+    def _spectrum_values(self, component: FreeComponent, given: Any) -> FloatArray:
+        """Values of a function at the energies of a free component, or the values given, checked."""
+
+        def at(energy: FloatArray) -> FloatArray:
+            flux = spectrum_values(given, energy, component.unit, component.name)
+            return np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float)
+
+        if component.smooth is None:
+            return at(component.energy)
+        label = f"the spectrum of {component.name!r}"
+        if callable(given):
+            return tabulate(at, self.energy_true_edges, label)
+        values = at(component.energy)
+        if values.shape == component.energy.shape and given is not component.nominal:
+            warn_unresolved(values, self.energy_true_edges, label)
         return values
 
     def _without_cells(self, rows: FloatArray) -> tuple[FloatArray, FloatArray | None]:
@@ -447,7 +467,7 @@ class Columns:
             out[group.rows] = group.nodes.density
         return out
 
-    def _bands_of_cells(self, groups: Sequence[CellGroup]) -> Bands:
+    def _bands_of_cells(self, groups: Sequence[CellGroup], smooth: Collection[str]) -> Bands:
         """Bands averaged over cells, in the order of the rows."""
         parts = []
         for group in groups:
@@ -455,7 +475,7 @@ class Columns:
             energies = InRanges(group.ranges, np.repeat(group.which, np.diff(nodes.first)))
             averaging = Averaging(nodes.weight, nodes.first)
             vectors = unit_vectors(nodes.lon, nodes.lat)
-            parts.append(self._free.bands(group.observation, vectors, energies, averaging))
+            parts.append(self._free.bands(group.observation, vectors, energies, smooth, averaging))
         order = np.concatenate([np.empty(0, np.intp), *(group.rows for group in groups)])
         return reorder(concatenate(parts, len(self.free_spectrum)), np.argsort(order))
 
@@ -465,12 +485,19 @@ class Columns:
         for derived in ("_simulator", "_free", "free_components"):
             other.__dict__.pop(derived, None)
         other._components, other._folded = tuple(components), tuple(folded)
+        if not np.array_equal(other._folded[0].tables.energy_edges, other._bins()):
+            pairs = zip(other._fold(), folded, strict=True)
+            other._folded = tuple(new.with_backgrounds_of(old) for new, old in pairs)
         other._counts = other._acceptances()
         return other
 
+    def _bins(self) -> FloatArray:
+        """Edges in TeV of the true-energy bins that the components are folded on."""
+        return folded_edges(self._components, self.energy_true_edges)
+
     def _fold(self) -> tuple[FoldedObservation, ...]:
         span = (self.roi.energy_min, self.roi.energy_max)
-        edges = tuple(self.energy_true_edges.tolist())
+        edges = tuple(self._bins().tolist())
         offsets = shining_offsets(self._components, self.observations, self.roi.frame)
         made = run_parallel(lambda irfs: build_tables(irfs, edges, span, offsets[irfs]), offsets)
         tables = dict(zip(offsets, made, strict=True))
@@ -525,7 +552,7 @@ class Columns:
                 "no component has a free spectrum; name those that should in fold(..., free_spectrum=[...])."
             )
         components = [c for c in self._components if c.name in self.free_spectrum]
-        return FreeColumns(components, self._folded, self.energy_true)
+        return FreeColumns(components, self._folded, self.energy_true_edges)
 
     def _sky_component(self, component: str) -> CompiledComponent:
         if component not in self.component_names:

@@ -1,6 +1,6 @@
 """Components of free spectrum: those of the sky along true energy, the background along measured energy."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,8 @@ class FreeColumns:
         Those of free spectrum.
     folded : sequence of FoldedObservation
         The observations.
-    energy_true : numpy.ndarray
-        Nodes of true energy in TeV.
+    energy_edges : numpy.ndarray
+        Edges of the true-energy bins in TeV.
 
     Attributes
     ----------
@@ -43,11 +43,11 @@ class FreeColumns:
     """
 
     def __init__(
-        self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation], energy_true: FloatArray
+        self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation], energy_edges: FloatArray
     ) -> None:
         sky = [k for k, component in enumerate(components) if not component.instrumental]
         instrumental = [k for k, component in enumerate(components) if component.instrumental]
-        self._sky = FreeSpectra([components[k] for k in sky], folded, energy_true) if sky else None
+        self._sky = FreeSpectra([components[k] for k in sky], folded, energy_edges) if sky else None
         self._background = {
             k: FreeBackground(components[k].name, [one.background_of(components[k].name) for one in folded])
             for k in instrumental
@@ -73,6 +73,7 @@ class FreeColumns:
         observation: int,
         vectors: FloatArray,
         energy: FloatArray | InRanges,
+        smooth: Collection[str] = (),
         averaging: Averaging | None = None,
     ) -> Bands:
         """Densities per unit coefficient over the total of the acceptance, TeV-1 sr-1, of events of one observation.
@@ -85,12 +86,14 @@ class FreeColumns:
             Unit vectors of the reconstructed directions, shape (N, 3).
         energy : numpy.ndarray or InRanges
             Reconstructed energies in TeV, shape (N,), or the ranges over which densities are averaged.
+        smooth : collection of str
+            Names of the components whose columns are to be those of ``components[k].smooth``.
         averaging : Averaging, optional
             Cells that the events are points of; bands are then averages, one for each cell.
         """
         groups = [group.bands(observation, vectors, energy, averaging) for group in self._background.values()]
         if self._sky is not None:
-            groups.insert(0, self._sky.bands(observation, vectors, energy, averaging))
+            groups.insert(0, self._sky.bands(observation, vectors, energy, smooth, averaging))
         merged = merge(groups)
         return merged if self._order == sorted(self._order) else take_components(merged, self._order)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_same_inputs", "fingerprint", "load", "save"]
 
-FORMAT = "pymc-gamma response 4"
+FORMAT = "pymc-gamma response 5"
 ANALYTIC_ARRAYS = ("vectors", "variance", "minor_variance", "major_axis", "flux")
 
 Tree = dict[str, NDArray[Any]]

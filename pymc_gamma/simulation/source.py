@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.events.skymap import SkyMap
-from pymc_gamma.folding.parts import CompiledComponent, spectrum_nodes
+from pymc_gamma.folding.nodes import spectrum_nodes
+from pymc_gamma.folding.parts import CompiledComponent
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import (
     lonlat_from_vectors,
