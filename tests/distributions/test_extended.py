@@ -323,3 +323,23 @@ def test_pickled_models(response, events):
     content = cloudpickle.dumps(model)
     assert len(content) < 100e6
     assert log_likelihood(cloudpickle.loads(content), POINT) == pytest.approx(log_likelihood(model, POINT), rel=1e-12)
+
+
+@pytest.mark.parametrize("as_data", [False, True])
+def test_events_are_folded_once(response, events, monkeypatch, as_data):
+    """Whatever is compiled of a model, its events meet the response once, and free components only as bands."""
+    calls = []
+    original = type(response).spectral_bands
+    monkeypatch.setattr(type(response), "spectral_bands", lambda self, rows: calls.append(1) or original(self, rows))
+    monkeypatch.setattr(type(response), "component_pdf", lambda self, rows: pytest.fail("all densities computed"))
+    if as_data:
+        with pm.Model():
+            observed = pm.Data("data", response.event_rows(events))
+    else:
+        observed = events
+    model = model_of(response, observed=observed)
+    point = model.initial_point()
+    model.compile_logp(mode="FAST_COMPILE")(point)
+    model.compile_logp(vars=[model["events"]], mode="FAST_COMPILE")(point)
+    model.compile_dlogp(mode="FAST_COMPILE")(point)
+    assert len(calls) == 1

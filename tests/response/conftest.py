@@ -1,16 +1,9 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.coordinates import SkyCoord
+from galactic_centre import CENTRE, observe
 
 import pymc_gamma as pmg
-
-CENTRE = SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic")
-
-
-def observe(lon=0.0, lat=0.0, hours=50.0, **options):
-    pointing = SkyCoord(lon * u.deg, lat * u.deg, frame="galactic")
-    return pmg.Observation(pmg.load_irfs("prod5-south-20deg-50h"), pointing=pointing, livetime=hours * u.h, **options)
 
 
 @pytest.fixture(scope="session")

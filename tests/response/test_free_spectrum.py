@@ -3,7 +3,7 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from conftest import observe
+from galactic_centre import observe
 from scipy import stats
 from setups import P_VALUE, region, source
 
