@@ -39,7 +39,7 @@ of the *reconstructed* energy between nodes, in each observation its own: every 
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -379,7 +379,7 @@ class FreeSpectra:
     def with_spectrum(self, k: int, coefficients: FloatArray) -> CompiledComponent:
         """Component *k* with another spectrum, given by its coefficients: what the simulator draws from."""
         component = self.components[k]
-        return _with_fluxes(component, _shares(component) * coefficients * self.energy**-IN_BIN_INDEX)
+        return component.with_fluxes(_shares(component) * coefficients * self.energy**-IN_BIN_INDEX)
 
 
 class FreeBackground:
@@ -487,7 +487,7 @@ class _Level:
             given = _shares(component)
             at = np.linspace(np.log(nodes[0]), np.log(nodes[-1]), given.shape[1])
             shares = np.stack([np.interp(np.log(nodes), at, one) for one in given])
-            self._components.append(_with_fluxes(component, shares * nodes**-IN_BIN_INDEX))
+            self._components.append(component.with_fluxes(shares * nodes**-IN_BIN_INDEX))
         # not kept for other responses: they are large, and no other has the same bins
         self.tables = build_tables.__wrapped__(irfs, tuple(energy_edges.tolist()), energy_range, offsets)
 
@@ -673,13 +673,3 @@ def _shares(component: CompiledComponent) -> FloatArray:
     left = np.clip(right - 1, 0, None)
     nearest = np.where(np.abs(lit[left] - at) < np.abs(lit[right] - at), lit[left], lit[right])
     return fluxes[:, nearest] / total[nearest]
-
-
-def _with_fluxes(component: CompiledComponent, fluxes: FloatArray) -> CompiledComponent:
-    """The component with other spectra for its parts."""
-    n = 0 if component.analytic is None else len(component.analytic.flux)
-    return replace(
-        component,
-        analytic=None if component.analytic is None else replace(component.analytic, flux=fluxes[:n]),
-        templates=tuple(replace(t, flux=flux) for t, flux in zip(component.templates, fluxes[n:], strict=True)),
-    )

@@ -96,11 +96,15 @@ class CompiledComponent:
 
     def scaled(self, factor: float) -> "CompiledComponent":
         """The component with all its fluxes times a factor."""
-        analytic = self.analytic
+        return self if self.instrumental else self.with_fluxes(self.part_fluxes() * factor)
+
+    def with_fluxes(self, fluxes: FloatArray) -> "CompiledComponent":
+        """The component with other spectra for its parts, shape (n_parts, n_nodes)."""
+        n = 0 if self.analytic is None else len(self.analytic.flux)
         return replace(
             self,
-            analytic=None if analytic is None else replace(analytic, flux=analytic.flux * factor),
-            templates=tuple(replace(template, flux=template.flux * factor) for template in self.templates),
+            analytic=None if self.analytic is None else replace(self.analytic, flux=fluxes[:n]),
+            templates=tuple(replace(t, flux=flux) for t, flux in zip(self.templates, fluxes[n:], strict=True)),
         )
 
     def offsets(self, axis: FloatArray) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from pymc_gamma.threads import run_parallel
 if TYPE_CHECKING:
     from pymc_gamma.sky.component import Cells, TemplateShape
 
-__all__ = ["Ladder", "Raster", "blur", "rasterise"]
+__all__ = ["Ladder", "Raster", "blur", "rasterise", "spill_margin"]
 
 FloatArray = NDArray[np.float64]
 
@@ -38,6 +38,15 @@ MAX_PIXELS = 1024
 POINTS_PER_PIXEL = 2
 """Points of a map along the side of a pixel of the raster, at least."""
 PIXELS_PER_FEATURE, PIXELS_PER_EDGE = 2.5, 4
+
+
+WIDEST_MARGIN = 4.0
+"""Degrees beyond which the tails of no PSF are followed."""
+
+
+def spill_margin(widest: float) -> float:
+    """Degrees beyond a region from which events still spill in, for the largest width of the PSF in deg."""
+    return min(max(SPILL_MARGIN, 5 * widest), WIDEST_MARGIN)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import IRFError, RegionError, SkyModelError
 from pymc_gamma.folding.parts import compile_component
-from pymc_gamma.folding.raster import SPILL_MARGIN
+from pymc_gamma.folding.raster import spill_margin
+from pymc_gamma.folding.reach import true_energy_range
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
@@ -24,8 +25,11 @@ FloatArray = NDArray[np.float64]
 
 TRUE_ENERGY_BINS = 150
 TRUE_ENERGY_REACH = 2.0
-"""Factor by which the true energies exceed the reconstructed range: starting at its lower edge would lose
-events that are reconstructed too high (4.7 % in the quick start)."""
+"""By default there are so many bins of true energy in the reconstructed range, extended by this factor at both ends;
+and as many more as the tails of the dispersion need (:mod:`pymc_gamma.folding.reach`)."""
+
+LEAST_WEIGHT = 0.01
+"""Gaussians of the PSF of smaller weight do not say how far photons spill."""
 
 
 def fold(
@@ -33,7 +37,7 @@ def fold(
     observation: Observation | Sequence[Observation],
     roi: RegionOfInterest,
     *,
-    energy_true: Any = TRUE_ENERGY_BINS,
+    energy_true: Any = None,
     pixel: Any = None,
     free_spectrum: str | Iterable[str] = (),
     path: str | Path | None = None,
@@ -49,8 +53,10 @@ def fold(
     roi : RegionOfInterest
         Region and energy range of the events.
     energy_true : int or `~astropy.units.Quantity`
-        Number of true-energy bins, or their edges. By default 150 bins over twice the reconstructed range at both
-        ends, as far as the IRFs reach. Spectra are tabulated between them, at energies at most 0.7 % apart
+        Number of true-energy bins, or their edges. By default the bins reach at least twice beyond the reconstructed
+        range at both ends, and as far as events of a steep spectrum are reconstructed in it: for H.E.S.S. a factor of
+        4 below the threshold. There are 150 of them in the range extended by 2, and as many more as it takes. Spectra
+        are tabulated between them, at energies at most 0.7 % apart
         (:attr:`Response.energy_true`); bins in which a spectrum is narrow are split.
     pixel : `~astropy.units.Quantity`, optional
         Largest pixel of templates, default 0.05 deg.
@@ -104,8 +110,7 @@ def fold(
     size = 0.05 if pixel is None else float(to_value(pixel, "deg", "pixel"))
     if not 0 < size <= 1:
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
-    widest = max(float(one.irfs.psf.sigma.max()) for one in observations)
-    margin = max(SPILL_MARGIN, 5 * widest)
+    margin = spill_margin(max(_widest(one.irfs, edges[0]) for one in observations))
     sharpest = min(_sharpest(one.irfs, roi) for one in observations)
     compiled = [compile_component(component, roi, edges, size, margin, sharpest) for component in sky]
     sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
@@ -119,6 +124,13 @@ def fold(
         else:
             response.save(path)
     return response
+
+
+def _widest(irfs: IRFs, energy_min: float) -> float:
+    """Largest width in deg of a Gaussian of the PSF that matters, above a true energy in TeV."""
+    psf = irfs.psf
+    matters = (psf.weight > LEAST_WEIGHT) & (psf.energy >= min(energy_min, psf.energy[-1]))[:, None]
+    return float(psf.sigma[matters].max())
 
 
 def _sharpest(irfs: IRFs, roi: RegionOfInterest) -> float:
@@ -169,14 +181,31 @@ def _check_background(sky: Sequence[SkyComponent], observations: Sequence[Observ
         )
 
 
-def _energy_edges(energy_true: Any, observations: Iterable[Observation], roi: RegionOfInterest) -> FloatArray:
+def _reach(observations: Sequence[Observation], roi: RegionOfInterest) -> tuple[float, float]:
+    """Range of true energies in TeV that is reconstructed in the region, at least a factor of 2 beyond its energies."""
+    first, last = roi.energy_min / TRUE_ENERGY_REACH, roi.energy_max * TRUE_ENERGY_REACH
+    furthest: dict[IRFs, float] = {}
+    for one in observations:
+        offset = min(float(one.offset(roi.lon, roi.lat, roi.frame)) + roi.radius, one.offset_max)
+        furthest[one.irfs] = max(furthest.get(one.irfs, 0.0), offset)
+    for irfs, offset in furthest.items():
+        low, high = true_energy_range(irfs, (roi.energy_min, roi.energy_max), offset)
+        first, last = min(first, low), max(last, high)
+    return first, last
+
+
+def _energy_edges(energy_true: Any, observations: Sequence[Observation], roi: RegionOfInterest) -> FloatArray:
     low = max(obs.irfs.energy_true_range[0] for obs in observations)
     high = min(obs.irfs.energy_true_range[1] for obs in observations)
+    if energy_true is None or isinstance(energy_true, int | np.integer):
+        first, last = _reach(observations, roi)
+        first, last = max(first, low), min(last, high)
+    if energy_true is None:
+        step = math.log(TRUE_ENERGY_REACH**2 * roi.energy_max / roi.energy_min) / TRUE_ENERGY_BINS
+        return np.geomspace(first, last, max(math.ceil(math.log(last / first) / step - 1e-9), 10) + 1)
     if isinstance(energy_true, int | np.integer):
         if energy_true < 10:
             raise ValueError(f"energy_true must be at least 10 bins, got {energy_true}.")
-        first = max(roi.energy_min / TRUE_ENERGY_REACH, low)
-        last = min(roi.energy_max * TRUE_ENERGY_REACH, high)
         return np.geomspace(first, last, int(energy_true) + 1)
     edges = np.atleast_1d(to_value(energy_true, "TeV", "energy_true"))
     ascending = edges.ndim == 1 and len(edges) > 2 and np.all(np.diff(edges) > 0) and edges[0] > 0

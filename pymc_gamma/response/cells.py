@@ -148,7 +148,9 @@ class SourceWidths:
                 offset = separation_deg(component.analytic.vectors, folded.axis) / tables.offset_step
                 below = np.minimum(offset.astype(np.int64), len(narrow) - 2)
                 vectors.append(component.analytic.vectors)
-                variance.append(np.minimum(narrow[below], narrow[below + 1]) + component.analytic.minor_variance[:, None])
+                variance.append(
+                    np.minimum(narrow[below], narrow[below + 1]) + component.analytic.minor_variance[:, None]
+                )
         self._vectors, self._variance = np.concatenate(vectors), np.concatenate(variance)
         self._template = np.full(narrow.shape[1], np.inf)
         if pixels:

@@ -22,7 +22,7 @@ from pymc_gamma.folding.free import Averaging, Bands, FreeComponent, concatenate
 from pymc_gamma.folding.nodes import spectrum_nodes, tabulate, warn_unresolved
 from pymc_gamma.folding.parts import CompiledComponent, folded_edges, shining_offsets
 from pymc_gamma.folding.ranges import InRanges
-from pymc_gamma.folding.raster import SPILL_MARGIN, Ladder
+from pymc_gamma.folding.raster import Ladder, spill_margin
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.observation import Observation
@@ -508,7 +508,7 @@ class Columns:
             for component in self._components
             for template in component.templates
         }
-        margin = max(SPILL_MARGIN, 5 * math.sqrt(high))
+        margin = spill_margin(math.sqrt(high))
         masks: list[DomainMask] = []
         for domain in self.domains:
             mask = DomainMask.draw(self.roi, domain.contains_sky, margin)

@@ -16,6 +16,7 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import SkyModelError
@@ -36,6 +37,8 @@ __all__ = ["SourceSampler", "TrueEvents"]
 FloatArray = NDArray[np.float64]
 
 MIN_BATCH, MAX_BATCH = 64, 1_000_000
+BETWEEN = 3
+"""Intervals of proposed energies between two nodes of a spectrum."""
 MIN_EFFICIENCY = 1e-6
 """Share of detected photons that must end up in the region for it to be worth drawing them one by one."""
 
@@ -98,6 +101,17 @@ class TrueEvents:
         return axes
 
 
+def _between_nodes(component: CompiledComponent) -> CompiledComponent:
+    """The component with spectra on a grid a few times finer than the nodes: the proposals are straight between points.
+
+    Straight between the nodes themselves they would make a line of 1 % wider by 4 %.
+    """
+    fluxes = component.part_fluxes()
+    n = fluxes.shape[1]
+    fine = np.arange((n - 1) * BETWEEN + 1) / BETWEEN
+    return component.with_fluxes(np.maximum(CubicSpline(np.arange(n), fluxes, axis=1)(fine), 0))
+
+
 class SourceSampler:
     """Sampler of one component for one observation.
 
@@ -121,10 +135,11 @@ class SourceSampler:
         part_counts: FloatArray,
     ) -> None:
         assert domain.observation is not None
-        self.component, self.domain = component, domain
+        self.component, self.domain = _between_nodes(component), domain
         self.observation, self.roi = domain.observation, domain.roi
         self.axis = self.observation.axis_vector(self.roi.frame)
-        self._log_nodes = np.log(spectrum_nodes(energy_edges))
+        log_nodes = np.log(spectrum_nodes(energy_edges))
+        self._log_nodes = np.linspace(log_nodes[0], log_nodes[-1], (len(log_nodes) - 1) * BETWEEN + 1)
         self._counts = np.asarray(part_counts, float)
         self._area, self._step = interpolate_area(self.observation.irfs, np.exp(self._log_nodes))
         self._proposals: dict[int, tuple[Any, ...]] = {}
@@ -134,7 +149,7 @@ class SourceSampler:
         """A sampler of the same component with other spectra, which shares all that does not depend on them."""
         _ = self._response
         other = copy(self)
-        other.component = component
+        other.component = _between_nodes(component)
         other._counts = np.asarray(part_counts, float)
         other._proposals, other._rates = {}, {}
         return other

@@ -330,7 +330,7 @@ def test_events_are_folded_once(response, events, monkeypatch, as_data):
     """Whatever is compiled of a model, its events meet the response once, and free components only as bands."""
     calls = []
     original = type(response).spectral_bands
-    monkeypatch.setattr(type(response), "spectral_bands", lambda self, rows: calls.append(1) or original(self, rows))
+    monkeypatch.setattr(type(response), "spectral_bands", lambda self, *rest: calls.append(1) or original(self, *rest))
     monkeypatch.setattr(type(response), "component_pdf", lambda self, rows: pytest.fail("all densities computed"))
     if as_data:
         with pm.Model():

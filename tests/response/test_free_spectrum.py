@@ -52,8 +52,8 @@ def rows(response):
 
 def test_names_and_nodes(response):
     assert response.free_spectrum == ("crab",)
-    assert response.energy_true.shape == (1201,)
-    assert response.free_components[0].smooth.energy.shape == (151,)
+    assert response.energy_true.shape == (1217,)
+    assert response.free_components[0].smooth.energy.shape == (153,)
     assert "spectrum free" in repr(response)
     np.testing.assert_allclose(response.free_components[0].nominal, 1e-12 * response.energy_true**-2.2, rtol=1e-12)
 
@@ -181,7 +181,7 @@ def test_bad_input(response):
     with pytest.raises(ModelError, match=r"spectra of \['crab'\] are zero everywhere"):
         response.simulate_rows([1, 1], 10, rng, [0 * nodes])
     assert len(response.simulate_rows([0, 1], 10, rng, [0 * nodes])) == 10
-    with pytest.raises(ModelError, match="must have 1201 values"):
+    with pytest.raises(ModelError, match="must have 1217 values"):
         response.simulate_rows([1, 1], 10, rng, [[1.0, 2.0]])
     with pytest.raises(EventError, match="outside the region"):
         response.spectral_bands([[1.0, 30.0, 0.0]])

@@ -158,7 +158,7 @@ def test_super_exponential_cutoff(free):
     rows = rows_near(2.0, 0.05)
     density, near = brute_force(model, rows)
     fixed = pmg.fold(component(model), pointing(), roi())
-    np.testing.assert_allclose(fixed._density(rows)[near, 0], density[near], rtol=1e-2)
+    np.testing.assert_allclose(fixed._densities(rows)[near, 0], density[near], rtol=1e-2)
     with pm.Model(coords=free.coords) as pymc_model:
         alpha = pm.Normal("alpha", 25.0, 1.0)
         spectrum = pmg.ExpCutoffPowerLaw(index=1.0, amplitude=1e-12, lambda_=0.5, alpha=alpha)
