@@ -56,7 +56,8 @@ def fold(
         Number of true-energy bins, or their edges. By default the bins reach at least twice beyond the reconstructed
         range at both ends, and as far as events of a steep spectrum are reconstructed in it: for H.E.S.S. a factor of
         up to 5 below the threshold. There are 150 of them in the range extended by 2, and as many more as it takes.
-        Spectra are tabulated between them, at energies at most 0.7 % apart (:attr:`Response.energy_true`); bins in which a spectrum is narrow are split.
+        Spectra are tabulated between them, at energies at most 0.7 % apart (:attr:`Response.energy_true`); bins in
+        which a spectrum is narrow are split.
     pixel : `~astropy.units.Quantity`, optional
         Largest pixel of templates, default 0.05 deg.
     free_spectrum : str or iterable of str
