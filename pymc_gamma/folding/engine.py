@@ -487,6 +487,16 @@ class BackgroundRate:
             out *= np.interp(log_energy, *self._shape)
         return out
 
+    def contrast(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
+        """The density at events over its mean on the domain at their energies, shape (N,)."""
+        energy = self.segments(np.array(self.domain.energy_range))
+        at, solid_angle = np.log(energy), self.cells.solid_angle
+        rate = self._bkg.spectra_at(self.cells.vectors, at, self._basis) * self.ontime_s
+        if self._shape is not None:
+            rate *= np.interp(at, *self._shape)[:, None]
+        mean = np.log(np.maximum(rate @ solid_angle / solid_angle.sum(), TINY_RATE))
+        return self.density(vectors, log_energy) / np.exp(np.interp(log_energy, at, mean))
+
     @cached_property
     def cells(self) -> DomainCells:
         """Small cells of the domain."""
