@@ -58,7 +58,7 @@ FIELDS_WITHOUT_SOURCE = (20275, 25345, 26791, 26964, 27044)
 EXPLAINED = {
     20275: "the threshold lies in the turn-on of the background table; muon efficiency 1.12, where 25345 has 0.92",
     26964: "the threshold lies in the turn-on of the background table",
-    27044: "the threshold lies in the turn-on of the background table",
+    27044: "not known; 1.50 and 1.49 above the turn-on of the background table are as likely as 1 in 10",
 }
 ENERGY_MAX = REFERENCES["energy_max_TeV"]
 # Chi-squares are of bins with at least so many expected counts.
