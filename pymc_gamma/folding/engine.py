@@ -411,6 +411,7 @@ class FoldedObservation:
         """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_j, n_e)."""
         tables, mask = self.tables, self.mask
         inside = containment(mask, tables.variance_range)
+        rung = inside.positions(tables.variance)
         x, y = mask.plane.project(vectors)
         offset = separation_deg(vectors, self.axis)
         n_e = tables.aeff.shape[1]
@@ -426,9 +427,8 @@ class FoldedObservation:
                 inside.coefficients,
                 mask.origin,
                 mask.pixel,
-                *inside.log_variance,
+                rung,
                 tables.aeff,
-                tables.variance,
                 tables.weight,
                 tables.offset_step,
                 tables.edisp_offset,
