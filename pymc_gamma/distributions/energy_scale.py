@@ -37,9 +37,11 @@ __all__ = ["shift_spectrum"]
 
 FloatArray = NDArray[np.float64]
 
-_STEP = 0.5 * NODE_STEP
+_STEP, _FINE_STEP = 0.02, 0.5 * NODE_STEP
 _REACH = 1.0
-"""Width of the table's cells, and its reach beyond the true energies, in the logarithm of the energy."""
+"""Width of the cells of the tables of exposures and of spectra, and their reach beyond the true energies, in the
+logarithm of the energy. Effective areas are straight between the nodes of a file: cells narrower than their noise would
+only show the kinks, which a Hessian takes for information on the scale."""
 SMOOTH_STEP = 0.028
 """Step in the logarithm of the energy in which features are looked for."""
 _TINY = float(np.finfo(np.float64).tiny)
@@ -99,16 +101,17 @@ def shift_spectrum(
         From energies of the response in TeV (n,) to TeV-1 cm-2 s-1.
     """
     low, high = np.log(response.energy_true[[0, -1]])
-    grid = np.exp(np.arange(low - _REACH, high + _REACH + _STEP, _STEP))
+    grid, fine = (np.exp(np.arange(low - _REACH, high + _REACH + step, step)) for step in (_STEP, _FINE_STEP))
     inside = np.clip(grid, np.exp(low), np.exp(high))
     exposures = response.mean_exposure(component, inside)
     _compare(component, exposures, grid)
     exposure = _Table(grid, _without_cliffs(exposures.sum(axis=0)))
     tabulated = None
     if spectrum is None:
-        tabulated = _Table(grid, _extended(response.nominal_flux(component, inside), grid, inside))
+        inside = np.clip(fine, np.exp(low), np.exp(high))
+        tabulated = _Table(fine, _extended(response.nominal_flux(component, inside), fine, inside))
     elif is_gammapy_model(spectrum):
-        tabulated = _Table(grid, spectrum_values(spectrum, grid, FLUX, component))
+        tabulated = _Table(fine, spectrum_values(spectrum, fine, FLUX, component))
 
     def shifted(energy: FloatArray) -> Variable:
         log_energy = pt.constant(np.log(energy))

@@ -73,12 +73,16 @@ class DomainMask:
         plane = roi.plane
 
         def look(x: FloatArray, y: FloatArray) -> NDArray[np.bool_]:
-            return contains(plane.unproject(x.ravel(), y.ravel())).reshape(x.shape)
+            inside = np.zeros(x.shape, bool)
+            near = x**2 + y**2 <= (1.01 * roi.radius) ** 2  # nothing of the region is further from its centre
+            inside[near] = contains(plane.unproject(x[near], y[near]))
+            return inside
 
-        middle, corners = look(*np.meshgrid(centre, centre)), look(*np.meshgrid(corner, corner))
-        seen = [middle, corners[:-1, :-1], corners[1:, :-1], corners[:-1, 1:], corners[1:, 1:]]
-        rows, columns = np.nonzero(np.any(seen, axis=0) & ~np.all(seen, axis=0))
-        parts = np.repeat(np.repeat(middle, PARTS, axis=0), PARTS, axis=1).astype(np.float32)
+        corners = look(*np.meshgrid(corner, corner))
+        seen = [corners[:-1, :-1], corners[1:, :-1], corners[:-1, 1:], corners[1:, 1:]]
+        whole = np.all(seen, axis=0)
+        rows, columns = np.nonzero(np.any(seen, axis=0) & ~whole)
+        parts = np.repeat(np.repeat(whole, PARTS, axis=0), PARTS, axis=1).astype(np.float32)
         if len(rows):
             u, w = lattice()
             inside = look(
@@ -164,6 +168,11 @@ class Containment:
         variance = np.exp(rungs)
         reach = max(SPILL_MARGIN, 5 * math.sqrt(variance[-2]))
         self.coefficients = blur(mask.share, mask.pixel, np.maximum(variance - mask.variance, 0), reach)
+
+    def positions(self, variance: FloatArray) -> FloatArray:
+        """Places of variances in deg2 on the ladder, in units of its rungs."""
+        first, step = self.log_variance
+        return np.asarray((np.log(np.maximum(variance, np.finfo(float).tiny)) - first) / step)
 
 
 @lru_cache(maxsize=4)

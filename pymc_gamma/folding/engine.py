@@ -411,6 +411,7 @@ class FoldedObservation:
         """Integral of the response over nodes of the true sky: cm2 TeV, shape (n_j, n_e)."""
         tables, mask = self.tables, self.mask
         inside = containment(mask, tables.variance_range)
+        rung = inside.positions(tables.variance)
         x, y = mask.plane.project(vectors)
         offset = separation_deg(vectors, self.axis)
         n_e = tables.aeff.shape[1]
@@ -426,9 +427,8 @@ class FoldedObservation:
                 inside.coefficients,
                 mask.origin,
                 mask.pixel,
-                *inside.log_variance,
+                rung,
                 tables.aeff,
-                tables.variance,
                 tables.weight,
                 tables.offset_step,
                 tables.edisp_offset,
@@ -486,6 +486,16 @@ class BackgroundRate:
         if self._shape is not None:
             out *= np.interp(log_energy, *self._shape)
         return out
+
+    def contrast(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
+        """The density at events over its mean on the domain at their energies, shape (N,)."""
+        energy = self.segments(np.array(self.domain.energy_range))
+        at, solid_angle = np.log(energy), self.cells.solid_angle
+        rate = self._bkg.spectra_at(self.cells.vectors, at, self._basis) * self.ontime_s
+        if self._shape is not None:
+            rate *= np.interp(at, *self._shape)[:, None]
+        mean = np.log(np.maximum(rate @ solid_angle / solid_angle.sum(), TINY_RATE))
+        return self.density(vectors, log_energy) / np.exp(np.interp(log_energy, at, mean))
 
     @cached_property
     def cells(self) -> DomainCells:

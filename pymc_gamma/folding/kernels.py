@@ -532,10 +532,8 @@ def true_sky_integral(
     mask,
     mask_origin,
     mask_pixel,
-    log_variance,
-    log_step,
+    rung,
     aeff,
-    variance,
     weight,
     offset_step,
     edisp_offset,
@@ -548,15 +546,20 @@ def true_sky_integral(
     out[j, e] += sum_q s_j(o_q) brightness[q] A_e(o_q) P(q, e), in cm2 TeV, where s_j are the weights of the
     linear interpolation between the offsets of the dispersion: probabilities of energy bins multiply afterwards. (x, y)
     are plane coordinates of the nodes; ``mask[iy, ix, r]`` are cubic B-spline coefficients of the domain blurred by the
-    variance of rung r, whose logarithms start at ``log_variance``, ``log_step`` apart.
+    variance of rung r; ``rung[g, o, e]`` is the place of the variances of the PSF among the rungs.
     """
-    n_g, n_o = variance.shape[0], variance.shape[1]
+    n_g, n_o = rung.shape[0], rung.shape[1]
     n_y, n_x, n_r = mask.shape
     n_j = len(edisp_offset)
     limit = (n_o - 1) * offset_step
     wx, dx = np.empty(4, np.float32), np.empty(4, np.float32)
     wy, dy = np.empty(4, np.float32), np.empty(4, np.float32)
     inside = np.empty(n_r, np.float32)
+    highest = np.zeros(last_bin)
+    for g in range(n_g):
+        for o in range(n_o):
+            for e in range(first, last_bin):
+                highest[e] = max(highest[e], rung[g, o, e])
     for q in range(len(brightness)):
         if offset[q] > limit or brightness[q] == 0:
             continue
@@ -573,12 +576,14 @@ def true_sky_integral(
                 column = mask[ky - 1 + b, kx - 1 + a]
                 for r in range(n_r):
                     inside[r] += w * column[r]
-        lowest, highest = inside[0], inside[0]
-        for r in range(n_r):
-            lowest, highest = min(lowest, inside[r]), max(highest, inside[r])
-        if highest < 1e-7:
+        # up to which rung everything, or nothing, of the PSF is in the domain
+        n_whole, n_dark = 0, 0
+        while n_whole < n_r and inside[n_whole] > 1 - 1e-6:
+            n_whole += 1
+        while n_dark < n_r and inside[n_dark] < 1e-7:
+            n_dark += 1
+        if n_dark == n_r:
             continue
-        whole = lowest > 1 - 1e-6
         for r in range(n_r):
             inside[r] = math.log(max(inside[r], 1e-9))
         position = offset[q] / offset_step
@@ -592,13 +597,14 @@ def true_sky_integral(
             area = _linear(aeff, position, e) * brightness[q]
             if area <= 0:
                 continue
-            if not whole:
+            if highest[e] + 2 < n_dark:
+                continue
+            if highest[e] + 2 >= n_whole:
                 total = 0.0
                 for g in range(n_g):
                     share = _linear(weight[g], position, e)
                     if share > 0:
-                        rung = (math.log(_linear(variance[g], position, e)) - log_variance) / log_step
-                        total += share * math.exp(min(_cubic(inside, rung), 0.0))
+                        total += share * math.exp(min(_cubic(inside, _linear(rung[g], position, e)), 0.0))
                 area *= total
             out[j, e] += area * (1 - s)
             out[j1, e] += area * s

@@ -14,6 +14,7 @@ from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.interop.models import GammapyTranslation
 from pymc_gamma.observation import Observation
 from pymc_gamma.response import fold
+from pymc_gamma.safe_mask import SafeMask
 
 if TYPE_CHECKING:
     from pymc_gamma.response import Response
@@ -27,6 +28,7 @@ def from_gammapy(
     roi: RegionOfInterest,
     *,
     events: Events | None = None,
+    safe_mask: SafeMask = "file",
     datasets: Sequence[str] | None = None,
     response: "Response | None" = None,
     fold_options: Mapping[str, Any] | None = None,
@@ -52,8 +54,12 @@ def from_gammapy(
     roi : RegionOfInterest
         Region and energy range of the events.
     events : Events, optional
-        The observed events. Default: those of the gammapy observations inside ``roi``. Observations of this package
-        have no events; without any, the model is one to simulate from (and needs ``max_events``).
+        The observed events. Default: those of the gammapy observations inside ``roi``, within the energies and offsets
+        of each. Observations of this package have no events; without any, the model is one to simulate from (and needs
+        ``max_events``).
+    safe_mask : "file", gammapy.makers.SafeMaskMaker or None
+        What limits the energies and offsets of gammapy observations, see
+        :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`.
     datasets : sequence of str, optional
         gammapy's dataset name of each observation, by which models may be assigned. Default: the observation ids; then
         ``obs-<id>`` is understood, and a single name that is unknown (``stacked``) means all.
@@ -106,7 +112,7 @@ def from_gammapy(
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
     if events is not None and not isinstance(events, Events):
         raise TypeError(f"events must be Events or None, got {type(events).__name__}.")
-    pointings, runs = _pointings(observations)
+    pointings, runs = _pointings(observations, safe_mask)
     labels = [one.name or str(k) for k, one in enumerate(pointings)] if datasets is None else list(datasets)
     if len(labels) != len(pointings):
         raise ValueError(f"datasets must name each of the {len(pointings)} observations, got {labels}.")
@@ -120,7 +126,7 @@ def from_gammapy(
     else:
         translation.check_response(response)
     if events is None and runs is not None:
-        events = Events.from_gammapy(runs, roi=roi)
+        events = Events.from_gammapy(runs, roi=roi, observations=pointings)
     with pm.Model(coords=response.coords) as model:
         variables = translation.variables()
         ExtendedEventMixture(
@@ -146,7 +152,7 @@ def _have_background(observations: Sequence[Observation], labels: Sequence[str])
     return not without
 
 
-def _pointings(observations: Any) -> tuple[list[Observation], list[Any] | None]:
+def _pointings(observations: Any, safe_mask: SafeMask) -> tuple[list[Observation], list[Any] | None]:
     """Observations of this package, and the gammapy runs they were made of, if they were."""
     if isinstance(observations, Observation):
         return [observations], None
@@ -165,4 +171,4 @@ def _pointings(observations: Any) -> tuple[list[Observation], list[Any] | None]:
                 raise TypeError(f"observations must all be of one kind, found pymc_gamma's and {wrong[0]}.")
             return observations, None
     runs = gammapy_runs(observations)
-    return Observation.list_from_gammapy(runs), runs
+    return Observation.list_from_gammapy(runs, safe_mask=safe_mask), runs

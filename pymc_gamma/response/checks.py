@@ -11,9 +11,12 @@ from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, PymcGammaWarning, RegionError
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 
-__all__ = ["check_coverage", "check_rows"]
+__all__ = ["check_coverage", "check_rows", "warn_unexplained"]
 
 FloatArray = NDArray[np.float64]
+
+NO_BACKGROUND = 1e-4
+"""Density of the background at an event, over its mean at that energy, below which nothing of it is there."""
 
 _HERE = (str(Path(__file__).parents[1]),)
 """The package: warnings point at the line of the user that called it."""
@@ -53,6 +56,36 @@ def _error(
     if np.any(list(problems.values()), axis=0).all():
         advice = f"All of them are: are they in the frame of the region, {roi.frame}? {advice}"
     return EventError(f"{'; '.join(told)}; the region is {roi!r}. {advice}")
+
+
+def warn_unexplained(rows: FloatArray, contrast: FloatArray, domains: Sequence[Domain]) -> None:
+    """Warn of events at which the background is all but zero: whatever the model says, a source explains them.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        Event rows.
+    contrast : numpy.ndarray
+        Density of the background at each, over its mean at that energy.
+    domains : sequence of Domain
+        One for each observation.
+    """
+    found = np.flatnonzero(contrast < NO_BACKGROUND)
+    if len(found) == 0:
+        return
+    told = []
+    for row in found[:5].tolist():
+        domain = domains[int(rows[row, 3]) if rows.shape[1] > 3 else 0]
+        assert domain.observation is not None
+        offset = float(domain.observation.offset(rows[row, 1], rows[row, 2], domain.roi.frame))
+        told.append(f"row {row} ({rows[row, 0]:.4g} TeV, {offset:.3g} deg off axis)")
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    warnings.warn(
+        f"{len(found)} of {len(rows)} events lie where the model has all but no background: {', '.join(told)}{more}. A "
+        "source has to explain them; is the background right there? Smaller offsets or energies may be needed.",
+        PymcGammaWarning,
+        skip_file_prefixes=_HERE,
+    )
 
 
 def check_coverage(domains: Sequence[Domain]) -> None:

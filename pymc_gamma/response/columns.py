@@ -27,7 +27,7 @@ from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.cells import CellGroup, average_over_cells, check_cells
-from pymc_gamma.response.checks import check_coverage, check_rows
+from pymc_gamma.response.checks import check_coverage, check_rows, warn_unexplained
 from pymc_gamma.response.free import FreeColumns
 from pymc_gamma.threads import run_parallel
 
@@ -299,6 +299,8 @@ class Columns:
         own, cells = self._without_cells(rows)
         if cells is None:
             density = self._densities(rows, fixed)
+            if self.instrumental:
+                warn_unexplained(own, self._background_contrast(own), self.domains)
             bands = self.spectral_bands(rows, smooth) if self.free_spectrum else no_bands(len(rows))
         else:
             groups = self._over_cells(own, cells)
@@ -440,6 +442,17 @@ class Columns:
             out[mine] = part
 
         run_parallel(one_observation, np.unique(of).tolist())
+        return out
+
+    def _background_contrast(self, rows: FloatArray) -> FloatArray:
+        """The largest density of a background at events, over its mean on the domain at their energies, shape (N,)."""
+        vectors, log_energy = unit_vectors(rows[:, 1], rows[:, 2]), np.log(rows[:, 0])
+        of = rows[:, 3].astype(int) if len(self.observations) > 1 else np.zeros(len(rows), int)
+        out = np.empty(len(rows))
+        for o in np.unique(of).tolist():
+            mine = np.flatnonzero(of == o)
+            rates = [self._folded[o].background_of(name) for name in self.instrumental]
+            out[mine] = np.max([rate.contrast(vectors[mine], log_energy[mine]) for rate in rates], axis=0)
         return out
 
     def _over_cells(self, rows: FloatArray, cells: FloatArray) -> list[CellGroup]:

@@ -5,6 +5,7 @@ import pymc as pm
 import pytest
 from dl3_field import observations, region, sky_model
 from gammapy.data import Observations
+from gammapy.makers import SafeMaskMaker
 from gammapy.modeling import models as gp
 
 import pymc_gamma as pmg
@@ -131,3 +132,21 @@ def test_events_outside_are_told_and_other_responses_refused(runs):
     other = pmg.fold([pmg.CosmicRayBackground()], observations(), region(), energy_true=60)
     with pytest.raises(ModelError, match="the response has the components"):
         pmg.from_gammapy(sky_model(), runs, region(), response=other)
+
+
+def test_safe_energies_and_offsets_limit_events_and_response(runs):
+    maker = SafeMaskMaker(methods=["offset-max"], offset_max="0.45 deg")
+    model = pmg.from_gammapy(
+        crab_and_background(), Observations(runs), region(0.8), safe_mask=maker, fold_options={"energy_true": 60}
+    )
+    events = pmg.Events.from_gammapy(runs)
+    near = [
+        events.coords[events.observation == k].separation(run.pointing.fixed_icrs).deg <= 0.45
+        for k, run in enumerate(runs)
+    ]
+    coords, energy = events.coords, events.energy.value
+    inside = (coords.separation(region().center).deg <= 0.8) & (energy >= 0.3) & (energy <= 50) & np.concatenate(near)
+    observed = model.rvs_to_values[model["events"]].eval()  # rows of NaN leave room for longer draws
+    assert np.isfinite(observed).all(axis=1).sum() == inside.sum()
+    at = {"crab.spectral.index": 2.5, "crab.spectral.amplitude": 3.1e-11, "obs-11-bkg.spectral.norm": 0.9}
+    assert np.isfinite(log_likelihood(model, at))

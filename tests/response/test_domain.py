@@ -1,5 +1,7 @@
 """One domain of selection: events, acceptances, draws and expected counts agree on it, whatever its shape."""
 
+import dataclasses
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -330,3 +332,23 @@ def test_any_outline_can_be_folded_and_simulated(region):
     passing = response._simulator.samplers[0][0]._passing_rate(0) * response.observations[0].livetime_s
     found = float(response.acceptance[0]) / passing
     assert abs(found - share) < 4 * np.sqrt(share * (1 - share) / n)
+
+
+def test_events_that_no_background_explains_are_told():
+    one = observation(83.6, 21.5)
+    bkg = one.irfs.bkg
+    rate = bkg.rate.copy()
+    hole = np.abs(bkg.fov_lon - 0.9).argmin()
+    rate[:, hole - 1 : hole + 2] *= 1e-7
+    holed = one.with_irfs(dataclasses.replace(one.irfs, bkg=dataclasses.replace(bkg, rate=rate)))
+    roi = pmg.RegionOfInterest(CENTRE, radius=1.2 * u.deg, energy=(0.9, 10) * u.TeV)
+    sky = [Source("source", PointShape(83.6, 22.0)), pmg.CosmicRayBackground()]
+    # longitudes of the field of view grow to the west
+    west = one.pointing.directional_offset_by(-90 * u.deg, float(bkg.fov_lon[hole]) * u.deg)
+    lon, lat = [west.ra.deg, 83.6], [west.dec.deg, 22.0]
+    events = pmg.Events([2, 2] * u.TeV, lon * u.deg, lat * u.deg, frame="icrs")
+    for free in ((), ("source", "ccr")):
+        whole, response = (pmg.fold(sky, observed, roi, free_spectrum=free) for observed in (one, holed))
+        whole.column_densities(whole.event_rows(events))  # no warning, which would be an error
+        with pytest.warns(PymcGammaWarning, match=r"1 of 2 events lie where .* no background: row 0 \(2 TeV, 0\.9 deg"):
+            response.column_densities(response.event_rows(events))
