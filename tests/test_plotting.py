@@ -314,6 +314,7 @@ def test_counts_maps_conserve_events(response, rng):
     assert model.sum() == pytest.approx(3000)
     np.testing.assert_allclose(residual.ravel(), significance(data, model).ravel())
     assert figure.axes[0].xaxis_inverted()
+    assert figure.get_suptitle() == ""
 
 
 def test_shared_cells(response, rng):

@@ -312,7 +312,9 @@ def test_pictures_of_one_observation(several, alone, rng, observation):
     for one, other in zip(figure.axes, again.axes, strict=True):
         np.testing.assert_array_equal(one.lines[-1].get_ydata(), other.lines[-1].get_ydata())
 
-    model = plot_counts(events, several, idata, cells=6, observation=observation).axes[1].collections[0].get_array()
+    figure = plot_counts(events, several, idata, cells=6, observation=observation)
+    assert figure.get_suptitle() == "observation second"
+    model = figure.axes[1].collections[0].get_array()
     assert model.sum() == pytest.approx(n * per_event @ alone.acceptance.values, rel=0.01)
 
 

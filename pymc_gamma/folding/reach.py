@@ -6,7 +6,8 @@ energies with the density
 .. math:: c(E) \propto E^{-\Gamma}\, A(E, o) \int_{E'_1/E}^{E'_2/E} p(\mu \mid E, o)\,\mathrm{d}\mu .
 
 The true-energy axis of a fold must hold all but a negligible share of it, for steep spectra at the lower end and for
-hard ones at the upper. How far that is differs: a factor of 2 below the threshold for CTAO, 4 for H.E.S.S.
+hard ones at the upper. How far that is differs: a factor of 2 to 2.7 below the threshold for CTAO, 2 to 5 for
+H.E.S.S.
 """
 
 import math

@@ -147,10 +147,10 @@ def plot_counts(
         ("Residual", significance(counts, model), {"vmin": -_LIMIT, "vmax": _LIMIT, "cmap": "RdBu_r"}),
     )
     meshes = []
-    for ax, (title, image, colours) in zip(axes, panels, strict=True):
+    for ax, (name, image, colours) in zip(axes, panels, strict=True):
         meshes.append(ax.pcolormesh(lon, lat, image, rasterized=True, **colours))
         sky.sky.label_axes(ax)
-        ax.set_title(title)
+        ax.set_title(name)
         ax.label_outer()
     if title is not None:
         fig.suptitle(title, fontsize=10)

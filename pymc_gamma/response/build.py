@@ -55,9 +55,9 @@ def fold(
     energy_true : int or `~astropy.units.Quantity`
         Number of true-energy bins, or their edges. By default the bins reach at least twice beyond the reconstructed
         range at both ends, and as far as events of a steep spectrum are reconstructed in it: for H.E.S.S. a factor of
-        4 below the threshold. There are 150 of them in the range extended by 2, and as many more as it takes. Spectra
-        are tabulated between them, at energies at most 0.7 % apart
-        (:attr:`Response.energy_true`); bins in which a spectrum is narrow are split.
+        up to 5 below the threshold. There are 150 of them in the range extended by 2, and as many more as it takes.
+        Spectra are tabulated between them, at energies at most 0.7 % apart (:attr:`Response.energy_true`); bins in
+        which a spectrum is narrow are split.
     pixel : `~astropy.units.Quantity`, optional
         Largest pixel of templates, default 0.05 deg.
     free_spectrum : str or iterable of str
@@ -76,7 +76,7 @@ def fold(
     SkyModelError
         If there is no component, names repeat, or a component cannot be folded; names the component.
     RegionError
-        If the region is larger than the field of view, or the energy range larger than that of the IRFs.
+        If an observation sees nothing of the region, or the energy range is larger than that of the IRFs.
     IRFError
         If a residual background is asked of IRFs that have none; names the observations.
     ResponseMismatchError
@@ -85,7 +85,8 @@ def fold(
     Warns
     -----
     PymcGammaWarning
-        If a spectrum has features narrower than the energies at which it is tabulated.
+        If a spectrum has features narrower than the energies at which it is tabulated, or a part of the region is seen
+        by no observation.
 
     Examples
     --------

@@ -79,19 +79,30 @@ class TrueEvents:
         """True directions."""
         return SkyCoord(self.lon_true * u.deg, self.lat_true * u.deg, frame=sky_frame(self.frame))
 
-    def peek(self, figsize: tuple[float, float] = (10, 4)) -> Any:
+    def peek(self, figsize: tuple[float, float] = (10, 4), *, count_scaling: str = "linear") -> Any:
         """Map of the true directions and spectrum of the true energies.
+
+        Parameters
+        ----------
+        figsize : tuple of float
+            Size in inches.
+        count_scaling : {"linear", "log"}
+            Colour scale of the map. Point sources fill one cell each; ``"log"`` shows what is extended beside them.
 
         Returns
         -------
         numpy.ndarray
             The two matplotlib axes.
         """
+        if count_scaling not in ("linear", "log"):
+            raise ValueError(f"count_scaling must be 'linear' or 'log', got {count_scaling!r}.")
         import matplotlib.pyplot as plt
 
         _, axes = plt.subplots(1, 2, figsize=figsize, layout="constrained")
         sky = SkyMap.around(self.frame, self.lon_true, self.lat_true)
-        image = axes[0].hist2d(*sky.coordinates(self.lon_true, self.lat_true), bins=80, cmin=1, cmap="inferno")[3]
+        lonlat = sky.coordinates(self.lon_true, self.lat_true)
+        image = axes[0].hist2d(*lonlat, bins=80, cmin=1, cmap="inferno", norm=count_scaling)[3]
+        axes[0].set_facecolor("black")
         axes[0].figure.colorbar(image, ax=axes[0], label="photons / cell")
         sky.label_axes(axes[0])
         axes[0].set_title("true directions")
