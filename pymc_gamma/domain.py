@@ -112,6 +112,13 @@ class Domain:
             return np.ones(np.shape(vectors)[:-1], bool)
         return (separation_deg(vectors, self._axis) <= self.offset_max) & self._has_background(vectors)
 
+    def is_given(self, vectors: FloatArray) -> BoolArray:
+        """Whether all IRFs of the observation are given at unit vectors (..., 3), whatever its largest offset."""
+        if self.observation is None:
+            return np.ones(np.shape(vectors)[:-1], bool)
+        offset = separation_deg(vectors, self._axis)
+        return (offset <= self.observation.irfs.offset_max) & self._has_background(vectors)
+
     def _has_background(self, vectors: FloatArray) -> BoolArray:
         if self._bkg is None:
             return np.ones(np.shape(vectors)[:-1], bool)

@@ -11,7 +11,7 @@ from scipy import stats
 from setups import P_VALUE, chi_square, direction, pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import EventError, ModelError
+from pymc_gamma.errors import EventError, ModelError, PymcGammaWarning
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.plotting import SkyCells, plot_counts, plot_counts_spectrum, plot_ppc, plot_radial_profile
@@ -599,3 +599,26 @@ def test_counts_maps_near_a_pole(rng):
     figure = plot_ppc(events, response, posterior(response, rng), sky=sky)
     assert "Offset north" in figure.axes[5].get_xlabel()
     assert "Offset east" in events.peek().axes[0].get_xlabel()
+
+
+@pytest.mark.parametrize("kind", ["counts", "spectrum", "radial", "ppc"])
+def test_pictures_show_the_events_of_the_domain(kind, rng):
+    """Events that a response does not expect are told and left out, whatever the picture."""
+    components = [source("point", 0.3, 0.2, index=2.4, amplitude=2e-11), pmg.CosmicRayBackground()]
+    far = pmg.Observation(
+        quick_start_irfs(), direction(0, 0), livetime=5 * u.h, offset_max=0.6 * u.deg, energy_range=(1, 20) * u.TeV
+    )
+    cut = pmg.fold(components, far, region(width=2.0, energy=(0.3, 50.0)))
+    whole = pmg.fold(components, pointing(hours=5.0), region(width=2.0, energy=(0.3, 50.0)))
+    events = whole.simulate(FRACTION, 4000, rng=3)
+    kept = (events.coords.separation(direction(0, 0)).deg <= 0.6) & (events.energy.value >= 1)
+    kept &= events.energy.value <= 20
+    draw = {
+        "counts": lambda some: plot_counts(some, cut, posterior(cut, rng)),
+        "spectrum": lambda some: plot_counts_spectrum(some, cut, tree(posterior=posterior(cut, rng))),
+        "radial": lambda some: plot_radial_profile(some, cut, tree(posterior=posterior(cut, rng)), CENTER),
+        "ppc": lambda some: plot_ppc(some, cut, tree(posterior=posterior(cut, rng))),
+    }[kind]
+    draw(events[kept])
+    with pytest.warns(PymcGammaWarning, match=rf"{(~kept).sum()} of 4000 events lie outside.*largest offset, 0\.6 deg"):
+        draw(events)

@@ -59,7 +59,8 @@ def bin_events[EventsT: "Events"](
     left_out = float(events.multiplicity[~inside].sum())
     if left_out:
         warnings.warn(
-            f"{left_out:g} of {events.n_total:g} events lie outside the bin edges and are left out.",
+            f"{left_out:g} of {events.n_total:g} events lie outside the bin edges and are left out."
+            + (f" Edges are {events.frame} longitudes and latitudes, not offsets." if not inside.any() else ""),
             PymcGammaWarning,
             stacklevel=3,
         )

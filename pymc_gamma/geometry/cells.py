@@ -12,14 +12,14 @@ __all__ = ["BoxCells", "Cells", "RingCells", "lattice"]
 FloatArray = NDArray[np.float64]
 
 
-_FIBONACCI = (233, 144)
+_FIBONACCI = (610, 377)
 
 
 def lattice() -> tuple[FloatArray, FloatArray]:
-    """Points of the unit square, (233,) each, to measure areas by counting: a Fibonacci lattice.
+    """Points of the unit square, (610,) each, to measure areas by counting: a Fibonacci lattice.
 
     All its points differ in both coordinates. A square grid of as many would see an edge along one of its axes move in
-    steps of 1/15; here they are 1/233 (Niederreiter 1992, Random number generation and quasi-Monte Carlo methods, 5.2).
+    steps of 1/25; here they are 1/610 (Niederreiter 1992, Random number generation and quasi-Monte Carlo methods, 5.2).
     """
     n, step = _FIBONACCI
     k = np.arange(n)

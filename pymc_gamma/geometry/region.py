@@ -196,7 +196,7 @@ class RegionOfInterest:
         self.exclude = self._excluded(exclude)
 
     def _excluded(self, exclude: Any) -> tuple[SkyShape, ...]:
-        several = list(exclude) if _is_list(exclude) else [exclude]
+        several = [] if exclude is None else list(exclude) if _is_list(exclude) else [exclude]
         if not several:
             return ()
         if all(isinstance(one, SkyShape) for one in several):
@@ -390,4 +390,5 @@ def covered_cells(
 
 
 def _is_list(thing: Any) -> bool:
-    return isinstance(thing, Iterable) and not isinstance(thing, str | bytes | Path) and not hasattr(thing, "geom")
+    single = isinstance(thing, str | bytes | Path | SkyCoord) or hasattr(thing, "geom")
+    return isinstance(thing, Iterable) and not single

@@ -328,10 +328,12 @@ class MaskMap(SkyShape):
         x, y = self._wcs.wcs_world2pix(np.ravel(lon), np.ravel(lat), 0)
         seen = np.isfinite(x) & np.isfinite(y)
         column, row = (np.where(seen, np.floor(value + 0.5), -1).astype(np.int64) for value in (x, y))
-        # a map that goes all the way round has its first column after its last
+        # a plate-carree map may reach over half a turn from its reference point, or all the way round
         turn = round(abs(360 / float(self._wcs.wcs.cdelt[0]))) if self._wcs.wcs.ctype[0].endswith("CAR") else 0
-        if turn and turn == self.shape[1]:
-            column = column % turn
+        for shift in (turn, -turn) if turn else ():
+            other = column + shift
+            fits = ((column < 0) | (column >= self.shape[1])) & (other >= 0) & (other < self.shape[1])
+            column = np.where(fits, other, column)
         seen &= (column >= 0) & (column < self.shape[1]) & (row >= 0) & (row < self.shape[0])
         inside = np.zeros(len(x), bool)
         inside[seen] = self._inside[row[seen], column[seen]]

@@ -1,5 +1,6 @@
 """Shapes from the regions of other programs: the package `regions`, DS9 files, mask maps of gammapy."""
 
+import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -38,6 +39,8 @@ def shapes_of(source: Any, frame: str) -> list[SkyShape]:
         return [_shape(region, frame) for region in _read(Path(source))]
     if _is_map(source):
         return [_mask(source, frame, inside=False)]
+    if type(source).__name__ == "Regions":
+        return [_shape(region, frame) for region in source]
     return [_shape(source, frame)]
 
 
@@ -74,22 +77,26 @@ def _read(path: Path) -> list[Any]:
 
     if not path.is_file():
         raise RegionError(f"there is no region file {str(path)!r}.")
+    options = {"format": "ds9"} if path.suffix == ".reg" else {}
     try:
-        found = list(Regions.read(str(path)) if path.suffix != ".reg" else Regions.read(str(path), format="ds9"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # the reader goes on without a shape it does not know
+            found = list(Regions.read(str(path), **options))
     except Exception as error:
         raise RegionError(f"cannot read regions from {str(path)!r}: {error}") from error
+    if options and "||" in path.read_text(errors="replace"):
+        raise RegionError(f"{str(path)!r} joins shapes with '||', of which only the first would be read; list them.")
     if not found:
         raise RegionError(f"{str(path)!r} holds no region.")
-    negative = [k for k, region in enumerate(found) if str(region.meta.get("include", True)) in {"False", "-", "0"}]
-    if negative:
-        raise RegionError(
-            f"regions {negative} of {str(path)!r} are marked with a minus sign, which says 'outside of'; write the "
-            "regions without it: everything in the file is cut out."
-        )
     return found
 
 
 def _shape(region: Any, frame: str) -> SkyShape:
+    if str(getattr(region, "meta", {}).get("include", True)) in {"False", "-", "0"}:
+        raise RegionError(
+            f"a {type(region).__name__} is marked with a minus sign, which says 'outside of'; write it without: what "
+            "is inside is cut out."
+        )
     convert = _CONVERTERS.get(type(region).__name__)
     if convert is None:
         raise RegionError(
@@ -201,4 +208,6 @@ def _mask(sky_map: Any, frame: str, *, inside: bool) -> SkyShape:
     if np.any(planes != planes[0]):
         raise RegionError("a mask must be the same at all energies; reduce it to an image first.")
     pixels = planes[0] == inside
+    if inside and not pixels.any():
+        raise RegionError("a mask that bounds a region of interest must be True somewhere; this one is empty.")
     return MaskMap.from_pixels(geom.wcs.celestial, pixels, str(geom.frame), frame)

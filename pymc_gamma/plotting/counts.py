@@ -15,7 +15,7 @@ from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.predictive import bin_predictive
 from pymc_gamma.plotting.expected import SkyCells, expected_counts
-from pymc_gamma.plotting.prediction import choose_observation, needs_draws, nothing_in
+from pymc_gamma.plotting.prediction import choose_observation, in_domain, needs_draws, nothing_in
 from pymc_gamma.plotting.samples import component_draws
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def plot_counts(
     ModelError
         If the posterior does not fit the response, or predictive draws are needed and missing.
     """
+    events = in_domain(events, response)
     n_events = events.n_total
     events, index, title = choose_observation(events, response, observation)
     if len(events) == 0:

@@ -13,7 +13,7 @@ from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.plotting.expected import energy_edges
 from pymc_gamma.plotting.panels import draw_counts, draw_residuals
-from pymc_gamma.plotting.prediction import choose_observation, nothing_in, predict
+from pymc_gamma.plotting.prediction import choose_observation, in_domain, nothing_in, predict
 from pymc_gamma.units import scalar_value
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def plot_counts_spectrum(
     ModelError
         If predictive draws are needed and there are none.
     """
+    events = in_domain(events, response)
     n_events = events.n_total
     events, index, title = choose_observation(events, response, observation)
     if len(events) == 0:

@@ -15,7 +15,7 @@ from pymc_gamma.plotting.expected import (
     energy_edges,
     energy_probability,
 )
-from pymc_gamma.plotting.prediction import choose_observation, nothing_in, predict
+from pymc_gamma.plotting.prediction import choose_observation, in_domain, nothing_in, predict
 from pymc_gamma.plotting.style import BANDS, component_color
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def plot_ppc(
     unknown = [name for name in axes if name not in _AXES]
     if unknown or not axes:
         raise ValueError(f"axes must be some of {_AXES}, got {tuple(axes)}.")
+    events = in_domain(events, response)
     n_events = events.n_total
     events, index, title = choose_observation(events, response, observation)
     if len(events) == 0:

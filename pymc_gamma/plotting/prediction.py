@@ -24,7 +24,17 @@ from pymc_gamma.plotting.expected import expected_counts, replicated_counts
 from pymc_gamma.plotting.samples import component_draws, resample
 from pymc_gamma.posterior import posterior_dataset
 
-__all__ = ["Prediction", "bin_probability", "choose_observation", "needs_draws", "nothing_in", "predict", "ring_nodes"]
+__all__ = [
+    "Prediction",
+    "bin_probability",
+    "choose_observation",
+    "in_domain",
+    "is_kept",
+    "needs_draws",
+    "nothing_in",
+    "predict",
+    "ring_nodes",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -62,6 +72,25 @@ class Prediction:
         """The bins of an index expression, such as ``np.s_[..., 0]`` or ``np.s_[..., :10]``."""
         expected = None if self.expected is None else self.expected[bins]
         return Prediction(self.replicated[bins], expected)
+
+
+def in_domain(events: Events, response: Any) -> Events:
+    """The events that a response expects: those in the domains of its observations; a warning counts the others."""
+    observations = getattr(response, "observations", None)
+    if observations is None or not hasattr(response, "domains"):
+        return events
+    selection = events.selection(response.roi, observations)
+    selection.warn()
+    return events if selection.n_outside == 0 else events[selection.inside]
+
+
+def is_kept(response: Any, vectors: FloatArray, observation: int | None) -> NDArray[np.bool_]:
+    """Whether one observation, or any, keeps events at unit vectors (n, 3)."""
+    domains = getattr(response, "domains", None)
+    if domains is None:
+        return np.asarray(response.roi.contains_vectors(vectors))
+    chosen = domains if observation is None else [domains[observation]]
+    return np.any([domain.contains_sky(vectors) for domain in chosen], axis=0)
 
 
 def choose_observation(

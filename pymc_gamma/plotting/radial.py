@@ -13,7 +13,7 @@ from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.plotting.panels import draw_counts, draw_residuals
-from pymc_gamma.plotting.prediction import choose_observation, nothing_in, predict, ring_nodes
+from pymc_gamma.plotting.prediction import choose_observation, in_domain, is_kept, nothing_in, predict, ring_nodes
 from pymc_gamma.units import to_value
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def plot_radial_profile(
     ModelError
         If predictive draws are needed and there are none.
     """
+    events = in_domain(events, response)
     n_events = events.n_total
     events, index, title = choose_observation(events, response, observation)
     if len(events) == 0:
@@ -117,7 +118,7 @@ def plot_radial_profile(
     rings = Bins.from_quantities(roi.frame, _range(energy), center=center, radius=edges * u.deg)
     assert rings.center is not None
     vectors, weight, ring = ring_nodes(rings.center, edges)
-    inside = roi.contains_vectors(vectors)
+    inside = is_kept(response, vectors, index)
     whole = np.bincount(ring, weights=weight)
     area = np.bincount(ring, weights=weight * inside)
     kept = area > _MIN_SHARE * whole

@@ -107,12 +107,12 @@ def check_coverage(domains: Sequence[Domain]) -> None:
                 f"{float(observation.offset(roi.lon, roi.lat, roi.frame)):.2f} deg from the centre, it keeps offsets "
                 f"up to {domain.offset_max:g} deg and the region reaches {roi.radius:.2f} deg. Leave it out."
             )
-        seen |= covered
+        seen |= domain.is_given(vectors)
     if not seen.all():
         lost = float(weight[~seen].sum() / weight.sum())
         warnings.warn(
-            f"{lost:.1%} of {roi!r} lies beyond the largest offset or the background table of every observation: no "
-            "event and no expected count is there. Use a smaller region or more pointings if that is not meant.",
+            f"{lost:.1%} of {roi!r} lies beyond the largest offset of the response or the background table of every "
+            "observation: no event and no expected count is there. Use a smaller region or more pointings if that is not meant.",
             PymcGammaWarning,
             skip_file_prefixes=_HERE,
         )

@@ -298,11 +298,59 @@ def test_exclusions_may_come_from_files_and_maps(tmp_path):
         ("nowhere.reg", "there is no region file"),
         (CircleSkyRegion(CENTRE, 3 * u.deg), "exclude leaves nothing"),
         (17, "int cannot be used"),
+        (CENTRE, "SkyCoord cannot be used"),
     ],
 )
 def test_bad_exclusions(exclude, message):
     with pytest.raises(RegionError, match=message):
         pmg.RegionOfInterest(CENTRE, radius=1 * u.deg, energy=ENERGY, exclude=exclude)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("-circle(83.6,22,0.3)", "marked with a minus sign"),
+        ("circle(83.6,22,0.1) || circle(83.8,22,0.1)", r"joins shapes with '\|\|'"),
+        ("circle(83.6,22,0.1)\npanda(83.6,22,0,90,1,0.1,0.2,1)", "cannot read regions"),
+    ],
+)
+def test_files_whose_shapes_would_be_lost_or_reversed(lines, message, tmp_path):
+    path = tmp_path / "holes.reg"
+    path.write_text(f"# Region file format: DS9\nicrs\n{lines}\n")
+    with pytest.raises(RegionError, match=message):
+        pmg.RegionOfInterest(CENTRE, radius=1 * u.deg, energy=ENERGY, exclude=path)
+
+
+def test_objects_of_negative_regions_are_refused_too(tmp_path):
+    path = tmp_path / "holes.reg"
+    path.write_text("# Region file format: DS9\nicrs\n-circle(83.6,22,0.3)\n")
+    with pytest.raises(RegionError, match="marked with a minus sign"):
+        pmg.RegionOfInterest(CENTRE, radius=1 * u.deg, energy=ENERGY, exclude=Regions.read(path, format="ds9"))
+    both = pmg.RegionOfInterest(CENTRE, radius=1 * u.deg, energy=ENERGY, exclude=Regions([HOLE]))
+    assert not both.contains(84.1, 22.3)
+    assert pmg.RegionOfInterest(CENTRE, radius=1 * u.deg, energy=ENERGY, exclude=None).exclude == ()
+
+
+@pytest.mark.parametrize("lon", [0.0, 83.6, 180.0])
+def test_masks_lie_anywhere(lon):
+    """A plate-carree map is a plane around (0, 0), which may go on beyond half a turn."""
+    from astropy.wcs import WCS
+    from gammapy.maps import Map, WcsGeom
+
+    n, step = 121, 0.05
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cdelt, wcs.wcs.crval = ["RA---CAR", "DEC--CAR"], [-step, step], [0.0, 0.0]
+    wcs.wcs.crpix = [(n + 1) / 2 + lon / step, (n + 1) / 2]
+    x, y = np.meshgrid((np.arange(n) - 60) * -step, (np.arange(n) - 60) * step)
+    centre = SkyCoord(lon * u.deg, 0 * u.deg)
+    away = SkyCoord((lon + x) * u.deg, y * u.deg).separation(centre).deg
+    mask = Map.from_geom(WcsGeom(wcs, (n, n)), data=away > 1)
+    roi = pmg.RegionOfInterest(centre, radius=2 * u.deg, energy=ENERGY, exclude=mask)
+    x, y = np.meshgrid(np.linspace(-1.9, 1.9, 101), np.linspace(-1.9, 1.9, 101))
+    coords = SkyCoord((lon + x) * u.deg, y * u.deg)
+    found, away = roi.contains(*roi.lonlat(coords)), coords.separation(centre).deg
+    assert not found[away < 0.95].any()
+    assert found[(away > 1.05) & (away < 1.9)].all()
 
 
 def test_bad_outlines(tmp_path):
@@ -313,6 +361,10 @@ def test_bad_outlines(tmp_path):
     (tmp_path / "broken.reg").write_text("circle(")
     with pytest.raises(RegionError, match=r"broken\.reg"):
         pmg.RegionOfInterest.from_region(tmp_path / "broken.reg", energy=ENERGY)
+    from gammapy.maps import Map
+
+    with pytest.raises(RegionError, match="this one is empty"):
+        pmg.RegionOfInterest.from_region(Map.create(width=2, dtype=bool), energy=ENERGY)
     corners = SkyCoord([0, 1] * u.deg, [0, 1] * u.deg)
     with pytest.raises(RegionError, match="at least three vertices"):
         pmg.RegionOfInterest.from_region(PolygonSkyRegion(corners), energy=ENERGY)

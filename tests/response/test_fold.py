@@ -79,7 +79,7 @@ def test_bad_lists_of_components(observation, roi):
 
 def test_a_region_larger_than_the_irfs(observation):
     roi = pmg.RegionOfInterest(observation.pointing, width=9 * u.deg, energy=(0.1, 100) * u.TeV)
-    with pytest.warns(PymcGammaWarning, match=r"% of RegionOfInterest.* beyond the largest offset"):
+    with pytest.warns(PymcGammaWarning, match=r"% of RegionOfInterest.* beyond the largest offset of the response"):
         seen = float(pmg.fold(Source(), observation, roi).acceptance[0])
     # nothing is lost: the source is where the observation sees it
     smaller = pmg.RegionOfInterest(observation.pointing, radius=4.5 * u.deg, energy=(0.1, 100) * u.TeV)
