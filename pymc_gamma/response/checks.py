@@ -112,7 +112,8 @@ def check_coverage(domains: Sequence[Domain]) -> None:
         lost = float(weight[~seen].sum() / weight.sum())
         warnings.warn(
             f"{lost:.1%} of {roi!r} lies beyond the largest offset of the response or the background table of every "
-            "observation: no event and no expected count is there. Use a smaller region or more pointings if that is not meant.",
+            "observation: no event and no expected count is there. Use a smaller region or more pointings if that is "
+            "not meant.",
             PymcGammaWarning,
             skip_file_prefixes=_HERE,
         )
