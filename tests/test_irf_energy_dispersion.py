@@ -226,6 +226,6 @@ def test_dispersions_that_cannot_be_are_refused(prod5):
     empty = dispersion(edges, np.zeros((N_ENERGY, 300)))
     holes = dispersion(edges, np.full((N_ENERGY, 300), np.nan))
     far = dispersion(edges * 30, [gaussian(edges, 0.15)] * N_ENERGY)
-    for bad, message in ((empty, "dispersion is empty"), (holes, "dispersion is empty"), (far, "mean migration")):
+    for bad, message in ((empty, "dispersion is empty"), (holes, "dispersion is empty"), (far, "median migration")):
         with pytest.raises(IRFError, match=message):
             pmg.load_irfs({**prod5, "edisp": bad})

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import IRFError
 from pymc_gamma.irfs.core import EffectiveArea, PointSpread
-from pymc_gamma.irfs.gaussian_mixture import R68, fit_mixture, radius_of, widths_for
+from pymc_gamma.irfs.gaussian_mixture import fit_mixture, radius_of, widths_for
 from pymc_gamma.irfs.reading import (
     Cells,
     extend_to_edges,
@@ -45,7 +45,12 @@ Mask = NDArray[np.bool_]
 
 WHAT = "point spread function"
 PLAUSIBLE_WIDTH = (0.003, 1.0)
-"""Degrees; range of the median width of a PSF."""
+"""Degrees; range of the median over energies and offsets of the width of the core."""
+HALF_WIDTH = float(np.sqrt(2 * np.log(2)))
+"""Half width at half maximum of a Gaussian, and radius of half of its photons, in standard deviations."""
+BISECTIONS = 30
+FAR_TAIL = 10.0
+"""Ratio to the width of the core from which a Gaussian is not part of it."""
 WIDEST = 10.0
 """Degrees; largest width of a cell."""
 NORMALISATION_TOLERANCE = 0.01
@@ -76,12 +81,12 @@ def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str], aeff:
     error = None
     if "sigma_1" in parameters:
         sigma, weight, valid = _gaussians(psf, name, repairs)
-        width = (weight * sigma).sum(axis=0)
+        width = _core_width(sigma, weight)
     else:
         if "rad" in psf.axes.names:
-            radius, containment, valid = _tabulated(psf, name, repairs)
+            radius, containment, valid, core = _tabulated(psf, name, repairs)
         elif {"sigma", "gamma"} <= set(parameters):
-            radius, containment, valid = _king(psf, name, repairs)
+            radius, containment, valid, core = _king(psf, name, repairs)
         else:
             raise IRFError(
                 f"IRFs {name}: the {WHAT} is a {type(psf).__name__}; expected Gaussians (PSF_3GAUSS), a table "
@@ -89,15 +94,17 @@ def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str], aeff:
             )
         _require_valid(valid, name)
         sigma, weight, error = _mixture(radius, containment, valid, area)
-        width = np.ones(valid.shape)
-        width[valid] = radius_of(0.68, radius, containment[valid]) / R68
+        width = np.where(valid, core, 1.0)
         repairs.append(f"{WHAT}: {type(psf).__name__} described by {len(sigma)} Gaussians")
     _require_valid(valid, name)
-    _check_widths(width, valid, Cells.of(psf, ("energy_true", "offset")), name)
+    cells = Cells.of(psf, ("energy_true", "offset"))
+    _check_widths(width, valid, cells, name)
+    if error is None:
+        _check_tail(sigma, weight, width, valid, cells, name, repairs)
     if not valid.all():
         repairs.append(
             f"{WHAT}: {int((~valid).sum())} of {valid.size} (energy_true, offset) cells are invalid, "
-            f"the first at {Cells.of(psf, ('energy_true', 'offset')).describe(~valid)}; filled from the nearest one"
+            f"the first at {cells.describe(~valid)}; filled from the nearest one"
         )
     nearest = nearest_valid(valid, log_energy, offset.centers)
     sigma, weight = sigma[:, *nearest], weight[:, *nearest]
@@ -185,14 +192,48 @@ def _require_valid(valid: Mask, name: str) -> None:
         raise IRFError(f"IRFs {name}: the {WHAT} has no valid cell.")
 
 
+def _core_width(sigma: FloatArray, weight: FloatArray) -> FloatArray:
+    """Half width at half of the central brightness, as a standard deviation; 0 in cells without a fit."""
+    present = (weight > 0) & (sigma > 0)
+    safe = np.where(present, sigma, 1.0)
+    brightness = np.where(present, weight, 0.0) / safe**2
+    half = 0.5 * brightness.sum(axis=0)
+    low, high = np.zeros(sigma.shape[1:]), np.where(present, sigma, 0.0).max(axis=0) * HALF_WIDTH
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        above = (brightness * np.exp(-0.5 * (middle / safe) ** 2)).sum(axis=0) > half
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.asarray(0.5 * (low + high) / HALF_WIDTH)
+
+
+def _check_tail(
+    sigma: FloatArray, weight: FloatArray, core: FloatArray, valid: Mask, cells: Cells, name: str, repairs: list[str]
+) -> None:
+    """Refuse cells whose photons are absurdly far away; tell where most of them are not in the core."""
+    mean = (weight * sigma).sum(axis=0)
+    _refuse_wide(mean, valid, cells, name)
+    far = np.where(sigma > FAR_TAIL * core, weight, 0.0).sum(axis=0)
+    outside = valid & (far > 0.5) & (mean > PLAUSIBLE_WIDTH[1])
+    if outside.any():
+        repairs.append(
+            f"{WHAT}: more than half of the photons are not in the core but in Gaussians more than {FAR_TAIL:g} times "
+            f"wider, in {int(outside.sum())} of {int(valid.sum())} cells, the first at {cells.describe(outside, far)} "
+            "of them; used as it is, check SIGMA and AMPL of the wide ones"
+        )
+
+
 def _check_widths(width: FloatArray, valid: Mask, cells: Cells, name: str) -> None:
     typical = float(np.median(width[valid]))
     if not PLAUSIBLE_WIDTH[0] < typical < PLAUSIBLE_WIDTH[1]:
         raise IRFError(
-            f"IRFs {name}: the {WHAT} is {typical:.3g} deg wide (standard deviation of a Gaussian, median over "
-            f"energies and offsets), expected {PLAUSIBLE_WIDTH[0]:g} to {PLAUSIBLE_WIDTH[1]:g} deg; check the unit "
-            "of its widths or of its axis rad (radians?)."
+            f"IRFs {name}: the {WHAT} is {typical:.3g} deg wide (core, as the standard deviation of a Gaussian; median "
+            f"over energies and offsets), expected {PLAUSIBLE_WIDTH[0]:g} to {PLAUSIBLE_WIDTH[1]:g} deg; check the "
+            "unit of its widths or of its axis rad (radians?)."
         )
+    _refuse_wide(width, valid, cells, name)
+
+
+def _refuse_wide(width: FloatArray, valid: Mask, cells: Cells, name: str) -> None:
     too_wide = valid & (width > WIDEST)
     if too_wide.any():
         raise IRFError(
@@ -245,8 +286,8 @@ def _gaussians(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, Flo
     return sigma, weight / np.where(valid, weight.sum(axis=0), 1), valid
 
 
-def _tabulated(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArray, Mask]:
-    """Radii (deg), containment (n_energy, n_offset, n_radius) and validity of a table."""
+def _tabulated(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArray, Mask, FloatArray]:
+    """Radii (deg), containment (n_energy, n_offset, n_radius), validity and width of the core (deg) of a table."""
     rad = read_axis(psf, "rad", "deg", WHAT, name)
     values = read_values(psf, "sr-1", WHAT, name, finite=False)
     valid = np.isfinite(values).all(axis=2)
@@ -278,11 +319,14 @@ def _tabulated(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, Flo
             f"{WHAT}: integrals over the axis rad were {total[valid].min():.3g} to {total[valid].max():.3g}, in the "
             f"median {typical:.3g}; normalised to 1"
         )
-    return radius, containment / np.where(valid, total, 1)[..., None], valid
+    containment /= np.where(valid, total, 1)[..., None]
+    core = np.zeros(valid.shape)
+    core[valid] = radius_of(0.5, radius, containment[valid]) / HALF_WIDTH  # densities of rings are too noisy
+    return radius, containment, valid, core
 
 
-def _king(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArray, Mask]:
-    """Radii (deg), containment (n_energy, n_offset, n_radius) and validity of King profiles."""
+def _king(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArray, Mask, FloatArray]:
+    """Radii (deg), containment (n_energy, n_offset, n_radius), validity and width of the core (deg) of profiles."""
     sigma, gamma = _parameter(psf, "sigma", "deg", name), _parameter(psf, "gamma", "", name)
     fitted = np.isfinite(sigma) & np.isfinite(gamma) & (gamma > 1)
     _refuse_negative(psf, "sigma", np.nan_to_num(sigma), fitted, name)
@@ -302,7 +346,9 @@ def _king(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArr
             f"{WHAT}: the King profiles have up to {beyond.max():.1%} of their containment beyond {reach:.2g} deg (at "
             f"{where}); put into the widest Gaussian, {0.5 * reach:.2g} deg"
         )
-    return radius, containment, valid
+    # half of the central brightness
+    core = np.sqrt(scale * (2 ** (1 / gamma) - 1)) / HALF_WIDTH
+    return radius, containment, valid, core
 
 
 def _mixture(
