@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import IRFError
 from pymc_gamma.irfs.core import EffectiveArea, PointSpread
-from pymc_gamma.irfs.gaussian_mixture import fit_mixture, radius_of, widths_for
+from pymc_gamma.irfs.gaussian_mixture import R68, fit_mixture, radius_of, widths_for
 from pymc_gamma.irfs.reading import (
     Cells,
     extend_to_edges,
@@ -45,9 +45,9 @@ Mask = NDArray[np.bool_]
 
 WHAT = "point spread function"
 PLAUSIBLE_WIDTH = (0.003, 1.0)
-"""Degrees; range of the median over energies and offsets of the width of the core."""
+"""Degrees; range of the median, over energies and offsets, of the width."""
 HALF_WIDTH = float(np.sqrt(2 * np.log(2)))
-"""Half width at half maximum of a Gaussian, and radius of half of its photons, in standard deviations."""
+"""Half width at half maximum of a Gaussian in standard deviations."""
 BISECTIONS = 30
 FAR_TAIL = 10.0
 """Ratio to the width of the core from which a Gaussian is not part of it."""
@@ -81,12 +81,12 @@ def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str], aeff:
     error = None
     if "sigma_1" in parameters:
         sigma, weight, valid = _gaussians(psf, name, repairs)
-        width = _core_width(sigma, weight)
+        core, half, width = _core_width(sigma, weight), _width_of_half(sigma, weight), (weight * sigma).sum(axis=0)
     else:
         if "rad" in psf.axes.names:
-            radius, containment, valid, core = _tabulated(psf, name, repairs)
+            radius, containment, valid = _tabulated(psf, name, repairs)
         elif {"sigma", "gamma"} <= set(parameters):
-            radius, containment, valid, core = _king(psf, name, repairs)
+            radius, containment, valid = _king(psf, name, repairs)
         else:
             raise IRFError(
                 f"IRFs {name}: the {WHAT} is a {type(psf).__name__}; expected Gaussians (PSF_3GAUSS), a table "
@@ -94,13 +94,16 @@ def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str], aeff:
             )
         _require_valid(valid, name)
         sigma, weight, error = _mixture(radius, containment, valid, area)
-        width = np.where(valid, core, 1.0)
+        # the Gaussians below are multiples of this width: where it is not that of the core, they cannot describe it
+        width = np.ones(valid.shape)
+        width[valid] = radius_of(0.68, radius, containment[valid]) / R68
+        core = half = width
         repairs.append(f"{WHAT}: {type(psf).__name__} described by {len(sigma)} Gaussians")
     _require_valid(valid, name)
     cells = Cells.of(psf, ("energy_true", "offset"))
-    _check_widths(width, valid, cells, name)
+    _check_widths(core, half, width, valid, cells, name)
     if error is None:
-        _check_tail(sigma, weight, width, valid, cells, name, repairs)
+        _report_tail(sigma, weight, core, valid, cells, repairs)
     if not valid.all():
         repairs.append(
             f"{WHAT}: {int((~valid).sum())} of {valid.size} (energy_true, offset) cells are invalid, "
@@ -206,14 +209,20 @@ def _core_width(sigma: FloatArray, weight: FloatArray) -> FloatArray:
     return np.asarray(0.5 * (low + high) / HALF_WIDTH)
 
 
-def _check_tail(
-    sigma: FloatArray, weight: FloatArray, core: FloatArray, valid: Mask, cells: Cells, name: str, repairs: list[str]
+def _width_of_half(sigma: FloatArray, weight: FloatArray) -> FloatArray:
+    """Width up to which the Gaussians hold half of the photons."""
+    order = np.argsort(sigma, axis=0)
+    held = np.cumsum(np.take_along_axis(weight, order, 0), axis=0)
+    first = (held < 0.5 * held[-1]).sum(axis=0)
+    return np.asarray(np.take_along_axis(np.take_along_axis(sigma, order, 0), first[None], 0)[0])
+
+
+def _report_tail(
+    sigma: FloatArray, weight: FloatArray, core: FloatArray, valid: Mask, cells: Cells, repairs: list[str]
 ) -> None:
-    """Refuse cells whose photons are absurdly far away; tell where most of them are not in the core."""
-    mean = (weight * sigma).sum(axis=0)
-    _refuse_wide(mean, valid, cells, name)
+    """Tell where most photons are in a tail whose width would not be plausible for the core."""
     far = np.where(sigma > FAR_TAIL * core, weight, 0.0).sum(axis=0)
-    outside = valid & (far > 0.5) & (mean > PLAUSIBLE_WIDTH[1])
+    outside = valid & (far > 0.5) & ((weight * sigma).sum(axis=0) > PLAUSIBLE_WIDTH[1])
     if outside.any():
         repairs.append(
             f"{WHAT}: more than half of the photons are not in the core but in Gaussians more than {FAR_TAIL:g} times "
@@ -222,18 +231,16 @@ def _check_tail(
         )
 
 
-def _check_widths(width: FloatArray, valid: Mask, cells: Cells, name: str) -> None:
-    typical = float(np.median(width[valid]))
-    if not PLAUSIBLE_WIDTH[0] < typical < PLAUSIBLE_WIDTH[1]:
+def _check_widths(core: FloatArray, half: FloatArray, width: FloatArray, valid: Mask, cells: Cells, name: str) -> None:
+    """Refuse a core that is too wide, or half of the photons too narrow: tails may be wide, peaks narrow."""
+    widest, narrowest = float(np.median(core[valid])), float(np.median(half[valid]))
+    if widest >= PLAUSIBLE_WIDTH[1] or narrowest <= PLAUSIBLE_WIDTH[0]:
+        typical = widest if widest >= PLAUSIBLE_WIDTH[1] else narrowest
         raise IRFError(
-            f"IRFs {name}: the {WHAT} is {typical:.3g} deg wide (core, as the standard deviation of a Gaussian; median "
-            f"over energies and offsets), expected {PLAUSIBLE_WIDTH[0]:g} to {PLAUSIBLE_WIDTH[1]:g} deg; check the "
+            f"IRFs {name}: the {WHAT} is {typical:.3g} deg wide (standard deviation of a Gaussian, median over "
+            f"energies and offsets), expected {PLAUSIBLE_WIDTH[0]:g} to {PLAUSIBLE_WIDTH[1]:g} deg; check the "
             "unit of its widths or of its axis rad (radians?)."
         )
-    _refuse_wide(width, valid, cells, name)
-
-
-def _refuse_wide(width: FloatArray, valid: Mask, cells: Cells, name: str) -> None:
     too_wide = valid & (width > WIDEST)
     if too_wide.any():
         raise IRFError(
@@ -286,8 +293,8 @@ def _gaussians(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, Flo
     return sigma, weight / np.where(valid, weight.sum(axis=0), 1), valid
 
 
-def _tabulated(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArray, Mask, FloatArray]:
-    """Radii (deg), containment (n_energy, n_offset, n_radius), validity and width of the core (deg) of a table."""
+def _tabulated(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArray, Mask]:
+    """Radii (deg), containment (n_energy, n_offset, n_radius) and validity of a table."""
     rad = read_axis(psf, "rad", "deg", WHAT, name)
     values = read_values(psf, "sr-1", WHAT, name, finite=False)
     valid = np.isfinite(values).all(axis=2)
@@ -319,14 +326,11 @@ def _tabulated(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, Flo
             f"{WHAT}: integrals over the axis rad were {total[valid].min():.3g} to {total[valid].max():.3g}, in the "
             f"median {typical:.3g}; normalised to 1"
         )
-    containment /= np.where(valid, total, 1)[..., None]
-    core = np.zeros(valid.shape)
-    core[valid] = radius_of(0.5, radius, containment[valid]) / HALF_WIDTH  # densities of rings are too noisy
-    return radius, containment, valid, core
+    return radius, containment / np.where(valid, total, 1)[..., None], valid
 
 
-def _king(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArray, Mask, FloatArray]:
-    """Radii (deg), containment (n_energy, n_offset, n_radius), validity and width of the core (deg) of profiles."""
+def _king(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArray, Mask]:
+    """Radii (deg), containment (n_energy, n_offset, n_radius) and validity of King profiles."""
     sigma, gamma = _parameter(psf, "sigma", "deg", name), _parameter(psf, "gamma", "", name)
     fitted = np.isfinite(sigma) & np.isfinite(gamma) & (gamma > 1)
     _refuse_negative(psf, "sigma", np.nan_to_num(sigma), fitted, name)
@@ -346,9 +350,7 @@ def _king(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, FloatArr
             f"{WHAT}: the King profiles have up to {beyond.max():.1%} of their containment beyond {reach:.2g} deg (at "
             f"{where}); put into the widest Gaussian, {0.5 * reach:.2g} deg"
         )
-    # half of the central brightness
-    core = np.sqrt(scale * (2 ** (1 / gamma) - 1)) / HALF_WIDTH
-    return radius, containment, valid, core
+    return radius, containment, valid
 
 
 def _mixture(
