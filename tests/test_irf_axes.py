@@ -9,7 +9,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.io import fits
-from gammapy.irf import EnergyDispersion2D, load_irf_dict_from_file
+from gammapy.irf import Background2D, EnergyDispersion2D, load_irf_dict_from_file
 from gammapy.maps import MapAxis
 
 import pymc_gamma as pmg
@@ -461,6 +461,51 @@ def test_the_true_energies_are_what_all_tables_cover(prod5):
     data = np.broadcast_to(np.exp(-0.5 * ((centre - 1) / 0.15) ** 2)[None, :, None], (20, 150, 1)).copy()
     irfs = quiet({**prod5, "edisp": EnergyDispersion2D(axes=axes, data=data)})
     assert irfs.energy_true_range == pytest.approx((0.05, 80))
+
+
+BACKGROUND_EDGES = [
+    [0.1, 100],
+    [0.02, 200],
+    [0.1, 1, 100],
+    [0.03, 0.3, 300],
+    np.geomspace(0.1, 100, 11),
+    np.geomspace(0.013, 199, 31),
+]
+
+
+def flat_background(edges):
+    axes = [
+        MapAxis.from_energy_edges(np.asarray(edges) * u.TeV, name="energy"),
+        MapAxis.from_edges([0, 2, 6], unit="deg", name="offset"),
+    ]
+    return Background2D(axes=axes, data=np.ones((len(edges) - 1, 2)), unit="s-1 MeV-1 sr-1")
+
+
+@pytest.mark.parametrize("edges", BACKGROUND_EDGES)
+def test_energies_are_compared_by_their_edges(prod5, edges):
+    """Centres of one or two wide bins lie far inside the range of the others."""
+    irfs = quiet({**prod5, "bkg": flat_background(edges)})
+    assert irfs.bkg.energy_range == pytest.approx((edges[0], edges[-1]))
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+@pytest.mark.parametrize("edges", BACKGROUND_EDGES)
+def test_energies_in_another_unit_are_refused_whatever_their_bins(prod5, edges, factor):
+    with pytest.raises(IRFError, match=r"axis of energy of the .* one of them is in another unit"):
+        quiet({**prod5, "bkg": flat_background(np.asarray(edges) * factor)})
+
+
+def test_wide_bins_of_true_energy_are_compared_by_their_edges(prod5):
+    """Two bins of the dispersion, from end to end."""
+    axes = [
+        MapAxis.from_energy_edges([0.0126, 1, 199] * u.TeV, name="energy_true"),
+        MapAxis.from_edges(np.linspace(0, 3, 151), name="migra"),
+        MapAxis.from_edges([0, 6], unit="deg", name="offset"),
+    ]
+    density = np.exp(-0.5 * ((axes[1].center.value - 1) / 0.15) ** 2)
+    data = np.broadcast_to(density[None, :, None], (2, 150, 1)).copy()
+    irfs = quiet({**prod5, "edisp": EnergyDispersion2D(axes=axes, data=data)})
+    assert irfs.energy_true_range == pytest.approx((0.0126, 199), rel=1e-2)
 
 
 def test_edges_in_two_units_are_seen_in_memory_too(prod5):

@@ -1,5 +1,7 @@
 """Energy dispersions as observatories write them, against the moments of the histograms in the file."""
 
+import warnings
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -73,6 +75,11 @@ def load(prod5, edisp, expected=PymcGammaWarning):
         return pmg.load_irfs({**prod5, "edisp": edisp})
 
 
+def quiet(tables):
+    with warnings.catch_warnings(action="ignore"):
+        return pmg.load_irfs(tables)
+
+
 @pytest.mark.parametrize("convention", ["probability", "density"])
 @pytest.mark.parametrize("case", AXES)
 def test_mean_and_width_are_those_of_the_histogram(prod5, case, convention):
@@ -125,6 +132,111 @@ def test_a_far_tail_is_kept(prod5):
     irfs = load(prod5, dispersion(edges, [content] * N_ENERGY))
     mean, width = histogram_moments(content, edges)
     assert moments_as_used(irfs.edisp, 3) == (pytest.approx(mean, abs=1e-3), pytest.approx(width, rel=0.01))
+
+
+# outliers: a few events, evenly over the axis, that make the standard deviation but not the resolution
+
+OUTLIERS = {
+    "wide, logarithmic": (0.06, 0.01, np.geomspace(0.05, 20, 301)),
+    "wide, many": (0.06, 0.05, np.geomspace(0.05, 20, 301)),
+    "logarithmic": (0.10, 0.02, np.geomspace(0.05, 10, 201)),
+    "logarithmic, few": (0.10, 0.005, np.geomspace(0.2, 5, 101)),
+    "equidistant": (0.08, 0.02, np.linspace(0, 5, 126)),
+    "equidistant, fine": (0.05, 0.03, np.linspace(0, 10, 1001)),
+    "coarse": (0.05, 0.01, np.linspace(0.2, 5, 31)),
+    "very wide": (0.05, 0.02, np.geomspace(0.01, 100, 401)),
+    "a peak in a plateau": (0.03, 0.45, np.geomspace(0.05, 6, 301)),
+    "uneven": (0.08, 0.01, UNEVEN),
+}
+
+
+def with_outliers(edges, sigma, share, mean=1.0):
+    return (1 - share) * gaussian(edges, sigma, mean) + share * np.diff(edges) / (edges[-1] - edges[0])
+
+
+def cumulative_as_used(edisp, row):
+    """Fine grid, and the integral of the density that is linear between the nodes up to each of its points."""
+    step = edisp.migra[1] - edisp.migra[0]
+    nodes = np.r_[edisp.migra[0] - step, edisp.migra, edisp.migra[-1] + step]
+    fine = np.linspace(nodes[0], nodes[-1], 20 * len(nodes))
+    density = np.interp(fine, nodes, np.r_[0, edisp.density[row, 0], 0])
+    return fine, np.r_[0, np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(fine))]
+
+
+def half_width(x, cumulative, share):
+    return 0.5 * np.subtract(*np.interp([0.5 + share / 2, 0.5 - share / 2], cumulative, x))
+
+
+def assert_as_the_histogram(edisp, row, edges, content):
+    """Mean, standard deviation, widths at 68 % and 95 %, and the cumulative distribution."""
+    cumulative = np.r_[0, np.cumsum(content)]
+    fine, used = cumulative_as_used(edisp, row)
+    for share in (0.68, 0.95):
+        right = half_width(edges, cumulative, share)
+        assert half_width(fine, used, share) == pytest.approx(right, rel=0.01)
+    assert np.abs(used - np.interp(fine, edges, cumulative)).max() < 0.01
+    mean, width = histogram_moments(content, edges)
+    assert moments_as_used(edisp, row) == (pytest.approx(mean, abs=1e-3), pytest.approx(width, rel=0.01))
+
+
+@pytest.mark.parametrize("case", OUTLIERS)
+def test_outliers_do_not_widen_the_core(prod5, case):
+    sigma, share, edges = OUTLIERS[case]
+    content = with_outliers(edges, sigma, share)
+    irfs = quiet({**prod5, "edisp": dispersion(edges, [content / np.diff(edges)] * N_ENERGY)})
+    assert_as_the_histogram(irfs.edisp, 5, edges, content)
+    # events of a line within 12 % of its energy
+    fine, used = cumulative_as_used(irfs.edisp, 5)
+    inside = np.subtract(*np.interp([1.12, 0.88], edges, np.r_[0, np.cumsum(content)]))
+    assert np.subtract(*np.interp([1.12, 0.88], fine, used)) == pytest.approx(inside, abs=0.006)
+    assert not any("times as large" in line for line in irfs.repairs)
+
+
+def test_outliers_where_the_resolution_depends_on_energy(prod5):
+    edges = np.geomspace(0.05, 20, 301)
+    sigma, mean = np.geomspace(0.4, 0.06, N_ENERGY), np.linspace(2, 0.98, N_ENERGY)
+    columns = [with_outliers(edges, s, 0.01, m) for s, m in zip(sigma, mean, strict=True)]
+    irfs = quiet({**prod5, "edisp": dispersion(edges, [c / np.diff(edges) for c in columns])})
+    for row in (0, 4, 8, 11):
+        assert_as_the_histogram(irfs.edisp, row, edges, columns[row])
+
+
+def test_where_no_more_nodes_fit_it_is_told_by_how_much(prod5):
+    """The core is a fifth of the step of the nodes."""
+    edges = np.geomspace(0.01, 1000, 2001)
+    content = with_outliers(edges, 0.01, 0.002)
+    irfs = quiet({**prod5, "edisp": dispersion(edges, [content / np.diff(edges)] * N_ENERGY)})
+    line = next(line for line in irfs.repairs if "times as large" in line)
+    told = float(line.split("up to ")[1].split(" times")[0])
+    fine, used = cumulative_as_used(irfs.edisp, 5)
+    right = half_width(edges, np.r_[0, np.cumsum(content)], 0.68)
+    assert told == pytest.approx(half_width(fine, used, 0.68) / right, rel=0.05)
+    assert told > 3
+    assert irfs.edisp.density.nbytes < 40e6
+
+
+@pytest.mark.parametrize("where", [[0], [30], [95], range(20, 26), range(20, 50), range(96)])
+def test_columns_of_a_few_events_do_not_decide(prod5, where, rng):
+    """A spike of one bin is narrower than any resolution; nodes that resolved it would be thousands."""
+    edges = np.geomspace(0.2, 5, 1001)
+    columns = [gaussian(edges, 0.15)] * 96
+    for k in where:
+        columns[k] = np.histogram(rng.normal(1, 0.15, 1 if len(where) < 96 else 10), edges)[0]
+    columns = [column / column.sum() / np.diff(edges) for column in columns]
+    edisp = quiet({**prod5, "edisp": dispersion(edges, columns)}).edisp
+    assert len(edisp.migra) < 500
+    if len(where) < 96:
+        assert_as_the_histogram(edisp, 70, edges, gaussian(edges, 0.15))
+
+
+@pytest.mark.parametrize("least", [1, 10])
+def test_equidistant_bins_of_noisy_tables_stay(prod5, least, rng):
+    """As simulated: fewer and fewer events towards one end."""
+    edges = np.linspace(0, 3, 301)
+    columns = [np.histogram(rng.normal(1, 0.15, int(n)), edges)[0] for n in np.geomspace(least, 1e5, 96)]
+    edisp = quiet({**prod5, "edisp": dispersion(edges, [c / c.sum() / 0.01 for c in columns])}).edisp
+    np.testing.assert_allclose(edisp.migra, 0.5 * (edges[1:] + edges[:-1]), rtol=1e-12)
+    np.testing.assert_allclose(edisp.density[60, 0], columns[60] / columns[60].sum() / 0.01, rtol=1e-9)
 
 
 def test_the_fold_and_the_simulator_see_these_moments(prod5, rng):
@@ -226,6 +338,6 @@ def test_dispersions_that_cannot_be_are_refused(prod5):
     empty = dispersion(edges, np.zeros((N_ENERGY, 300)))
     holes = dispersion(edges, np.full((N_ENERGY, 300), np.nan))
     far = dispersion(edges * 30, [gaussian(edges, 0.15)] * N_ENERGY)
-    for bad, message in ((empty, "dispersion is empty"), (holes, "dispersion is empty"), (far, "mean migration")):
+    for bad, message in ((empty, "dispersion is empty"), (holes, "dispersion is empty"), (far, "median migration")):
         with pytest.raises(IRFError, match=message):
             pmg.load_irfs({**prod5, "edisp": bad})

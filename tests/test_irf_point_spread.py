@@ -8,7 +8,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import pytest
-from gammapy.irf import PSF3D, PSFKing, load_irf_dict_from_file
+from gammapy.irf import PSF3D, EnergyDependentMultiGaussPSF, PSFKing, load_irf_dict_from_file
 from gammapy.maps import MapAxis
 
 import pymc_gamma as pmg
@@ -324,3 +324,50 @@ def test_all_runs_of_hess():
     assert ((differences < 0.01) | (differences < limits)).all()
     assert np.median(np.abs(radii)) < 0.004
     assert np.abs(radii).max() < 0.05
+
+
+# far tails: what is judged is the core
+
+
+def three_gauss(sigma, ampl):
+    """A gammapy PSF of three Gaussians, the same everywhere."""
+    shape = (ENERGY.nbin, OFFSET.nbin)
+    names = ("sigma_1", "sigma_2", "sigma_3", "scale", "ampl_2", "ampl_3")
+    values = (*sigma, 1.0, *ampl)
+    data = np.zeros(shape, dtype=[(name, float) for name in names])
+    for name, value in zip(names, values, strict=True):
+        data[name] = value
+    unit = {name: u.deg if "sigma" in name else u.Unit("sr-1" if name == "scale" else "") for name in names}
+    return EnergyDependentMultiGaussPSF(axes=[ENERGY, OFFSET], data=data, unit=unit)
+
+
+@pytest.mark.parametrize("far", [0.5, 3.0, 6.0])
+def test_a_far_tail_is_not_taken_for_another_unit(prod5, far):
+    irfs, told = load(prod5, three_gauss((0.05, 0.1, far), (0.1, 0.01)))
+    integral = np.array([0.05**2, 0.1 * 0.1**2, 0.01 * far**2])
+    order = np.argsort(irfs.psf.sigma[:, 5, 2])
+    np.testing.assert_allclose(irfs.psf.sigma[order, 5, 2], [0.05, 0.1, far])
+    np.testing.assert_allclose(irfs.psf.weight[order, 5, 2], integral / integral.sum())
+    # most of the photons are in it, which is said
+    assert any("more than half of the photons are not in the core" in text for text in told) == (far > 1)
+
+
+@pytest.mark.parametrize("factor", [np.pi / 180, 180 / np.pi])
+def test_all_widths_in_another_unit_are_refused_with_a_tail_or_without(prod5, factor):
+    for ampl in ((0.1, 0.01), (0.1, 0.0)):
+        with pytest.raises(IRFError, match=r"deg wide .*radians"):
+            load(prod5, three_gauss(np.array([0.05, 0.1, 0.5]) * factor, ampl))
+
+
+def test_photons_that_are_absurdly_far_away_are_refused(prod5):
+    with pytest.raises(IRFError, match="wider than 10 deg in 48 cells"):
+        load(prod5, three_gauss((0.05, 0.1, 60.0), (0.1, 0.01)))
+
+
+def test_a_narrow_peak_is_not_taken_for_another_unit(prod5):
+    """Brightest in the middle, but few photons there."""
+    irfs, told = load(prod5, three_gauss((0.002, 0.05, 0.1), (0.3, 0.05)))
+    weight = np.array([0.002**2, 0.3 * 0.05**2, 0.05 * 0.1**2])
+    order = np.argsort(irfs.psf.sigma[:, 3, 1])
+    np.testing.assert_allclose(irfs.psf.weight[order, 3, 1], weight / weight.sum())
+    assert not any("not in the core" in text for text in told)

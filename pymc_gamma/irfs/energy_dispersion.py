@@ -13,8 +13,15 @@ bins is therefore resampled by content: the node :math:`m_j` of a grid of step :
 
 with the cumulative distribution :math:`F` of the histogram, uniform inside each bin. The mean stays what it was.
 Grouping adds up to :math:`h^2/12` to the variance (Sheppard's correction) and the interpolation :math:`h^2/6`, so with
-:math:`h \le 0.15\,\sigma` the width grows by at most 0.3 %. Equidistant bins of at most :math:`0.4\,\sigma` are left
-alone: against the histogram, uniform inside its bins, the variance grows by :math:`h^2/12`, the width by 0.7 %.
+:math:`h \le 0.15\,w` the width :math:`w` grows by at most 0.3 %. Here :math:`w` is half of the central 68 %: a few
+events far away, which dominate the standard deviation, do not widen it. Equidistant bins of at most :math:`0.4\,w` are
+left alone: against the histogram, uniform inside its bins, the variance grows by :math:`h^2/12`, the width by 0.7 %.
+
+The result is compared with the histogram: contents of its central 68 % and 95 %, and the cumulative distribution at its
+edges. The step is halved where a peak narrower than :math:`w` is missed, until the number of nodes is at its limit; how
+wrong the widths then are is reported. Columns of a few events are narrower than the resolution and must not decide: one
+of at most three bins counts with its neighbours in energy where these together are much wider, one with an empty bin
+in its central 68 % is not compared, and widths and differences are running medians over energies.
 
 Other repairs (each is reported): negative cells set to 0; columns without a single simulated event, or with a value
 that is not finite, filled from the nearest one that is complete.
@@ -25,6 +32,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pymc_gamma.errors import IRFError
 from pymc_gamma.irfs.core import EffectiveArea, EnergyDispersion
@@ -48,15 +56,28 @@ CONVENTION_TOLERANCE = 0.2
 """How far from 1 a sum or an integral may be, in the median, for the table to count as normalised in that way."""
 COARSEST_STEP, RESAMPLED_STEP = 0.4, 0.15
 """Step of the nodes in units of the width: the largest that is left alone, and what other axes are resampled to."""
-NARROW_QUANTILE = 0.02
+CORE = (0.16, 0.84)
+CENTRAL = (CORE, (0.025, 0.975))
+"""Quantiles between which the width is taken, and those between which contents are compared."""
+NARROW_SHARE = 0.02
+"""Share of the columns that may be narrower, or worse, than those that decide."""
+FEW_BINS, MUCH_WIDER, RUN = 3, 3.0, 5
+"""Most bins of a column that may hold just a few events, how much wider its neighbours then are, and their number."""
+LARGEST_DIFFERENCE, LARGEST_STEP = 0.01, 0.02
+"""Relative difference of a width, and difference of cumulative distributions, from which nodes are too far apart; the
+latter where bins stay as they are, since an eighth of the difference of neighbouring bins is noise in part."""
+LEAST_SLOPE = 0.5
+"""Smallest change of content with relative width that a content is divided by; that of a Gaussian is 0.48 at 68 %."""
+HALVINGS, HALVINGS_OF_FEW_EVENTS = 6, 2
+"""Most halvings of the step, and those where all columns have empty bins in their core."""
 SEEN = 1e-3
 """Energies count where the effective area is more than this share of its largest value at the offset."""
 LOST_CONTENT, LOST_VARIANCE = 1e-7, 1e-3
 """Content, and share of the variance, that a resampled column may lose at each end of its axis."""
-MAX_NODES = 4000
+MAX_NODES = 16_000
 MAX_CELLS = 20_000_000
 PLAUSIBLE_MIGRATION = (0.3, 3.0)
-"""Range of the median of the mean migrations."""
+"""Range of the median migration; a mean would be that of the outliers."""
 
 
 def energy_dispersion(
@@ -98,11 +119,11 @@ def energy_dispersion(
     content = content[nearest_valid(filled, np.log(energy.centers), offset.centers)]
     mean, sigma = _moments(content, migra.edges)
     seen = _seen(aeff, energy.centers, offset.centers)
-    typical = float(np.median(mean[seen]))
+    typical = float(np.median(_quantile(content, migra.edges, 0.5)[seen]))
     if not PLAUSIBLE_MIGRATION[0] < typical < PLAUSIBLE_MIGRATION[1]:
         raise IRFError(
-            f"IRFs {name}: the {WHAT} has a mean migration (reconstructed over true energy) of {typical:.3g} in the "
-            f"median, on an axis migra from {migra.edges[0]:g} to {migra.edges[-1]:g}; expected about 1."
+            f"IRFs {name}: the {WHAT} has a median migration (reconstructed over true energy) of {typical:.3g}, on"
+            f" an axis migra from {migra.edges[0]:g} to {migra.edges[-1]:g}; expected about 1."
         )
     nodes, density = _equidistant(content, migra.edges, mean, sigma, seen, repairs)
     energies, density = at_least_two(energy, density, axis_number=0)
@@ -166,33 +187,156 @@ def _equidistant(
 ) -> tuple[FloatArray, FloatArray]:
     """Equidistant nodes and the density there; the bins of the file where they are equidistant and fine enough."""
     width = np.diff(edges)
-    narrow = float(np.quantile(sigma[seen], NARROW_QUANTILE))
+    typical, pooled = _without_few_events(content, edges, seen)
+    narrow = float(np.quantile(_running_median(_core_width(typical, edges), seen), NARROW_SHARE, method="lower"))
+    compared = seen & ~pooled & ~_has_gaps(typical, edges)
+    halvings = HALVINGS if compared.any() else HALVINGS_OF_FEW_EVENTS
+    compared = compared if compared.any() else seen
     uniform = bool(np.allclose(width, width[0], rtol=1e-3))
     if uniform and width[0] <= COARSEST_STEP * narrow:
-        return 0.5 * (edges[1:] + edges[:-1]), content / width[0]
+        nodes, density = 0.5 * (edges[1:] + edges[:-1]), content / width[0]
+        of_widths, of_cumulative = _difference(typical, edges, nodes, typical / width[0], compared)
+        if of_widths <= LARGEST_DIFFERENCE and of_cumulative <= LARGEST_STEP:
+            return nodes, density
 
     low, high = _support(content, edges, mean, sigma)
-    step = RESAMPLED_STEP * narrow
-    if uniform:
-        step = float(width[0]) / np.ceil(width[0] / step)  # so that no new cell lies across an edge of the file
     most = min(MAX_NODES, max(MAX_CELLS // (content.shape[0] * content.shape[1]), 100))
     coarsest = (high - low) / most
+    wanted = RESAMPLED_STEP * narrow
+    for _ in range(halvings + 1):
+        step = max(wanted, coarsest)
+        if uniform:  # so that no new cell lies across an edge of the file
+            parts = np.ceil(width[0] / wanted - 1e-9)
+            step = float(width[0]) / max(min(parts, np.floor(width[0] / coarsest)), 1.0)
+        n = int(np.ceil((high - low) / step - 1e-9))
+        fine = low + step * np.arange(n + 1)
+        nodes = 0.5 * (fine[1:] + fine[:-1])
+        of_widths, of_cumulative = _difference(typical, edges, nodes, _grouped(typical, edges, fine), compared)
+        off, limited = max(of_widths, of_cumulative), step > wanted
+        if off <= LARGEST_DIFFERENCE or limited:
+            break
+        wanted = 0.5 * step
     note = ""
-    if step < coarsest:
-        note = f"; that is {coarsest / narrow:.2g} of the narrowest width, so narrow columns come out too wide"
-        step = coarsest
-    n = int(np.ceil((high - low) / step - 1e-9))
-    fine = low + step * np.arange(n + 1)
-    cumulative = np.concatenate([np.zeros_like(content[..., :1]), np.cumsum(content, axis=2)], axis=2)
-    k = np.clip(np.searchsorted(edges, fine, side="right") - 1, 0, len(width) - 1)
-    t = np.clip((fine - edges[k]) / width[k], 0.0, 1.0)
-    at = cumulative[..., k] * (1 - t) + cumulative[..., k + 1] * t
-    at[..., 0], at[..., -1] = 0.0, 1.0  # what lies beyond is negligible, see _support
+    if off > LARGEST_DIFFERENCE:
+        widened = _widening(typical, edges, nodes, _grouped(typical, edges, fine), compared)
+        note = (
+            f"; that is {step / narrow:.2g} of the narrowest width (half of the central 68 %), {narrow:.2g}: widths "
+            f"come out up to {widened:.3g} times as large as in the file, cumulative distributions up to "
+            f"{of_cumulative:.2g} off"
+        )
+        if limited:
+            note += f"; a table has at most {most:.0f} nodes here, cut the axis if few events are far out"
     repairs.append(
         f"{WHAT}: axis migra, {len(width)} bins from {edges[0]:.3g} to {edges[-1]:.3g}, resampled by content to {n} "
         f"equidistant nodes {step:.2g} apart between {low:.3g} and {fine[-1]:.3g}{note}"
     )
-    return 0.5 * (fine[1:] + fine[:-1]), np.diff(at, axis=2) / step
+    return nodes, _grouped(content, edges, fine)
+
+
+def _cumulative(content: FloatArray) -> FloatArray:
+    """Cumulative distribution at the edges."""
+    return np.concatenate([np.zeros_like(content[..., :1]), np.cumsum(content, axis=-1)], axis=-1)
+
+
+def _grouped(content: FloatArray, edges: FloatArray, fine: FloatArray) -> FloatArray:
+    """Mean density between equidistant edges, of histograms that are uniform inside their bins."""
+    cumulative = _cumulative(content)
+    k = np.clip(np.searchsorted(edges, fine, side="right") - 1, 0, len(edges) - 2)
+    t = np.clip((fine - edges[k]) / (edges[k + 1] - edges[k]), 0.0, 1.0)
+    at = cumulative[..., k] * (1 - t) + cumulative[..., k + 1] * t
+    at[..., 0], at[..., -1] = 0.0, 1.0  # what lies beyond is negligible, see _support
+    return np.asarray(np.diff(at, axis=-1) / (fine[1] - fine[0]))
+
+
+def _quantile(content: FloatArray, edges: FloatArray, share: float) -> FloatArray:
+    """Quantile of histograms that are uniform inside their bins, shape that of content without its last axis."""
+    cumulative = _cumulative(content)
+    k = np.clip((cumulative < share).sum(axis=-1) - 1, 0, len(edges) - 2)
+    below = np.take_along_axis(cumulative, k[..., None], -1)[..., 0]
+    inside = np.take_along_axis(content, k[..., None], -1)[..., 0]
+    t = np.clip((share - below) / np.where(inside > 0, inside, 1.0), 0.0, 1.0)
+    return np.asarray(edges[k] + t * (edges[k + 1] - edges[k]))
+
+
+def _core_width(content: FloatArray, edges: FloatArray) -> FloatArray:
+    """Half of the central 68 %."""
+    return 0.5 * (_quantile(content, edges, CORE[1]) - _quantile(content, edges, CORE[0]))
+
+
+def _without_few_events(
+    content: FloatArray, edges: FloatArray, seen: NDArray[np.bool_]
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Content whose columns of a few scattered events are the mean over their neighbours in energy, and which are."""
+    few = seen & ((content > 0).sum(axis=2) <= FEW_BINS)
+    if not few.any():
+        return content, few
+    pooled = ndimage.uniform_filter1d(content, RUN, axis=0, mode="nearest")
+    few &= _core_width(pooled, edges) > MUCH_WIDER * _core_width(content, edges)
+    return np.where(few[..., None], pooled, content), few
+
+
+def _has_gaps(content: FloatArray, edges: FloatArray) -> NDArray[np.bool_]:
+    """Whether a bin of the central 68 % is empty, as in columns of fewer events than bins."""
+    low, high = (_quantile(content, edges, share)[..., None] for share in CORE)
+    return np.asarray(((content == 0) & (edges[1:] > low) & (edges[:-1] < high)).any(axis=-1))
+
+
+def _running_median(values: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
+    """Of the columns seen, over neighbouring energies at the same offset; all offsets one after the other."""
+    columns = [column[use] for column, use in zip(values.T, seen.T, strict=True)]
+    return np.concatenate([ndimage.median_filter(column, RUN, mode="nearest") for column in columns if len(column)])
+
+
+def _difference(
+    content: FloatArray, edges: FloatArray, nodes: FloatArray, density: FloatArray, seen: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Largest differences between histograms and densities that are linear between equidistant nodes.
+
+    Relative, of the widths of the central 68 % and 95 %, and of the cumulative distributions at the edges.
+    """
+    of_widths, of_cumulative = np.zeros(content.shape[:2]), np.zeros(content.shape[:2])
+    for j in range(content.shape[1]):  # offset by offset, for the memory
+        column, used = content[:, j], density[:, j]
+        at_edges, _ = _linear(nodes, used, np.broadcast_to(edges, (len(column), len(edges))))
+        of_cumulative[:, j] = np.abs(at_edges - _cumulative(column)).max(axis=1)
+        for low, high in CENTRAL:
+            ends = np.stack([_quantile(column, edges, low), _quantile(column, edges, high)], axis=1)
+            below, slope = _linear(nodes, used, ends)
+            missing = np.abs(high - low - (below[:, 1] - below[:, 0]))
+            # the quantiles of an empty stretch are anywhere on it: there only the content counts
+            to_width = slope.sum(axis=1) * 0.5 * (ends[:, 1] - ends[:, 0])
+            of_widths[:, j] = np.maximum(of_widths[:, j], missing / np.maximum(to_width, LEAST_SLOPE))
+    widths, cumulative = (
+        float(np.quantile(_running_median(worst, seen), 1 - NARROW_SHARE, method="higher"))
+        for worst in (of_widths, of_cumulative)
+    )
+    return widths, cumulative
+
+
+def _widening(
+    content: FloatArray, edges: FloatArray, nodes: FloatArray, density: FloatArray, seen: NDArray[np.bool_]
+) -> float:
+    """Largest ratio of half of the central 68 %, of densities linear between nodes and of histograms."""
+    step = nodes[1] - nodes[0]
+    halves = nodes[0] + 0.5 * step * np.arange(-2, 2 * len(nodes) + 1)
+    ratio = np.ones(content.shape[:2])
+    for j in range(content.shape[1]):
+        cumulative, _ = _linear(nodes, density[:, j], np.broadcast_to(halves, (len(content), len(halves))))
+        ratio[:, j] = _core_width(np.diff(cumulative, axis=1), halves) / _core_width(content[:, j], edges)
+    return float(np.quantile(_running_median(ratio, seen), 1 - NARROW_SHARE, method="higher"))
+
+
+def _linear(nodes: FloatArray, density: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Cumulative distribution at x (n, m) of densities (n, n_nodes) linear between nodes, and the density there."""
+    step = nodes[1] - nodes[0] if len(nodes) > 1 else 1.0
+    padded = np.pad(density, ((0, 0), (1, 1)))
+    cumulative = _cumulative(0.5 * step * (padded[:, 1:] + padded[:, :-1]))
+    place = (x - nodes[0]) / step + 1
+    k = np.clip(place.astype(np.int64), 0, padded.shape[1] - 2)
+    t = np.clip(place - k, 0.0, 1.0)
+    left, right = np.take_along_axis(padded, k, 1), np.take_along_axis(padded, k + 1, 1)
+    inside = step * t * (left + 0.5 * t * (right - left))
+    return np.take_along_axis(cumulative, k, 1) + inside, left * (1 - t) + right * t
 
 
 def _support(content: FloatArray, edges: FloatArray, mean: FloatArray, sigma: FloatArray) -> tuple[float, float]:

@@ -45,7 +45,12 @@ Mask = NDArray[np.bool_]
 
 WHAT = "point spread function"
 PLAUSIBLE_WIDTH = (0.003, 1.0)
-"""Degrees; range of the median width of a PSF."""
+"""Degrees; range of the median, over energies and offsets, of the width."""
+HALF_WIDTH = float(np.sqrt(2 * np.log(2)))
+"""Half width at half maximum of a Gaussian in standard deviations."""
+BISECTIONS = 30
+FAR_TAIL = 10.0
+"""Ratio to the width of the core from which a Gaussian is not part of it."""
 WIDEST = 10.0
 """Degrees; largest width of a cell."""
 NORMALISATION_TOLERANCE = 0.01
@@ -76,7 +81,7 @@ def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str], aeff:
     error = None
     if "sigma_1" in parameters:
         sigma, weight, valid = _gaussians(psf, name, repairs)
-        width = (weight * sigma).sum(axis=0)
+        core, half, width = _core_width(sigma, weight), _width_of_half(sigma, weight), (weight * sigma).sum(axis=0)
     else:
         if "rad" in psf.axes.names:
             radius, containment, valid = _tabulated(psf, name, repairs)
@@ -89,15 +94,20 @@ def point_spread(tables: Mapping[str, Any], name: str, repairs: list[str], aeff:
             )
         _require_valid(valid, name)
         sigma, weight, error = _mixture(radius, containment, valid, area)
+        # the Gaussians below are multiples of this width: where it is not that of the core, they cannot describe it
         width = np.ones(valid.shape)
         width[valid] = radius_of(0.68, radius, containment[valid]) / R68
+        core = half = width
         repairs.append(f"{WHAT}: {type(psf).__name__} described by {len(sigma)} Gaussians")
     _require_valid(valid, name)
-    _check_widths(width, valid, Cells.of(psf, ("energy_true", "offset")), name)
+    cells = Cells.of(psf, ("energy_true", "offset"))
+    _check_widths(core, half, width, valid, cells, name)
+    if error is None:
+        _report_tail(sigma, weight, core, valid, cells, repairs)
     if not valid.all():
         repairs.append(
             f"{WHAT}: {int((~valid).sum())} of {valid.size} (energy_true, offset) cells are invalid, "
-            f"the first at {Cells.of(psf, ('energy_true', 'offset')).describe(~valid)}; filled from the nearest one"
+            f"the first at {cells.describe(~valid)}; filled from the nearest one"
         )
     nearest = nearest_valid(valid, log_energy, offset.centers)
     sigma, weight = sigma[:, *nearest], weight[:, *nearest]
@@ -185,13 +195,51 @@ def _require_valid(valid: Mask, name: str) -> None:
         raise IRFError(f"IRFs {name}: the {WHAT} has no valid cell.")
 
 
-def _check_widths(width: FloatArray, valid: Mask, cells: Cells, name: str) -> None:
-    typical = float(np.median(width[valid]))
-    if not PLAUSIBLE_WIDTH[0] < typical < PLAUSIBLE_WIDTH[1]:
+def _core_width(sigma: FloatArray, weight: FloatArray) -> FloatArray:
+    """Half width at half of the central brightness, as a standard deviation; 0 in cells without a fit."""
+    present = (weight > 0) & (sigma > 0)
+    safe = np.where(present, sigma, 1.0)
+    brightness = np.where(present, weight, 0.0) / safe**2
+    half = 0.5 * brightness.sum(axis=0)
+    low, high = np.zeros(sigma.shape[1:]), np.where(present, sigma, 0.0).max(axis=0) * HALF_WIDTH
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        above = (brightness * np.exp(-0.5 * (middle / safe) ** 2)).sum(axis=0) > half
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.asarray(0.5 * (low + high) / HALF_WIDTH)
+
+
+def _width_of_half(sigma: FloatArray, weight: FloatArray) -> FloatArray:
+    """Width up to which the Gaussians hold half of the photons."""
+    order = np.argsort(sigma, axis=0)
+    held = np.cumsum(np.take_along_axis(weight, order, 0), axis=0)
+    first = (held < 0.5 * held[-1]).sum(axis=0)
+    return np.asarray(np.take_along_axis(np.take_along_axis(sigma, order, 0), first[None], 0)[0])
+
+
+def _report_tail(
+    sigma: FloatArray, weight: FloatArray, core: FloatArray, valid: Mask, cells: Cells, repairs: list[str]
+) -> None:
+    """Tell where most photons are in a tail whose width would not be plausible for the core."""
+    far = np.where(sigma > FAR_TAIL * core, weight, 0.0).sum(axis=0)
+    outside = valid & (far > 0.5) & ((weight * sigma).sum(axis=0) > PLAUSIBLE_WIDTH[1])
+    if outside.any():
+        repairs.append(
+            f"{WHAT}: more than half of the photons are not in the core but in Gaussians more than {FAR_TAIL:g} times "
+            f"wider, in {int(outside.sum())} of {int(valid.sum())} cells, the first at {cells.describe(outside, far)} "
+            "of them; used as it is, check SIGMA and AMPL of the wide ones"
+        )
+
+
+def _check_widths(core: FloatArray, half: FloatArray, width: FloatArray, valid: Mask, cells: Cells, name: str) -> None:
+    """Refuse a core that is too wide, or half of the photons too narrow: tails may be wide, peaks narrow."""
+    widest, narrowest = float(np.median(core[valid])), float(np.median(half[valid]))
+    if widest >= PLAUSIBLE_WIDTH[1] or narrowest <= PLAUSIBLE_WIDTH[0]:
+        typical = widest if widest >= PLAUSIBLE_WIDTH[1] else narrowest
         raise IRFError(
             f"IRFs {name}: the {WHAT} is {typical:.3g} deg wide (standard deviation of a Gaussian, median over "
-            f"energies and offsets), expected {PLAUSIBLE_WIDTH[0]:g} to {PLAUSIBLE_WIDTH[1]:g} deg; check the unit "
-            "of its widths or of its axis rad (radians?)."
+            f"energies and offsets), expected {PLAUSIBLE_WIDTH[0]:g} to {PLAUSIBLE_WIDTH[1]:g} deg; check the "
+            "unit of its widths or of its axis rad (radians?)."
         )
     too_wide = valid & (width > WIDEST)
     if too_wide.any():
