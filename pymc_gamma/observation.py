@@ -15,7 +15,14 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.dl3 import field_orientation, gammapy_runs, is_gammapy_run, run_arguments, run_responses
+from pymc_gamma.dl3 import (
+    check_files,
+    field_orientation,
+    gammapy_runs,
+    is_gammapy_run,
+    run_arguments,
+    run_responses,
+)
 from pymc_gamma.geometry import (
     RegionOfInterest,
     convert_lonlat,
@@ -169,14 +176,16 @@ class Observation:
         TypeError
             If it is not one gammapy observation, or ``safe_mask`` is something else.
         DataFileError
-            If it has no good time or no pointing, drifts, or nothing of it is safe.
+            If it has no good time or no pointing, drifts, or nothing of it is safe; of a run of a data store also if a
+            file is cut or does not hold a table that the index lists. A run of gammapy's ``Observation.read`` does not
+            know its file.
         IRFError
             If a table of the response is missing, point-like or empty.
 
         Warns
         -----
         PymcGammaWarning
-            What was repaired in its response.
+            What was repaired in its response; that a run in memory with events has no background.
 
         Examples
         --------
@@ -249,6 +258,7 @@ class Observation:
         """
         runs = gammapy_runs(observations)
         index = index_energies(observations)
+        check_files(runs)
         limits = [
             run_limits(run, safe_mask, energy_range=energy_range, offset_max=offset_max, index=index) for run in runs
         ]
