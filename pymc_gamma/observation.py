@@ -161,8 +161,9 @@ class Observation:
         safe_mask : {"file"} or gammapy.makers.SafeMaskMaker or None
             Where :attr:`energy_range` and :attr:`offset_max` come from. ``"file"``: what the file says is safe, header
             keys ``LO_THRES`` and ``HI_THRES`` (TeV) of the effective area. A ``SafeMaskMaker``: its methods and their
-            parameters, evaluated for this run by gammapy; see :mod:`pymc_gamma.safe_mask` for the energies that are
-            taken. None: no limit of its own.
+            parameters, evaluated for this run by gammapy on narrow bins (200 per decade of true energy over the axis of
+            the table), so thresholds can differ by some per cent from those of a data set with coarse ones; see
+            :mod:`pymc_gamma.safe_mask`. None: no limit of its own.
         energy_range, offset_max : `~astropy.units.Quantity`, optional
             Limits by hand, in place of those of ``safe_mask``.
 
@@ -210,7 +211,7 @@ class Observation:
         >>> observation
         Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h)
         >>> safe
-        Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h, energy=(0.5137, inf) TeV, offset<=2 deg)
+        Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h, energy=(0.5066, inf) TeV, offset<=2 deg)
         """
         if not is_gammapy_run(observation):
             raise TypeError(

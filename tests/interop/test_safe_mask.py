@@ -115,7 +115,7 @@ def test_threshold_of_the_area_does_not_move_with_bins(percent, offset):
     area = aeff.evaluate(energy_true=energy * u.TeV, offset=offset * u.deg).to_value("m2")
     first = energy[np.flatnonzero(area >= percent / 100 * area.max())[0]]
     maker = SafeMaskMaker(["aeff-max"], aeff_percent=percent, fixed_offset=offset * u.deg)
-    assert run_limits(run_of(11), maker).energy_range[0] == pytest.approx(first, rel=0.01)
+    assert run_limits(run_of(11), maker).energy_range[0] == pytest.approx(first, rel=0.008)
 
 
 def test_parameters_of_the_methods_count():
