@@ -198,7 +198,7 @@ def check_files(runs: list[Any], kinds: Collection[str] = READ_HDUS) -> None:
             path = _path(place)
             if path not in missing:
                 missing[path] = _missing_extensions(path, wanted[path], run_label(run))
-            if place.hdu_name in missing[path]:
+            if place.hdu_name in missing[path] and not _assumed(kind, place):
                 raise DataFileError(
                     f"observation {run_label(run)}: the index lists {kind!r} as extension {place.hdu_name!r} of "
                     f"{path}, which the file does not have. It is cut or another one; copy it again, or correct the "
@@ -309,14 +309,15 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     -----
     PymcGammaWarning
         What was repaired, once for all runs in which it was the same; of each run whose PSF the Gaussians do not
-        describe well, by how much and where; which runs with events in memory have no background, because a cut file
-        looks the same.
+        describe well, by how much and where; which runs have no background and no index that says so, because a cut
+        file looks the same.
     """
     if point_like := [run_label(run) for run in runs if _is_point_like(run)]:
         raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
     known: dict[str, IRFs] = {}
     repaired: dict[tuple[str, ...], list[str]] = {}
     poor: list[str] = []
+    unsure: list[str] = []
     responses = []
     for run in runs:
         tables = {key: table for key in IRF_TABLES if (table := _table(run, key)) is not None}
@@ -324,6 +325,8 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
             warnings.simplefilter("ignore", PymcGammaWarning)  # told once, below
             irfs = load_irfs(tables, name=f"of observation {run_label(run)}")
         irfs = _with_orientation(irfs, run)
+        if irfs.bkg is None and _may_be_cut(run):
+            unsure.append(run_label(run))
         if irfs.repairs:
             repaired.setdefault(irfs.repairs, []).append(run_label(run))
         quality = poor_fit(irfs.psf)
@@ -333,11 +336,11 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     for repairs, labels in repaired.items():
         told = "\n".join([f"IRFs of {len(labels)} observation(s), {_few(labels)}:", *repairs])
         warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
-    if unsure := [run_label(run) for run in runs if _may_be_cut(run)]:
+    if unsure:
         warnings.warn(
             f"{len(unsure)} observation(s), {_few(unsure)}, have no background table. If the file should hold one, it "
-            "is cut there: gammapy reads what is left, and a run of Observation.read does not name its file, so it "
-            "cannot be checked here. Use pymc_gamma.load_irfs(path), or a data store, whose index lists the tables.",
+            "is cut there: gammapy reads what is left, and no index lists the tables of these runs (Observation.read, "
+            "DataStore.from_events_files). Look at the file with astropy.io.fits.info, or use DataStore.from_dir.",
             PymcGammaWarning,
             skip_file_prefixes=_HERE,
         )
@@ -427,10 +430,20 @@ def _with_orientation(irfs: IRFs, run: Any) -> IRFs:
 
 
 def _may_be_cut(run: Any) -> bool:
-    """Whether a run was read whole into memory, with events but no background."""
+    """Whether a run without background has events, and nothing but its file says what it should have."""
     held = vars(run)
-    in_memory = not any(key.endswith("_hdu") for key in held)
-    return in_memory and held.get("_events") is not None and held.get("_bkg") is None
+    if "__bkg_hdu" in held:
+        return _assumed("bkg", held["__bkg_hdu"])
+    return held.get("_events") is not None and not any(key.endswith("_hdu") for key in held)
+
+
+def _assumed(kind: str, place: Any) -> bool:
+    """Whether gammapy lists a background without having looked for it.
+
+    ``DataStore.from_events_files`` lists the same tables of every file, by the names that CTAO gives them. Such an
+    index was not read from a file, so it has no folder.
+    """
+    return kind == "bkg" and place.hdu_name == "BACKGROUND" and str(place.base_dir) in ("", ".")
 
 
 def _table(run: Any, key: str) -> Any:

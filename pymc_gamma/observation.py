@@ -186,7 +186,7 @@ class Observation:
         Warns
         -----
         PymcGammaWarning
-            What was repaired in its response; that a run in memory with events has no background.
+            What was repaired in its response; that a run has no background and no index that says so.
 
         Examples
         --------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from dl3_field import run_of, tables
+from dl3_field import run_of, tables, write_dl3
 from gammapy.data import DataStore, HDUIndexTable
 from gammapy.data import Observation as Run
 
@@ -118,6 +118,21 @@ def test_a_run_in_memory_does_not_know_its_file(folder, further):
     (one,) = [one for one in told if "no background table" in str(one.message)]
     assert "1 observation(s), 23526, have no background table" in str(one.message)
     assert one.filename == __file__
+
+
+def test_an_index_that_lists_the_same_of_every_file(runs, tmp_path):
+    path = tmp_path / "run.fits"
+    write_dl3(runs[0], path)
+    store = DataStore.from_events_files([path], [path])
+    assert quietly(pmg.Observation.list_from_gammapy, store)[0].irfs.bkg is not None
+    rewrite(path, lambda hdus: hdus.pop([hdu.name for hdu in hdus].index("BACKGROUND")))
+    with pytest.warns(PymcGammaWarning) as told:
+        (found,) = pmg.Observation.list_from_gammapy(store)
+    assert found.irfs.bkg is None
+    assert any("1 observation(s), 11, have no background table" in str(one.message) for one in told)
+    rewrite(path, lambda hdus: hdus.pop([hdu.name for hdu in hdus].index("POINT SPREAD FUNCTION")))
+    with pytest.raises(DataFileError, match=r"observation 11: the index lists 'psf'"):
+        quietly(pmg.Observation.list_from_gammapy, store)
 
 
 def test_a_run_made_in_memory_without_background_is_nothing_to_tell():
