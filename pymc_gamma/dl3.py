@@ -14,10 +14,14 @@ rate per on-time, with :math:`t_{\rm on}`. The events are those of the same inte
 A background that is aligned with altitude and azimuth turns on the sky while the telescope follows its pointing. The
 position angle :math:`\chi` of the zenith at the pointing is averaged over the good time as a direction,
 :math:`\bar\chi = \arg \int e^{i\chi(t)}\,\mathrm{d}t`.
+
+gammapy reads a cut file up to the cut, and takes a table that it does not find for one that the run does not have. A
+run of a data store knows its files and the tables that the index lists, so both are compared before anything is read
+(:func:`check_files`). A run of ``gammapy.data.Observation.read`` holds the tables only, not the name of the file.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +34,17 @@ from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
 from pymc_gamma.good_time import good_time, phase_band
 from pymc_gamma.irfs import IRFs, load_irfs
 from pymc_gamma.irfs.background import unaligned
+from pymc_gamma.irfs.fits_file import check_extensions
 from pymc_gamma.irfs.point_spread import poor_fit
 
 __all__ = [
+    "EVENT_HDUS",
     "FieldOrientation",
+    "check_files",
     "field_orientation",
     "gammapy_runs",
     "is_gammapy_run",
+    "missing_keyword",
     "run_arguments",
     "run_label",
     "run_responses",
@@ -51,8 +59,17 @@ TURN_TOLD = 20.0
 """Degrees that a field of view may turn in a run before its mean orientation is worth a word: of a uniform turn by so
 much the mean orientation overestimates a gradient by 0.5 %."""
 
-REQUIRED_HDUS = ("events", "gti", "aeff", "edisp", "psf")
+EVENT_HDUS = ("events", "gti")
+"""What the events of a run of a data store cannot do without."""
+
+REQUIRED_HDUS = (*EVENT_HDUS, "aeff", "edisp", "psf")
 """What a run of a data store cannot do without."""
+
+READ_HDUS = (*REQUIRED_HDUS, "bkg", "pointing", "meta")
+"""What is read of a run. gammapy keeps pointing and header (``meta``) as places of their own, both in ``events``."""
+
+READ_ANEW = ("aeff", "edisp", "psf", "_bkg", "_events")
+"""Attributes of a gammapy run that it never keeps after reading them; one that is there was put there by the user."""
 
 POINT_LIKE = (
     "point-like IRFs, made for events within a fixed distance of one source: no point spread function, no background "
@@ -73,13 +90,15 @@ def is_gammapy_run(thing: Any) -> bool:
     return isinstance(thing, Observation)
 
 
-def gammapy_runs(source: Any) -> list[Any]:
+def gammapy_runs(source: Any, required: Collection[str] = REQUIRED_HDUS) -> list[Any]:
     """The gammapy observations in an ``Observation``, ``Observations``, ``DataStore`` or sequence of observations.
 
     Parameters
     ----------
     source : gammapy.data.Observation, gammapy.data.Observations, gammapy.data.DataStore or iterable
         Of a data store all runs are taken, in the order of its index.
+    required : collection of str
+        Tables that the runs of a data store must have.
 
     Returns
     -------
@@ -91,16 +110,16 @@ def gammapy_runs(source: Any) -> list[Any]:
     TypeError
         If it is none of these; names what was found.
     DataFileError
-        If there is no run, or runs of a data store lack a table; names them.
+        If there is no run, or runs of a data store lack a table that is required; names them.
     IRFError
-        If runs of a data store are point-like; names them.
+        If runs of a data store lack a table because they are point-like; names them.
     """
     from gammapy.data import DataStore
 
     if is_gammapy_run(source):
         return [source]
     if isinstance(source, DataStore):
-        runs = _runs_of_store(source)
+        runs = _runs_of_store(source, required)
     elif not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
         raise TypeError(
             "expected a gammapy Observation, Observations, DataStore or a list of observations, got "
@@ -116,13 +135,14 @@ def gammapy_runs(source: Any) -> list[Any]:
     return runs
 
 
-def _runs_of_store(store: Any) -> list[Any]:
+def _runs_of_store(store: Any, required: Collection[str]) -> list[Any]:
     """All runs of a data store; gammapy's ``get_observations`` would leave out those that lack a table."""
+    response = [kind for kind in required if kind not in EVENT_HDUS]
     index = store.hdu_table
     lacking: dict[str, list[Any]] = {}
     for obs_id in store.obs_ids:
         held = {str(kind).strip().lower() for kind in index["HDU_TYPE"][index["OBS_ID"] == obs_id]}
-        missing = [kind for kind in REQUIRED_HDUS if kind not in held]
+        missing = [kind for kind in required if kind not in held]
         if missing:
             lacking.setdefault(", ".join(missing), []).append(obs_id)
     if lacking:
@@ -131,14 +151,14 @@ def _runs_of_store(store: Any) -> list[Any]:
             for obs_ids in lacking.values()
             for obs_id in obs_ids
         ]
-        if point_like := [str(obs_id) for obs_id, run in partial if _is_point_like(run)]:
+        if response and (point_like := [str(obs_id) for obs_id, run in partial if _is_point_like(run)]):
             raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
         told = "; ".join(f"{_few([str(one) for one in obs_ids])}: no {missing}" for missing, obs_ids in lacking.items())
         raise DataFileError(
             f"{len(partial)} of {len(store.obs_ids)} observations of the data store lack tables ({told}). To go on "
-            "with the others, choose them: [store.obs(i, required_irf=['aeff', 'edisp', 'psf']) for i in ids]."
+            f"with the others, choose them: [store.obs(i, required_irf={response}) for i in ids]."
         )
-    return [store.obs(obs_id, required_irf=["aeff", "edisp", "psf"]) for obs_id in store.obs_ids]
+    return [store.obs(obs_id, required_irf=response) for obs_id in store.obs_ids]
 
 
 def _is_point_like(run: Any) -> bool:
@@ -148,6 +168,106 @@ def _is_point_like(run: Any) -> bool:
 def run_label(run: Any) -> str:
     """Name of a run: its observation id."""
     return str(run.obs_id)
+
+
+def check_files(runs: list[Any], kinds: Collection[str] = READ_HDUS) -> None:
+    """Check the files that runs are going to be read from, each once.
+
+    Parameters
+    ----------
+    runs : list of gammapy.data.Observation
+        Those in memory pass: they do not know where they came from.
+    kinds : collection of str
+        Tables that will be read.
+
+    Raises
+    ------
+    DataFileError
+        If a file is not there, cut or damaged, does not hold a table that the index lists for the run, or a header
+        lacks a keyword; names run, file and what is missing.
+    IRFError
+        If the axes of a table contradict each other; names run, file, table and bin.
+    """
+    wanted: dict[Path, dict[str, None]] = {}
+    for run in runs:
+        for _, place in _places(run, kinds):
+            wanted.setdefault(_path(place), {})[place.hdu_name] = None
+    missing: dict[Path, list[str]] = {}
+    for run in runs:
+        for kind, place in _places(run, kinds):
+            path = _path(place)
+            if path not in missing:
+                missing[path] = _missing_extensions(path, wanted[path], run_label(run))
+            if place.hdu_name in missing[path] and not _assumed(kind, place):
+                raise DataFileError(
+                    f"observation {run_label(run)}: the index lists {kind!r} as extension {place.hdu_name!r} of "
+                    f"{path}, which the file does not have. It is cut or another one; copy it again, or correct the "
+                    "index."
+                )
+        _check_headers(run, kinds)
+
+
+def _places(run: Any, kinds: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Kinds of tables of a run that gammapy will read, and where from; without those that the user replaced."""
+    held = vars(run)
+    for kind in kinds:
+        # gammapy's names: _aeff_hdu is the place of aeff, __bkg_hdu that of _bkg
+        for name in (kind, f"_{kind}"):
+            replaced = held.get(name) is not None or (name in held and name in READ_ANEW)
+            if f"_{name}_hdu" in held and not replaced:
+                yield kind, held[f"_{name}_hdu"]
+
+
+def _path(place: Any) -> Path:
+    """File of a place; gammapy leaves the folder out where there is no file."""
+    found = Path(place.path())
+    return found if found.is_file() else Path(place.base_dir, place.file_dir, place.file_name)
+
+
+def _missing_extensions(path: Path, names: Collection[str], label: str) -> list[str]:
+    """Extensions that a file does not have; every way it can be damaged becomes one error."""
+    if not path.is_file():
+        raise DataFileError(f"observation {label}: there is no file {path}, which the index lists for it.")
+    try:
+        return check_extensions(path, names)
+    except IRFError as error:
+        raise IRFError(f"observation {label}: {error}") from error
+    except DataFileError as error:
+        raise DataFileError(f"observation {label}, in {path.parent}: {error}") from error
+    except Exception as error:
+        raise DataFileError(
+            f"observation {label}: {path} cannot be read ({type(error).__name__}: {error}). The file is cut or "
+            "damaged; copy it again."
+        ) from error
+
+
+def _check_headers(run: Any, kinds: Collection[str]) -> None:
+    """Read what is small and in headers, while the place of it is still known."""
+    for kind, place in list(_places(run, [kind for kind in ("gti", "pointing", "meta") if kind in kinds])):
+        try:
+            value = getattr(run, f"_{kind}")
+        except (OSError, TypeError, ValueError) as error:
+            raise DataFileError(
+                f"observation {run_label(run)}: the header of {place.hdu_name!r} in {_path(place)} cannot be used: "
+                f"{error}. Correct the header (astropy.io.fits.setval)."
+            ) from error
+        if value is None:
+            raise DataFileError(missing_keyword(run, kind) or f"observation {run_label(run)} has no {kind}.")
+
+
+def missing_keyword(run: Any, kind: str) -> str:
+    """What to say of a table that gammapy did not read because its header lacks a keyword; empty if it is not that."""
+    for _, place in _places(run, [kind]):
+        try:
+            place.load()
+        except KeyError as error:
+            # "DEADC" of a dict, "Keyword 'DEADC' not found." of a header
+            keyword = str(error.args[0]).removeprefix("Keyword ").removesuffix(" not found.").strip("'")
+            return (
+                f"observation {run_label(run)}: the header of {place.hdu_name!r} in {_path(place)} lacks the keyword "
+                f"{keyword}. Add it (astropy.io.fits.setval)."
+            )
+    return ""
 
 
 def run_arguments(run: Any) -> dict[str, Any]:
@@ -189,13 +309,15 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     -----
     PymcGammaWarning
         What was repaired, once for all runs in which it was the same; of each run whose PSF the Gaussians do not
-        describe well, by how much and where.
+        describe well, by how much and where; which runs have no background and no index that says so, because a cut
+        file looks the same.
     """
     if point_like := [run_label(run) for run in runs if _is_point_like(run)]:
         raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
     known: dict[str, IRFs] = {}
     repaired: dict[tuple[str, ...], list[str]] = {}
     poor: list[str] = []
+    unsure: list[str] = []
     responses = []
     for run in runs:
         tables = {key: table for key in IRF_TABLES if (table := _table(run, key)) is not None}
@@ -203,6 +325,8 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
             warnings.simplefilter("ignore", PymcGammaWarning)  # told once, below
             irfs = load_irfs(tables, name=f"of observation {run_label(run)}")
         irfs = _with_orientation(irfs, run)
+        if irfs.bkg is None and _may_be_cut(run):
+            unsure.append(run_label(run))
         if irfs.repairs:
             repaired.setdefault(irfs.repairs, []).append(run_label(run))
         quality = poor_fit(irfs.psf)
@@ -212,6 +336,14 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     for repairs, labels in repaired.items():
         told = "\n".join([f"IRFs of {len(labels)} observation(s), {_few(labels)}:", *repairs])
         warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
+    if unsure:
+        warnings.warn(
+            f"{len(unsure)} observation(s), {_few(unsure)}, have no background table. If the file should hold one, it "
+            "is cut there: gammapy reads what is left, and no index lists the tables of these runs (Observation.read, "
+            "DataStore.from_events_files). Look at the file with astropy.io.fits.info, or use DataStore.from_dir.",
+            PymcGammaWarning,
+            skip_file_prefixes=_HERE,
+        )
     if poor:
         told = "\n".join(poor[:MAX_TOLD]) + (f"\nand {len(poor) - MAX_TOLD} more" if len(poor) > MAX_TOLD else "")
         warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
@@ -295,6 +427,23 @@ def _with_orientation(irfs: IRFs, run: Any) -> IRFs:
     elif orientation.note:
         repairs.append(f"background: aligned with altitude and azimuth; {orientation.note}")
     return replace(irfs, repairs=tuple(repairs))
+
+
+def _may_be_cut(run: Any) -> bool:
+    """Whether a run without background has events, and nothing but its file says what it should have."""
+    held = vars(run)
+    if "__bkg_hdu" in held:
+        return _assumed("bkg", held["__bkg_hdu"])
+    return held.get("_events") is not None and not any(key.endswith("_hdu") for key in held)
+
+
+def _assumed(kind: str, place: Any) -> bool:
+    """Whether gammapy lists a background without having looked for it.
+
+    ``DataStore.from_events_files`` lists the same tables of every file, by the names that CTAO gives them. Such an
+    index was not read from a file, so it has no folder.
+    """
+    return kind == "bkg" and place.hdu_name == "BACKGROUND" and str(place.base_dir) in ("", ".")
 
 
 def _table(run: Any, key: str) -> Any:

@@ -15,7 +15,14 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.dl3 import field_orientation, gammapy_runs, is_gammapy_run, run_arguments, run_responses
+from pymc_gamma.dl3 import (
+    check_files,
+    field_orientation,
+    gammapy_runs,
+    is_gammapy_run,
+    run_arguments,
+    run_responses,
+)
 from pymc_gamma.geometry import (
     RegionOfInterest,
     convert_lonlat,
@@ -154,8 +161,9 @@ class Observation:
         safe_mask : {"file"} or gammapy.makers.SafeMaskMaker or None
             Where :attr:`energy_range` and :attr:`offset_max` come from. ``"file"``: what the file says is safe, header
             keys ``LO_THRES`` and ``HI_THRES`` (TeV) of the effective area. A ``SafeMaskMaker``: its methods and their
-            parameters, evaluated for this run by gammapy; see :mod:`pymc_gamma.safe_mask` for the energies that are
-            taken. None: no limit of its own.
+            parameters, evaluated for this run by gammapy on narrow bins (200 per decade of true energy over the axis of
+            the table), so thresholds can differ by some per cent from those of a data set with coarse ones; see
+            :mod:`pymc_gamma.safe_mask`. None: no limit of its own.
         energy_range, offset_max : `~astropy.units.Quantity`, optional
             Limits by hand, in place of those of ``safe_mask``.
 
@@ -169,14 +177,16 @@ class Observation:
         TypeError
             If it is not one gammapy observation, or ``safe_mask`` is something else.
         DataFileError
-            If it has no good time or no pointing, drifts, or nothing of it is safe.
+            If it has no good time or no pointing, drifts, or nothing of it is safe; of a run of a data store also if a
+            file is cut or does not hold a table that the index lists. A run of gammapy's ``Observation.read`` does not
+            know its file.
         IRFError
             If a table of the response is missing, point-like or empty.
 
         Warns
         -----
         PymcGammaWarning
-            What was repaired in its response.
+            What was repaired in its response; that a run has no background and no index that says so.
 
         Examples
         --------
@@ -201,7 +211,7 @@ class Observation:
         >>> observation
         Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h)
         >>> safe
-        Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h, energy=(0.5137, inf) TeV, offset<=2 deg)
+        Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.45 h, energy=(0.5066, inf) TeV, offset<=2 deg)
         """
         if not is_gammapy_run(observation):
             raise TypeError(
@@ -249,6 +259,7 @@ class Observation:
         """
         runs = gammapy_runs(observations)
         index = index_energies(observations)
+        check_files(runs)
         limits = [
             run_limits(run, safe_mask, energy_range=energy_range, offset_max=offset_max, index=index) for run in runs
         ]

@@ -10,12 +10,13 @@ of *reconstructed* energy :math:`E'` and offset :math:`o'` from the pointing. As
 energy (``aeff-default``, ``aeff-max``) are applied to the reconstructed one as they are.
 
 gammapy's own code decides. What it returns is a mask of the energy bins of a data set: those that lie entirely in the
-range. Events have no bins, so the energies are taken that gammapy compares the edges of the bins with. Where a method
-needs bins of its own, they are those of the run's tables: of the effective area for ``aeff-max``, of the energy
-dispersion for ``edisp-bias``. ``bkg-peak`` returns the lower edge of the bin with most background, which moves with the
-bins; here it is that of narrow ones, 100 per decade, summed over the field of view of the table (with ``irfs="DL3"``
-gammapy uses the bins of the table). The position is that of the maker (``position`` or ``fixed_offset``), and without
-one the pointing, where gammapy would take the centre of the map.
+range. Events have no bins, so the energies are taken that gammapy compares the edges of the bins with. ``aeff-max`` and
+``edisp-bias`` look for them on the bins of a data set, and what they find moves by some per cent with coarse ones. Here
+the bins are narrow, 200 per decade over the axis of the table, the limit that gammapy's own data sets tend to.
+``bkg-peak`` returns the lower edge of the bin with most background, of 100 per decade here, summed over the field of
+view of the table. With ``irfs="DL3"`` gammapy uses the bins of the tables, and so does this module. The position is
+that of the maker (``position`` or ``fixed_offset``), and without one the pointing, where gammapy would take the centre
+of the map.
 """
 
 import math
@@ -52,6 +53,9 @@ BACKGROUND_PIXELS = 30
 
 BINS_PER_DECADE = 100
 """Energy bins in which the peak of the background is sought."""
+
+NARROW_BINS_PER_DECADE = 200
+"""Energy bins on which thresholds of effective area and energy dispersion are sought."""
 
 
 class RunLimits(NamedTuple):
@@ -229,7 +233,7 @@ def _of_maker(run: Any, maker: Any, label: str) -> tuple[float, float]:
         try:
             dataset = _Stage(run, maker, method)
             getattr(maker, ENERGY_METHODS[method])(dataset, run)
-        except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             raise DataFileError(
                 f"observation {label}: gammapy's SafeMaskMaker cannot evaluate {method!r} for it "
                 f"({type(error).__name__}: {error}). Are all tables it needs there ({', '.join(run.available_irfs)})?"
@@ -253,8 +257,15 @@ def _number(energy: Any) -> float:
     return float(u.Quantity(energy).to_value("TeV"))
 
 
+def _narrow(axis: Any, name: str = "energy_true") -> Any:
+    """Narrow bins over the range of an axis of energy."""
+    from gammapy.maps import MapAxis
+
+    return MapAxis.from_energy_bounds(*axis.bounds, NARROW_BINS_PER_DECADE, per_decade=True, name=name)
+
+
 class _Stage:
-    """What ``SafeMaskMaker`` looks at in a data set, made of the tables of one run on their own bins.
+    """What ``SafeMaskMaker`` looks at in a data set, made of the tables of one run on narrow bins.
 
     ``asked`` lists the limits of energy that it asked the geometry for.
     """
@@ -268,7 +279,7 @@ class _Stage:
         if method == "bkg-peak":
             energy = MapAxis.from_energy_bounds(*run.bkg.axes["energy"].bounds, BINS_PER_DECADE, per_decade=True)
         else:
-            energy = (run.edisp if method == "edisp-bias" else run.aeff).axes["energy_true"].copy(name="energy")
+            energy = _narrow((run.edisp if method == "edisp-bias" else run.aeff).axes["energy_true"], "energy")
         self._geom = self._map(self._pointing, [energy])
         self._where = maker._get_position(run, self._geom)
         self.asked: list[tuple[Any, Any]] = []
@@ -287,7 +298,7 @@ class _Stage:
         """Around the position; interpolated there, it is the value at the position."""
         from gammapy.makers import MapDatasetMaker
 
-        geom = self._map(self._where, [self._run.aeff.axes["energy_true"]])
+        geom = self._map(self._where, [_narrow(self._run.aeff.axes["energy_true"])])
         return MapDatasetMaker().make_exposure(geom, self._run)
 
     @cached_property
@@ -296,7 +307,7 @@ class _Stage:
         from gammapy.makers import MapDatasetMaker
 
         axes = self._run.edisp.axes
-        geom = self._map(self._where, [axes["migra"], axes["energy_true"]])
+        geom = self._map(self._where, [axes["migra"], _narrow(axes["energy_true"])])
         return MapDatasetMaker().make_edisp(geom, self._run)
 
     def npred_background(self) -> Any:

@@ -686,7 +686,8 @@ class Events:
         EventError
             If a run has no events, or a value is not that of an event; names the run.
         DataFileError
-            If there is no run, or the times of the events of one do not fit its good time intervals; names the run.
+            If there is no run, or the times of the events of one do not fit its good time intervals, or the file of one
+            is cut or lacks its events; names the run.
 
         Warns
         -----

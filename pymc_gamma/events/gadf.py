@@ -18,7 +18,7 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from pymc_gamma.dl3 import gammapy_runs, run_label
+from pymc_gamma.dl3 import EVENT_HDUS, check_files, gammapy_runs, missing_keyword, run_label
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
@@ -188,7 +188,8 @@ def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: s
     if isinstance(source, EventList):
         events = from_table(cls, source.table, frame=frame)
         return events if "OBS_INDEX" in source.table.colnames else events.with_observation(observation)
-    runs = gammapy_runs(source)
+    runs = gammapy_runs(source, EVENT_HDUS)
+    check_files(runs, EVENT_HDUS)
     outside: dict[str, tuple[int, int]] = {}
     lists = [_events_of_run(cls, run, frame, observation + k, outside) for k, run in enumerate(runs)]
     if outside:
@@ -223,7 +224,7 @@ def _events_of_run[EventsT: "Events"](
     label = run_label(run)
     table = selected_events(run, label)
     if table is None:
-        raise EventError(f"observation {label} has no event list.")
+        raise EventError(missing_keyword(run, "events") or f"observation {label} has no event list.")
     if run.gti is not None:
         inside = events_inside(table, good_time(run, label), f"observation {label}")
         if not inside.all():

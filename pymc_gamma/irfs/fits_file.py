@@ -1,13 +1,17 @@
-"""Checks of a FITS file of IRFs that need the file itself.
+"""Checks of a FITS file of IRFs or of a run that need the file itself.
 
 Readers of FITS stop quietly where a file ends inside a header, and of an axis gammapy takes the lower edges and the
 last upper edge only. So the bytes are counted, and the columns ``*_LO`` and ``*_HI`` of the axes are compared, before
 gammapy reads the file.
 """
 
+import bz2
 import gzip
 import io
+import lzma
 import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import DataFileError, IRFError
 
-__all__ = ["check_fits"]
+__all__ = ["check_extensions", "check_fits"]
 
 FloatArray = NDArray[np.float64]
 
@@ -29,6 +33,8 @@ AXIS_UNITS = {
 """Axes of the data format and the kind of their unit."""
 JOIN_TOLERANCE = 1e-3
 """Largest gap or overlap of neighbouring bins, in widths of a bin; files hold single precision."""
+COMPRESSIONS = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ": lzma.decompress}
+"""First bytes of a compressed file, and what undoes it; each raises where the stream is cut."""
 
 
 def check_fits(path: Path) -> list[str]:
@@ -53,10 +59,57 @@ def check_fits(path: Path) -> list[str]:
     EOFError, OSError
         If it is no FITS file, or its compression is damaged.
     """
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
     left_out = []
+    with _complete(path) as hdus:
+        for hdu in hdus:
+            if not _is_response(hdu):
+                continue
+            _check_table(hdu, path.name)
+            if not _is_known(hdu.header):
+                left_out.append(
+                    f"extension {hdu.name!r}: HDUCLAS2={hdu.header.get('HDUCLAS2')!r}, "
+                    f"HDUCLAS4={hdu.header.get('HDUCLAS4')!r} is no kind of response that is known, left out"
+                )
+    return left_out
+
+
+def check_extensions(path: Path, names: Collection[str]) -> list[str]:
+    """Check that a file is complete, and of some extensions that they are there and their axes make sense.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        FITS file, plain or compressed.
+    names : collection of str
+        The extensions that are to be read from it; case does not count.
+
+    Returns
+    -------
+    list of str
+        Those that are not in the file.
+
+    Raises
+    ------
+    DataFileError, IRFError, EOFError, OSError
+        As for :func:`check_fits`; tables of a response are looked at if they are among ``names``.
+    """
+    with _complete(path) as hdus:
+        found = {str(hdu.name).strip().upper(): hdu for hdu in hdus}
+        for name in names:
+            hdu = found.get(name.strip().upper())
+            if hdu is not None and _is_response(hdu):
+                _check_table(hdu, path.name)
+    return [name for name in names if name.strip().upper() not in found]
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[Any]:
+    """The extensions of a FITS file of which nothing is missing."""
+    content = path.read_bytes()
+    for first_bytes, decompress in COMPRESSIONS.items():
+        if content.startswith(first_bytes):
+            content = decompress(content)
+            break
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*truncated.*")
         warnings.filterwarnings("ignore", message=".*extra padding.*")
@@ -71,16 +124,11 @@ def check_fits(path: Path) -> list[str]:
                     f"{len(content) - end} bytes are left that are no complete extension. The file is cut; "
                     "copy it again."
                 )
-            for hdu in hdus:
-                if str(hdu.header.get("HDUCLAS1", "")).lower() != "response":
-                    continue
-                _check_table(hdu, path.name)
-                if not _is_known(hdu.header):
-                    left_out.append(
-                        f"extension {hdu.name!r}: HDUCLAS2={hdu.header.get('HDUCLAS2')!r}, "
-                        f"HDUCLAS4={hdu.header.get('HDUCLAS4')!r} is no kind of response that is known, left out"
-                    )
-    return left_out
+            yield hdus
+
+
+def _is_response(hdu: Any) -> bool:
+    return str(hdu.header.get("HDUCLAS1", "")).lower() == "response"
 
 
 def _is_known(header: Any) -> bool:

@@ -236,8 +236,8 @@ def rewritten_index(folder, change):
     return DataStore(HDUIndexTable(table[change(table)], meta=store.hdu_table.meta), store.obs_table)
 
 
-@pytest.mark.parametrize("read", [pmg.Observation.list_from_gammapy, pmg.Events.from_gammapy])
-def test_runs_that_gammapy_leaves_out_are_named(folder, read):
+def test_runs_that_gammapy_leaves_out_are_named(folder):
+    read = pmg.Observation.list_from_gammapy
     without_psf = rewritten_index(folder, lambda t: (t["HDU_TYPE"] != "psf") | (t["OBS_ID"] == 11))
     assert len(without_psf.get_observations()) == 1, "without a word"
     with pytest.raises(DataFileError, match=r"1 of 2 observations of the data store lack tables \(12: no psf\)"):
@@ -245,6 +245,21 @@ def test_runs_that_gammapy_leaves_out_are_named(folder, read):
     without_gti = rewritten_index(folder, lambda t: (t["HDU_TYPE"] != "psf") & (t["HDU_TYPE"] != "gti"))
     with pytest.raises(DataFileError, match=r"2 of 2 .*\(11, 12: no gti, psf\)"):
         read(without_gti)
+
+
+def test_events_need_only_their_own_tables(folder, simulated):
+    bare = rewritten_index(folder, lambda t: (t["HDU_TYPE"] == "events") | (t["HDU_TYPE"] == "gti"))
+    assert len(pmg.Events.from_gammapy(bare)) == len(simulated)
+    without_gti = rewritten_index(folder, lambda t: (t["HDU_TYPE"] != "gti") | (t["OBS_ID"] == 11))
+    with pytest.raises(DataFileError, match=r"1 of 2 observations of the data store lack tables \(12: no gti\)"):
+        pmg.Events.from_gammapy(without_gti)
+    without_events = rewritten_index(folder, lambda t: t["HDU_TYPE"] != "events")
+    with pytest.raises(DataFileError, match=r"2 of 2 observations .*\(11, 12: no events\)"):
+        pmg.Events.from_gammapy(without_events)
+
+
+@pytest.mark.parametrize("read", [pmg.Observation.list_from_gammapy, pmg.Events.from_gammapy])
+def test_no_runs_at_all(folder, read):
     nothing = rewritten_index(folder, lambda t: t["OBS_ID"] == 99)
     with pytest.raises(DataFileError, match="there is no observation in the DataStore"):
         read(nothing)
@@ -271,6 +286,7 @@ def test_point_like_runs_say_what_they_need(folder, tmp_path):
     for source in (only_two, DataStore.from_dir(tmp_path), only_two.get_observations(required_irf="point-like")):
         with pytest.raises(IRFError, match=message):
             pmg.Observation.list_from_gammapy(source)
+        assert len(pmg.Events.from_gammapy(source, frame="icrs")) == len(back(DataStore.from_dir(folder))[1])
 
 
 @pytest.mark.parametrize("instrument", ["magic", "veritas", "fact"])

@@ -70,7 +70,12 @@ def first_safe_bin(maker, run, centre, width=0.06, npix=3):
     geom = WcsGeom.create(skydir=centre, npix=npix, binsz=width / npix, axes=[FINE])
     dataset = MapDataset.create(
         geom,
-        energy_axis_true=(run.edisp if "edisp-bias" in maker.methods else run.aeff).axes["energy_true"],
+        energy_axis_true=MapAxis.from_energy_bounds(
+            *(run.edisp if "edisp-bias" in maker.methods else run.aeff).axes["energy_true"].bounds,
+            200,
+            per_decade=True,
+            name="energy_true",
+        ),
         migra_axis=None if peak else run.edisp.axes["migra"],
         binsz_irf=width / npix,
     )
@@ -100,6 +105,17 @@ def test_thresholds_are_those_of_gammapys_data_sets(method, where, irfs):
     found = run_limits(run, maker)
     assert found.offset_max == np.inf
     assert agrees(found.energy_range[0], first_safe_bin(maker, run, centre))
+
+
+@pytest.mark.parametrize(("percent", "offset"), [(20, 1.0), (10, 0.5), (5, 2.0)])
+def test_threshold_of_the_area_does_not_move_with_bins(percent, offset):
+    # brute force on the table, which gammapy interpolates between its 10 bins per decade
+    aeff = tables()["aeff"]
+    energy = np.geomspace(*aeff.axes["energy_true"].bounds.to_value("TeV"), 20_000)[1:-1]
+    area = aeff.evaluate(energy_true=energy * u.TeV, offset=offset * u.deg).to_value("m2")
+    first = energy[np.flatnonzero(area >= percent / 100 * area.max())[0]]
+    maker = SafeMaskMaker(["aeff-max"], aeff_percent=percent, fixed_offset=offset * u.deg)
+    assert run_limits(run_of(11), maker).energy_range[0] == pytest.approx(first, rel=0.008)
 
 
 def test_parameters_of_the_methods_count():
