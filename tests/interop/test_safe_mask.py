@@ -1,9 +1,7 @@
 """Safe energies of runs: those of the file, and those that gammapy's own data sets get from a SafeMaskMaker."""
 
 import logging
-import os
 import warnings
-from pathlib import Path
 
 import astropy.units as u
 import numpy as np
@@ -265,22 +263,17 @@ def test_index_of_a_data_store(runs, tmp_path):
 CRAB = {23523: 0.8709636, 23526: 0.7079458, 23559: 0.6606934, 23592: 0.8709636}
 
 
-def hess_run(obs_id):
-    """A run of the first public test data release of H.E.S.S., or a skipped test."""
-    folder = os.environ.get("PYMC_GAMMA_DATA")
-    name = f"hess_dl3_dr1_obs_id_{obs_id:06d}.fits.gz"
-    found = sorted(Path(folder).rglob(name)) if folder else []
-    if not found:
-        pytest.skip(f"needs {name}: set PYMC_GAMMA_DATA to a folder that holds it")
+def crab_run(obs_id):
+    """A run of the first public test data release of H.E.S.S., of those that come with the package."""
     logging.getLogger("gammapy").setLevel(logging.ERROR)
-    return Run.read(found[0])
+    return Run.read(pmg.datasets.path("hess-dl3-dr1-crab") / "data" / f"hess_dl3_dr1_obs_id_{obs_id:06d}.fits.gz")
 
 
 @pytest.mark.parametrize("obs_id", CRAB)
 def test_runs_of_the_crab_nebula(obs_id):
     from astropy.coordinates import SkyCoord
 
-    run = hess_run(obs_id)
+    run = crab_run(obs_id)
     crab = SkyCoord(83.633 * u.deg, 22.014 * u.deg)
     assert run_limits(run).energy_range == pytest.approx((CRAB[obs_id], 100.0))
     for method in ("aeff-default", "aeff-max", "edisp-bias"):
