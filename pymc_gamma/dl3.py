@@ -30,7 +30,7 @@ import astropy.units as u
 import numpy as np
 from astropy.utils import iers
 
-from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
+from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.good_time import good_time, phase_band
 from pymc_gamma.irfs import IRFs, load_irfs
 from pymc_gamma.irfs.background import unaligned
@@ -78,9 +78,6 @@ POINT_LIKE = (
 
 MAX_TOLD = 5
 """Runs of which a warning speaks one by one."""
-
-_HERE = (str(Path(__file__).parent),)
-"""The package: warnings point at the line of the user that called it."""
 
 
 def is_gammapy_run(thing: Any) -> bool:
@@ -335,18 +332,16 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
         responses.append(known.setdefault(irfs.fingerprint(), irfs))
     for repairs, labels in repaired.items():
         told = "\n".join([f"IRFs of {len(labels)} observation(s), {_few(labels)}:", *repairs])
-        warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
+        warn_user(told)
     if unsure:
-        warnings.warn(
+        warn_user(
             f"{len(unsure)} observation(s), {_few(unsure)}, have no background table. If the file should hold one, it "
             "is cut there: gammapy reads what is left, and no index lists the tables of these runs (Observation.read, "
-            "DataStore.from_events_files). Look at the file with astropy.io.fits.info, or use DataStore.from_dir.",
-            PymcGammaWarning,
-            skip_file_prefixes=_HERE,
+            "DataStore.from_events_files). Look at the file with astropy.io.fits.info, or use DataStore.from_dir."
         )
     if poor:
         told = "\n".join(poor[:MAX_TOLD]) + (f"\nand {len(poor) - MAX_TOLD} more" if len(poor) > MAX_TOLD else "")
-        warnings.warn(told, PymcGammaWarning, skip_file_prefixes=_HERE)
+        warn_user(told)
     return responses
 
 

@@ -1,8 +1,11 @@
-"""Exception types.
+"""Exception types, and the one warning and how it is issued.
 
 Each is a ``ValueError`` so that code which catches the built-in type keeps working; the subclass says which kind of
 input was at fault.
 """
+
+import warnings
+from pathlib import Path
 
 __all__ = [
     "DataFileError",
@@ -13,7 +16,10 @@ __all__ = [
     "RegionError",
     "ResponseMismatchError",
     "SkyModelError",
+    "warn_user",
 ]
+
+_PACKAGE = (str(Path(__file__).parent),)
 
 
 class DataFileError(ValueError):
@@ -46,3 +52,8 @@ class ResponseMismatchError(ValueError):
 
 class PymcGammaWarning(UserWarning):
     """Something was repaired or left out; the message says what and where."""
+
+
+def warn_user(message: str) -> None:
+    """Issue a :class:`PymcGammaWarning` at the line outside of this package that called it."""
+    warnings.warn(message, PymcGammaWarning, skip_file_prefixes=_PACKAGE)

@@ -21,10 +21,9 @@ from astropy.time import Time
 
 from pymc_gamma import datasets
 from pymc_gamma.dl3 import run_responses
-from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning
+from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.container import Events
 from pymc_gamma.events.gadf import FRAME_KEY, GADF_HEADER, SUFFIXES, TIME_REFERENCE, coordinate_columns
-from pymc_gamma.events.validation import warn_user
 from pymc_gamma.files import atomic_path, check_compression, refuse_overwrite
 from pymc_gamma.observation import NO_LIMIT, Observation
 

@@ -19,10 +19,10 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from pymc_gamma.dl3 import EVENT_HDUS, check_files, gammapy_runs, missing_keyword, run_label
-from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning
+from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
-from pymc_gamma.events.validation import warn_user, without_masked
+from pymc_gamma.events.validation import without_masked
 from pymc_gamma.files import atomic_path, check_compression
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
 from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, of_intervals, selected_events
@@ -50,6 +50,7 @@ SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz")
 
 _PAIRS = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
 
+_CELL_UNITS = {name: "TeV" if name.startswith("energy") else "deg" for name in CELL}
 _DISAGREEMENT = 1.0  # arcsec; tables in single precision are good to 0.1
 FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
 # MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
@@ -86,7 +87,7 @@ def to_table(events: "Events") -> "QTable":
     )
     if events.cells is not None:
         for name, edges in zip(CELL, events.cells.edges.T, strict=True):
-            table[name.upper()] = edges * (u.TeV if name.startswith("energy") else u.deg)
+            table[name.upper()] = edges * u.Unit(_CELL_UNITS[name])
     table.meta.update(events.meta)
     table.meta[FRAME_KEY] = events.frame
     return table
@@ -110,14 +111,14 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
     columns |= {names[name]: table[names[name]] for name in ("OBS_INDEX", "MULTIPLICITY") if name in names}
     if len(held) > 1:
         _compare_coordinates(table, names, found, held[1])
-    cell = [names[name.upper()] for name in CELL if name.upper() in names]
-    if len(cell) == len(CELL):
-        units = ["TeV" if name.startswith("energy") else "deg" for name in CELL]
-        columns |= {name: _quantity(table[name], name, unit) for name, unit in zip(cell, units, strict=True)}
+    cell = {names[name.upper()]: unit for name, unit in _CELL_UNITS.items() if name.upper() in names}
+    if len(cell) < len(CELL):
+        cell = {}
+    columns |= {name: _quantity(table[name], name, unit) for name, unit in cell.items()}
     columns = without_masked(columns)
     cells = None
-    if len(cell) == len(CELL):
-        edges = [u.Quantity(columns[name]).to_value(unit) for name, unit in zip(cell, units, strict=True)]
+    if cell:
+        edges = [u.Quantity(columns[name]).to_value(unit) for name, unit in cell.items()]
         cells = Cells.from_edges(np.stack(edges, axis=1))
     events = cls(
         *(columns[names[name]] for name in wanted),
@@ -278,8 +279,7 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
     ]
     if events.cells is not None:
         for name, edges in zip(CELL, events.cells.edges.T, strict=True):
-            unit = "TeV" if name.startswith("energy") else "deg"
-            columns.append(fits.Column(name.upper(), "D", unit=unit, array=edges))
+            columns.append(fits.Column(name.upper(), "D", unit=_CELL_UNITS[name], array=edges))
     hdu = fits.BinTableHDU.from_columns(columns, name="EVENTS")
     hdu.header.update(GADF_HEADER)
     hdu.header[FRAME_KEY] = (events.frame, "frame of the analysis")

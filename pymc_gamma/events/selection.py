@@ -1,16 +1,14 @@
 """Which events are kept, and why the others are not; :mod:`pymc_gamma.domain` decides."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.domain import Domain
-from pymc_gamma.errors import EventError, PymcGammaWarning
+from pymc_gamma.errors import EventError, warn_user
 from pymc_gamma.geometry import RegionOfInterest, convert_lonlat, unit_vectors
 
 if TYPE_CHECKING:
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from pymc_gamma.observation import Observation
 
 __all__ = ["EventSelection"]
-
-_HERE = (str(Path(__file__).parents[1]),)
-"""The package: warnings point at the line of the user that called it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +86,7 @@ class EventSelection:
     def warn(self) -> None:
         """Issue a :class:`~pymc_gamma.errors.PymcGammaWarning` with the report if any event was left out."""
         if self.n_outside:
-            warnings.warn(f"{self} They are left out.", PymcGammaWarning, skip_file_prefixes=_HERE)
+            warn_user(f"{self} They are left out.")
 
 
 def _domains(

@@ -1,15 +1,13 @@
 """Checks of event columns; every error names the column and the first rows at fault."""
 
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.errors import EventError, PymcGammaWarning
+from pymc_gamma.errors import EventError, warn_user
 from pymc_gamma.geometry import FRAMES
 from pymc_gamma.units import to_value
 
@@ -19,20 +17,11 @@ __all__ = [
     "check_columns",
     "check_frame",
     "to_column",
-    "warn_user",
     "without_masked",
     "wrap_longitude",
 ]
 
 _ROWS_NAMED = 5
-
-_PACKAGE = (str(Path(__file__).parents[1]),)
-"""The package: warnings point at the line of the user that called it."""
-
-
-def warn_user(message: str) -> None:
-    """Issue a :class:`~pymc_gamma.errors.PymcGammaWarning` at the line outside of this package."""
-    warnings.warn(message, PymcGammaWarning, skip_file_prefixes=_PACKAGE)
 
 
 def without_masked(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """Checks that a response makes: of the rows it is asked about, and of what its observations can see."""
 
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.domain import Domain
-from pymc_gamma.errors import EventError, PymcGammaWarning, RegionError
+from pymc_gamma.errors import EventError, RegionError, warn_user
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 
 __all__ = ["check_coverage", "check_rows", "warn_unexplained"]
@@ -17,9 +15,6 @@ FloatArray = NDArray[np.float64]
 
 NO_BACKGROUND = 1e-4
 """Density of the background at an event, over its mean at that energy, below which nothing of it is there."""
-
-_HERE = (str(Path(__file__).parents[1]),)
-"""The package: warnings point at the line of the user that called it."""
 
 
 def check_rows(rows: FloatArray, reco: Sequence[str], domains: Sequence[Domain]) -> None:
@@ -80,11 +75,9 @@ def warn_unexplained(rows: FloatArray, contrast: FloatArray, domains: Sequence[D
         offset = float(domain.observation.offset(rows[row, 1], rows[row, 2], domain.roi.frame))
         told.append(f"row {row} ({rows[row, 0]:.4g} TeV, {offset:.3g} deg off axis)")
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    warnings.warn(
+    warn_user(
         f"{len(found)} of {len(rows)} events lie where the model has all but no background: {', '.join(told)}{more}. A "
-        "source has to explain them; is the background right there? Smaller offsets or energies may be needed.",
-        PymcGammaWarning,
-        skip_file_prefixes=_HERE,
+        "source has to explain them; is the background right there? Smaller offsets or energies may be needed."
     )
 
 
@@ -110,12 +103,10 @@ def check_coverage(domains: Sequence[Domain]) -> None:
         seen |= domain.is_given(vectors)
     if not seen.all():
         lost = float(weight[~seen].sum() / weight.sum())
-        warnings.warn(
+        warn_user(
             f"{lost:.1%} of {roi!r} lies beyond the largest offset of the response or the background table of every "
             "observation: no event and no expected count is there. Use a smaller region or more pointings if that is "
-            "not meant.",
-            PymcGammaWarning,
-            skip_file_prefixes=_HERE,
+            "not meant."
         )
     low, high = min(one.energy_range[0] for one in domains), max(one.energy_range[1] for one in domains)
     if low > roi.energy_min * (1 + 1e-6) or high < roi.energy_max * (1 - 1e-6):
