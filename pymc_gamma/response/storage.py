@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,64 +17,79 @@ from numpy.typing import NDArray
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import DataFileError, ResponseMismatchError
 from pymc_gamma.files import atomic_path
-from pymc_gamma.folding.parts import Analytic, CompiledComponent, Template
-from pymc_gamma.folding.raster import Raster
-from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest
+from pymc_gamma.folding.component import component_from_arrays
+from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
+from pymc_gamma.response.folds import Fold
 
-if TYPE_CHECKING:
-    from pymc_gamma.response.core import Response
+__all__ = ["Stored", "check_same_inputs", "fingerprint", "load", "save"]
 
-__all__ = ["check_same_inputs", "fingerprint", "load", "save"]
-
-FORMAT = "pymc-gamma response 5"
-ANALYTIC_ARRAYS = ("vectors", "variance", "minor_variance", "major_axis", "flux")
+FORMAT = "pymc-gamma response 6"
 
 Tree = dict[str, NDArray[Any]]
 
 
-def fingerprint(response: "Response") -> dict[str, str]:
+class Stored(NamedTuple):
+    """What a store holds.
+
+    Attributes
+    ----------
+    fold : Fold
+        Components and observations.
+    citations : tuple of Citation
+        What to cite.
+    free_spectrum : tuple of str
+        Names of the components of free spectrum.
+    """
+
+    fold: Fold
+    citations: tuple[Citation, ...]
+    free_spectrum: tuple[str, ...]
+
+
+def fingerprint(stored: Stored) -> dict[str, str]:
     """Hash of each input of a response, by a name that a user recognises."""
+    fold = stored.fold
     marks = {
-        "region of interest": _hash(response.roi.to_dict(), {}),
-        "true-energy bins": _hash(None, {"edges": response.energy_true_edges}),
+        "region of interest": _hash(fold.roi.to_dict(), {}),
+        "true-energy bins": _hash(None, {"edges": fold.energy_true_edges}),
     }
-    for k, observation in enumerate(response.observations):
+    for k, observation in enumerate(fold.observations):
         marks[f"observation {k}"] = _hash(observation.to_dict(), {})
         marks[f"IRFs of observation {k}"] = observation.irfs.fingerprint()
-    for component in response._components:
-        meta, arrays = _component_to_arrays(component)
-        marks[f"component {component.name!r}"] = _hash(meta, arrays)
-    if response.free_spectrum:
-        marks["free spectra"] = _hash(list(response.free_spectrum), {})
+    for component in fold.components:
+        marks[f"component {component.name!r}"] = _hash(*component.to_arrays())
+    if stored.free_spectrum:
+        marks["free spectra"] = _hash(list(stored.free_spectrum), {})
     return marks
 
 
-def save(response: "Response", path: str | Path, *, overwrite: bool = False) -> None:
+def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> None:
     """See :meth:`pymc_gamma.Response.save`."""
     import zarr
 
-    irfs = list({id(obs.irfs): obs.irfs for obs in response.observations}.values())
+    fold = stored.fold
+    irfs = list({id(obs.irfs): obs.irfs for obs in fold.observations}.values())
     header: dict[str, Any] = {
         "format": FORMAT,
-        "fingerprint": fingerprint(response),
-        "roi": response.roi.to_dict(),
+        "fingerprint": fingerprint(stored),
+        "roi": fold.roi.to_dict(),
         "irfs": [{"name": one.name, "repairs": list(one.repairs)} for one in irfs],
         "observations": [
             {**obs.to_dict(), "irfs": next(k for k, one in enumerate(irfs) if one is obs.irfs)}
-            for obs in response.observations
+            for obs in fold.observations
         ],
-        "citations": [asdict(citation) for citation in response.citations()],
+        "citations": [asdict(citation) for citation in stored.citations],
         "components": [],
-        "free_spectrum": list(response.free_spectrum),
+        "free_spectrum": list(stored.free_spectrum),
     }
-    arrays: Tree = {"energy_true_edges": response.energy_true_edges}
+    arrays: Tree = {"energy_true_edges": fold.energy_true_edges}
     for k, one in enumerate(irfs):
         arrays |= {f"irfs/{k}/{key}": table for key, table in one.arrays().items()}
-    for k, component in enumerate(response._components):
-        meta, tables = _component_to_arrays(component)
-        header["components"].append(meta)
+    for k, component in enumerate(fold.components):
+        meta, tables = component.to_arrays()
+        header["components"].append({"kind": component.kind, **meta})
         arrays |= {f"components/{k}/{key}": table for key, table in tables.items()}
     with atomic_path(path, overwrite=overwrite) as temporary:
         root = zarr.open_group(str(temporary), mode="w", zarr_format=3)
@@ -83,11 +98,9 @@ def save(response: "Response", path: str | Path, *, overwrite: bool = False) -> 
             root.create_array(key, data=np.ascontiguousarray(table))
 
 
-def load(path: str | Path) -> "Response":
+def load(path: str | Path) -> Stored:
     """See :meth:`pymc_gamma.Response.load`."""
     import zarr
-
-    from pymc_gamma.response.core import Response
 
     header = _header(path)
     try:
@@ -103,22 +116,22 @@ def load(path: str | Path) -> "Response":
             for data in header["observations"]
         ]
         components = [
-            _component_from_arrays(meta, _arrays(root, f"components/{k}"))
-            for k, meta in enumerate(header["components"])
+            component_from_arrays(meta, _arrays(root, f"components/{k}")) for k, meta in enumerate(header["components"])
         ]
         edges = root["energy_true_edges"][:]
     except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise DataFileError(f"cannot read the response at {str(path)!r}: {error}; make it again with fold.") from error
-    citations = [Citation(**data) for data in header["citations"]]
-    roi, free = RegionOfInterest.from_dict(header["roi"]), header.get("free_spectrum", ())
-    response = Response(components, observations, roi, edges, citations, free)
-    _compare(path, header["fingerprint"], fingerprint(response), "is damaged")
-    return response
+    fold = Fold.make(components, observations, RegionOfInterest.from_dict(header["roi"]), edges)
+    stored = Stored(
+        fold, tuple(Citation(**data) for data in header["citations"]), tuple(header.get("free_spectrum", ()))
+    )
+    _compare(path, header["fingerprint"], fingerprint(stored), "is damaged")
+    return stored
 
 
-def check_same_inputs(path: str | Path, response: "Response") -> None:
+def check_same_inputs(path: str | Path, stored: Stored) -> None:
     """Raise ResponseMismatchError unless the response at ``path`` was made from the same inputs."""
-    _compare(path, _header(path)["fingerprint"], fingerprint(response), "was made from other inputs")
+    _compare(path, _header(path)["fingerprint"], fingerprint(stored), "was made from other inputs")
 
 
 def _header(path: str | Path) -> dict[str, Any]:
@@ -153,44 +166,6 @@ def _hash(meta: Any, arrays: Tree) -> str:
         digest.update(f"{key}{arrays[key].shape}".encode())
         digest.update(np.ascontiguousarray(arrays[key], dtype=np.float64).tobytes())
     return digest.hexdigest()
-
-
-def _component_to_arrays(component: CompiledComponent) -> tuple[dict[str, Any], Tree]:
-    meta: dict[str, Any] = {
-        "name": component.name,
-        "instrumental": component.instrumental,
-        "sources": [] if component.analytic is None else list(component.analytic.names),
-        "templates": [
-            {
-                "name": template.name,
-                "lon": template.raster.plane.lon,
-                "lat": template.raster.plane.lat,
-                "pixel": template.raster.pixel,
-            }
-            for template in component.templates
-        ],
-    }
-    arrays: Tree = {}
-    if component.analytic is not None:
-        arrays |= {f"sources_{key}": getattr(component.analytic, key) for key in ANALYTIC_ARRAYS}
-    for k, template in enumerate(component.templates):
-        arrays |= {f"template_{k}_values": template.raster.values, f"template_{k}_flux": template.flux}
-    return meta, arrays
-
-
-def _component_from_arrays(meta: Mapping[str, Any], arrays: Tree) -> CompiledComponent:
-    analytic = None
-    if meta["sources"]:
-        analytic = Analytic(tuple(meta["sources"]), **{key: arrays[f"sources_{key}"] for key in ANALYTIC_ARRAYS})
-    templates = tuple(
-        Template(
-            data["name"],
-            Raster(EqualAreaPlane(data["lon"], data["lat"]), data["pixel"], arrays[f"template_{k}_values"]),
-            arrays[f"template_{k}_flux"],
-        )
-        for k, data in enumerate(meta["templates"])
-    )
-    return CompiledComponent(meta["name"], analytic, templates, meta["instrumental"])
 
 
 def _arrays(root: Any, key: str) -> Tree:
