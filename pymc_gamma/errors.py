@@ -47,7 +47,7 @@ class ModelError(ValueError):
 
 
 class ResponseMismatchError(ValueError):
-    """A stored response that was made from other inputs, by another version, or is damaged."""
+    """A stored response that was made from other inputs, or by another version."""
 
 
 class PymcGammaWarning(UserWarning):
