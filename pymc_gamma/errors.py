@@ -47,13 +47,16 @@ class ModelError(ValueError):
 
 
 class ResponseMismatchError(ValueError):
-    """A stored response that was made from other inputs, by another version, or is damaged."""
+    """A stored response that was made from other inputs, or by another version."""
 
 
 class PymcGammaWarning(UserWarning):
     """Something was repaired or left out; the message says what and where."""
 
 
-def warn_user(message: str) -> None:
-    """Issue a :class:`PymcGammaWarning` at the line outside of this package that called it."""
-    warnings.warn(message, PymcGammaWarning, skip_file_prefixes=_PACKAGE)
+def warn_user(message: str, *, called_from: tuple[str, ...] = ()) -> None:
+    """Issue a :class:`PymcGammaWarning` at the line outside of this package that called it.
+
+    Folders in ``called_from`` count as inside: those of a package that calls back.
+    """
+    warnings.warn(message, PymcGammaWarning, skip_file_prefixes=(*_PACKAGE, *called_from))

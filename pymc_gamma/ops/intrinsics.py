@@ -4,19 +4,21 @@ import numba as nb
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils
 
+from pymc_gamma.compilation import kernel
+
 __all__ = ["from_bits", "inlined", "jit", "part", "prefetch", "to_bits"]
 
 # nnan and ninf are left out on purpose: with them LLVM may assume that there is no NaN to report.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
+_OPTIONS = {"fastmath": _FASTMATH, "error_model": "numpy"}
 
-jit = nb.njit(**_OPTIONS)
+jit = kernel(**_OPTIONS)
 """Decorator of kernels."""
 
-part = nb.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+part = kernel(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Decorator of what only kernels call: nothing is compiled for calls from outside."""
 
-inlined = nb.njit(**_OPTIONS, inline="always")
+inlined = kernel(**_OPTIONS, inline="always")
 """Decorator of what is compiled only as a part of its callers: LLVM optimises a long chain of calls once per link."""
 
 

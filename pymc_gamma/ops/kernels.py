@@ -30,20 +30,15 @@ multiplicity the value is ``-inf`` and the gradient large and finite. A negative
 Kernels are serial and release the interpreter lock: samplers run one thread per chain.
 """
 
-import hashlib
-import inspect
-import sys
-
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.ops import intrinsics, layout, log_kernels, tile_kernels
 from pymc_gamma.ops.intrinsics import inlined, jit, part, prefetch
 from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.log_kernels import log_and_weight, log_term, quotient
 from pymc_gamma.ops.tile_kernels import TileArrays, accumulate_tiles, add_tiles
 
-__all__ = ["SOURCE_VERSION", "fused", "hessian_product", "in_event_order", "pointwise", "pushforward", "vjp"]
+__all__ = ["fused", "hessian_product", "in_event_order", "pointwise", "pushforward", "vjp"]
 
 type _Floats = NDArray[np.float64]
 type _Flags = NDArray[np.bool_]
@@ -291,13 +286,3 @@ def in_event_order(values: _Floats, order: NDArray[np.int64]) -> _Floats:
     for i in range(len(values)):
         out[order[i]] = values[i]
     return out
-
-
-def _source_version() -> int:
-    sources = [inspect.getsource(module) for module in (intrinsics, layout, log_kernels, tile_kernels)]
-    sources.append(inspect.getsource(sys.modules[__name__]))
-    return int.from_bytes(hashlib.blake2b("".join(sources).encode(), digest_size=6).digest(), "big")
-
-
-SOURCE_VERSION = _source_version()
-"""Changes with the files of the kernels: the version under which PyTensor caches what it compiles around them."""

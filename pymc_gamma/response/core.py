@@ -165,12 +165,15 @@ class Response(Draws):
     def load(cls, path: str | Path) -> "Response":
         """Read a response written by :meth:`save`; the sky models that made it are not needed.
 
+        Nothing in a store is run, and only arrays of the kind that :meth:`save` writes are read, so that a store of
+        unknown origin can do no harm.
+
         Raises
         ------
         DataFileError
-            If there is no response at ``path`` or it cannot be read.
+            If there is no response at ``path``, it cannot be read, or its content does not match its hashes.
         ResponseMismatchError
-            If it was written by another format or its content does not match its hash.
+            If it was written in another format.
         """
         from pymc_gamma.response.storage import load
 
