@@ -17,6 +17,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from pymc.distributions.transforms import _default_transform
 from pymc.model.transform.conditioning import remove_value_transforms
+from pymc.pytensorf import get_symbolic_rv_shapes
+from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import io_toposort
@@ -106,17 +108,13 @@ class NestedProblem:
             self.model = remove_value_transforms(model)
         self.token = uuid4().hex
         self.store = Store()
-        point = self.model.initial_point()
         self._cube = pt.vector("u", dtype="float64")
         self._slots: list[_Slot] = []
         self._free = _in_order_of_dependence(self.model)
         values: dict[Variable, Variable] = {}
         cursor = start = 0
         for rv in self._free:
-            value_name = self.model.rvs_to_values[rv].name
-            if value_name not in point:
-                raise ModelError(f"{rv.name} has no transform from the unit cube; give it another prior.")
-            shape = np.shape(point[value_name])
+            shape = _shape(rv)
             prior = cube_prior(rv, shape)
             stop, end = cursor + _size(prior.shape), start + _size(shape)
             value = prior.value(self._cube[cursor:stop].reshape(prior.shape))
@@ -278,7 +276,7 @@ class NestedProblem:
         points = np.asarray(parameters, dtype=np.float64)
         batch = points.shape[:-1]
         values = self.values_of_parameters(points.reshape(-1, points.shape[-1]) if batch else points)
-        return {slot.name: values[..., slot.values].reshape(*batch, *slot.shape) for slot in self._slots}
+        return {slot.name: values[..., slot.values].reshape((*batch, *slot.shape)) for slot in self._slots}
 
     def variables(self, parameters: Any) -> xr.Dataset:
         """Variables of the model, deterministics included, of many vectors of parameters.
@@ -378,6 +376,14 @@ def log_likelihood(model: pm.Model | None = None) -> ProblemFunction:
     -0.9189
     """
     return NestedProblem(pm.modelcontext(model)).log_likelihood
+
+
+def _shape(rv: Variable) -> tuple[int, ...]:
+    """Shape of a free variable, which may depend on lengths of dims that are known when it is asked for."""
+    if None not in rv.type.shape:
+        return tuple(rv.type.shape)
+    lengths = pytensor.function([], get_symbolic_rv_shapes([rv])[0], mode=Mode(linker="py", optimizer=None))()
+    return tuple(int(n) for n in lengths)
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -9,9 +9,15 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from scipy.special import logsumexp
+from setups import pointing, region, source
 
+import pymc_gamma as pmg
 from pymc_gamma.distributions import EventMixture
+from pymc_gamma.distributions.columns import ColumnSource, _scale_for_single_precision
+from pymc_gamma.distributions.table import EventTable
 from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.free import Bands
+from pymc_gamma.ops import banded_log_matvec
 
 BACK_ENDS = ["NUMBA", "FAST_COMPILE"]
 if importlib.util.find_spec("jax"):
@@ -138,3 +144,34 @@ def test_all_fractions_zero_under_a_sampler():
     assert model.compile_logp()({"scale": 0.0}) == -np.inf
     assert np.isfinite(model.compile_dlogp()({"scale": 0.0})).all()
     np.testing.assert_allclose(model.compile_dlogp()({"scale": 0.5}), 0, atol=1e-9)
+
+
+def test_free_spectra_keep_what_single_precision_holds():
+    """Events where the source is fainter than the background by more than the range of single precision."""
+    response = pmg.fold(
+        [source("one", 0.0, 0.0), pmg.CosmicRayBackground()], pointing(), region(width=2.0), free_spectrum=["one"]
+    )
+    lon, energy = np.meshgrid(np.linspace(0.2, 0.9, 150), [0.3, 1.0, 5.0, 20.0])
+    rows = np.column_stack([energy.ravel(), lon.ravel(), np.zeros(lon.size)])
+    columns = ColumnSource(response)
+    _, bands = response.column_densities(rows, columns.smooth)
+    rows_of = np.repeat(np.arange(len(rows)), np.diff(bands.pointer))
+    exact = np.bincount(rows_of, bands.values.astype(float), minlength=len(rows))
+    arrays = columns.arrays(rows)
+    v = np.concatenate([np.zeros(columns.n_columns), np.ones(columns.n_flux)])
+    found = pytensor.function([], banded_log_matvec(*EventTable(arrays).inputs, v))()
+    faint = (exact > 0) & (exact < 1e-36)
+    assert faint.any()
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(found, np.log(exact), rtol=1e-6)
+
+
+def test_scales_neither_lose_nor_overflow():
+    values = np.array([1.0, 1e-42, 3e-45, 1e20, 1e-40, 0.5], np.float32)
+    bands = Bands(values, np.array([0, 2, 3, 5, 6]), np.zeros((4, 1), np.int64))
+    scale = np.array([1e6, 1e6, 1e20, 2.0])
+    reduced = _scale_for_single_precision(scale, bands)
+    numbers = (values / reduced[[0, 0, 1, 2, 2, 3]]).astype(np.float32)
+    assert np.isfinite(numbers).all()
+    np.testing.assert_allclose(numbers * reduced[[0, 0, 1, 2, 2, 3]], values.astype(float), rtol=1e-6)
+    assert reduced[3] == 2.0
