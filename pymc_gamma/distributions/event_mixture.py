@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from pymc.distributions.distribution import Distribution, _support_point
 from pymc.logprob.abstract import _logprob
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import explicit_graph_inputs
 
 from pymc_gamma.distributions.columns import ColumnSource
 from pymc_gamma.distributions.live_table import LiveTable
@@ -318,7 +320,7 @@ def _event_mixture_logp(
     if not fraction.type.broadcastable[-2]:
         raise NotImplementedError("all events of an EventMixture share their fractions; got fractions for each event")
     fraction = fraction[..., 0, :]
-    coefficients = fraction / fraction.sum(axis=-1, keepdims=True)
+    coefficients = _normalised(fraction)
     batch_shape = value.type.shape[:-2]
     if None in batch_shape:
         raise NotImplementedError(f"batch axes of observed events must have known lengths, got {value.type}")
@@ -337,6 +339,18 @@ def _event_mixture_logp(
     if not batch_shape:
         return logps[0]
     return pt.stack(logps).reshape((*batch_shape, -1))
+
+
+def _normalised(fraction: Variable) -> Variable:
+    """Fractions over their sum; where all are zero they stay so, and the events are impossible."""
+
+    def over_sum(x: Variable, *, constant: bool) -> Variable:
+        total = x.sum(axis=-1, keepdims=True)
+        safe = pt.switch(pt.eq(total, 0), 1.0, total)
+        return x / (disconnected_grad(safe) if constant else safe)
+
+    # only ratios count, so a first division may be by a constant: the square of a tiny sum in a gradient is zero
+    return over_sum(over_sum(fraction, constant=True), constant=False)
 
 
 @_support_point.register(EventMixtureRV)
@@ -418,6 +432,11 @@ def _check_components(name: str, model: pm.Model, fraction: Variable, source: Ev
             f"{name}: {label!r} has {length} entries, but the response has {source.n_components} components, "
             f"{source.component_names}."
         )
+    if all(isinstance(variable, Constant) for variable in explicit_graph_inputs([fraction])):
+        try:
+            source.check_parameters(fraction.eval())
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
 
 
 def default_dims(

@@ -1,7 +1,8 @@
 r"""Where the densities of an event mixture come from: a response, or a table that the user computed.
 
 A source turns rows of the observed value into scaled densities: :math:`p_{ik} = e^{o_i} P_{ik}` with
-:math:`\max_k P_{ik} = 1`, so that neither very small densities nor log-likelihoods of -1e5 overflow or underflow.
+:math:`\max_k P_{ik} = 1`, so that neither very small densities nor log-likelihoods of -1e5 overflow or underflow;
+where columns of one event differ by as much, their logarithms go with the table.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.protocol import EventList, MixtureResponse
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.distributions.table import EventTable, ScaledDensities, TableArrays
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events.rows import EVENT_ROWS, MULTIPLICITY, RowLayout, row_layout
 
@@ -73,9 +74,8 @@ class EventSource(ABC):
             )
         if not (np.all(fraction >= 0) and np.all(np.isfinite(fraction)) and np.all(fraction.sum(axis=-1) > 0)):
             raise ModelError(
-                f"the fractions of {self.component_names} must be finite and not negative, with a positive sum, "
-                "to draw "
-                "events."
+                f"the fractions of {self.component_names} must be finite and not negative, with a positive sum; got "
+                f"{np.array2string(np.asarray(fraction), threshold=10)}."
             )
 
     def draw(self, n: int, rng: np.random.Generator, *parameters: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,8 +93,8 @@ class EventSource(ABC):
         return {**self.__dict__, "_tables": OrderedDict()}
 
     @abstractmethod
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Densities over their largest in each row (N, K), and the logarithm of that largest (N,)."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Densities of rows, each over the largest of its row."""
 
     @abstractmethod
     def simulate(
@@ -156,9 +156,9 @@ class EventSource(ABC):
             If rows are malformed, or no component can produce an event.
         """
         rows, multiplicity = self.split(value)
-        densities, log_scale = self.scaled_densities(rows)
+        densities, log_scale, logs = self.scaled_densities(rows)
         self._check_possible(densities.max(axis=1), multiplicity, rows)
-        return TableArrays.build(densities, multiplicity, log_scale)
+        return TableArrays.build(densities, multiplicity, log_scale, log_densities=logs)
 
     def _check_possible(
         self, largest: NDArray[np.float64], multiplicity: NDArray[np.float64], rows: NDArray[np.float64]
@@ -200,12 +200,11 @@ class ResponseSource(EventSource):
         super().__init__(tuple(response.reco), tuple(response.component_names))
         self.response = response
 
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Densities of the response over their largest in each row, and the logarithm of that largest."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Densities of the response over their largest in each row."""
         densities = self.densities(rows)
         largest = densities.max(axis=1)
-        scale = np.where(largest > 0, largest, 1.0)
-        return densities / scale[:, None], np.log(scale)
+        return ScaledDensities.of(densities, np.where(largest > 0, largest, 1.0))
 
     def densities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Densities of all components (N, K), checked."""
@@ -281,13 +280,14 @@ class TabulatedSource(EventSource):
     def __init__(self, component_names: tuple[str, ...]) -> None:
         super().__init__(component_names, component_names)
 
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Exponentials of the rows less their largest, and that largest."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Exponentials of the rows less their largest."""
         _reject(np.isnan(rows).any(axis=1), "have NaN in the log_likelihood table")
         _reject((rows == np.inf).any(axis=1), "have +inf in the log_likelihood table")
         largest = rows.max(axis=1)
         scale = np.where(np.isfinite(largest), largest, 0.0)
-        return np.exp(rows - scale[:, None]), scale
+        logs = rows - scale[:, None]
+        return ScaledDensities(np.exp(logs), scale, logs)
 
     def simulate(
         self,
