@@ -10,6 +10,7 @@ from pathlib import Path
 __all__ = [
     "DataFileError",
     "EventError",
+    "FolderInUseError",
     "IRFError",
     "ModelError",
     "PymcGammaWarning",
@@ -24,6 +25,10 @@ _PACKAGE = (str(Path(__file__).parent),)
 
 class DataFileError(ValueError):
     """A data file is missing, truncated or not what it should be."""
+
+
+class FolderInUseError(ValueError):
+    """Another run is writing its results into the same folder."""
 
 
 class IRFError(ValueError):

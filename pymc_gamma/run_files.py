@@ -24,7 +24,7 @@ from pymc_gamma.dl3 import run_responses
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.container import Events
 from pymc_gamma.events.gadf import FRAME_KEY, GADF_HEADER, SUFFIXES, TIME_REFERENCE, coordinate_columns
-from pymc_gamma.files import atomic_path, check_compression, refuse_overwrite
+from pymc_gamma.files import atomic_path, check_compression, refuse_overwrite, user_path
 from pymc_gamma.observation import NO_LIMIT, Observation
 
 __all__ = ["write_runs"]
@@ -120,6 +120,8 @@ def write_runs(
         If the response of an observation is not that of its file.
     FileExistsError
         If the folder exists and ``overwrite`` is false, or holds other files.
+    OSError
+        If it cannot be written, on a full disk for instance; a folder that was there is unchanged.
 
     Warns
     -----
@@ -155,7 +157,7 @@ def write_runs(
     >>> again
     Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.5 h)
     """
-    folder = Path(path)
+    folder = user_path(path)
     pointings = [observations] if isinstance(observations, Observation) else list(observations)
     _check(folder, events, pointings, overwrite)
     generator = np.random.default_rng(rng)

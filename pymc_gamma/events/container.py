@@ -28,6 +28,7 @@ from pymc_gamma.events.validation import (
     without_masked,
     wrap_longitude,
 )
+from pymc_gamma.files import user_path
 from pymc_gamma.geometry import convert_lonlat
 
 if TYPE_CHECKING:
@@ -735,6 +736,8 @@ class Events:
             If the name ends otherwise.
         FileExistsError
             If the file exists and ``overwrite`` is false.
+        OSError
+            If it cannot be written, on a full disk for instance; a file that was there is unchanged.
         """
         from pymc_gamma.events.gadf import write_gadf
 
@@ -776,7 +779,7 @@ class Events:
         """
         from pymc_gamma.events.gadf import read_gadf
 
-        return read_gadf(cls, path, hdu=hdu, frame=frame)
+        return read_gadf(cls, user_path(path), hdu=hdu, frame=frame)
 
     def peek(self, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
         """Draw a counts map and an energy histogram.

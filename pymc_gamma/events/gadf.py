@@ -12,6 +12,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -23,7 +24,7 @@ from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarn
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
 from pymc_gamma.events.validation import without_masked
-from pymc_gamma.files import atomic_path, check_compression
+from pymc_gamma.files import atomic_path, check_compression, refuse_full_disk
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
 from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, of_intervals, selected_events
 
@@ -284,8 +285,20 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
     hdu.header.update(GADF_HEADER)
     hdu.header[FRAME_KEY] = (events.frame, "frame of the analysis")
     hdu.header[NO_TIMES_KEY] = (True, "no arrival times: TIME is 0 for all")
+    if not str(path).lower().endswith(".gz"):
+        refuse_full_disk(path, hdu.size)
     with atomic_path(path, overwrite=overwrite) as temporary:
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, checksum=True)
+        _write_hdus(fits.HDUList([fits.PrimaryHDU(), hdu]), temporary)
+
+
+def _write_hdus(hdus: Any, path: Path) -> None:
+    """Write a FITS file by the methods of Python's files: NumPy's own do not say why the disk refused the data."""
+    if path.suffix.lower() == ".gz":
+        hdus.writeto(path, checksum=True)
+    else:
+        with path.open("wb") as file:
+            stream = SimpleNamespace(write=file.write, tell=file.tell, seek=file.seek, flush=file.flush)
+            hdus.writeto(stream, checksum=True)
 
 
 def read_gadf[EventsT: "Events"](

@@ -118,12 +118,9 @@ def fold(
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
     response = Response(compiled, observations, roi, edges, tuple(citations), free)
     if path is not None:
-        from pymc_gamma.response.storage import check_same_inputs
+        from pymc_gamma.response.storage import keep
 
-        if Path(path).exists():
-            check_same_inputs(path, response)
-        else:
-            response.save(path)
+        keep(response, path)
     return response
 
 

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import ModelError
+from pymc_gamma.files import restore, user_path
 from pymc_gamma.response.draws import Draws
 
 __all__ = ["Response"]
@@ -147,7 +148,9 @@ class Response(Draws):
         Raises
         ------
         FileExistsError
-            If it exists and ``overwrite`` is false.
+            If it exists and ``overwrite`` is false, or is a folder that is no zarr store.
+        OSError
+            If it cannot be written, on a full disk for instance; a store that was there is unchanged.
         ModelError
             If the residual background is not that of the IRFs.
         """
@@ -177,4 +180,5 @@ class Response(Draws):
         """
         from pymc_gamma.response.storage import load
 
-        return load(path)
+        restore(path)
+        return load(user_path(path))

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import DataFileError, ResponseMismatchError
-from pymc_gamma.files import atomic_path
+from pymc_gamma.files import atomic_path, restore, user_path
 from pymc_gamma.folding.parts import Analytic, CompiledComponent, Template
 from pymc_gamma.folding.raster import Raster
 from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest
@@ -36,13 +36,15 @@ from pymc_gamma.observation import Observation
 if TYPE_CHECKING:
     from pymc_gamma.response.core import Response
 
-__all__ = ["check_same_inputs", "fingerprint", "load", "save"]
+__all__ = ["check_same_inputs", "fingerprint", "keep", "load", "save"]
 
 FORMAT = "pymc-gamma response 6"
 HEADER, HEADER_HASH = "pymc_gamma", "pymc_gamma_hash"
 """Attributes of the store."""
 ANALYTIC_ARRAYS = ("vectors", "variance", "minor_variance", "major_axis", "flux")
 BYTE_ORDER = {"little": "<f8", "big": ">f8"}
+STORE_FILES = ("zarr.json", ".zgroup")
+"""What a zarr store of format 3 or 2 has at its top."""
 
 type Header = dict[str, Any]
 type Tree = dict[str, NDArray[np.float64]]
@@ -57,6 +59,7 @@ def save(response: "Response", path: str | Path, *, overwrite: bool = False) -> 
     """See :meth:`pymc_gamma.Response.save`."""
     import zarr
 
+    _refuse_other_folder(path)
     header, arrays = _content(response)
     header |= {
         "fingerprint": _marks(header, arrays),
@@ -87,11 +90,32 @@ def load(path: str | Path) -> "Response":
         return _build(header, arrays)
 
 
+def keep(response: "Response", path: str | Path) -> None:
+    """Save a response unless its store exists; then raise ResponseMismatchError if that is of other inputs."""
+    store = user_path(path)
+    restore(store)
+    if not store.exists():
+        try:
+            response.save(store)
+        except FileExistsError:
+            pass  # another process has made it at the same time
+        else:
+            return
+    check_same_inputs(store, response)
+
+
 def check_same_inputs(path: str | Path, response: "Response") -> None:
     """Raise ResponseMismatchError unless the response at ``path`` was made from the same inputs."""
     with _reading(path):
         stored = _header(path)["fingerprint"]
         _compare(path, stored, fingerprint(response), "was made from other inputs", ResponseMismatchError)
+
+
+def _refuse_other_folder(path: str | Path) -> None:
+    """Raise ``FileExistsError`` for a folder that is no zarr store: it is not replaced, whatever ``overwrite`` says."""
+    folder = user_path(path)
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in STORE_FILES):
+        raise FileExistsError(f"{path} is a folder that is no zarr store and is left as it is; choose another name.")
 
 
 def _content(response: "Response") -> tuple[Header, Tree]:
