@@ -5,7 +5,6 @@ rename inside one directory is atomic, so a reader never meets half a file and a
 old one alone.
 """
 
-import gzip
 import os
 import secrets
 import shutil
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "check_compression", "refuse_overwrite"]
+__all__ = ["atomic_path", "refuse_overwrite"]
 
 
 def refuse_overwrite(path: str | os.PathLike[str], *, overwrite: bool = False, hint: str = "overwrite=True") -> None:
@@ -95,22 +94,3 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
-
-
-def check_compression(path: str | os.PathLike[str]) -> None:
-    """Raise ``EOFError`` where a gzip file ends early; FITS readers take the part before the end and go on.
-
-    Parameters
-    ----------
-    path : path-like
-        Any file; one that is not compressed passes.
-
-    Raises
-    ------
-    EOFError, OSError, zlib.error
-        If the compressed stream is cut or damaged.
-    """
-    content = Path(path)
-    with content.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            gzip.decompress(content.read_bytes())

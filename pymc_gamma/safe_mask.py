@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 import astropy.units as u
 import numpy as np
 
+from pymc_gamma.dl3 import reading_run
 from pymc_gamma.errors import DataFileError
 from pymc_gamma.good_time import whole_run
 from pymc_gamma.units import scalar_value, to_value
@@ -204,7 +205,8 @@ def _by_hand(energy_range: Any) -> tuple[float, float]:
 
 def _of_file(run: Any, label: str, index: tuple[float | None, float | None]) -> tuple[float, float]:
     """Thresholds in the header of the effective area, else of the index; 0 and negative numbers stand for none."""
-    aeff = run.aeff
+    with reading_run(run, "aeff"):
+        aeff = run.aeff
     meta = {} if aeff is None else (aeff.meta or {})
     bounds: list[float] = []
     for keys, of_index, none in zip(FILE_KEYS, index, (0.0, math.inf), strict=True):

@@ -701,16 +701,19 @@ class Events:
         as the live time of :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`. An event list
         alone has no intervals and is taken as it is.
         """
-        from pymc_gamma.events.gadf import covered_by, from_gammapy
+        from pymc_gamma.events.gadf import from_gammapy
 
+        if frame is not None:
+            check_frame(frame)
         if roi is None:
             if observations is not None:
                 raise EventError("observations= goes with roi=: together they say which events are kept.")
-            return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)
-        events = from_gammapy(cls, source, frame=frame or roi.frame, observation=observation)
-        if observations is None:
-            # whatever energies a user trusts: no analysis has counts where a response gives none
-            observations = covered_by(source)
+            return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)[0]
+        # whatever energies a user trusts: no analysis has counts where a response gives none
+        events, covering = from_gammapy(
+            cls, source, frame=frame or roi.frame, observation=observation, respond=observations is None
+        )
+        observations = covering if observations is None else observations
         counted = events.with_observation(events.observation - observation) if observations is not None else events
         selection = counted.selection(roi, observations)
         selection.warn()
@@ -763,10 +766,11 @@ class Events:
 
         Raises
         ------
-        FileNotFoundError
-            If there is no such file.
         DataFileError
-            If the file is truncated or holds no event list; names the file.
+            If there is no such file, it is cut or damaged, a checksum in it does not fit, or it holds no event list;
+            names the file, and the HDU.
+        EventError
+            If a column is missing, has no unit or the wrong one, or holds what no event has; names file and column.
 
         Warns
         -----

@@ -9,7 +9,6 @@ standard's coordinates; ``GLON`` and ``GLAT`` are optional there, and some files
 
 import os
 import warnings
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,21 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from pymc_gamma.dl3 import EVENT_HDUS, check_files, gammapy_runs, missing_keyword, run_label
+from pymc_gamma.dl3 import (
+    EVENT_HDUS,
+    check_files,
+    gammapy_runs,
+    has_response,
+    missing_keyword,
+    reading_run,
+    run_label,
+)
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
-from pymc_gamma.events.validation import without_masked
-from pymc_gamma.files import atomic_path, check_compression
+from pymc_gamma.events.validation import check_frame, without_masked
+from pymc_gamma.files import atomic_path
+from pymc_gamma.fits_files import open_fits, reading
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
 from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, of_intervals, selected_events
 
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
     from astropy.table import QTable, Table
 
     from pymc_gamma.events.container import Events
+    from pymc_gamma.observation import Observation
 
 __all__ = [
     "FRAME_KEY",
@@ -182,15 +191,23 @@ def to_gammapy(events: "Events") -> Any:
     return EventList(table)
 
 
-def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: str, observation: int) -> EventsT:
-    """See :meth:`pymc_gamma.events.Events.from_gammapy`."""
+def from_gammapy[EventsT: "Events"](
+    cls: type[EventsT], source: Any, *, frame: str, observation: int, respond: bool = False
+) -> tuple[EventsT, "list[Observation] | None"]:
+    """Events, and their runs as observations without limits of their own.
+
+    See :meth:`pymc_gamma.events.Events.from_gammapy`. There are observations if ``respond`` asks for them and the runs
+    have instrument responses, else None.
+    """
     from gammapy.data import EventList
 
     if isinstance(source, EventList):
         events = from_table(cls, source.table, frame=frame)
-        return events if "OBS_INDEX" in source.table.colnames else events.with_observation(observation)
+        return (events if "OBS_INDEX" in source.table.colnames else events.with_observation(observation)), None
     runs = gammapy_runs(source, EVENT_HDUS)
-    check_files(runs, EVENT_HDUS)
+    observations = _responding(runs) if respond else None
+    if observations is None:
+        check_files(runs, EVENT_HDUS)
     outside: dict[str, tuple[int, int]] = {}
     lists = [_events_of_run(cls, run, frame, observation + k, outside) for k, run in enumerate(runs)]
     if outside:
@@ -200,22 +217,22 @@ def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: s
         "obs_ids": [run.obs_id for run in runs],
         "outside_good_time": {label: n for label, (n, _) in outside.items()},
     }
-    return _join(cls, lists, frame, meta)
+    return _join(cls, lists, frame, meta), observations
 
 
-def covered_by(source: Any) -> list[Any] | None:
-    """Observations, without limits of their own, of runs of gammapy; None for an event list, or without IRFs."""
-    from gammapy.data import EventList
-
+def _responding(runs: list[Any]) -> "list[Observation] | None":
+    """Runs as observations, their files checked; None, and a warning, where their responses cannot be used."""
     from pymc_gamma.observation import Observation
 
-    if isinstance(source, EventList):
+    if not any(has_response(run) for run in runs):
         return None
-    with warnings.catch_warnings(action="ignore", category=PymcGammaWarning):  # told where observations are made
-        try:
-            return Observation.list_from_gammapy(source, safe_mask=None)
-        except (DataFileError, IRFError):
-            return None
+    try:
+        with warnings.catch_warnings(action="ignore", category=PymcGammaWarning):  # told where observations are made
+            return Observation.list_from_gammapy(runs, safe_mask=None)
+    except (DataFileError, IRFError) as error:
+        check_files(runs, EVENT_HDUS)  # where the events are damaged too, that is what to tell
+        warn_user(f"events are kept wherever they are, not only where the response reaches, because: {error}")
+        return None
 
 
 def _events_of_run[EventsT: "Events"](
@@ -223,20 +240,21 @@ def _events_of_run[EventsT: "Events"](
 ) -> EventsT:
     """Events of a run in good time; those left out are added to ``outside``, with the number of all."""
     label = run_label(run)
-    table = selected_events(run, label)
-    if table is None:
-        raise EventError(missing_keyword(run, "events") or f"observation {label} has no event list.")
-    if run.gti is not None:
-        inside = events_inside(table, good_time(run, label), f"observation {label}")
-        if not inside.all():
-            n, total = outside.get(label, (0, 0))
-            outside[label] = (n + int((~inside).sum()), total + len(inside))
-            table = table[inside]
-    try:
-        # the place in the list counts, not the index an earlier analysis may have left in the file
-        return from_table(cls, table, frame=frame).with_observation(observation)
-    except EventError as error:
-        raise EventError(f"observation {label}: {error}") from error
+    with reading_run(run, "events"):
+        table = selected_events(run, label)
+        if table is None:
+            raise EventError(missing_keyword(run, "events") or f"observation {label} has no event list.")
+        if run.gti is not None:
+            inside = events_inside(table, good_time(run, label), f"observation {label}")
+            if not inside.all():
+                n, total = outside.get(label, (0, 0))
+                outside[label] = (n + int((~inside).sum()), total + len(inside))
+                table = table[inside]
+        try:
+            # the place in the list counts, not the index an earlier analysis may have left in the file
+            return from_table(cls, table, frame=frame).with_observation(observation)
+        except EventError as error:
+            raise EventError(f"observation {label}: {error}") from error
 
 
 def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]) -> EventsT:
@@ -292,34 +310,21 @@ def read_gadf[EventsT: "Events"](
     cls: type[EventsT], path: str | os.PathLike[str], *, hdu: str, frame: str | None
 ) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.read`."""
-    from astropy.io import fits
     from astropy.table import Table
-    from astropy.utils.exceptions import AstropyUserWarning
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no event file {path}.")
-    try:
-        check_compression(path)
-        # Memory maps would keep the file open, and would find a truncated one only later.
-        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
-            warnings.filterwarnings("error", message="File may have been truncated")
-            if hdu not in hdus:
-                held = ", ".join(h.name for h in hdus)
-                raise DataFileError(
-                    f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them."
-                )
-            table = Table.read(hdus[hdu])
-            intervals = hdus["GTI"].copy() if "GTI" in hdus else None
-    except DataFileError:
-        raise
-    except (OSError, TypeError, ValueError, EOFError, zlib.error, AstropyUserWarning) as error:
-        raise DataFileError(f"{path} cannot be read as a FITS event file; is it truncated? ({error})") from error
-    try:
+    if frame is not None:
+        check_frame(frame)
+    with reading(path, "a GADF event file"), open_fits(path) as hdus:
+        if hdu not in hdus:
+            held = ", ".join(h.name for h in hdus)
+            raise DataFileError(f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them.")
+        table = Table.read(hdus[hdu])
         n = len(table)
-        table = table if intervals is None else _in_good_time(table, intervals, path)
-        events = from_table(cls, table, frame=frame)
-    except EventError as error:
-        raise EventError(f"{path}: {error}") from error
+        try:
+            table = _in_good_time(table, hdus["GTI"], path) if "GTI" in hdus else table
+            events = from_table(cls, table, frame=frame)
+        except EventError as error:
+            raise EventError(f"{path}: {error}") from error
     if len(table) < n:
         events.meta["outside_good_time"] = {Path(path).name: n - len(table)}
     return events
