@@ -9,7 +9,7 @@ standard's coordinates; ``GLON`` and ``GLAT`` are optional there, and some files
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from pymc_gamma.dl3 import (
 )
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.cells import Cells
+from pymc_gamma.events.columns import as_table, plain_column
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
 from pymc_gamma.events.validation import check_frame, without_masked
 from pymc_gamma.files import atomic_path
@@ -59,6 +60,7 @@ SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz")
 
 _PAIRS = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
 
+_EDGES = tuple(name.upper() for name in CELL)
 _CELL_UNITS = {name: "TeV" if name.startswith("energy") else "deg" for name in CELL}
 _DISAGREEMENT = 1.0  # arcsec; tables in single precision are good to 0.1
 FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
@@ -102,9 +104,12 @@ def to_table(events: "Events") -> "QTable":
     return table
 
 
-def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: str | None) -> EventsT:
+def from_table[EventsT: "Events"](
+    cls: type[EventsT], table: Any, *, frame: str | None, units: Mapping[str, Any] | None = None
+) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.from_table`."""
-    names = {name.upper(): name for name in table.colnames}
+    table = as_table(table, units)
+    names = _names(table)
     original = table.meta.get(FRAME_KEY)
     frame = frame or original or "galactic"
     order = ("galactic", "icrs") if original == "galactic" else ("icrs", "galactic")
@@ -121,7 +126,11 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
     if len(held) > 1:
         _compare_coordinates(table, names, found, held[1])
     cell = {names[name.upper()]: unit for name, unit in _CELL_UNITS.items() if name.upper() in names}
-    if len(cell) < len(CELL):
+    if 0 < len(cell) < len(CELL):
+        warn_user(
+            f"{', '.join(cell)} of the event table are not taken as edges of cells, which need all of "
+            f"{', '.join(_EDGES)}."
+        )
         cell = {}
     columns |= {name: _quantity(table[name], name, unit) for name, unit in cell.items()}
     columns = without_masked(columns)
@@ -144,10 +153,26 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
     return events.to_frame(frame)
 
 
+def _names(table: "Table") -> dict[str, str]:
+    """Column names of a table by their upper-case form; those that are read must be there once."""
+    names: dict[str, str] = {}
+    known = ("ENERGY", *(name for pair in _PAIRS.values() for name in pair), "OBS_INDEX", "MULTIPLICITY", *_EDGES)
+    for name in table.colnames:
+        if name.upper() in known and name.upper() in names:
+            raise EventError(
+                f"An event table must have one column {name.upper()}; this has {names[name.upper()]}, {name}."
+            )
+        names[name.upper()] = name
+    return names
+
+
 def _quantity(column: Any, name: str, unit: str) -> Any:
     """A column of a table, masked or not, in a unit."""
     if isinstance(column, SkyCoord) or (of_file := getattr(column, "unit", None)) is None:
-        raise EventError(f"Column {name} of the event table has no unit.")
+        raise EventError(
+            f"Column {name} of the event table has no unit, and none is guessed; give it with "
+            f"Events.from_table(table, units={{{name!r}: {unit!r}}}), or as table[{name!r}].unit."
+        )
     if not u.Unit(of_file).is_equivalent(unit):
         raise EventError(f"Column {name} of the event table is in '{of_file}', which is not convertible to {unit}.")
     return column
@@ -162,8 +187,8 @@ def _compare_coordinates(table: "Table", names: dict[str, str], used: str, other
             column = table[names[name]]
             if getattr(column, "unit", None) is None or not u.Unit(column.unit).is_equivalent("deg"):
                 return  # only the pair that is used needs a unit
-            values = u.Quantity(np.asarray(getattr(column, "unmasked", column), dtype=np.float64), column.unit)
-            pair.append(np.where(getattr(column, "mask", False), np.nan, values.to_value("deg")))
+            values, mask = plain_column(column, names[name])
+            pair.append(np.where(False if mask is None else mask, np.nan, values.to_value("deg")))
         lonlat[frame] = pair
     lon, lat = lonlat[other]
     here = convert_lonlat(lon, lat, other, used)
