@@ -32,6 +32,7 @@ import numpy as np
 from astropy.utils import iers
 
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning, warn_user
+from pymc_gamma.fits_files import reading
 from pymc_gamma.good_time import good_time, phase_band
 from pymc_gamma.irfs import IRFs, load_irfs
 from pymc_gamma.irfs.background import unaligned
@@ -45,6 +46,7 @@ __all__ = [
     "field_orientation",
     "gammapy_runs",
     "has_response",
+    "index_of",
     "is_gammapy_run",
     "missing_keyword",
     "reading_run",
@@ -119,7 +121,8 @@ def gammapy_runs(source: Any, required: Collection[str] = REQUIRED_HDUS) -> list
     if is_gammapy_run(source):
         return [source]
     if isinstance(source, DataStore):
-        runs = _runs_of_store(source, required)
+        with reading(index_of(source, "hdu-index"), "an index of files"):
+            runs = _runs_of_store(source, required)
     elif not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
         raise TypeError(
             "expected a gammapy Observation, Observations, DataStore or a list of observations, got "
@@ -133,6 +136,11 @@ def gammapy_runs(source: Any, required: Collection[str] = REQUIRED_HDUS) -> list
         if not is_gammapy_run(run):
             raise TypeError(f"expected gammapy observations, found {type(run).__name__} among them.")
     return runs
+
+
+def index_of(store: Any, name: str) -> str:
+    """What an index of a gammapy ``DataStore`` is called in messages."""
+    return f"{name} of the data store {store.hdu_table.meta.get('BASE_DIR', 'in memory')}"
 
 
 def _runs_of_store(store: Any, required: Collection[str]) -> list[Any]:

@@ -27,8 +27,9 @@ from typing import Any, Literal, NamedTuple
 import astropy.units as u
 import numpy as np
 
-from pymc_gamma.dl3 import reading_run
+from pymc_gamma.dl3 import index_of, reading_run
 from pymc_gamma.errors import DataFileError
+from pymc_gamma.fits_files import reading
 from pymc_gamma.good_time import whole_run
 from pymc_gamma.units import scalar_value, to_value
 
@@ -162,9 +163,10 @@ def index_energies(source: Any) -> dict[str, tuple[float | None, float | None]]:
     if table is None:
         return {}
     found: dict[str, tuple[float | None, float | None]] = {}
-    for row in table:
-        low, high = (_of_index(table, row, keys[1]) for keys in FILE_KEYS)
-        found[str(row["OBS_ID"])] = (low, high)
+    with reading(index_of(source, "obs-index"), "an index of observations"):
+        for row in table:
+            low, high = (_of_index(table, row, keys[1]) for keys in FILE_KEYS)
+            found[str(row["OBS_ID"])] = (low, high)
     return found
 
 
