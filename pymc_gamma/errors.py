@@ -1,7 +1,7 @@
 """Exception types, and the one warning and how it is issued.
 
-Each is a ``ValueError`` so that code which catches the built-in type keeps working; the subclass says which kind of
-input was at fault.
+Each is a :class:`PymcGammaError` and so a ``ValueError``, which keeps code working that catches the built-in type; the
+subclass says which kind of input was at fault.
 """
 
 import warnings
@@ -13,6 +13,7 @@ __all__ = [
     "FolderInUseError",
     "IRFError",
     "ModelError",
+    "PymcGammaError",
     "PymcGammaWarning",
     "RegionError",
     "ResponseMismatchError",
@@ -23,35 +24,39 @@ __all__ = [
 _PACKAGE = (str(Path(__file__).parent),)
 
 
-class DataFileError(ValueError):
+class PymcGammaError(ValueError):
+    """Any input that this package refuses."""
+
+
+class DataFileError(PymcGammaError):
     """A data file is missing, truncated or not what it should be."""
 
 
-class FolderInUseError(ValueError):
+class FolderInUseError(PymcGammaError):
     """Another run is writing its results into the same folder."""
 
 
-class IRFError(ValueError):
+class IRFError(PymcGammaError):
     """Instrument response functions that cannot be used."""
 
 
-class RegionError(ValueError):
+class RegionError(PymcGammaError):
     """A region of interest that does not fit the instrument or the frame."""
 
 
-class EventError(ValueError):
+class EventError(PymcGammaError):
     """Events with invalid values, or that no component of the response can produce."""
 
 
-class SkyModelError(ValueError):
+class SkyModelError(PymcGammaError):
     """A sky component that cannot be folded: bad spectrum, bad morphology, unknown name."""
 
 
-class ModelError(ValueError):
+class ModelError(PymcGammaError):
     """A statistical model that does not fit its response (number of fractions, missing spectra, ...)."""
 
 
-class ResponseMismatchError(ValueError):
+class ResponseMismatchError(PymcGammaError):
     """A stored response that was made from other inputs, or by another version."""
 
 

@@ -7,7 +7,6 @@ file keeps its permissions.
 """
 
 import errno
-import gzip
 import os
 import shutil
 import time
@@ -22,7 +21,6 @@ from pymc_gamma.workspace import Workspace, clean, is_being_replaced
 __all__ = [
     "LOCK_NAME",
     "atomic_path",
-    "check_compression",
     "locked_folder",
     "refuse_full_disk",
     "refuse_overwrite",
@@ -273,22 +271,3 @@ def _cannot_write(path: str | os.PathLike[str], error: OSError) -> OSError:
         return error
     told = f"cannot be written: {os.strerror(error.errno)}; what was there is unchanged"
     return OSError(error.errno, told, str(path))
-
-
-def check_compression(path: str | os.PathLike[str]) -> None:
-    """Raise ``EOFError`` where a gzip file ends early; FITS readers take the part before the end and go on.
-
-    Parameters
-    ----------
-    path : path-like
-        Any file; one that is not compressed passes.
-
-    Raises
-    ------
-    EOFError, OSError, zlib.error
-        If the compressed stream is cut or damaged.
-    """
-    content = Path(path)
-    with content.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            gzip.decompress(content.read_bytes())

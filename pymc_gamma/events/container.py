@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.cells import Cells
+from pymc_gamma.events.columns import plain_rows
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
 from pymc_gamma.events.validation import (
     as_multiplicity,
@@ -33,7 +34,7 @@ from pymc_gamma.geometry import convert_lonlat
 
 if TYPE_CHECKING:
     import xarray as xr
-    from astropy.table import QTable, Table
+    from astropy.table import QTable
     from matplotlib.figure import Figure
 
     from pymc_gamma.events.selection import EventSelection
@@ -53,7 +54,8 @@ class Events:
     Parameters
     ----------
     energy : `~astropy.units.Quantity`
-        Reconstructed energies, shape ``(event,)``.
+        Reconstructed energies, shape ``(event,)``. This and the next may also be a column of an astropy table that has
+        a unit, or a list of quantities, masked or not.
     lon, lat : `~astropy.units.Quantity`
         Reconstructed directions in ``frame``, shape ``(event,)``. Longitudes are wrapped to (-180, 180] deg,
         so that a field around the Galactic centre has no jump.
@@ -76,8 +78,9 @@ class Events:
     astropy.units.UnitConversionError
         If it has the wrong one.
     EventError
-        If lengths differ, a value is NaN, an energy or a multiplicity is not positive, a latitude is
-        beyond a pole, or a row lies outside its cell. The message names the column and the rows.
+        If lengths differ, a column holds something else than numbers, a value is NaN, an energy or a multiplicity is
+        not positive, a latitude is beyond a pole, or a row lies outside its cell. The message names the column and the
+        rows.
 
     Warns
     -----
@@ -118,6 +121,8 @@ class Events:
         self._lat = to_column(given["lat"], "deg", "lat")
         self._observation = as_observation(given["observation"], len(self._energy))
         self._multiplicity = as_multiplicity(given["multiplicity"], len(self._energy))
+        if not isinstance(meta, Mapping | None):
+            raise TypeError(f"meta must be a mapping of anything worth keeping, got {type(meta).__name__}.")
         self._meta = dict(meta or {})
         check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity)
         self._lon = wrap_longitude(self._lon)
@@ -364,7 +369,8 @@ class Events:
         Parameters
         ----------
         rows : array_like
-            Shape ``(event, len(reco))``, in TeV and deg.
+            Shape ``(event, len(reco))``, in TeV and deg. The columns of a pandas data frame, and an xarray array with a
+            coordinate ``"reco"``, are taken by their names.
         reco : sequence of str
             Names of the columns; ``"energy"``, ``"lon"`` and ``"lat"`` are needed, and all edges of cells or none.
         frame : {"galactic", "icrs"}
@@ -394,9 +400,7 @@ class Events:
         edges = [name for name in CELL if name in reco]
         if edges and len(edges) < len(CELL):
             raise EventError(f"a cell needs all of {', '.join(CELL)}; got {', '.join(edges)}.")
-        table = np.asanyarray(rows, dtype=np.float64)
-        if table.ndim != 2 or table.shape[1] != len(reco):
-            raise EventError(f"rows must have shape (event, {len(reco)}) for reco={tuple(reco)}, got {table.shape}.")
+        table = plain_rows(rows, reco)
         columns = without_masked({name: table[:, column] for column, name in enumerate(reco)})
         return cls(
             columns["energy"] * u.TeV,
@@ -437,7 +441,17 @@ class Events:
         >>> Events.from_skycoord(3 * u.TeV, crab).lat.round(1)
         <Quantity [-5.8] deg>
         """
-        spherical = coords.transform_to(check_frame(frame)).spherical
+        if not isinstance(coords, SkyCoord):
+            raise TypeError(f"coords must be an astropy SkyCoord, got {type(coords).__name__}.")
+        try:
+            spherical = coords.transform_to(check_frame(frame)).spherical
+        except EventError:
+            raise
+        except Exception as error:
+            raise EventError(
+                f"coords in the frame {coords.name!r} cannot be converted to {frame!r}; does the frame lack a time or "
+                f"a place? ({type(error).__name__}: {error})"
+            ) from error
         return cls(energy, spherical.lon, spherical.lat, frame=frame, **kwargs)
 
     def selection(
@@ -604,17 +618,19 @@ class Events:
         return to_table(self)
 
     @classmethod
-    def from_table(cls, table: "Table", *, frame: str | None = None) -> Self:
-        """Events from an astropy table with columns as in :meth:`to_table`.
+    def from_table(cls, table: Any, *, frame: str | None = None, units: Mapping[str, Any] | None = None) -> Self:
+        """Events from a table with columns as in :meth:`to_table`.
 
         Parameters
         ----------
-        table : `~astropy.table.Table` or `~astropy.table.QTable`
+        table : `~astropy.table.Table`, `~astropy.table.QTable`, `pandas.DataFrame`, structured array or mapping
             ``ENERGY`` and either ``RA`` and ``DEC`` (ICRS) or ``GLON`` and ``GLAT``, with units; ``OBS_INDEX`` and
             ``MULTIPLICITY`` are optional. Lower-case names are accepted. With both pairs of coordinates, ``RA`` and
             ``DEC`` count, the columns of the standard, except in a table that :meth:`to_table` made of galactic events.
         frame : {"galactic", "icrs"}, optional
             Frame of the result. Default: the one the table was made from, else ``"galactic"``.
+        units : mapping, optional
+            Name of a column to its unit, for those that have none: pandas knows no units, and none is guessed.
 
         Returns
         -------
@@ -623,17 +639,27 @@ class Events:
 
         Raises
         ------
+        TypeError
+            If it is no table.
         EventError
-            If a column is missing or has no unit or the wrong one.
+            If a column is missing, is there twice, has no unit or the wrong one, or holds something else than numbers.
 
         Warns
         -----
         PymcGammaWarning
-            If rows are masked and were left out, or the two pairs of coordinates disagree; says how many rows.
+            If rows are masked (missing, in pandas) and were left out, the two pairs of coordinates disagree, or columns
+            are named as edges of cells but some of the edges are missing; says how many rows, and which columns.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"energy": [900.0, 2000.0], "glon": [0.1, 0.2], "glat": [0.0, -0.1]})
+        >>> Events.from_table(frame, units={"energy": "GeV", "glon": "deg", "glat": "deg"})
+        Events(2 events, 0.9 to 2 TeV, galactic)
         """
         from pymc_gamma.events.gadf import from_table
 
-        return from_table(cls, table, frame=frame)
+        return from_table(cls, table, frame=frame, units=units)
 
     def to_gammapy(self) -> Any:
         """Events as a gammapy event list.
@@ -702,16 +728,19 @@ class Events:
         as the live time of :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`. An event list
         alone has no intervals and is taken as it is.
         """
-        from pymc_gamma.events.gadf import covered_by, from_gammapy
+        from pymc_gamma.events.gadf import from_gammapy
 
+        if frame is not None:
+            check_frame(frame)
         if roi is None:
             if observations is not None:
                 raise EventError("observations= goes with roi=: together they say which events are kept.")
-            return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)
-        events = from_gammapy(cls, source, frame=frame or roi.frame, observation=observation)
-        if observations is None:
-            # whatever energies a user trusts: no analysis has counts where a response gives none
-            observations = covered_by(source)
+            return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)[0]
+        # whatever energies a user trusts: no analysis has counts where a response gives none
+        events, covering = from_gammapy(
+            cls, source, frame=frame or roi.frame, observation=observation, respond=observations is None
+        )
+        observations = covering if observations is None else observations
         counted = events.with_observation(events.observation - observation) if observations is not None else events
         selection = counted.selection(roi, observations)
         selection.warn()
@@ -766,10 +795,11 @@ class Events:
 
         Raises
         ------
-        FileNotFoundError
-            If there is no such file.
         DataFileError
-            If the file is truncated or holds no event list; names the file.
+            If there is no such file, it is cut or damaged, a checksum in it does not fit, or it holds no event list;
+            names the file, and the HDU.
+        EventError
+            If a column is missing, has no unit or the wrong one, or holds what no event has; names file and column.
 
         Warns
         -----
