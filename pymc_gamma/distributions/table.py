@@ -17,6 +17,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pymc_gamma.ops.layout import BLOCK, to_blocks
 from pymc_gamma.ops.logmatvec import BAND_INPUTS, TABLE_INPUTS
 from pymc_gamma.ops.tiles import Tiles, to_tiles
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["EventTable", "TableArrays"]
 
@@ -94,7 +95,7 @@ class TableArrays(NamedTuple):
                 raise ValueError(f"the bands are those of {len(tiles.order)} events, but there are {n_events} rows")
             densities, counts, offset = densities[tiles.order], counts[tiles.order], offset[tiles.order]
         unit = np.array([np.all(counts[i : i + BLOCK] == 1) for i in range(0, n_events, BLOCK)], dtype=bool)
-        return cls(to_blocks(densities), counts, unit, offset, np.asarray(counts @ offset), tiles)
+        return cls(to_blocks(densities), counts, unit, offset, weighted_sum(offset, counts), tiles)
 
 
 class EventTable:
