@@ -32,7 +32,8 @@ from pymc_gamma.folding.tables import FoldTables, interpolate_area
 from pymc_gamma.geometry import RegionOfInterest, separation_deg
 from pymc_gamma.irfs.core import TINY_RATE
 from pymc_gamma.observation import Observation
-from pymc_gamma.threads import cpu_count, run_parallel
+from pymc_gamma.sums import weighted_sum
+from pymc_gamma.threads import cpu_count, piece_size, run_parallel
 
 __all__ = ["BackgroundRate", "FoldedObservation"]
 
@@ -122,7 +123,7 @@ class FoldedObservation:
         out : numpy.ndarray
             Filled with TeV-1 sr-1, shape (N, K).
         """
-        size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
+        size = piece_size(len(energy), CHUNK)
 
         def one_chunk(first: int) -> None:
             rows = slice(first, first + size)
@@ -318,7 +319,7 @@ class FoldedObservation:
             fraction = position - left
             of_node = np.bincount(left[seen], (weight * (1 - fraction))[seen], area.shape[1])
             of_node += np.bincount(left[seen] + 1, (weight * fraction)[seen], area.shape[1])
-            out.append(self.observation.livetime_s * (area @ of_node) / weight.sum())
+            out.append(self.observation.livetime_s * weighted_sum(area, of_node) / weight.sum())
         return out
 
     def _at_bins(self, flux: FloatArray) -> FloatArray:
@@ -416,6 +417,7 @@ class FoldedObservation:
         offset = separation_deg(vectors, self.axis)
         n_e = tables.aeff.shape[1]
         out = np.zeros((len(tables.edisp_offset), n_e))
+        # the sum of a bin is the same in any division of the bins
         bounds = np.linspace(0, n_e, min(n_e, 2 * cpu_count()) + 1).astype(int)
 
         def some_bins(k: int) -> None:
@@ -494,7 +496,7 @@ class BackgroundRate:
         rate = self._bkg.spectra_at(self.cells.vectors, at, self._basis) * self.ontime_s
         if self._shape is not None:
             rate *= np.interp(at, *self._shape)[:, None]
-        mean = np.log(np.maximum(rate @ solid_angle / solid_angle.sum(), TINY_RATE))
+        mean = np.log(np.maximum(weighted_sum(rate, solid_angle) / solid_angle.sum(), TINY_RATE))
         return self.density(vectors, log_energy) / np.exp(np.interp(log_energy, at, mean))
 
     @cached_property
@@ -526,7 +528,7 @@ class BackgroundRate:
 
     def counts(self, energy_edges: FloatArray) -> FloatArray:
         """Expected counts in the domain on the sky per bin of energy, shape (n_bins,)."""
-        return self.density_in_bins(self.cells.vectors, energy_edges) @ self.cells.solid_angle
+        return weighted_sum(self.density_in_bins(self.cells.vectors, energy_edges), self.cells.solid_angle)
 
     def _segment_integrals(self, vectors: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts per sr between neighbouring energies, and the index of the power law there; (n - 1, N)."""

@@ -18,6 +18,7 @@ from pymc_gamma.folding.free import (
 )
 from pymc_gamma.folding.parts import CompiledComponent
 from pymc_gamma.folding.ranges import InRanges
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["FreeColumns"]
 
@@ -103,7 +104,7 @@ class FreeColumns:
             rows = self._background[k].acceptance * coefficients.reshape(self._background[k].acceptance.shape)
             return [np.atleast_1d(row.sum()) for row in rows]
         assert self._sky is not None
-        return [of_observation[self._place[k]] @ coefficients for of_observation in self._sky.part_acceptance]
+        return [weighted_sum(of[self._place[k]], coefficients) for of in self._sky.part_acceptance]
 
     def compiled(self, k: int, coefficients: FloatArray) -> CompiledComponent:
         """Sky component *k* with another spectrum, given by its coefficients."""

@@ -22,6 +22,7 @@ from pymc_gamma.geometry import convert_lonlat
 from pymc_gamma.sky.component import Array, SkyComponent, SkyPart, Spectrum, TemplateShape
 from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum, PowerLawSpectrum
 from pymc_gamma.sky.template import GridTemplate, load_template
+from pymc_gamma.sums import weighted_sum
 from pymc_gamma.units import scalar_value
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class GalacticDiffuse(SkyComponent):
                 f"deg, latitude {lat_min:.2f} to {lat_max:.2f} deg. Choose a smaller region, or pass "
                 "`template=` a map that covers it, such as the all-sky Fermi-LAT model gll_iem_v06.fits."
             )
-        integral = float(template(own_lon, own_lat) @ weight)
+        integral = float(weighted_sum(template(own_lon, own_lat), weight))
         if integral <= 0:
             raise SkyModelError(f"{self.name!r}: the template {template.name!r} is zero all over {roi!r}.")
         shape = TemplateShape(
