@@ -13,9 +13,9 @@ numba's cache does not know of mutants in what a kernel inlines.
 Not mutated: messages of errors, annotations, decorators, docstrings, and settings, that is literals given to a name at
 the top of a module, such as the size of a pixel: a test of those would only repeat them.
 
-Results are lines of JSON, one for each mutant; a run that was stopped goes on where it was. mutmut 3 leaves out
-decorated functions, all kernels, and cosmic-ray starts an interpreter for each of its mutants (8695 for the kernels of
-the fold alone), in the working tree itself; hence this script.
+Results are lines of JSON, one for each mutant; a run that was stopped goes on where it was, and survivors run again.
+mutmut 3 leaves out decorated functions, all kernels, and cosmic-ray starts an interpreter for each of its mutants (8695
+for the kernels of the fold alone), in the working tree itself; hence this script.
 """
 
 import argparse
@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import traceback
 import warnings
 from collections import Counter
@@ -43,6 +44,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
 
 ROOT = Path(__file__).resolve().parent.parent
+EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
+"""Survivors that change nothing which a test should see, with reasons."""
 
 TESTS: dict[str, tuple[str, ...]] = {
     "geometry/sphere.py": ("tests/core/test_sphere.py", "tests/test_geometry.py"),
@@ -54,8 +57,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     "folding/kernels.py": ("tests/core/test_fold_kernels.py",),
     "folding/tables.py": ("tests/core/test_fold_tables.py", "tests/response/test_tables.py"),
     "folding/containment.py": ("tests/core/test_containment.py",),
-    "folding/engine.py": ("tests/core/test_columns.py", "tests/response/test_response.py"),
-    "response/columns.py": ("tests/core/test_columns.py", "tests/response/test_response.py"),
+    "folding/engine.py": ("tests/core/test_columns.py", "tests/response/test_smooth_response.py"),
+    "response/columns.py": (
+        "tests/core/test_columns.py",
+        "tests/response/test_response.py",
+        "tests/response/test_smooth_response.py",
+    ),
     "ops/kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/log_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/tile_kernels.py": ("tests/core/test_event_kernels.py",),
@@ -433,10 +440,16 @@ def copy_tree(to: Path) -> None:
             shutil.copy2(ROOT / name, to / name)
 
 
+def read_results(path: Path) -> dict[str, dict]:
+    """The last result of each mutant."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {one["name"]: one for one in map(json.loads, lines)}
+
+
 def run(mutants: Sequence[Mutant], results: Path, jobs: int) -> None:
-    """Run mutants that have no result yet, ``jobs`` at a time."""
-    known = {json.loads(line)["name"] for line in results.read_text().splitlines()} if results.exists() else set()
-    todo = [one for one in mutants if one.name not in known]
+    """Run mutants that are not known to be killed, ``jobs`` at a time."""
+    known = read_results(results)
+    todo = [one for one in mutants if known.get(one.name, {}).get("result", "survived") == "survived"]
     if not todo:
         return
     with tempfile.TemporaryDirectory() as folder, results.open("a") as out:
@@ -464,25 +477,46 @@ def run(mutants: Sequence[Mutant], results: Path, jobs: int) -> None:
             time.sleep(0.02)
 
 
+def _change(found: dict) -> str:
+    return " -> ".join(" ".join(found[key].split()) for key in ("old", "new"))
+
+
 def _describe(found: dict) -> str:
-    old, new = (" ".join(found[key].split()) for key in ("old", "new"))
-    return f"{found['file']}:{found['line']}: {old}  ->  {new}"
+    return f"{found['file']}:{found['line']}: {_change(found)}"
+
+
+def is_equivalent(found: dict, reasons: Sequence[dict]) -> bool:
+    """Whether a survivor is one of those that EQUIVALENT explains."""
+    code = (ROOT / "pymc_gamma" / found["file"]).read_text().splitlines()[found["line"] - 1].split("  #")[0].strip()
+    change = _change(found)
+    return any(
+        one["file"] == found["file"] and one["code"] == code and change in one.get("changes", [change])
+        for reason in reasons
+        for one in reason["mutants"]
+    )
 
 
 def summary(mutants: Sequence[Mutant], results: Path) -> None:
-    """Print the score, by file and in all, and the survivors."""
-    wanted = {one.name for one in mutants}
-    found = [one for one in map(json.loads, results.read_text().splitlines()) if one["name"] in wanted]
-    survivors = [one for one in found if one["result"] == "survived"]
-    print("\nSurvivors")
-    for one in sorted(survivors, key=lambda one: (one["file"], one["line"])):
-        print(f"  {_describe(one)}")
-    print(f"\n{'file':<28}{'mutants':>8}{'killed':>8}{'late':>6}{'survived':>10}{'score':>8}")
+    """Print the survivors, and the score by file and in all: of those that are not equivalent, and of all."""
+    known = read_results(results)
+    found = [known[one.name] for one in mutants if one.name in known]
+    reasons = tomllib.loads(EQUIVALENT.read_text())["reason"]
+    for one in found:
+        if one["result"] == "survived" and is_equivalent(one, reasons):
+            one["result"] = "equivalent"
+    for kind in ("equivalent", "survived"):
+        print(f"\n{kind}")
+        for one in sorted(found, key=lambda one: (one["file"], one["line"])):
+            if one["result"] == kind:
+                print(f"  {_describe(one)}")
+    print(
+        f"\n{'file':<24}{'mutants':>8}{'killed':>8}{'late':>6}{'equivalent':>12}{'survived':>10}{'score':>8}{'raw':>8}"
+    )
     for file in [*sorted({one["file"] for one in found}), "all"]:
         of = Counter(one["result"] for one in found if file in ("all", one["file"]))
-        n = of.total()
-        score = 1 - of["survived"] / n
-        print(f"{file:<28}{n:>8}{of['killed']:>8}{of['timeout']:>6}{of['survived']:>10}{score:>8.1%}")
+        n, killed = of.total(), of["killed"] + of["timeout"]
+        counts = f"{n:>8}{of['killed']:>8}{of['timeout']:>6}{of['equivalent']:>12}{of['survived']:>10}"
+        print(f"{file:<24}{counts}{killed / max(n - of['equivalent'], 1):>8.1%}{killed / n:>8.1%}")
 
 
 def main() -> None:

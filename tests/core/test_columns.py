@@ -127,6 +127,28 @@ def test_bins_outside_of_the_range_are_empty(single):
     assert not outside[:, :, 1].any()
 
 
+def test_faint_components_are_faint(single, rows):
+    """A billionth of the flux: a billionth of the densities, in bins and at events, and of the counts."""
+    faint = single.with_spectra(norms=dict.fromkeys(NAMES, 1e-9))
+    np.testing.assert_allclose(faint.acceptance, 1e-9 * single.acceptance, rtol=1e-9)
+    np.testing.assert_allclose(faint.component_pdf(rows), single.component_pdf(rows), rtol=1e-9)
+    arguments = unit_vectors(rows[:9, 1], rows[:9, 2]), np.array([1.0, 3.0, 30.0])
+    found, expected = (one._folded[0].density_in_bins(one._components, *arguments) for one in (faint, single))
+    np.testing.assert_allclose(found, 1e-9 * expected, rtol=1e-9)
+
+
+def test_densities_in_bins_are_integrals_of_densities(single):
+    vectors, edges = unit_vectors([0.3, -0.3, 0.1], [-0.2, 0.25, 0.6]), np.array([1.0, 1.5, 4.0, 30.0])
+    folded = single._folded[0]
+    found = folded.density_in_bins(single._components, vectors, edges)
+    for b in range(3):
+        energy = np.geomspace(edges[b], edges[b + 1], 2001)
+        density = np.empty((3 * len(energy), len(NAMES)))
+        folded.density(single._components, np.repeat(vectors, len(energy), axis=0), np.tile(energy, 3), density)
+        expected = np.trapezoid(density.reshape(3, len(energy), -1), energy, axis=1)
+        np.testing.assert_allclose(found[:, b], expected.T, rtol=2e-3)
+
+
 def test_many_events_go_in_chunks(single, rows):
     """More events than a chunk holds, on one thread or several: as one by one."""
     many = np.tile(rows, (160, 1))

@@ -55,14 +55,15 @@ def test_circles(distance):
 
 @pytest.mark.parametrize("place", [(0.0, 0.0), (1.0, 0.3), (1.45, -0.4), (-1.5, 0.5), (1.6, 0.55), (-0.3, -0.75)])
 def test_rectangles(place):
-    _, mask = draw(width=[3.0, 1.0])
-    inside = Containment(mask, (VARIANCES[0], VARIANCES[-1]))
-    for variance in VARIANCES:
-        sides = [
-            ndtr((half - at) / np.sqrt(variance)) - ndtr((-half - at) / np.sqrt(variance))
-            for half, at in zip((1.5, 0.5), place, strict=True)
-        ]
-        assert probability(inside, *place, variance) == pytest.approx(np.prod(sides), abs=1e-3)
+    for turn in (1, -1):  # lying and upright
+        _, mask = draw(width=[3.0, 1.0][::turn])
+        inside = Containment(mask, (VARIANCES[0], VARIANCES[-1]))
+        for variance in VARIANCES:
+            sides = [
+                ndtr((half - at) / np.sqrt(variance)) - ndtr((-half - at) / np.sqrt(variance))
+                for half, at in zip((1.5, 0.5), place, strict=True)
+            ]
+            assert probability(inside, *place[::turn], variance) == pytest.approx(np.prod(sides), abs=1e-3)
 
 
 def test_a_domain_is_drawn_to_scale():

@@ -202,6 +202,24 @@ def test_a_gaussian_whose_middle_is_outside_shines_into_the_field(instrument, rn
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("elongated", [False, True])
+def test_photons_of_one_gaussian_of_the_psf_may_come_from_where_there_is_no_dispersion(rng, elongated):
+    """The narrow one places them nearer to the event, at offsets without any; the wide one still counts."""
+    instrument = Instrument(rng, 3)
+    instrument.edisp[:2] = 0
+    source, variance = (AXIS[0], AXIS[1] + 1.5), 0.09
+    events = Events(rng, *np.transpose([(AXIS[0], AXIS[1] + 0.9 + 0.1 * k) for k in range(5)]))
+    flux, out = np.ones((1, BINS)), np.zeros((5, BINS))
+    if elongated:
+        add_elongated(instrument, events, source, variance, variance, 20.0, flux, out)
+        expected = elongated_reference(instrument, events, source, np.full(2, variance), 20.0, flux[0])
+    else:
+        add_gaussians(instrument, events, [source], [variance], flux, out)
+        expected = gaussian_reference(instrument, events, source, variance, flux[0])
+    np.testing.assert_allclose(out, events.bands(expected), rtol=1e-3, atol=1e-12)
+    assert (out > 0).any()
+
+
 def brute_force(events, i, brightness, nodes, variance_at, area_at):
     """Integral over true directions of brightness x effective area x PSF, for one event."""
     lon, lat, solid = nodes
@@ -336,6 +354,23 @@ def test_elongated_gaussians(instrument, rng, place, major, minor, angle):
     np.testing.assert_allclose(found - before, events.bands(expected), rtol=1e-3, atol=1e-12)
     if place != "beyond the edge":
         assert (expected > 0).all(axis=1).sum() >= 4
+
+
+def test_arcs_of_an_elongated_gaussian(rng):
+    """A wide one under a response that is the same everywhere: the Gaussian itself, of exact arcs and angles."""
+    flat = Instrument(rng, 1)
+    flat.aeff[:], flat.weight[:], flat.edisp[:], flat.variance[:] = 1.0, 0.5, 1.0, 0.05
+    flat.aeff_smooth, flat.widest = np.ones_like(flat.variance), np.full(BINS, 0.05)
+    source, sides, angle = (AXIS[0], AXIS[1] + 0.5), np.array([1.5, 1.0]), 25.0
+    events = Events(rng, *near(rng, source, 3.3, 12))
+    out = add_elongated(flat, events, source, *sides**2, angle, np.ones((1, BINS)), np.zeros((13, BINS)))
+    here = (np.radians(events.lon), np.radians(events.lat))
+    r = np.degrees(angular_separation(*np.radians(source), *here))
+    turn = position_angle(*np.radians(source), *here).rad - np.radians(angle)
+    variance = sides**2 + 0.05
+    density = np.exp(-0.5 * ((r * np.cos(turn)) ** 2 / variance[0] + (r * np.sin(turn)) ** 2 / variance[1]))
+    density /= 2 * np.pi * np.radians(1) ** 2 * np.sqrt(np.prod(variance))
+    np.testing.assert_allclose(out, events.bands(density[:, None] * np.ones(BINS)), rtol=1e-5, atol=1e-12)
 
 
 def test_an_elongated_gaussian_far_outside_does_not_count(instrument, rng):
@@ -508,7 +543,7 @@ def test_cubic_through_four_nodes(rng):
 class Plane:
     """A ladder of positive images with B-spline coefficients on a grid of 0.25 deg around (0, 0)."""
 
-    def __init__(self, rng, n=24, rungs=6):
+    def __init__(self, rng, n=24, rungs=7):
         self.pixel, self.origin = 0.25, -0.25 * (n - 1) / 2 + 0.05
         at = self.origin + self.pixel * np.arange(n)
         x, y = np.meshgrid(at, at)

@@ -129,18 +129,19 @@ def test_bands_hold_what_a_pair_of_rows_needs(tables):
     assert tables.band_width < len(EDGES) - 1
 
 
-@pytest.mark.parametrize("edges", [SPAN, (0.5, 1.0, 3.3, 20.0), (0.71, 0.7105, 5.0)])
-def test_migration_is_the_integral_over_bins(tables, edges):
-    """Of the density as events see it, linear in the logarithm of the energy between the nodes."""
+@pytest.mark.parametrize("edges", [SPAN, (0.5, 1.0, 3.3, 20.0), (0.71, 0.7105, 5.0), (0.5, 0.5003, 19.99, 20.0)])
+def test_migration_is_the_integral_over_bins(tables, edges, rng):
+    """Of the density as events see it, linear in the logarithm of the energy between the nodes; here it is noise."""
     edges = np.array(edges)
+    tables = dataclasses.replace(tables, edisp=rng.random(tables.edisp.shape).astype(np.float32))
     found = tables.migration(edges)
     assert found.shape == (len(tables.edisp_offset), len(edges) - 1, len(EDGES) - 1)
     log_nodes = np.log(energies(tables))
     for b in range(len(edges) - 1):
-        at = np.linspace(edges[b], edges[b + 1], 40_001)
+        at = np.linspace(edges[b], edges[b + 1], 400_001)
         for j, e in ((0, 2), (1, 4), (2, 6)):
             density = np.interp(np.log(at), log_nodes, tables.edisp[j, :, e])
-            assert found[j, b, e] == pytest.approx(np.trapezoid(density, at), rel=2e-5, abs=1e-9)
+            assert found[j, b, e] == pytest.approx(np.trapezoid(density, at), rel=1e-4, abs=1e-9)
 
 
 def test_a_bin_without_effective_area_has_a_response_all_the_same(irfs):

@@ -216,7 +216,7 @@ def test_masks(rng):
     lon, lat, radius = shape.bounds()
     corners = wcs.wcs_pix2world(*(inside.nonzero()[::-1]), 0)
     apart = SkyCoord(lon * u.deg, lat * u.deg).separation(SkyCoord(*corners * u.deg, frame="galactic")).deg
-    assert apart.max() + 0.25 * np.sqrt(2) < radius < apart.max() + 0.8
+    assert radius == pytest.approx(apart.max() + np.hypot(0.5, 0.5), rel=1e-9)
     assert not shape.contains(unit_vectors(200.0, -60.0))
     empty = MaskMap.from_pixels(wcs, np.zeros((3, 3), bool), "galactic", "icrs")
     assert empty.bounds()[2] < 1e-3
@@ -309,6 +309,11 @@ def test_exclusions(places):
     with pytest.raises(RegionError, match="exclude leaves nothing"):
         from_shape(Circle(LON, LAT, 1.0), [Circle(LON, LAT, 1.1)])
     from_shape(Circle(LON, LAT, 1.0), [Circle(LON, LAT, 0.9)])
+    # two halves, neither of which holds the whole
+    halves = [Circle(LON, LAT + side, 1.5) for side in (-0.8, 0.8)]
+    with pytest.raises(RegionError, match="exclude leaves nothing"):
+        from_shape(Circle(LON, LAT, 1.0), halves)
+    from_shape(Circle(LON, LAT, 1.0), halves[:1])
 
 
 def test_a_region_of_a_single_shape():

@@ -6,8 +6,11 @@ The response of a real instrument is made of histograms of simulated events, who
 import astropy.units as u
 import numpy as np
 import pytest
+from gammapy.modeling.models import GaussianSpatialModel, PowerLawSpectralModel
 from oracle import Oracle
 from scipy.integrate import cumulative_trapezoid
+from scipy.special import ndtr
+from scipy.stats import ncx2
 from setups import direction, pointing, region, source
 
 import pymc_gamma as pmg
@@ -68,6 +71,9 @@ def test_densities_are_those_of_brute_force(response):
     oracle = Oracle(response.observations[0], response.roi, response.energy_true_edges, n_energy=20_000)
     expected = [oracle.point(*row, PLACE, lambda energy: energy**-IN_BIN_INDEX) for row in ROWS]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+    fixed, again = response.column_densities(ROWS, ("s",))
+    assert fixed.shape == (len(ROWS), 0)
+    np.testing.assert_array_equal(again.values, bands.values)
 
 
 def test_acceptances_are_integrals_under_the_hats(response):
@@ -117,3 +123,46 @@ def test_every_observation_counts(n):
     parts = response.expected_parts([1e-12 * free.energy**-2.2, np.ones_like(background.energy)])
     np.testing.assert_allclose([of[0].sum() for of in parts], from_source, rtol=2e-4)
     np.testing.assert_allclose([of[1].sum() for of in parts], from_background, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("distance", "sigma"), [(0.0, 0.0), (0.9, 0.0), (1.05, 0.0), (0.0, 0.3), (0.9, 0.3), (1.3, 0.4)]
+)
+def test_sources_at_the_edge_of_a_circle(distance, sigma):
+    """What is reconstructed inside: PSF and source are Gaussians. The lowest true energies count like all others."""
+    observation, roi = pointing(irfs=smooth_irfs()), region(radius=1.0, energy=(1.0, 30.0))
+    response = pmg.fold(
+        [source("s", 0.0, distance, sigma=sigma), source("inside", 0.0, 0.1)],
+        observation,
+        roi,
+        energy_true=np.geomspace(1.0, 60.0, 41) * u.TeV,
+    )
+    energy = np.geomspace(1.0, 60.0, 20_001)
+    rate = observation.livetime_s * detected(observation, roi, energy)[0] * 1e-12 * energy**-2.2
+    variance = (0.1 * energy**-0.3) ** 2 + sigma**2
+    share = ncx2.cdf(1 / variance, 2, max(distance, 1e-6) ** 2 / variance)
+    assert float(response.acceptance[0]) == pytest.approx(np.trapezoid(rate * share, energy), rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("place", "sigma", "e"), [((0.2, 0.9), 0.15, 0.9), ((0.9, -0.3), 0.4, 0.9), ((1.1, 1.0), 0.4, 1.0)]
+)
+@pytest.mark.parametrize("angle", [0.0, 90.0])
+def test_elongated_sources_at_the_edge_of_a_square(place, sigma, e, angle):
+    """Along and across its sides the integrals are one-dimensional."""
+    shape = GaussianSpatialModel(
+        lon_0=place[0] * u.deg, lat_0=place[1] * u.deg, sigma=sigma * u.deg, e=e, phi=angle * u.deg, frame="galactic"
+    )
+    spectrum = PowerLawSpectralModel(index=2.2, amplitude=1e-12 * u.Unit("TeV-1 cm-2 s-1"))
+    observation, roi = pointing(irfs=smooth_irfs()), region(width=2.0, energy=(1.0, 30.0))
+    response = pmg.fold(
+        pmg.SkySource("s", shape, spectrum), observation, roi, energy_true=np.geomspace(1.0, 60.0, 41) * u.TeV
+    )
+    energy = np.geomspace(1.0, 60.0, 20_001)
+    rate = observation.livetime_s * detected(observation, roi, energy)[0] * 1e-12 * energy**-2.2
+    minor = sigma * np.sqrt(1 - e**2)
+    share = 1.0
+    for at, own in zip(place, (minor, sigma) if angle == 0 else (sigma, minor), strict=True):
+        width = np.hypot(0.1 * energy**-0.3, own)
+        share = share * (ndtr((1 - at) / width) - ndtr((-1 - at) / width))
+    assert float(response.acceptance[0]) == pytest.approx(np.trapezoid(rate * share, energy), rel=3e-3)
