@@ -39,6 +39,7 @@ from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import io_toposort
 from pytensor.tensor.random.basic import DirichletRV
 
+from pymc_gamma.arguments import array, generator, instance, integer, number
 from pymc_gamma.errors import ModelError
 
 __all__ = ["NestedProblem", "log_likelihood", "prior_transform", "sample_nested"]
@@ -88,6 +89,7 @@ class NestedProblem:
     """
 
     def __init__(self, model: pm.Model) -> None:
+        instance(model, pm.Model, "model")
         if not (model.observed_RVs or model.potentials):
             raise ModelError("the model has no observed variable and no potential, hence no likelihood to integrate.")
         if not model.free_RVs:
@@ -199,6 +201,7 @@ class NestedProblem:
         xarray.Dataset
             Dims chain (of length one), draw and those of the model.
         """
+        parameters = array(parameters, "parameters", (None, len(self.parameter_names)))
         draws = {
             slot.name: parameters[None, :, slot.start : slot.stop].reshape(1, len(parameters), *slot.shape)
             for slot in self._slots
@@ -337,8 +340,8 @@ def sample_nested(
     """
     import dynesty
 
-    problem = NestedProblem(pm.modelcontext(model))
-    rng = np.random.default_rng(random_seed)
+    nlive, dlogz = integer(nlive, "nlive", low=2), number(dlogz, "dlogz", low=0)
+    problem, rng = NestedProblem(pm.modelcontext(model)), generator(random_seed, "random_seed")
     # dynesty wants transforms that keep the dimension: sample the cube itself, map afterwards
     # a fixed enlargement of the bounds instead of bootstrapping them: the same evidence in 60 % of the time
     options = {"bootstrap": 0, **dynesty_options}

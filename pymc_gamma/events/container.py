@@ -16,6 +16,18 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import (
+    checked,
+    directions,
+    integer,
+    kind,
+    offering,
+    path,
+    several,
+    text,
+    texts,
+    unitless,
+)
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
@@ -97,6 +109,7 @@ class Events:
 
     __slots__ = ("_cells", "_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
 
+    @checked(frame=text, observation=unitless, multiplicity=unitless)
     def __init__(
         self,
         energy: u.Quantity,
@@ -236,6 +249,7 @@ class Events:
             parts.append(f"{n_observations} observations")
         return f"Events({', '.join(parts)})"
 
+    @checked(frame=text)
     def to_frame(self, frame: str) -> Self:
         """Express the directions in another frame.
 
@@ -290,6 +304,7 @@ class Events:
         new._cells = None
         return new
 
+    @checked(observation=unitless)
     def with_observation(self, observation: ArrayLike) -> Self:
         """Give the events other observation indices, shape ``(event,)`` or one number for all.
 
@@ -311,6 +326,7 @@ class Events:
             meta=self._meta,
         )
 
+    @checked(reco=texts)
     def to_rows(self, reco: Sequence[str] = RECO) -> NDArray[np.float64]:
         """Events as plain numbers in fixed units, the form that PyMC sees.
 
@@ -350,6 +366,7 @@ class Events:
         return rows
 
     @classmethod
+    @checked(rows=unitless, reco=texts, frame=text)
     def from_rows(
         cls,
         rows: ArrayLike,
@@ -409,6 +426,7 @@ class Events:
         )
 
     @classmethod
+    @checked(coords=directions, frame=text)
     def from_skycoord(cls, energy: u.Quantity, coords: SkyCoord, *, frame: str = "galactic", **kwargs: Any) -> Self:
         """Events from energies and a `~astropy.coordinates.SkyCoord` in any frame.
 
@@ -436,9 +454,12 @@ class Events:
         >>> Events.from_skycoord(3 * u.TeV, crab).lat.round(1)
         <Quantity [-5.8] deg>
         """
+        if coords.ndim > 1:
+            raise EventError(f"coords must be one-dimensional, one entry per event, got shape {coords.shape}.")
         spherical = coords.transform_to(check_frame(frame)).spherical
         return cls(energy, spherical.lon, spherical.lat, frame=frame, **kwargs)
 
+    @checked(roi=kind("RegionOfInterest"), observations=several("Observation"))
     def selection(
         self, roi: "RegionOfInterest", observations: "Observation | Sequence[Observation] | None" = None
     ) -> "EventSelection":
@@ -461,6 +482,7 @@ class Events:
 
         return EventSelection.from_events(self, roi, observations)
 
+    @checked(roi=kind("RegionOfInterest"), observations=several("Observation"))
     def select(
         self, roi: "RegionOfInterest", observations: "Observation | Sequence[Observation] | None" = None
     ) -> Self:
@@ -550,6 +572,7 @@ class Events:
         return bin_events(self, energy, pixel=pixel, lon=lon, lat=lat)
 
     @classmethod
+    @checked(response=offering("reco", "roi"), draw=integer, chain=integer, var_name=text, group=text)
     def from_predictive(
         cls,
         idata: "xr.DataTree | xr.Dataset",
@@ -603,6 +626,7 @@ class Events:
         return to_table(self)
 
     @classmethod
+    @checked(table=offering("colnames"), frame=text)
     def from_table(cls, table: "Table", *, frame: str | None = None) -> Self:
         """Events from an astropy table with columns as in :meth:`to_table`.
 
@@ -647,6 +671,7 @@ class Events:
         return to_gammapy(self)
 
     @classmethod
+    @checked(frame=text, observation=integer, roi=kind("RegionOfInterest"))
     def from_gammapy(
         cls,
         source: Any,
@@ -716,6 +741,7 @@ class Events:
         selection.warn()
         return events[selection.inside]
 
+    @checked(path=path)
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a GADF event file (FITS, HDU ``EVENTS``) that gammapy reads.
 
@@ -741,6 +767,7 @@ class Events:
         write_gadf(self, path, overwrite=overwrite)
 
     @classmethod
+    @checked(path=path, frame=text)
     def read(cls, path: str | os.PathLike[str], *, hdu: str = "EVENTS", frame: str | None = None) -> Self:
         """Read a GADF event file, ours or any other.
 
@@ -778,6 +805,7 @@ class Events:
 
         return read_gadf(cls, path, hdu=hdu, frame=frame)
 
+    @checked(count_scaling=text)
     def peek(self, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
         """Draw a counts map and an energy histogram.
 
