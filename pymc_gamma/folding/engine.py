@@ -468,12 +468,12 @@ class BackgroundRate:
             )
         self._bkg, self.domain, self.ontime_s = bkg, domain, observation.ontime_s
         self._basis = observation.background_basis(domain.roi.frame)
-        self._shape: tuple[FloatArray, FloatArray] | None = None
+        self._shapes: tuple[tuple[FloatArray, FloatArray], ...] = ()
 
     def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
         """The rate times a factor, linear in the logarithm of the energy between nodes in TeV, constant beyond."""
         other = copy(self)
-        other._shape = (np.log(energy), np.asarray(values, float))
+        other._shapes = (*self._shapes, (np.log(energy), np.asarray(values, float)))
         return other
 
     def scaled(self, factor: float) -> "BackgroundRate":
@@ -485,8 +485,8 @@ class BackgroundRate:
     def density(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
         """Counts density in TeV-1 sr-1 at unit vectors (N, 3) and natural logarithms of the energy in TeV (N,)."""
         out = self._bkg.rate_at(vectors, log_energy, self._basis) * self.ontime_s
-        if self._shape is not None:
-            out *= np.interp(log_energy, *self._shape)
+        for shape in self._shapes:
+            out *= np.interp(log_energy, *shape)
         return out
 
     def contrast(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
@@ -494,8 +494,8 @@ class BackgroundRate:
         energy = self.segments(np.array(self.domain.energy_range))
         at, solid_angle = np.log(energy), self.cells.solid_angle
         rate = self._bkg.spectra_at(self.cells.vectors, at, self._basis) * self.ontime_s
-        if self._shape is not None:
-            rate *= np.interp(at, *self._shape)[:, None]
+        for shape in self._shapes:
+            rate *= np.interp(at, *shape)[:, None]
         mean = np.log(np.maximum(weighted_sum(rate, solid_angle) / solid_angle.sum(), TINY_RATE))
         return self.density(vectors, log_energy) / np.exp(np.interp(log_energy, at, mean))
 
@@ -507,8 +507,7 @@ class BackgroundRate:
     def segments(self, energy_edges: FloatArray) -> FloatArray:
         """Energies in TeV between which the rate is a power law: the given edges and the nodes between them."""
         nodes = self._bkg.energy
-        if self._shape is not None:
-            nodes = np.concatenate([nodes, np.exp(self._shape[0])])
+        nodes = np.concatenate([nodes, *(np.exp(log_energy) for log_energy, _ in self._shapes)])
         inside = nodes[(nodes > energy_edges[0] * (1 + 1e-9)) & (nodes < energy_edges[-1] * (1 - 1e-9))]
         inside = np.sort(inside)
         fresh = np.r_[True, np.diff(inside) > 1e-9 * inside[1:]] if len(inside) else np.empty(0, bool)
@@ -534,8 +533,8 @@ class BackgroundRate:
         """Counts per sr between neighbouring energies, and the index of the power law there; (n - 1, N)."""
         log_energy = np.log(energy)
         rate = self._bkg.spectra_at(vectors, log_energy, self._basis) * self.ontime_s
-        if self._shape is not None:
-            rate *= np.interp(log_energy, *self._shape)[:, None]
+        for shape in self._shapes:
+            rate *= np.interp(log_energy, *shape)[:, None]
         slope = np.diff(np.log(np.maximum(rate, TINY_RATE)), axis=0) / np.diff(log_energy)[:, None]
         power = slope + 1  # integral of E^slope is E^power / power
         span = np.diff(log_energy)[:, None]

@@ -154,7 +154,7 @@ def density_in_ranges(
         place, band = table.place(of)
         for k, component in enumerate(components):
             if component.instrumental:
-                out[rows, k] = _background(folded.background, here, ranges, of)
+                out[rows, k] = _background(folded.background_of(component.name), here, ranges, of)
                 continue
             band[:] = 0
             folded.band_density(component, here, place, table.edisp, band)

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
+import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.engine import BackgroundRate, FoldedObservation
@@ -19,6 +20,7 @@ from pymc_gamma.folding.free import (
 from pymc_gamma.folding.parts import CompiledComponent
 from pymc_gamma.folding.ranges import InRanges
 from pymc_gamma.sums import weighted_sum
+from pymc_gamma.units import to_value
 
 __all__ = ["FreeColumns"]
 
@@ -118,7 +120,7 @@ class FreeColumns:
         one = self._background[k]
         return one.with_shape(coefficients.reshape(one.acceptance.shape))
 
-    def coefficients(self, k: int, spectrum: FloatArray) -> FloatArray:
+    def coefficients(self, k: int, spectrum: ArrayLike) -> FloatArray:
         """Coefficients (size,) of component *k* for a spectrum (n,) or (n_observations, n), checked.
 
         Raises
@@ -127,6 +129,8 @@ class FreeColumns:
             If the spectrum has another shape, or is negative or not finite somewhere.
         """
         component = self.components[k]
+        if isinstance(spectrum, u.Quantity):
+            spectrum = to_value(spectrum, component.unit, f"the spectrum of {component.name!r}")
         values = np.asarray(spectrum, float)
         n_rows, n = component.acceptance.shape
         if values.shape not in {(n,), (n_rows, n)}:

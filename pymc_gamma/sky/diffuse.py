@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 
+from pymc_gamma.arguments import checked, number, quantity
 from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.datasets.references import FERMI_DIFFUSE, GAGGERO_2015
 from pymc_gamma.errors import SkyModelError
@@ -103,6 +104,7 @@ class GalacticDiffuse(SkyComponent):
     True
     """
 
+    @checked(norm=quantity("TeV-1 cm-2 s-1 sr-1"), index=number, reference=quantity("TeV"))
     def __init__(
         self,
         name: str = "diffuse",
