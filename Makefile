@@ -3,6 +3,8 @@
 
 VENV ?= .venv
 OUTPUT ?= quickstart
+MUTANTS ?= 200
+SEED ?= 1
 BIN := $(VENV)/bin
 # Each test process takes about 1 GB: no more than four of them.
 PYTEST_WORKERS ?= auto
@@ -13,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test lint types docs bench validate clean
+.PHONY: help quickstart test mutants lint types docs bench validate clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +25,9 @@ quickstart: $(VENV)/.installed-base  ## simulate and fit the Galactic centre; re
 
 test: $(VENV)/.installed-test  ## run the tests and the examples in the docstrings
 	$(PYTEST) --doctest-modules -m "not slow" pymc_gamma tests
+
+mutants: $(VENV)/.installed-test  ## how many of MUTANTS small changes of the core do the tests notice? SEED draws others
+	$(BIN)/python scripts/mutants.py --sample $(MUTANTS) --seed $(SEED)
 
 lint: $(VENV)/.installed-lint  ## check style and spelling
 	$(BIN)/ruff check .

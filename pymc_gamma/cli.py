@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _USAGE_ERROR
     try:
         return _quickstart(parser, arguments)
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; nothing half-written is left behind\n")
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"\n{parser.prog} {arguments.command}: interrupted; {str(stop) or 'nothing was written'}\n")
         return _INTERRUPTED
 
 
@@ -80,11 +80,12 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 def _quickstart(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    from pymc_gamma.workflow import check_arguments, check_output, quickstart
+    from pymc_gamma.workflow import Interface, check_arguments, check_output, quickstart
 
+    interface = Interface(output="--output", overwrite="--force")
     try:
         check_arguments(arguments.events, arguments.fractions, arguments.seed)
-        check_output(arguments.output, force=arguments.force)
+        check_output(arguments.output, overwrite=arguments.force, interface=interface)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{parser.prog} quickstart: error: {error}\n")
         return _USAGE_ERROR
@@ -98,7 +99,8 @@ def _quickstart(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
             arguments.fractions,
             seed=arguments.seed,
             output=arguments.output,
-            force=arguments.force,
+            overwrite=arguments.force,
+            interface=interface,
         )
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{parser.prog} quickstart: error: {error}\n")

@@ -1,7 +1,8 @@
 r"""Where the densities of an event mixture come from: a response, or a table that the user computed.
 
 A source turns rows of the observed value into scaled densities: :math:`p_{ik} = e^{o_i} P_{ik}` with
-:math:`\max_k P_{ik} = 1`, so that neither very small densities nor log-likelihoods of -1e5 overflow or underflow.
+:math:`\max_k P_{ik} = 1`, so that neither very small densities nor log-likelihoods of -1e5 overflow or underflow;
+where columns of one event differ by as much, their logarithms go with the table.
 """
 
 from abc import ABC, abstractmethod
@@ -10,14 +11,16 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, ClassVar
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.protocol import EventList, MixtureResponse
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.distributions.table import EventTable, ScaledDensities, TableArrays
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events.rows import EVENT_ROWS, MULTIPLICITY, RowLayout, row_layout
+from pymc_gamma.labelled import aligned
 
 __all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first"]
 
@@ -73,9 +76,8 @@ class EventSource(ABC):
             )
         if not (np.all(fraction >= 0) and np.all(np.isfinite(fraction)) and np.all(fraction.sum(axis=-1) > 0)):
             raise ModelError(
-                f"the fractions of {self.component_names} must be finite and not negative, with a positive sum, "
-                "to draw "
-                "events."
+                f"the fractions of {self.component_names} must be finite and not negative, with a positive sum; got "
+                f"{np.array2string(np.asarray(fraction), threshold=10)}."
             )
 
     def draw(self, n: int, rng: np.random.Generator, *parameters: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,8 +95,8 @@ class EventSource(ABC):
         return {**self.__dict__, "_tables": OrderedDict()}
 
     @abstractmethod
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Densities over their largest in each row (N, K), and the logarithm of that largest (N,)."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Densities of rows, each over the largest of its row."""
 
     @abstractmethod
     def simulate(
@@ -156,9 +158,9 @@ class EventSource(ABC):
             If rows are malformed, or no component can produce an event.
         """
         rows, multiplicity = self.split(value)
-        densities, log_scale = self.scaled_densities(rows)
+        densities, log_scale, logs = self.scaled_densities(rows)
         self._check_possible(densities.max(axis=1), multiplicity, rows)
-        return TableArrays.build(densities, multiplicity, log_scale)
+        return TableArrays.build(densities, multiplicity, log_scale, log_densities=logs)
 
     def _check_possible(
         self, largest: NDArray[np.float64], multiplicity: NDArray[np.float64], rows: NDArray[np.float64]
@@ -200,12 +202,11 @@ class ResponseSource(EventSource):
         super().__init__(tuple(response.reco), tuple(response.component_names))
         self.response = response
 
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Densities of the response over their largest in each row, and the logarithm of that largest."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Densities of the response over their largest in each row."""
         densities = self.densities(rows)
         largest = densities.max(axis=1)
-        scale = np.where(largest > 0, largest, 1.0)
-        return densities / scale[:, None], np.log(scale)
+        return ScaledDensities.of(densities, np.where(largest > 0, largest, 1.0))
 
     def densities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Densities of all components (N, K), checked."""
@@ -248,7 +249,13 @@ class ResponseSource(EventSource):
         """As :meth:`value`, before the densities of the events are asked for."""
         if isinstance(events, EventList):
             value = np.asarray(self.response.event_rows(events), dtype=np.float64)
+        elif isinstance(events, u.Quantity):
+            raise EventError(
+                f"observed events must be Events, or an array of rows with the columns {self.columns} without a unit, "
+                f"got a quantity in {str(events.unit)!r}."
+            )
         else:
+            events = aligned(events, {"event": None, "reco": self._labels(events)}, "observed events")
             try:
                 value = np.asarray(events, dtype=np.float64)
             except (TypeError, ValueError) as error:
@@ -261,6 +268,33 @@ class ResponseSource(EventSource):
             flat = value.reshape(-1, value.shape[-1])
             _reject(np.isnan(flat).any(axis=1), "contain NaN", rows=flat)
         return value
+
+    def _labels(self, events: Any) -> tuple[str, ...]:
+        """Names of the columns of labelled events: those of the kind that has as many."""
+        found = row_layout(self.columns, np.shape(events)[-1] if np.ndim(events) else 0, self.row_kinds)
+        return self.columns if found is None else found.names
+
+    def stacked(self, lists: Sequence[Any]) -> NDArray[np.float64]:
+        """Observed value of several lists of events, one for each vector of fractions.
+
+        Lists of different lengths or kinds get multiplicities, and rows of multiplicity 0 after the shorter ones.
+        """
+        values = [self.numbers(events) for events in lists]
+        for one in values:
+            self.split(one)  # says what is wrong with it
+        layouts = [self.layout(one.shape[1]) for one in values]
+        longest = max(map(len, values))
+        if len({one.shape for one in values}) > 1:
+            layout = max((self.layout(len(self.columns) + 1), *layouts), key=lambda one: len(one.extra))
+            spare = layout.completed(np.asarray(self.representative_row())[None])
+            spare[:, layout.column(MULTIPLICITY)] = 0
+            values = [
+                np.concatenate([one if own == layout else layout.completed(one), spare.repeat(longest - len(one), 0)])
+                for one, own in zip(values, layouts, strict=True)
+            ]
+        for one in values:
+            self.table(one)
+        return np.stack(values)
 
     def observed_value(self, events: Any, variable: Variable) -> NDArray[np.float64]:
         """Value of a variable of this source that observes other events."""
@@ -281,13 +315,14 @@ class TabulatedSource(EventSource):
     def __init__(self, component_names: tuple[str, ...]) -> None:
         super().__init__(component_names, component_names)
 
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Exponentials of the rows less their largest, and that largest."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Exponentials of the rows less their largest."""
         _reject(np.isnan(rows).any(axis=1), "have NaN in the log_likelihood table")
         _reject((rows == np.inf).any(axis=1), "have +inf in the log_likelihood table")
         largest = rows.max(axis=1)
         scale = np.where(np.isfinite(largest), largest, 0.0)
-        return np.exp(rows - scale[:, None]), scale
+        logs = rows - scale[:, None]
+        return ScaledDensities(np.exp(logs), scale, logs)
 
     def simulate(
         self,

@@ -25,17 +25,15 @@ class CompiledBackground(CompiledComponent):
     ----------
     factor : float
         Factor on the rate.
-    shape_energy : numpy.ndarray, optional
-        Nodes in TeV of a factor that depends on the reconstructed energy, shape (n,).
-    shape : numpy.ndarray, optional
-        That factor at the nodes in each observation, linear in the logarithm of the energy, shape (n_observations, n).
+    shapes : tuple of tuple of numpy.ndarray
+        Factors that depend on the reconstructed energy: nodes in TeV, shape (n,), and the values there in each
+        observation, between which it is linear in the logarithm of the energy, shape (n_observations, n).
     """
 
     kind: ClassVar[str] = "background"
     irfs: ClassVar[frozenset[str]] = frozenset({"bkg"})
     factor: float = 1.0
-    shape_energy: FloatArray | None = None
-    shape: FloatArray | None = None
+    shapes: tuple[tuple[FloatArray, FloatArray], ...] = ()
     _rates: dict[Domain, BackgroundRate] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -47,9 +45,9 @@ class CompiledBackground(CompiledComponent):
         """The background with its rate times a factor."""
         return replace(self, factor=self.factor * factor)
 
-    def with_shape(self, energy: FloatArray | None, shape: FloatArray | None) -> "CompiledBackground":
-        """The background with another shape, or none, and the same factor."""
-        return replace(self, shape_energy=energy, shape=shape)
+    def with_shape(self, energy: FloatArray, values: FloatArray) -> "CompiledBackground":
+        """The background times a factor that depends on the reconstructed energy, see :attr:`shapes`."""
+        return replace(self, shapes=(*self.shapes, (energy, values)))
 
     def offsets(self, axis: FloatArray) -> tuple[float, float]:
         """None: it knows no true energies."""
@@ -62,20 +60,23 @@ class CompiledBackground(CompiledComponent):
             made = folded.background
             if self.factor != 1:
                 made = made.scaled(self.factor)
-            if self.shape is not None and self.shape_energy is not None:
-                made = made.with_shape(self.shape_energy, self.shape[folded.index])
+            for energy, values in self.shapes:
+                made = made.with_shape(energy, values[folded.index])
             self._rates[folded.domain] = made
         return made
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What a store keeps of it."""
-        shape = {} if self.shape is None else {"shape_energy": self.shape_energy, "shape": self.shape}
-        return {"name": self.name, "factor": self.factor}, {k: v for k, v in shape.items() if v is not None}
+        arrays: dict[str, NDArray[Any]] = {}
+        for k, (energy, values) in enumerate(self.shapes):
+            arrays |= {f"shape_{k}_energy": energy, f"shape_{k}_values": values}
+        return {"name": self.name, "factor": self.factor, "n_shapes": len(self.shapes)}, arrays
 
     @classmethod
     def from_arrays(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> "CompiledBackground":
         """The background from a store."""
-        return cls(meta["name"], meta["factor"], arrays.get("shape_energy"), arrays.get("shape"))
+        shapes = [(arrays[f"shape_{k}_energy"], arrays[f"shape_{k}_values"]) for k in range(meta["n_shapes"])]
+        return cls(meta["name"], meta["factor"], tuple(shapes))
 
     def prepare(self, folded: FoldedObservation) -> None:
         """Make the rate."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.energies import Energies
 from pymc_gamma.folding.folded import FoldedObservation
-from pymc_gamma.threads import cpu_count, run_parallel
+from pymc_gamma.threads import piece_size, run_parallel
 
 __all__ = ["CHUNK", "acceptance", "density", "density_in_bins", "part_acceptance"]
 
@@ -39,7 +39,7 @@ def density(
     out : numpy.ndarray
         Filled with TeV-1 sr-1, shape (N, K).
     """
-    size = min(CHUNK, max(256, -(-len(vectors) // cpu_count())))
+    size = piece_size(len(vectors), CHUNK)
     located = energies.on(folded.tables)
 
     def one_chunk(first: int) -> None:

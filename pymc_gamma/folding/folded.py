@@ -93,6 +93,7 @@ class FoldedObservation:
         offset = separation_deg(vectors, self.axis)
         n_e = tables.aeff.shape[1]
         out = np.zeros((len(tables.edisp_offset), n_e))
+        # the sum of a bin is the same in any division of the bins
         bounds = np.linspace(0, n_e, min(n_e, 2 * cpu_count()) + 1).astype(int)
 
         def some_bins(k: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,6 +22,7 @@ from pymc_gamma.folding.fine import FineBins, FineTables
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.tables import IN_BIN_INDEX
 from pymc_gamma.threads import run_parallel
+from pymc_gamma.units import to_value
 
 __all__ = ["FreeColumns", "FreeComponent", "FreeComponents", "free_columns", "hat_coefficients"]
 
@@ -65,8 +67,7 @@ class FreeComponent:
         Expected counts per unit coefficient, shape (n_rows, n): one row, or for the residual background one per
         observation.
     nominal : numpy.ndarray
-        What the component was folded with, at the nodes: TeV-1 cm-2 s-1, or a factor for the background, shape (n,), or
-        (n_rows, n) where rows differ.
+        What the component was folded with, at the nodes: TeV-1 cm-2 s-1, or ones for the background, shape (n,).
     index : float
         Index of the power law that its spectrum is compared with.
     unit : str
@@ -230,6 +231,8 @@ class FreeComponents:
             If the spectrum has another shape, or is negative or not finite somewhere.
         """
         component = self.components[k]
+        if isinstance(spectrum, u.Quantity):
+            spectrum = to_value(spectrum, component.unit, f"the spectrum of {component.name!r}")
         values = np.asarray(spectrum, float)
         n_rows, n = component.acceptance.shape
         if values.shape not in {(n,), (n_rows, n)}:

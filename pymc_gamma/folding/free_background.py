@@ -17,6 +17,7 @@ from pymc_gamma.folding.energies import Energies
 from pymc_gamma.folding.fine import FineBins, FineTables
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.free import FreeColumns, FreeComponent, free_columns
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["FreeBackground"]
 
@@ -32,13 +33,13 @@ class FreeBackground(FreeColumns):
     Parameters
     ----------
     background : CompiledBackground
-        The background; its shape, if it has one, is the nominal one.
+        The background.
     folded : sequence of FoldedObservation
         The observations.
     """
 
     def __init__(self, background: CompiledBackground, folded: Sequence[FoldedObservation]) -> None:
-        self._background, self._flat = background, background.with_shape(None, None)
+        self._background = background
         roi = folded[0].roi
         n = max(math.ceil(BACKGROUND_NODES_PER_DECADE * math.log10(roi.energy_max / roi.energy_min)), 2)
         self._energy = np.geomspace(roi.energy_min, roi.energy_max, n + 1)
@@ -47,7 +48,7 @@ class FreeBackground(FreeColumns):
     def count(self, bins: FineBins, observations: Sequence[FoldedObservation]) -> None:
         """Expected counts of observations under each hat; no narrow bins are needed."""
         for folded in observations:
-            self._acceptance[folded.index] = self._hat_counts(self._flat.rate(folded))
+            self._acceptance[folded.index] = self._hat_counts(self._background.rate(folded))
 
     def _hat_counts(self, rate: BackgroundRate) -> FloatArray:
         low, high = rate.domain.energy_range
@@ -57,14 +58,13 @@ class FreeBackground(FreeColumns):
         edges = np.r_[low, edges[(edges > low * (1 + 1e-9)) & (edges < high * (1 - 1e-9))], high]
         middle = np.interp(0.5 * np.log(edges[1:] * edges[:-1]), log_nodes, nodes)
         hats = np.maximum(1 - np.abs(middle[:, None] - nodes), 0)
-        return np.asarray(rate.counts(edges) @ hats)
+        return weighted_sum(hats.T, rate.counts(edges))
 
     @property
     def component(self) -> FreeComponent:
         """What a model needs to know of it."""
-        shape = self._background.shape
-        nominal = np.ones(len(self._energy)) if shape is None else shape
-        return FreeComponent(self._background.name, self._energy, self._acceptance, nominal, 0.0, "")
+        ones = np.ones(len(self._energy))
+        return FreeComponent(self._background.name, self._energy, self._acceptance, ones, 0.0, "")
 
     def bands(
         self,
@@ -80,7 +80,7 @@ class FreeBackground(FreeColumns):
         n_points = energy.shape[1]
         single = n_points == 1 and averaging.is_single
         vectors, log_energy, n = np.repeat(vectors, n_points, axis=0), np.log(energy.ravel()), len(self._energy)
-        density = self._flat.rate(folded).density(vectors, log_energy) / self._acceptance.sum()
+        density = self._background.rate(folded).density(vectors, log_energy) / self._acceptance.sum()
         position = np.clip(np.interp(log_energy, np.log(self._energy), np.arange(n)), 0, n - 1)
         node = np.minimum(position.astype(np.int64), n - 2)
         above = position - node
@@ -105,7 +105,7 @@ class FreeBackground(FreeColumns):
         return [np.atleast_1d(row.sum()) for row in rows]
 
     def with_coefficients(self, coefficients: FloatArray) -> CompiledBackground:
-        """The background with another shape, given by its coefficients."""
+        """The background times a shape, given by its coefficients."""
         return self._background.with_shape(self._energy, coefficients.reshape(self._acceptance.shape))
 
 

@@ -50,7 +50,8 @@ from pymc_gamma.folding.free import FreeColumns, FreeComponent, free_columns
 from pymc_gamma.folding.nodes import nodes_per_bin, sharpened, spectrum_nodes
 from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.folding.tables import IN_BIN_INDEX
-from pymc_gamma.threads import cpu_count, run_parallel
+from pymc_gamma.sums import weighted_sum
+from pymc_gamma.threads import piece_size, run_parallel
 
 __all__ = ["FreeSources"]
 
@@ -125,7 +126,7 @@ class FreeSources(FreeColumns):
             (self._on(level), level, folded.on_tables(level.tables), energies.on(level.tables)) for level in levels
         ]
         largest = CHUNK if smooth else CHUNK // nodes_per_bin(self._smooth_energy)
-        size = min(largest, max(256, -(-len(vectors) // cpu_count())))
+        size = piece_size(len(vectors), largest)
 
         def one_chunk(chunk: tuple[slice, Averaging]) -> Bands:
             rows, average = chunk
@@ -141,7 +142,7 @@ class FreeSources(FreeColumns):
 
     def part_counts(self, coefficients: FloatArray) -> list[FloatArray]:
         """Expected counts of the parts in each observation, for coefficients (size,)."""
-        return [parts @ coefficients for parts in self._part_acceptance]
+        return [weighted_sum(parts, coefficients) for parts in self._part_acceptance]
 
     def with_coefficients(self, coefficients: FloatArray) -> CompiledSources:
         """The component with another spectrum, given by its coefficients."""

@@ -29,6 +29,7 @@ from pymc_gamma.folding.parts import Analytic, Template
 from pymc_gamma.folding.raster import SPILL_MARGIN, Raster
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import EqualAreaPlane, separation_deg
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["CompiledSources"]
 
@@ -271,7 +272,7 @@ class CompiledSources(CompiledComponent):
             fraction = position - left
             of_node = np.bincount(left[seen], (weight * (1 - fraction))[seen], area.shape[1])
             of_node += np.bincount(left[seen] + 1, (weight * fraction)[seen], area.shape[1])
-            out.append(folded.observation.livetime_s * (area @ of_node) / weight.sum())
+            out.append(folded.observation.livetime_s * weighted_sum(area, of_node) / weight.sum())
         return np.stack(out)
 
     def _part_responses(self, folded: FoldedObservation) -> list[tuple[FloatArray, FloatArray]]:

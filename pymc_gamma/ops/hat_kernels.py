@@ -1,15 +1,11 @@
 """Kernel of the coefficients of spectra, see :mod:`pymc_gamma.ops.hats`."""
 
-import hashlib
-import inspect
-import sys
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.ops.intrinsics import jit
 
-__all__ = ["SOURCE_VERSION", "hat_map"]
+__all__ = ["hat_map"]
 
 type _Floats = NDArray[np.float64]
 
@@ -43,9 +39,3 @@ def hat_map(at: _Floats, x: _Floats, scale: _Floats, bounds: NDArray[np.int64], 
                     out[i - 1] += before * x[i] * scale[i - 1]
                     out[i + 1] += after * x[i] * scale[i + 1]
     return out
-
-
-SOURCE_VERSION: int = int.from_bytes(
-    hashlib.blake2b(inspect.getsource(sys.modules[__name__]).encode(), digest_size=6).digest(), "big"
-)
-"""Changes with this file: the version under which PyTensor caches what it compiles around the kernel."""

@@ -15,7 +15,7 @@ photon and passes it through the response.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,20 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import array, checked, generator, instance, integer, kind, number, path, plain, text, texts
 from pymc_gamma.datasets import Citation
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events import Events
 from pymc_gamma.events.rows import EVENT_ROWS, EventRows
+from pymc_gamma.files import restore, user_path
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.bands import Bands, no_bands
 from pymc_gamma.folding.component import CompiledComponent
 from pymc_gamma.folding.free import FreeComponent, FreeComponents
 from pymc_gamma.folding.nodes import tabulate, warn_unresolved
 from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.labelled import as_mapping
 from pymc_gamma.observation import Observation
 from pymc_gamma.response import storage
 from pymc_gamma.response.densities import bands, columns, densities
@@ -42,6 +45,7 @@ from pymc_gamma.response.folds import Fold
 from pymc_gamma.response.npred import npred
 from pymc_gamma.response.surface import surface_density
 from pymc_gamma.simulation import TrueEvents
+from pymc_gamma.units import numbers
 
 __all__ = ["Response"]
 
@@ -114,9 +118,13 @@ class Response:
         return self._fold.reco
 
     @property
-    def coords(self) -> dict[str, list[str]]:
-        """Coordinates for ``pm.Model(coords=...)``."""
-        return {"component": list(self.component_names), "reco": list(self.reco)}
+    def coords(self) -> dict[str, list[Any]]:
+        """Coordinates for ``pm.Model(coords=...)``: components, indices of observations, columns of events."""
+        return {
+            "component": list(self.component_names),
+            "observation": list(range(len(self.observations))),
+            "reco": list(self.reco),
+        }
 
     @property
     def energy_true(self) -> FloatArray:
@@ -155,6 +163,7 @@ class Response:
         """
         return self._fold.observation_index(observation)
 
+    @checked(events=kind("Events"))
     def density(self, events: Events) -> FloatArray:
         """Expected counts density of each component at each event, at nominal fluxes.
 
@@ -200,19 +209,16 @@ class Response:
         ModelError
             If a name is not that of a component (of free spectrum), or a number is negative or not finite.
         """
-        norms, names = dict(norms or {}), self.component_names
-        unknown = sorted(set(norms) - set(names))
-        if unknown:
-            raise ModelError(f"norms are given for {unknown}, but the components are {names}.")
-        components = list(self._fold.components)
-        for j, spectrum in enumerate(self.spectra_values(spectra or {})):
-            free = self._free_components
-            components[names.index(self.free_spectrum[j])] = free.columns[j].with_coefficients(
-                free.coefficients(j, spectrum)
-            )
-        for name, norm in norms.items():
-            if not (np.isfinite(norm) and norm >= 0):
-                raise ModelError(f"the norm of {name!r} must be a finite number, not negative, got {norm}.")
+        names, norms = self.component_names, as_mapping(norms, self.component_names, "norms")
+        components, given = list(self._fold.components), {} if spectra is None else spectra
+        for j, spectrum in enumerate(self.spectra_values(given)):
+            name, free = self.free_spectrum[j], self._free_components
+            if name in given:
+                components[names.index(name)] = free.columns[j].with_coefficients(free.coefficients(j, spectrum))
+        for name, value in norms.items():
+            norm = np.squeeze(numbers(value, f"the norm of {name!r}", finite=False))
+            if norm.ndim or not (np.isfinite(norm) and norm >= 0):
+                raise ModelError(f"the norm of {name!r} must be a finite number, not negative, got {value}.")
             k = names.index(name)
             components[k] = components[k].scaled(float(norm))
         return Response(self._fold.with_components(components), self._citations, self.free_spectrum)
@@ -252,6 +258,7 @@ class Response:
             fold = Fold.make(fold.components, tuple(observations), self.roi, self.energy_true_edges)
         return Response(fold, self._citations, free)
 
+    @checked(energy_scale=partial(number, low=0), psf_scale=partial(number, low=0))
     def with_systematics(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> "Response":
         """The response of an instrument whose energies or PSF are off by factors, see `IRFs.distorted`."""
         irfs = {
@@ -260,6 +267,7 @@ class Response:
         }
         return self.refold([observation.with_irfs(irfs[observation.irfs]) for observation in self.observations])
 
+    @checked(component=text, energy=plain("TeV"))
     def nominal_flux(self, component: str, energy: ArrayLike) -> FloatArray:
         """Spectrum of a sky component, summed over its parts, TeV-1 cm-2 s-1 at true energies in TeV.
 
@@ -272,6 +280,7 @@ class Response:
         """
         return self._fold.nominal_flux(component, energy)
 
+    @checked(component=text, energy=plain("TeV", None))
     def mean_exposure(self, component: str, energy: ArrayLike) -> FloatArray:
         """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV (n,).
 
@@ -284,6 +293,7 @@ class Response:
         """
         return self._fold.mean_exposure(component, energy)
 
+    @checked(events=kind("Events"))
     def event_rows(self, events: Events) -> FloatArray:
         """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
 
@@ -330,6 +340,7 @@ class Response:
         found = densities(self._fold, EventRows.from_array(np.asarray(rows, float), self.reco))
         return found / self._fold.counts.sum(axis=1)
 
+    @checked(smooth=texts)
     def column_densities(self, rows: ArrayLike, smooth: Collection[str] = ()) -> tuple[FloatArray, Bands]:
         """Densities as a model needs them: of fixed components as in :meth:`component_pdf`, bands of the free ones.
 
@@ -365,6 +376,7 @@ class Response:
         """
         return self._free_components.components
 
+    @checked(smooth=texts)
     def spectral_bands(self, rows: ArrayLike, smooth: Collection[str] = ()) -> Bands:
         """Columns of event rows for each free component.
 
@@ -417,11 +429,7 @@ class Response:
         ModelError
             If a name is not that of a free component.
         """
-        unknown = sorted(set(spectra) - set(self.free_spectrum))
-        if unknown:
-            raise ModelError(
-                f"spectra are given for {unknown}, but the components of free spectrum are {self.free_spectrum}."
-            )
+        spectra = as_mapping(spectra, self.free_spectrum, "spectra", "components of free spectrum")
         values = []
         for component in self.free_components if spectra else ():
             values.append(self._spectrum_values(component, spectra.get(component.name, component.nominal)))
@@ -475,7 +483,7 @@ class Response:
         ModelError
             If the weights or spectra do not match the components, or are negative or not finite.
         """
-        return self._draws.mixture_rows(weights, n, rng, spectra)
+        return self._draws.mixture_rows(weights, n, generator(rng), spectra)
 
     def draw_rows(
         self,
@@ -506,6 +514,8 @@ class Response:
         numpy.ndarray
             Shape (counts.sum(), len(reco)), in random order.
         """
+        counts = array(counts, "counts", (len(self.component_names), len(self.observations))).astype(np.int64)
+        rng, psf_scale = generator(rng), number(psf_scale, "psf_scale", low=0)
         parts = self.expected_parts(spectra) if parts is None else parts
         return self._draws.rows(counts, rng, spectra, parts, psf_scale)
 
@@ -549,18 +559,17 @@ class Response:
         """
         if weights is not None and n_events is None:
             raise ModelError("weights are fractions: say how many events to draw with n_events=.")
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
         given = None if spectra is None else self.spectra_values(spectra)
         if weights is None:
             parts = self.expected_parts(given)
             weights = [sum(float(of[k].sum()) for of in parts) for k in range(len(self.component_names))]
         values = self._draws.weights(weights)
-        n = int(rng.poisson(values.sum())) if n_events is None else int(n_events)
-        if n < 0:
-            raise ModelError(f"n_events must be at least 0, got {n}.")
+        n = int(rng.poisson(values.sum())) if n_events is None else integer(n_events, "n_events")
         rows = self.simulate_rows(values, n, rng, given)
         return Events.from_rows(rows, self.reco, frame=self.roi.frame)
 
+    @checked(component=text)
     def simulate_true(
         self, component: str, n: int, *, observation: int = 0, rng: np.random.Generator | int | None = None
     ) -> TrueEvents:
@@ -586,7 +595,7 @@ class Response:
         SkyModelError
             If the component is the residual background, which has no true coordinates, or unknown.
         """
-        return self._draws.photons(component, n, observation, np.random.default_rng(rng))
+        return self._draws.photons(component, integer(n, "n"), observation, generator(rng))
 
     def reconstruct(
         self, photons: TrueEvents, *, observation: int = 0, rng: np.random.Generator | int | None = None
@@ -610,8 +619,10 @@ class Response:
             One per photon, in the same order; photons reconstructed at zero energy are left out and counted in
             ``meta["lost"]``.
         """
-        return self._draws.reconstruct(photons, observation, np.random.default_rng(rng))
+        photons = instance(photons, TrueEvents, "photons")
+        return self._draws.reconstruct(photons, observation, generator(rng))
 
+    @checked(step=partial(number, low=0))
     def npred(
         self,
         energy: Any = None,
@@ -643,9 +654,10 @@ class Response:
         xarray.DataArray
             Dims (component[, energy][, lat, lon]); coordinates are bin centres.
         """
-        response = self.with_spectra(spectra, norms) if spectra or norms else self
+        response = self if spectra is None and norms is None else self.with_spectra(spectra, norms)
         return npred(response._fold, energy, lon, lat, step, observation)
 
+    @checked("lon", "lat", lon=plain("deg", None), lat=plain("deg", None), energy=plain("TeV", None))
     def surface_density(
         self, lon: ArrayLike, lat: ArrayLike, energy: ArrayLike, *, observation: int | str | None = None
     ) -> FloatArray:
@@ -675,6 +687,7 @@ class Response:
         """Hash of each input: IRFs and pointing of each observation, region, energy bins, components."""
         return storage.fingerprint(self._stored)
 
+    @checked(path=path)
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the response to a zarr store, whole or not at all.
 
@@ -688,26 +701,42 @@ class Response:
         Raises
         ------
         FileExistsError
-            If it exists and ``overwrite`` is false.
+            If it exists and ``overwrite`` is false, or is a folder that is no zarr store.
+        OSError
+            If it cannot be written, on a full disk for instance; a store that was there is unchanged.
         """
         storage.save(self._stored, path, overwrite=overwrite)
 
     @classmethod
+    @checked(path=path)
     def load(cls, path: str | Path) -> "Response":
         """Read a response written by :meth:`save`; the sky models that made it are not needed.
+
+        Nothing in a store is run, and only arrays of the kind that :meth:`save` writes are read, so that a store of
+        unknown origin can do no harm.
 
         Raises
         ------
         DataFileError
-            If there is no response at ``path`` or it cannot be read.
+            If there is no response at ``path``, it cannot be read, or its content does not match its hashes.
         ResponseMismatchError
-            If it was written by another format or its content does not match its hash.
+            If it was written in another format.
         """
-        return cls(*storage.load(path))
+        restore(path)
+        return cls(*storage.load(user_path(path)))
 
-    def check_same_inputs(self, path: str | Path) -> None:
-        """Raise a ResponseMismatchError unless the store at ``path`` holds the response of the same inputs."""
-        storage.check_same_inputs(path, self._stored)
+    @checked(path=path)
+    def keep(self, path: str | Path) -> None:
+        """Save the response unless there is a store at ``path``, and otherwise compare it with that.
+
+        Raises
+        ------
+        ResponseMismatchError
+            If the store holds the response of other inputs; names them.
+        DataFileError
+            If the store cannot be read.
+        """
+        storage.keep(self._stored, path)
 
     @property
     def _stored(self) -> storage.Stored:

@@ -10,12 +10,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import integer
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
 from pymc_gamma.folding.free import FreeComponents
 from pymc_gamma.geometry import lonlat_from_vectors, unit_vectors
+from pymc_gamma.labelled import as_mapping, has_labels
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.simulation import Simulator, SourceSampler, TrueEvents
+from pymc_gamma.units import numbers
 
 __all__ = ["Draws", "PartCounts"]
 
@@ -80,7 +83,7 @@ class Draws:
         spectra: Sequence[ArrayLike] | None,
     ) -> FloatArray:
         """Events of the mixture with given fractions of the components, in random order."""
-        weights, names = self.weights(weights), self._fold.names
+        weights, names, n = self.weights(weights), self._fold.names, integer(n, "n")
         parts = self.expected_parts(spectra)
         expected = np.array([[of[k].sum() for of in parts] for k in range(len(names))])
         without = [name for k, name in enumerate(names) if weights[k] > 0 and not expected[k].any()]
@@ -120,14 +123,15 @@ class Draws:
     def weights(self, weights: ArrayLike | Mapping[str, float]) -> FloatArray:
         """Fractions of the components in their order, checked."""
         names = self._fold.names
-        if isinstance(weights, Mapping):
-            unknown = sorted(set(weights) - set(names))
-            if unknown:
-                raise ModelError(f"weights are given for {unknown}, but the components are {names}.")
-            weights = [weights.get(name, 0.0) for name in names]
-        values = np.asarray(weights, float).ravel()
-        if len(values) != len(names):
-            raise ModelError(f"{len(values)} weights for {len(names)} components {names}.")
+        if isinstance(weights, Mapping) or has_labels(weights):
+            named = as_mapping(weights, names, "weights")
+            weights = [named.get(name, 0.0) for name in names]
+        values = numbers(weights, "weights", finite=False)
+        if values.shape != (len(names),):
+            raise ModelError(
+                f"{values.size} weights for {len(names)} components {names}; there must be one for each, got shape "
+                f"{values.shape}."
+            )
         if not (np.all(np.isfinite(values)) and np.all(values >= 0) and values.sum() > 0):
             raise ModelError(f"weights must be finite, not negative and not all zero, got {values}.")
         return values

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from pymc_gamma.folding.engine import acceptance, density_in_bins
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.response.folds import Fold
+from pymc_gamma.units import numbers
 
 __all__ = ["npred"]
 
@@ -118,7 +118,7 @@ def _widths(edges: FloatArray, which: NDArray[np.int64]) -> FloatArray:
 
 
 def _edges(edges: Any, unit: str, name: str) -> FloatArray:
-    values = np.asarray(edges.to_value(unit) if isinstance(edges, u.Quantity) else edges, float)
+    values = numbers(edges, name, unit)
     if values.ndim != 1 or len(values) < 2 or not np.all(np.diff(values) > 0):
         raise ValueError(f"{name} must be ascending bin edges in {unit}, got {values}.")
     return values

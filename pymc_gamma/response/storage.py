@@ -1,12 +1,22 @@
 """Responses on disk: a zarr store with everything that made them, and a hash of each part.
 
 A store holds the inputs after compilation (IRF tables, rasters, spectra) rather than the tables derived from them,
-which take less time to rebuild than to read. Reading checks the content against the stored hashes.
+which take less time to rebuild than to read. It is a zarr group of format 3 with two attributes: a header in JSON, and
+the hash of the header. The header holds all that is no array, and the hash of each array.
+
+Stores come from other people. Zarr does whatever a store asks for, and codecs of a store can run code (those that
+unpickle) or ask for any amount of memory. So the files are read here, and of all that zarr can write only what
+:func:`save` writes is known: float64 in one chunk, without compression, whose file has the size that its shape gives.
+Nothing is built before all hashes are right.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,18 +26,24 @@ from numpy.typing import NDArray
 
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import DataFileError, ResponseMismatchError
-from pymc_gamma.files import atomic_path
+from pymc_gamma.files import atomic_path, restore, user_path
 from pymc_gamma.folding.component import component_from_arrays
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.folds import Fold
 
-__all__ = ["Stored", "check_same_inputs", "fingerprint", "load", "save"]
+__all__ = ["Stored", "check_same_inputs", "fingerprint", "keep", "load", "save"]
 
-FORMAT = "pymc-gamma response 6"
+FORMAT = "pymc-gamma response 7"
+HEADER, HEADER_HASH = "pymc_gamma", "pymc_gamma_hash"
+"""Attributes of the store."""
+BYTE_ORDER = {"little": "<f8", "big": ">f8"}
+STORE_FILES = ("zarr.json", ".zgroup")
+"""What a zarr store of format 3 or 2 has at its top."""
 
-Tree = dict[str, NDArray[Any]]
+type Header = dict[str, Any]
+type Tree = dict[str, NDArray[np.float64]]
 
 
 class Stored(NamedTuple):
@@ -50,30 +66,78 @@ class Stored(NamedTuple):
 
 def fingerprint(stored: Stored) -> dict[str, str]:
     """Hash of each input of a response, by a name that a user recognises."""
-    fold = stored.fold
-    marks = {
-        "region of interest": _hash(fold.roi.to_dict(), {}),
-        "true-energy bins": _hash(None, {"edges": fold.energy_true_edges}),
-    }
-    for k, observation in enumerate(fold.observations):
-        marks[f"observation {k}"] = _hash(observation.to_dict(), {})
-        marks[f"IRFs of observation {k}"] = observation.irfs.fingerprint()
-    for component in fold.components:
-        marks[f"component {component.name!r}"] = _hash(*component.to_arrays())
-    if stored.free_spectrum:
-        marks["free spectra"] = _hash(list(stored.free_spectrum), {})
-    return marks
+    return _marks(*_content(stored))
 
 
 def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> None:
     """See :meth:`pymc_gamma.Response.save`."""
     import zarr
 
+    _refuse_other_folder(path)
+    header, arrays = _content(stored)
+    header |= {
+        "fingerprint": _marks(header, arrays),
+        "hashes": {key: _hash(None, {key: table}) for key, table in arrays.items()},
+    }
+    text = json.dumps(header)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        root = zarr.open_group(str(temporary), mode="w", zarr_format=3)
+        root.attrs.update({HEADER: text, HEADER_HASH: _hash_text(text)})
+        for key, table in arrays.items():
+            array = root.create_array(
+                key,
+                shape=table.shape,
+                dtype="float64",
+                chunks=table.shape,
+                compressors=None,
+                config={"write_empty_chunks": True},  # also what holds nothing but zeros
+            )
+            array[...] = table
+
+
+def load(path: str | Path) -> Stored:
+    """See :meth:`pymc_gamma.Response.load`."""
+    with _reading(path):
+        header = _header(path)
+        arrays = _arrays(Path(path), header["hashes"])
+        _compare(path, header["fingerprint"], _marks(header, arrays), "is damaged", DataFileError)
+        return _build(header, arrays)
+
+
+def keep(stored: Stored, path: str | Path) -> None:
+    """Save a response unless its store exists; then raise ResponseMismatchError if that is of other inputs."""
+    store = user_path(path)
+    restore(store)
+    if not store.exists():
+        try:
+            save(stored, store)
+        except FileExistsError:
+            pass  # another process has made it at the same time
+        else:
+            return
+    check_same_inputs(store, stored)
+
+
+def check_same_inputs(path: str | Path, stored: Stored) -> None:
+    """Raise ResponseMismatchError unless the response at ``path`` was made from the same inputs."""
+    with _reading(path):
+        before = _header(path)["fingerprint"]
+        _compare(path, before, fingerprint(stored), "was made from other inputs", ResponseMismatchError)
+
+
+def _refuse_other_folder(path: str | Path) -> None:
+    """Raise ``FileExistsError`` for a folder that is no zarr store: it is not replaced, whatever ``overwrite`` says."""
+    folder = user_path(path)
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in STORE_FILES):
+        raise FileExistsError(f"{path} is a folder that is no zarr store and is left as it is; choose another name.")
+
+
+def _content(stored: Stored) -> tuple[Header, Tree]:
+    """All that a store holds but hashes: what is no array, and the arrays by their names in the store."""
     fold = stored.fold
     irfs = list({id(obs.irfs): obs.irfs for obs in fold.observations}.values())
-    header: dict[str, Any] = {
+    header: Header = {
         "format": FORMAT,
-        "fingerprint": fingerprint(stored),
         "roi": fold.roi.to_dict(),
         "irfs": [{"name": one.name, "repairs": list(one.repairs)} for one in irfs],
         "observations": [
@@ -91,82 +155,155 @@ def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> None:
         meta, tables = component.to_arrays()
         header["components"].append({"kind": component.kind, **meta})
         arrays |= {f"components/{k}/{key}": table for key, table in tables.items()}
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        root = zarr.open_group(str(temporary), mode="w", zarr_format=3)
-        root.attrs["pymc_gamma"] = json.dumps(header)
-        for key, table in arrays.items():
-            root.create_array(key, data=np.ascontiguousarray(table))
+    return header, {key: np.ascontiguousarray(table, dtype=np.float64) for key, table in arrays.items()}
 
 
-def load(path: str | Path) -> Stored:
-    """See :meth:`pymc_gamma.Response.load`."""
-    import zarr
+def _build(header: Header, arrays: Tree) -> Stored:
+    """Inverse of `_content`."""
+    irfs = [
+        IRFs.from_arrays(_within(arrays, f"irfs/{k}/"), one["name"], tuple(one["repairs"]))
+        for k, one in enumerate(header["irfs"])
+    ]
+    observations = [
+        Observation.from_dict({key: value for key, value in data.items() if key != "irfs"}, irfs[data["irfs"]])
+        for data in header["observations"]
+    ]
+    components = [
+        component_from_arrays(meta, _within(arrays, f"components/{k}/")) for k, meta in enumerate(header["components"])
+    ]
+    citations = tuple(Citation(**data) for data in header["citations"])
+    roi = RegionOfInterest.from_dict(header["roi"])
+    fold = Fold.make(components, observations, roi, arrays["energy_true_edges"])
+    return Stored(fold, citations, tuple(header["free_spectrum"]))
 
-    header = _header(path)
+
+def _marks(header: Header, arrays: Tree) -> dict[str, str]:
+    """Hash of each input, from what a store holds."""
+    marks = {
+        "region of interest": _hash(header["roi"], {}),
+        "true-energy bins": _hash(None, {"edges": arrays["energy_true_edges"]}),
+    }
+    for k, observation in enumerate(header["observations"]):
+        marks[f"observation {k}"] = _hash({key: value for key, value in observation.items() if key != "irfs"}, {})
+        marks[f"IRFs of observation {k}"] = _hash(None, _within(arrays, f"irfs/{observation['irfs']}/"))
+    for k, component in enumerate(header["components"]):
+        marks[f"component {component['name']!r}"] = _hash(component, _within(arrays, f"components/{k}/"))
+    if header["free_spectrum"]:
+        marks["free spectra"] = _hash(header["free_spectrum"], {})
+    return marks
+
+
+def _within(arrays: Tree, group: str) -> Tree:
+    """The arrays of a group, by their names in it."""
+    return {key.removeprefix(group): table for key, table in arrays.items() if key.startswith(group)}
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Say of every failure which response it was."""
     try:
-        root = zarr.open_group(str(path), mode="r")
-        irfs = [
-            IRFs.from_arrays(
-                {key: table[:] for key, table in root[f"irfs/{k}"].arrays()}, one["name"], tuple(one["repairs"])
-            )
-            for k, one in enumerate(header["irfs"])
-        ]
-        observations = [
-            Observation.from_dict({k: v for k, v in data.items() if k != "irfs"}, irfs[data["irfs"]])
-            for data in header["observations"]
-        ]
-        components = [
-            component_from_arrays(meta, _arrays(root, f"components/{k}")) for k, meta in enumerate(header["components"])
-        ]
-        edges = root["energy_true_edges"][:]
-    except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
-        raise DataFileError(f"cannot read the response at {str(path)!r}: {error}; make it again with fold.") from error
-    fold = Fold.make(components, observations, RegionOfInterest.from_dict(header["roi"]), edges)
-    stored = Stored(
-        fold, tuple(Citation(**data) for data in header["citations"]), tuple(header.get("free_spectrum", ()))
-    )
-    _compare(path, header["fingerprint"], fingerprint(stored), "is damaged")
-    return stored
+        yield
+    except (DataFileError, ResponseMismatchError):
+        raise
+    except Exception as error:  # the content of files can fail in any way
+        message = (
+            f"cannot read the response at {str(path)!r} ({type(error).__name__}: {error}); make it again with fold."
+        )
+        raise DataFileError(message) from error
 
 
-def check_same_inputs(path: str | Path, stored: Stored) -> None:
-    """Raise ResponseMismatchError unless the response at ``path`` was made from the same inputs."""
-    _compare(path, _header(path)["fingerprint"], fingerprint(stored), "was made from other inputs")
-
-
-def _header(path: str | Path) -> dict[str, Any]:
-    import zarr
-
+def _header(path: str | Path) -> Header:
     try:
-        root = zarr.open_group(str(path), mode="r")
-        header: dict[str, Any] = json.loads(root.attrs["pymc_gamma"])
-    except (KeyError, OSError, ValueError, TypeError) as error:
+        attributes = _metadata(Path(path), "group")["attributes"]
+        text = attributes[HEADER]
+        header = json.loads(text)
+        stored = header["format"]
+    except (KeyError, OSError, ValueError, TypeError, RecursionError) as error:
         raise DataFileError(
-            f"no response at {str(path)!r} ({type(error).__name__}); expected a store written by Response.save."
+            f"no response at {str(path)!r} ({type(error).__name__}: {error}); expected what Response.save writes."
         ) from error
-    if header.get("format") != FORMAT:
+    if stored != FORMAT:
         raise ResponseMismatchError(
-            f"the response at {str(path)!r} has the format {header.get('format')!r}, this version reads {FORMAT!r}; "
+            f"the response at {str(path)!r} has the format {stored!r}, this version reads {FORMAT!r}; "
             "make it again with fold."
         )
-    return header
+    if attributes.get(HEADER_HASH) != _hash_text(text):
+        raise DataFileError(f"the response at {str(path)!r} is damaged: its header does not match its hash.")
+    return dict(header)
 
 
-def _compare(path: str | Path, stored: Mapping[str, str], now: Mapping[str, str], what: str) -> None:
+def _arrays(root: Path, hashes: Mapping[str, str]) -> Tree:
+    """All arrays of a store, checked."""
+    nodes = {Path(folder).relative_to(root) for folder, _, files in os.walk(root) if "zarr.json" in files}
+    known = {Path(key) for key in hashes}
+    groups = {parent for key in known for parent in key.parents}
+    if nodes != known | groups:
+        odd = sorted(str(node) for node in nodes ^ (known | groups))
+        raise DataFileError(f"the response at {str(root)!r} is damaged: missing or not part of it: {', '.join(odd)}.")
+    for group in groups:
+        _metadata(root / group, "group")
+    arrays = {key: _array(root / key) for key in hashes}
+    damaged = [key for key, table in arrays.items() if _hash(None, {key: table}) != hashes[key]]
+    if damaged:
+        raise DataFileError(
+            f"the response at {str(root)!r} is damaged: no match with the hash of {', '.join(damaged)}."
+        )
+    return arrays
+
+
+def _array(folder: Path) -> NDArray[np.float64]:
+    """One array, if it is of the kind that `save` writes."""
+    metadata = _metadata(folder, "array")
+    shape = metadata["shape"]
+    (codec,) = metadata["codecs"]
+    endian = codec["configuration"]["endian"]
+    found = {key: metadata.get(key) for key in ("data_type", "chunk_grid", "chunk_key_encoding")}
+    expected = {
+        "data_type": "float64",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+    }
+    if codec["name"] != "bytes" or metadata.get("storage_transformers") or found != expected:
+        raise ValueError(f"{folder.name} is not an array that Response.save writes")
+    content = _file(folder.joinpath("c", *("0" for _ in shape)), 8 * math.prod(shape))
+    return np.frombuffer(content, BYTE_ORDER[endian]).reshape(shape).astype(np.float64)
+
+
+def _metadata(folder: Path, kind: str) -> dict[str, Any]:
+    """What zarr says about a group or an array of format 3."""
+    metadata: dict[str, Any] = json.loads(_file(folder / "zarr.json"))
+    if metadata["zarr_format"] != 3 or metadata["node_type"] != kind:
+        raise ValueError(f"{folder.name} is not a zarr {kind} of format 3")
+    return metadata
+
+
+def _file(path: Path, size: int | None = None) -> bytes:
+    """Content of a regular file, of the given size."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is not a file")
+    if size is not None and status.st_size != size:
+        raise ValueError(f"{path} has {status.st_size} bytes instead of {size}")
+    return path.read_bytes()
+
+
+def _compare(
+    path: str | Path, stored: Mapping[str, str], now: Mapping[str, str], what: str, error: type[ValueError]
+) -> None:
     differing = sorted(key for key in {*stored, *now} if stored.get(key) != now.get(key))
     if differing:
-        raise ResponseMismatchError(
+        raise error(
             f"the response at {str(path)!r} {what}; differing: {', '.join(differing)}. Give another path, or delete it."
         )
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _hash(meta: Any, arrays: Tree) -> str:
     digest = hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=16)
     for key in sorted(arrays):
         digest.update(f"{key}{arrays[key].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[key], dtype=np.float64).tobytes())
+        digest.update(np.ascontiguousarray(arrays[key], dtype="<f8"))
     return digest.hexdigest()
-
-
-def _arrays(root: Any, key: str) -> Tree:
-    return {name: table[:] for name, table in root[key].arrays()} if key in root else {}

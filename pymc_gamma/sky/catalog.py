@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pymc_gamma import datasets
+from pymc_gamma.arguments import checked, texts
 from pymc_gamma.errors import DataFileError, SkyModelError
+from pymc_gamma.fits_files import check_whole, reading
 from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.sky.component import (
     Array,
@@ -113,6 +115,7 @@ class HGPSCatalog(SkyComponent):
     ('HESS J1745-290', 'HESS J1747-281')
     """
 
+    @checked(sources=texts, exclude=texts)
     def __init__(
         self,
         name: str = "hgps",
@@ -222,24 +225,23 @@ def _read_official(path: Path) -> tuple[_Entry, ...]:
 
     from pymc_gamma.sky.gammapy_models import convert_model
 
-    if not path.is_file():
+    if not path.exists():
         raise DataFileError(
             f"There is no file {path}. Leave `path` out to use the bundled table, or get the catalogue from "
             f"{datasets.info('hgps-catalog').home}."
         )
-    try:
-        catalog = SourceCatalogHGPS(path)
-    except (OSError, KeyError, ValueError) as error:
-        raise DataFileError(f"{path} is not the H.E.S.S. Galactic plane survey catalogue ({error}).") from error
+    check_whole(path)
     entries = []
-    for source in catalog:
-        identified = str(source.data["Identified_Object"]).strip("- ")
-        # gammapy evaluates each model once; one Gaussian of the survey is so narrow that it divides by zero.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            models = source.components_models()
-        for model in models:
-            component = "" if model.name == source.name else model.name
-            name = _part_name(source.name, component)
-            _, (part,) = convert_model(name, model.spatial_model, model.spectral_model)
-            entries.append(_Entry(source.name, identified, part))
+    with reading(path, "the H.E.S.S. Galactic plane survey catalogue"):
+        catalog = SourceCatalogHGPS(path)
+        for source in catalog:
+            identified = str(source.data["Identified_Object"]).strip("- ")
+            # gammapy evaluates each model once; one Gaussian of the survey is so narrow that it divides by zero.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                models = source.components_models()
+            for model in models:
+                component = "" if model.name == source.name else model.name
+                name = _part_name(source.name, component)
+                _, (part,) = convert_model(name, model.spatial_model, model.spectral_model)
+                entries.append(_Entry(source.name, identified, part))
     return tuple(entries)

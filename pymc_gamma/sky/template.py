@@ -18,6 +18,7 @@ import numpy as np
 
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, SkyModelError
+from pymc_gamma.fits_files import open_fits, reading
 from pymc_gamma.geometry import FRAMES
 from pymc_gamma.sky.component import Array
 
@@ -199,7 +200,6 @@ def load_template(source: Any = None) -> GridTemplate:
         return source
     if source is None:
         return _read_bundled()
-    from astropy.io import fits
     from gammapy.maps import Map
 
     if isinstance(source, Map):
@@ -207,21 +207,15 @@ def load_template(source: Any = None) -> GridTemplate:
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"template must be a path or a gammapy Map, got {type(source).__name__}.")
     path = Path(source)
-    if not path.is_file():
+    if not path.exists():
         raise DataFileError(f"There is no template file {path}; leave `template` out to use the bundled one.")
-    try:
-        with path.open("rb") as file, fits.open(file, memmap=False) as hdus:
-            sky_map = Map.from_hdulist(hdus)
-    except Exception as error:
-        raise DataFileError(f"{path} is not a map that gammapy can read ({error}).") from error
-    return _from_map(sky_map, path.name)
+    with reading(path, "a map that gammapy can read"), open_fits(path) as hdus:
+        return _from_map(Map.from_hdulist(hdus), path.name)
 
 
 def _read_bundled() -> GridTemplate:
-    from astropy.io import fits
-
     path = datasets.path("fermi-diffuse-template")
-    with fits.open(path, memmap=False) as hdus:
+    with open_fits(path) as hdus:
         header, values = hdus[0].header, hdus[0].data
     return _from_plate_carree(header, values, "galactic", path.name)
 

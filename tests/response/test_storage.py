@@ -57,7 +57,7 @@ def test_a_damaged_store_is_refused(store):
 
     root = zarr.open_group(str(store), mode="r+")
     root["components/1/sources_flux"][0] = 1.0
-    with pytest.raises(ResponseMismatchError, match="is damaged; differing: component 'hgps'"):
+    with pytest.raises(DataFileError, match="is damaged: no match with the hash of components/1/sources_flux"):
         pmg.Response.load(store)
 
 
@@ -65,7 +65,7 @@ def test_an_incomplete_store_is_refused(store):
     import shutil
 
     shutil.rmtree(store / "components" / "1")
-    with pytest.raises((DataFileError, ResponseMismatchError), match=r"response\.zarr"):
+    with pytest.raises(DataFileError, match=r"response\.zarr.*missing.*components/1"):
         pmg.Response.load(store)
 
 
