@@ -69,8 +69,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "ops/hat_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/layout.py": ("tests/core/test_event_kernels.py",),
     "ops/tiles.py": ("tests/core/test_event_kernels.py", "tests/ops/test_tiles.py"),
-    "ops/logmatvec.py": ("tests/ops/test_logmatvec.py", "tests/ops/test_bands.py"),
-    "ops/hats.py": ("tests/ops/test_hats.py",),
+    "ops/logmatvec.py": ("tests/ops/test_connections.py", "tests/ops/test_logmatvec.py", "tests/ops/test_bands.py"),
+    "ops/hats.py": ("tests/ops/test_hats.py", "tests/ops/test_connections.py"),
 }
 """The core, and the tests that answer for each file."""
 

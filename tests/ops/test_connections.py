@@ -82,6 +82,19 @@ def test_cotangents_are_void_where_the_pattern_says_so(rng, kind, banded):
         assert void == (~pattern[:, asked].any(axis=1)).tolist()
 
 
+def test_value_and_gradient_may_both_be_asked_for(rng):
+    """Cotangents of both outputs add up: the gradient, and the Hessian times a vector."""
+    node, values = applied(rng, LogMatVecSum, False)
+    of_value, of_gradient = pt.scalar(), pt.vector(shape=(2,))
+    cotangent = node.op.pullback(node.inputs, node.outputs, [of_value, of_gradient])[-1]
+    direction = rng.normal(size=2)
+    found = cotangent.eval({node.inputs[-1]: values[-1], of_value: 1.7, of_gradient: direction}, mode="FAST_COMPILE")
+    rows = values[0].transpose(0, 2, 1).reshape(-1, 2)[:N_EVENTS]
+    ratio = rows / (rows @ values[-1])[:, None]
+    expected = 1.7 * values[1] @ ratio - (values[1] * (ratio @ direction)) @ ratio
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("kind", [LogMatVec, LogMatVecSum])
 def test_nothing_flows_forward_from_nothing(rng, kind):
     node, _ = applied(rng, kind, False)
