@@ -7,7 +7,7 @@
 A mutant is one change of one place: an operator, a comparison, a boundary, a constant, a condition, a returned value
 (:class:`Mutator`). It is killed when a test fails or does not end. Each runs in a copy of the tree, in a process forked
 from one that has imported the other packages already, the fastest tests first, up to the first that fails. Files of
-compiled kernels run in plain Python (``NUMBA_DISABLE_JIT``): to compile each mutant would take half a minute, and
+compiled kernels run in plain Python (``NUMBA_DISABLE_JIT``): to compile each mutant would take twenty seconds, and
 numba's cache does not know of mutants in what a kernel inlines.
 
 Not mutated: messages of errors, annotations, decorators, docstrings, and settings, that is literals given to a name at

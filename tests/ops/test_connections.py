@@ -1,6 +1,7 @@
 """What the outputs of the Ops depend on: as they say to PyTensor, and as they do."""
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import DisconnectedType, disconnected_type
@@ -101,6 +102,14 @@ def test_nothing_flows_forward_from_nothing(rng, kind):
     found = node.op.pushforward(node.inputs, node.outputs, [disconnected_type() for _ in node.inputs])
     assert len(found) == len(node.outputs)
     assert all(isinstance(one.type, DisconnectedType) for one in found)
+
+
+def test_shapes_of_hat_maps_are_known_without_running_them():
+    x = pt.vector()
+    shape = HatMap()(x, x, pt.constant(np.ones(4)), pt.constant(np.array([0, 4]))).shape
+    function = pytensor.function([x], shape, mode="CVM")
+    assert not any(isinstance(node.op, HatMap) for node in function.maker.fgraph.toposort())
+    assert function(np.ones(4)).tolist() == [4]
 
 
 def test_hat_maps(rng):
