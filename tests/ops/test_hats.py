@@ -22,9 +22,10 @@ BOUNDS = np.array([0, 25, 40])
 
 @pytest.fixture
 def flux(rng):
-    """A smooth spectrum with a line in it, and one of noise: both sides of the limit."""
+    """A smooth spectrum with a line in it, and one of noise: both sides of the limit, and just beyond and within it."""
     values = ENERGY**-2.3
     values[12] *= 30
+    values[17:24] = [4.1, 1.0, 4.1, 1.0, 3.9, 1.0, 3.9]  # second differences of 6.2 and 5.8; the limit is 6
     values[25:] *= rng.random(15)
     return values
 
