@@ -67,8 +67,8 @@ def number(value: Any, name: str, *, low: float = -np.inf, high: float = np.inf)
     return float(found)
 
 
-def integer(value: Any, name: str, *, low: int = 0) -> int:
-    """A whole number, ``low`` or larger.
+def integer(value: Any, name: str, *, low: int | None = 0) -> int:
+    """A whole number, ``low`` or larger if that is given.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def integer(value: Any, name: str, *, low: int = 0) -> int:
     whole = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
     if not whole or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, got {value!r}.")
-    if value < low:
+    if low is not None and value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}.")
     return int(value)
 
@@ -291,7 +291,7 @@ def directions(value: Any, name: str) -> Any:
         If one is not finite.
     """
     if not isinstance(value, SkyCoord):
-        raise TypeError(f"{name} must be a SkyCoord, got {_short(value)}.")
+        raise TypeError(f"{name} must be an astropy SkyCoord, got {_short(value)}.")
     sphere = value.spherical
     if not np.all(np.isfinite(sphere.lon) & np.isfinite(sphere.lat)):
         raise ValueError(f"{name} must be finite, got {value}.")

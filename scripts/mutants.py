@@ -7,7 +7,7 @@
 A mutant is one change of one place: an operator, a comparison, a boundary, a constant, a condition, a returned value
 (:class:`Mutator`). It is killed when a test fails or does not end. Each runs in a copy of the tree, in a process forked
 from one that has imported the other packages already, the fastest tests first, up to the first that fails. Files of
-compiled kernels run in plain Python (``NUMBA_DISABLE_JIT``): to compile each mutant would take half a minute, and
+compiled kernels run in plain Python (``NUMBA_DISABLE_JIT``): to compile each mutant would take twenty seconds, and
 numba's cache does not know of mutants in what a kernel inlines.
 
 Not mutated: messages of errors, annotations, decorators, docstrings, and settings, that is literals given to a name at
@@ -69,8 +69,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "ops/hat_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/layout.py": ("tests/core/test_event_kernels.py",),
     "ops/tiles.py": ("tests/core/test_event_kernels.py", "tests/ops/test_tiles.py"),
-    "ops/logmatvec.py": ("tests/ops/test_logmatvec.py", "tests/ops/test_bands.py"),
-    "ops/hats.py": ("tests/ops/test_hats.py",),
+    "ops/logmatvec.py": ("tests/ops/test_connections.py", "tests/ops/test_logmatvec.py", "tests/ops/test_bands.py"),
+    "ops/hats.py": ("tests/ops/test_hats.py", "tests/ops/test_connections.py"),
 }
 """The core, and the tests that answer for each file."""
 

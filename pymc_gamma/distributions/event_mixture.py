@@ -159,7 +159,7 @@ class EventMixture(Distribution):
         """Add the events to the model on the context stack."""
         check_keywords(cls.__name__, kwargs, (*keywords_of(cls.__new__, Distribution.__new__), "shape", "size"))
         model = pm.modelcontext(None)
-        n_events = None if n_events is None else integer(n_events, f"{name}: n_events", low=1)
+        n_events = None if n_events is None else number_of_events(n_events, f"{name}: n_events")
         source: EventSource
         events = None
         if log_likelihood is not None:
@@ -247,7 +247,7 @@ class EventMixture(Distribution):
         if fraction.type.ndim > 1:
             fraction = pt.expand_dims(fraction, -2)  # the axis of events, which share their fractions
         if n_events is not None:
-            n_events = integer(n_events, "n_events", low=1)
+            n_events = number_of_events(n_events, "n_events")
             kwargs["size"] = (*(fraction.shape[i] for i in range(fraction.type.ndim - 2)), n_events)
         parameters = [fraction] if flux is None else [fraction, flux]
         return super().dist(parameters, source=source, extra=extra, **kwargs)
@@ -431,6 +431,14 @@ def _flux(name: str, source: EventSource, spectra: Any) -> Variable | None:
             f"fold with free_spectrum={list(spectra)}, or leave spectra out."
         )
     return None
+
+
+def number_of_events(value: Any, what: str) -> int:
+    """A number of events that a user gave; a ModelError if there is none."""
+    number = integer(value, what, low=None)
+    if number < 1:
+        raise ModelError(f"{what} must be at least 1, got {number}.")
+    return number
 
 
 def n_columns(observed: NDArray[np.float64] | Variable) -> int:

@@ -23,8 +23,13 @@ from pymc.distributions.distribution import Distribution, _support_point
 from pymc.logprob.abstract import _logprob
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.arguments import integer
-from pymc_gamma.distributions.event_mixture import DIST_KEYWORDS, default_dims, n_columns, table_inputs
+from pymc_gamma.distributions.event_mixture import (
+    DIST_KEYWORDS,
+    default_dims,
+    n_columns,
+    number_of_events,
+    table_inputs,
+)
 from pymc_gamma.distributions.poisson import PoissonProcess, PoissonSource, Spectra
 from pymc_gamma.distributions.protocol import EventList, PoissonResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
@@ -153,7 +158,7 @@ class ExtendedEventMixture(Distribution):
         """Add the events to the model on the context stack."""
         check_keywords(cls.__name__, kwargs, keywords_of(cls.__new__, Distribution.__new__))
         model = pm.modelcontext(None)
-        max_events = None if max_events is None else integer(max_events, f"{name}: max_events", low=1)
+        max_events = None if max_events is None else number_of_events(max_events, f"{name}: max_events")
         observed = _one_list(name, observed)
         process = PoissonProcess(name, response, spectra, norms, systematics)
         source = process.source

@@ -42,46 +42,45 @@ def plot_corner(
 
     Parameters
     ----------
-        idata : `xarray.DataTree`, `xarray.Dataset` or mapping of them
-            A posterior, or several to be drawn over each other: ``{"NUTS": idata, "nested": nested}``.
-        var_names : sequence of str, optional
-            Variables to show. Default: all of the (first) posterior.
-        truths : mapping, optional
-            True values by variable, ``{"fraction": [1/6, 1/3, 1/2]}``, in the order of its coordinate. Quantities are
-            converted to the unit of the variable.
-        units : mapping, optional
-            Unit of the draws by variable, ``{"amplitude": "cm-2 s-1 TeV-1"}``, for the labels. Default:
-            ``attrs["units"]`` of the variables of the posterior. Numbers as small as 1e-12 or as large as 1e6 are shown
-            in a power of ten, which stands before the unit.
-        weights : array_like or mapping, optional
-            One weight per draw, for the output of a nested sampler that is not resampled; with several posteriors
-            a mapping by their names.
-        fig : `~matplotlib.figure.Figure`, optional
-            Figure to draw in.
+    idata : `xarray.DataTree`, `xarray.Dataset` or mapping of them
+        A posterior, or several to be drawn over each other: ``{"NUTS": idata, "nested": nested}``.
+    var_names : sequence of str, optional
+        Variables to show. Default: all of the (first) posterior.
+    truths : mapping, optional
+        True values by variable, ``{"fraction": [1/6, 1/3, 1/2]}``, in the order of its coordinate. Quantities are
+        converted to the unit of the variable.
+    units : mapping, optional
+        Unit of the draws by variable, ``{"amplitude": "cm-2 s-1 TeV-1"}``, for the labels. Default:
+        ``attrs["units"]`` of the variables of the posterior. Numbers as small as 1e-12 or as large as 1e6 are shown
+        in a power of ten, which stands before the unit.
+    weights : array_like or mapping, optional
+        One weight per draw, for the output of a nested sampler that is not resampled; with several posteriors
+        a mapping by their names.
+    fig : `~matplotlib.figure.Figure`, optional
+        Figure to draw in.
 
     Returns
     -------
-        `~matplotlib.figure.Figure`
-            Contours hold 39 % and 86 % (1 and 2 sigma). With one posterior the titles give the median and the
-            16 % and 84 % quantiles.
+    `~matplotlib.figure.Figure`
+        Contours hold 39 % and 86 % (1 and 2 sigma). With one posterior the titles give the median and the
+        16 % and 84 % quantiles.
 
     Raises
     ------
-        ModelError
-            If a variable is missing, or a truth or a unit does not fit its variable.
-        astropy.units.UnitConversionError
-            If the unit of a truth does not fit that of its variable.
+    ModelError
+        If a variable is missing, or a truth or a unit does not fit its variable.
+    astropy.units.UnitConversionError
+        If the unit of a truth does not fit that of its variable.
 
     Examples
     --------
-        >>> import numpy as np
-    from pymc_gamma.units import numbers
-        >>> import xarray as xr
-        >>> draws = np.random.default_rng(0).dirichlet([30, 60, 90], (4, 500))
-        >>> posterior = xr.Dataset({"fraction": (("chain", "draw", "component"), draws)})
-        >>> figure = plot_corner(posterior, truths={"fraction": [1 / 6, 1 / 3, 1 / 2]})
-        >>> len(figure.axes)
-        9
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> draws = np.random.default_rng(0).dirichlet([30, 60, 90], (4, 500))
+    >>> posterior = xr.Dataset({"fraction": (("chain", "draw", "component"), draws)})
+    >>> figure = plot_corner(posterior, truths={"fraction": [1 / 6, 1 / 3, 1 / 2]})
+    >>> len(figure.axes)
+    9
     """
     runs = _named_runs(idata)
     draws = {name: posterior_draws(run, var_names) for name, run in runs.items()}

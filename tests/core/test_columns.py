@@ -137,6 +137,23 @@ def test_faint_components_are_faint(single, rows):
     np.testing.assert_allclose(found, 1e-9 * expected, rtol=1e-9)
 
 
+def test_densities_of_a_small_cell_are_those_of_its_middle(response, single, rows):
+    """Rows with edges of cells, a thousandth of a degree and of the energy wide; one observation and three."""
+    size = np.array([5e-4 * rows[0, 0], 5e-4, 5e-4])
+    mine = rows[rows[:, 0] < 5][:6, :3]
+    mine = mine[np.hypot(mine[:, 1], mine[:, 2]) < 0.98]
+    cells = np.stack([mine - size, mine + size], axis=2).reshape(-1, 6)
+    expected = single.component_pdf(mine)
+    found = single.component_pdf(np.hstack([mine, cells]))
+    near = expected > 1e-3 * expected.max(axis=0)
+    np.testing.assert_allclose(found[near], expected[near], rtol=2e-2)
+    fixed, _ = single.column_densities(np.hstack([mine, cells]))
+    np.testing.assert_allclose(fixed, found, rtol=1e-12)
+    second = np.full((len(mine), 1), 1.0)
+    several = response.component_pdf(np.hstack([mine, second, cells])) * response.acceptance.values
+    np.testing.assert_allclose(several, found * single.acceptance.values, rtol=1e-6)
+
+
 def test_densities_in_bins_are_integrals_of_densities(single):
     vectors, edges = unit_vectors([0.3, -0.3, 0.1], [-0.2, 0.25, 0.6]), np.array([1.0, 1.5, 4.0, 30.0])
     folded = single._folded[0]

@@ -53,6 +53,16 @@ def test_circles(distance):
             assert found == pytest.approx(expected, abs=3e-4, rel=1e-3 if expected > 1e-3 else 1)
 
 
+@pytest.mark.parametrize("distance", [0.0, 1.0, 2.0])
+def test_a_wide_psf(distance):
+    """Its Gaussian reaches beyond the usual margin."""
+    variance = 0.5**2
+    _, mask = draw(radius=1.0, margin=2.9)
+    inside = Containment(mask, (0.3**2, variance))
+    expected = float(ncx2.cdf(1 / variance, 2, max(distance, 1e-6) ** 2 / variance))
+    assert probability(inside, distance, 0.0, variance) == pytest.approx(expected, rel=2e-3)
+
+
 @pytest.mark.parametrize("place", [(0.0, 0.0), (1.0, 0.3), (1.45, -0.4), (-1.5, 0.5), (1.6, 0.55), (-0.3, -0.75)])
 def test_rectangles(place):
     for turn in (1, -1):  # lying and upright

@@ -294,6 +294,16 @@ def test_tiles_far_into_their_arrays(rng):
     np.testing.assert_allclose(total, expected[1], rtol=1e-12)
 
 
+def test_tiles_by_hand():
+    """Two neighbours share a tile of the columns that either reaches; a zero at an end is not reached."""
+    values = np.array([1, 2, 3, 4, 5, 6, 0], np.float32)
+    tiles = to_tiles(values, np.array([0, 3, 7]), np.array([[4], [2]]))
+    assert tiles.order.tolist() == [1, 0]
+    assert tiles.tiles.tolist() == [[0, 0, 2, 2, 5]]  # columns 2 to 6 of events 1 and 0
+    assert tiles.numbers.tolist() == [4, 0, 5, 0, 6, 1, 0, 2, 0, 3]
+    assert tiles.pointer.tolist() == [0, 1]
+
+
 def test_distance_to_the_next_block():
     tiles = np.array([[0, 0, 4, 0, 2], [8, 4, 4, 0, 1], [12, 512, 4, 0, 2], [20, 1536, 4, 0, 1]])
     table = np.zeros(24, np.float32), tiles, np.array([0, 2, 3, 3, 4])

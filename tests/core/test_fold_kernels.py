@@ -709,11 +709,11 @@ def test_integral_over_the_true_sky(rng, n_j):
     mask = np.stack([1 / (1 + np.exp((np.hypot(px, py) - 1.2) * (9 - r))) for r in range(rungs)], -1).astype(np.float32)
     mask[np.hypot(px, py) < 0.95] = 1
     mask[np.hypot(px, py) > 2.1] = 0
-    mask[..., -1] += 0.01 * (np.hypot(px, py) > 2.1)  # the widest PSF alone reaches far
-    x = np.r_[rng.uniform(-1.6, 1.6, 30), 0.01, 0.02, -5.0, 5.0, 0.3, 0.3, 0.3, 2.2]
-    y = np.r_[rng.uniform(-1.6, 1.6, 30), 0.0, 0.03, 0.0, 0.0, -5.0, 5.0, 0.1, 2.2]
-    offset = np.r_[rng.uniform(0, 3.9, 30), 0.2, 4.01, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
-    brightness = np.r_[rng.uniform(0.5, 1, 34), 1.0, 1.0, 0.0, 1.0]
+    mask[..., -1] += 0.01 * ((np.hypot(px, py) > 2.1) & (px < 0))  # the widest PSF alone reaches far, to one side
+    x = np.r_[rng.uniform(-1.6, 1.6, 30), 0.01, 0.02, -5.0, 5.0, 0.3, 0.3, 0.3, 1.9, -1.75]
+    y = np.r_[rng.uniform(-1.6, 1.6, 30), 0.0, 0.03, 0.0, 0.0, -5.0, 5.0, 0.1, 1.9, 1.75]
+    offset = np.r_[rng.uniform(0, 3.9, 30), 0.2, 4.01, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    brightness = np.r_[rng.uniform(0.5, 1, 34), 1.0, 1.0, 0.0, 1.0, 1.0]
     place = rng.uniform(0.2, 3.6, (2, len(OFFSET), BINS))
     place[..., 0] *= 0.2
     place[..., 1] += 1.3

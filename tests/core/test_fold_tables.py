@@ -156,6 +156,15 @@ def test_a_bin_without_effective_area_has_a_response_all_the_same(irfs):
     assert plain[0] ** 2 < tables.variance[0, 0, 0] < plain[1] ** 2
 
 
+def test_a_tiny_instrument_has_the_same_response(irfs, tables):
+    """A trillionth of a square centimetre is not nothing."""
+    tiny = dataclasses.replace(irfs.aeff, values=1e-21 * irfs.aeff.values)
+    small = build_tables(dataclasses.replace(irfs, aeff=tiny), tuple(EDGES.tolist()), SPAN)
+    np.testing.assert_allclose(small.aeff, 1e-21 * tables.aeff, rtol=1e-9)
+    for name in ("variance", "weight", "edisp"):
+        np.testing.assert_allclose(getattr(small, name), getattr(tables, name), rtol=1e-5, atol=1e-12)
+
+
 def test_few_reconstructed_energies(irfs):
     tables = build_tables(irfs, tuple(EDGES.tolist()), (1.0, 1.01))
     assert tables.edisp.shape[1] == 16

@@ -1,6 +1,7 @@
 """What the outputs of the Ops depend on: as they say to PyTensor, and as they do."""
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import DisconnectedType, disconnected_type
@@ -82,12 +83,33 @@ def test_cotangents_are_void_where_the_pattern_says_so(rng, kind, banded):
         assert void == (~pattern[:, asked].any(axis=1)).tolist()
 
 
+def test_value_and_gradient_may_both_be_asked_for(rng):
+    """Cotangents of both outputs add up: the gradient, and the Hessian times a vector."""
+    node, values = applied(rng, LogMatVecSum, False)
+    of_value, of_gradient = pt.scalar(), pt.vector(shape=(2,))
+    cotangent = node.op.pullback(node.inputs, node.outputs, [of_value, of_gradient])[-1]
+    direction = rng.normal(size=2)
+    found = cotangent.eval({node.inputs[-1]: values[-1], of_value: 1.7, of_gradient: direction}, mode="FAST_COMPILE")
+    rows = values[0].transpose(0, 2, 1).reshape(-1, 2)[:N_EVENTS]
+    ratio = rows / (rows @ values[-1])[:, None]
+    expected = 1.7 * values[1] @ ratio - (values[1] * (ratio @ direction)) @ ratio
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("kind", [LogMatVec, LogMatVecSum])
 def test_nothing_flows_forward_from_nothing(rng, kind):
     node, _ = applied(rng, kind, False)
     found = node.op.pushforward(node.inputs, node.outputs, [disconnected_type() for _ in node.inputs])
     assert len(found) == len(node.outputs)
     assert all(isinstance(one.type, DisconnectedType) for one in found)
+
+
+def test_shapes_of_hat_maps_are_known_without_running_them():
+    x = pt.vector()
+    shape = HatMap()(x, x, pt.constant(np.ones(4)), pt.constant(np.array([0, 4]))).shape
+    function = pytensor.function([x], shape, mode="CVM")
+    assert not any(isinstance(node.op, HatMap) for node in function.maker.fgraph.toposort())
+    assert function(np.ones(4)).tolist() == [4]
 
 
 def test_hat_maps(rng):
