@@ -23,6 +23,9 @@ from pymc_gamma.errors import DataFileError, ModelError
 from pymc_gamma.nested import NestedProblem, sample_nested
 from pymc_gamma.nested.functions import Store, load_problem
 
+# other tests of this process may have loaded JAX; the workers run no JAX
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")
+
 OPTIONS = {"nlive": 60, "dlogz": 1.0, "random_seed": 3, "progressbar": False}
 RESPONSE = ToyResponse()
 ROWS = RESPONSE.simulate_rows([1, 2, 3], 60, np.random.default_rng(1))

@@ -113,7 +113,7 @@ class Events:
 
     __slots__ = ("_cells", "_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
 
-    @checked(frame=text, observation=unitless, multiplicity=unitless)
+    @checked(frame=text)
     def __init__(
         self,
         energy: u.Quantity,
@@ -372,7 +372,7 @@ class Events:
         return rows
 
     @classmethod
-    @checked(rows=unitless, reco=texts, frame=text)
+    @checked(reco=texts, frame=text)
     def from_rows(
         cls,
         rows: ArrayLike,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pymc_gamma import datasets
-from pymc_gamma.arguments import checked, texts
+from pymc_gamma.arguments import is_several
 from pymc_gamma.errors import DataFileError, SkyModelError
 from pymc_gamma.fits_files import check_whole, reading
 from pymc_gamma.geometry import separation_deg, unit_vectors
@@ -115,7 +115,6 @@ class HGPSCatalog(SkyComponent):
     ('HESS J1745-290', 'HESS J1747-281')
     """
 
-    @checked(sources=texts, exclude=texts)
     def __init__(
         self,
         name: str = "hgps",
@@ -170,9 +169,10 @@ class HGPSCatalog(SkyComponent):
 
 
 def _names(names: Iterable[str], parameter: str) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"{parameter} must be a list of names, got the single string {names!r}.")
-    return tuple(names)
+    found = tuple(names) if is_several(names) else ()
+    if not is_several(names) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"{parameter} must be a list of names, got {names!r}.")
+    return found
 
 
 def _matching(entries: Sequence[_Entry], names: Sequence[str], *, keep: bool) -> tuple[_Entry, ...]:

@@ -67,7 +67,7 @@ def rows(single):
 def test_names_and_shapes(response):
     assert response.component_names == tuple(NAMES)
     assert response.reco == ("energy", "lon", "lat", "observation")
-    assert response.coords == {"component": NAMES, "reco": list(response.reco)}
+    assert response.coords == {"component": NAMES, "observation": [0, 1, 2], "reco": list(response.reco)}
     assert response.instrumental == ("ccr",)
     assert response.free_spectrum == ()
     counts = response.acceptance_by_observation
@@ -338,7 +338,7 @@ def test_background_in_bins(rate):
             for i in range(2):
                 density = one.density(np.tile(vectors[i], (len(energy), 1)), np.log(energy))
                 # a shape linear in log E is taken as a power law between nodes
-                assert found[b, i] == pytest.approx(np.trapezoid(density, energy), rel=3e-2 if one._shape else 1e-4)
+                assert found[b, i] == pytest.approx(np.trapezoid(density, energy), rel=3e-2 if one._shapes else 1e-4)
         counts = one.counts(edges)
         np.testing.assert_allclose(counts, one.density_in_bins(one.cells.vectors, edges) @ one.cells.solid_angle)
         per_cell, slope = one.cell_counts(one.segments(edges))
