@@ -26,7 +26,8 @@ from pymc.logprob.abstract import _logprob
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.traversal import explicit_graph_inputs
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
+from pytensor.tensor.random.op import RNGConsumerOp
 
 from pymc_gamma.arguments import checked, integer, kind, text
 from pymc_gamma.distributions.columns import ColumnSource
@@ -102,7 +103,9 @@ class EventMixture(Distribution):
 
     Notes
     -----
-    The number of events is fixed: it carries no information on the fractions. The log-likelihood is available event by
+    The number of events is fixed: it carries no information on the fractions. Events are impossible where a fraction
+    is negative or all are zero. A derivative with respect to a fraction is infinite where it exceeds the largest
+    floating-point number, as that of a fraction of 0 beside one of 1e-200 may. The log-likelihood is available event by
     event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum.
 
     Observed values that do not change (arrays, `Events`) are folded once, when the log-probability is built. For
@@ -361,15 +364,13 @@ def _event_mixture_logp(
 
 
 def _normalised(fraction: Variable) -> Variable:
-    """Fractions over their sum; where all are zero they stay so, and the events are impossible."""
-
-    def over_sum(x: Variable, *, constant: bool) -> Variable:
-        total = x.sum(axis=-1, keepdims=True)
-        safe = pt.switch(pt.eq(total, 0), 1.0, total)
-        return x / (disconnected_grad(safe) if constant else safe)
-
+    """Fractions over their sum; all zero, and the events impossible, where none is positive or one is negative."""
+    largest = fraction.max(axis=-1, keepdims=True)
+    impossible = pt.any(fraction < 0, axis=-1, keepdims=True) | pt.eq(largest, 0)
     # only ratios count, so a first division may be by a constant: the square of a tiny sum in a gradient is zero
-    return over_sum(over_sum(fraction, constant=True), constant=False)
+    scale = disconnected_grad(pt.switch(impossible, 1.0, largest))
+    relative = pt.switch(impossible, 0.0, fraction / scale)
+    return relative / pt.switch(impossible, 1.0, relative.sum(axis=-1, keepdims=True))
 
 
 @_support_point.register(EventMixtureRV)
@@ -473,7 +474,8 @@ def _check_components(name: str, model: pm.Model, fraction: Variable, source: Ev
             f"{name}: {label!r} has {length} entries, but the response has {source.n_components} components, "
             f"{source.component_names}."
         )
-    if all(isinstance(variable, Constant) for variable in explicit_graph_inputs([fraction])):
+    is_random = any(one.owner is not None and isinstance(one.owner.op, RNGConsumerOp) for one in ancestors([fraction]))
+    if not is_random and all(isinstance(variable, Constant) for variable in explicit_graph_inputs([fraction])):
         try:
             source.check_parameters(fraction.eval())
         except ModelError as error:
