@@ -250,7 +250,8 @@ def _read_header(stream: _Stream, block: bytes, number: int, before: str) -> tup
     total.add(content)
     try:
         header = fits.Header.fromstring(content.decode("ascii"))
-        header.get("CHECKSUM"), header.get("DATASUM"), header.get("EXTNAME")  # parsed only when they are asked for
+        for key in ("XTENSION", "CHECKSUM", "DATASUM", "EXTNAME"):  # parsed only when they are asked for
+            header.get(key)
     except Exception as error:
         raise DataFileError(
             f"{stream.path}: the header of extension number {number} cannot be read ({error}). The file is damaged; "

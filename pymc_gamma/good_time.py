@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.errors import DataFileError
+from pymc_gamma.errors import DataFileError, warn_user
 
 __all__ = [
     "NO_TIMES_KEY",
@@ -236,6 +236,11 @@ def require_times(table: Any, good: GoodTime, what: str) -> bool:
         raise DataFileError(
             f"{what}: its events have no arrival times (TIME), so it is not known which of them lie in "
             "its good time intervals" + (" and in the selection in time." if good.selected else ".")
+        )
+    if times is None:
+        warn_user(
+            f"{what}: its events have no arrival times (TIME); all {len(table)} are taken to lie in its good time "
+            "interval."
         )
     return False
 

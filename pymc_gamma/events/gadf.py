@@ -360,7 +360,10 @@ def read_gadf[EventsT: "Events"](
         n = len(table)
         _check_own(hdus[hdu].header, table.colnames, path)
         try:
-            table = _in_good_time(table, hdus["GTI"], path) if "GTI" in hdus else table
+            if "GTI" in hdus:
+                table = _in_good_time(table, hdus["GTI"], path)
+            elif "OBS_ID" in hdus[hdu].header:
+                warn_user(f"{path} holds events of a run, but no good time intervals (GTI); all its events are taken.")
             events = from_table(cls, table, frame=frame)
         except EventError as error:
             raise EventError(f"{path}: {error}") from error
@@ -377,7 +380,7 @@ def _check_own(header: Any, columns: Sequence[str], path: str | os.PathLike[str]
     if missing := [name for name in names if name not in columns]:
         raise DataFileError(
             f"{path} was written by this package with the columns {', '.join(names)}, and has lost "
-            f"{', '.join(missing)}. Take the original; if they were taken out on purpose, remove the keyword CREATOR too."
+            f"{', '.join(missing)}. Take the original; or remove the keyword CREATOR too."
         )
 
 

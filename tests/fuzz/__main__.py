@@ -96,7 +96,8 @@ def main() -> int:
         print("file:", save(case, outcome, options.save))
         if options.keep:
             known = json.loads(CORPUS.read_text())
-            CORPUS.write_text(json.dumps([*known, {**vars(case), "told": outcome.told}], indent=1) + "\n")
+            known.append({**vars(case), "told": outcome.told})
+            CORPUS.write_text("[\n" + ",\n".join(f" {json.dumps(one)}" for one in known) + "\n]\n")
         return int(outcome.kind in FAILURES)
     names = []
     for name in options.targets or TARGETS:

@@ -8,8 +8,10 @@ import gzip
 import io
 import re
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -88,16 +90,24 @@ def _indexed(folder: Path, content: bytes) -> Path:
     return folder / "store"
 
 
-@cache
-def _events() -> bytes:
+def _list() -> pmg.Events:
     rng = np.random.default_rng(1)
-    events = pmg.Events(
+    return pmg.Events(
         10 ** rng.uniform(-1, 2, 300) * u.TeV,
         rng.normal(0, 1, 300) * u.deg,
         rng.normal(0, 1, 300) * u.deg,
         observation=rng.integers(0, 2, 300),
     )
-    return _written(lambda path: events.write(path))
+
+
+@cache
+def _events() -> bytes:
+    return _written(_list().write)
+
+
+@cache
+def _cells() -> bytes:
+    return _without_sums(_written(_list().binned(energy=6, pixel=0.5 * u.deg).write))
 
 
 def _without_sums(content: bytes) -> bytes:
@@ -180,19 +190,33 @@ def _map(cube: bool) -> bytes:
 def _opened(store: Path) -> Any:
     from gammapy.data import DataStore
 
-    try:
+    with suppress(Exception), _patience():
         return DataStore.from_dir(store)
-    except Exception:
-        return None
+    return None
 
 
 def _gammapy_run(path: Path) -> Any:
     from gammapy.data import Observation
 
-    try:
+    with suppress(Exception), _patience():
         return Observation.read(path)
-    except Exception:
-        return None
+    return None
+
+
+@contextmanager
+def _patience(seconds: float = 10.0) -> Iterator[None]:
+    """Raise an error in a library that hangs: astropy reads for ever where it cannot parse XTENSION."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _with(opened: Any, read: Callable[[Any], Any]) -> Any:
@@ -275,6 +299,7 @@ TARGETS = {
     "events-without-sums": Target(
         lambda: _without_sums(_events()), FITS, _named("file.fits"), pmg.Events.read, FILE
     ),
+    "events-in-cells": Target(_cells, FITS, _named("file.fits"), pmg.Events.read, FILE),
     "events-hess": Target(_run, FITS, _named("file.fits"), pmg.Events.read, FILE),
     "irfs": Target(
         lambda: _unpacked(pmg.datasets.path("prod5-south-20deg-50h")), FITS, _named("file.fits"), pmg.load_irfs, FILE
