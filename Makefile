@@ -3,6 +3,8 @@
 
 VENV ?= .venv
 OUTPUT ?= quickstart
+MUTANTS ?= 200
+SEED ?= 1
 # make fuzz: how long, and which cases; another seed tries others.
 FUZZ_SECONDS ?= 600
 FUZZ_SEED ?= 1
@@ -16,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test lint types docs bench validate fuzz clean
+.PHONY: help quickstart test mutants lint types docs bench validate fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +28,9 @@ quickstart: $(VENV)/.installed-base  ## simulate and fit the Galactic centre; re
 
 test: $(VENV)/.installed-test  ## run the tests and the examples in the docstrings
 	$(PYTEST) --doctest-modules -m "not slow" pymc_gamma tests
+
+mutants: $(VENV)/.installed-test  ## how many of MUTANTS small changes of the core do the tests notice? SEED draws others
+	$(BIN)/python scripts/mutants.py --sample $(MUTANTS) --seed $(SEED)
 
 lint: $(VENV)/.installed-lint  ## check style and spelling
 	$(BIN)/ruff check .

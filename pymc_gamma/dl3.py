@@ -21,7 +21,7 @@ run of a data store knows its files and the tables that the index lists, so both
 """
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ import astropy.units as u
 import numpy as np
 from astropy.utils import iers
 
+from pymc_gamma.arguments import is_several
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning, warn_user
 from pymc_gamma.fits_files import reading
 from pymc_gamma.good_time import good_time, phase_band
@@ -123,10 +124,11 @@ def gammapy_runs(source: Any, required: Collection[str] = REQUIRED_HDUS) -> list
     if isinstance(source, DataStore):
         with reading(index_of(source, "hdu-index"), "an index of files"):
             runs = _runs_of_store(source, required)
-    elif not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
+    elif not is_several(source):
         raise TypeError(
             "expected a gammapy Observation, Observations, DataStore or a list of observations, got "
-            f"{type(source).__name__}; read files with gammapy.data.Observation.read or DataStore.from_dir."
+            f"{type(source).__name__} as source of observations; read files with "
+            "gammapy.data.Observation.read or DataStore.from_dir."
         )
     else:
         runs = list(source)
@@ -134,7 +136,7 @@ def gammapy_runs(source: Any, required: Collection[str] = REQUIRED_HDUS) -> list
         raise DataFileError(f"there is no observation in the {type(source).__name__}; give at least one.")
     for run in runs:
         if not is_gammapy_run(run):
-            raise TypeError(f"expected gammapy observations, found {type(run).__name__} among them.")
+            raise TypeError(f"expected gammapy observations as source, found {type(run).__name__} among them.")
     return runs
 
 

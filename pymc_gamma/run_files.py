@@ -19,6 +19,7 @@ from astropy.coordinates import EarthLocation
 from astropy.time import Time
 
 from pymc_gamma import datasets
+from pymc_gamma.arguments import checked, path, seed, several
 from pymc_gamma.dl3 import run_responses
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.container import Events
@@ -64,6 +65,7 @@ class _Run:
         return f"run_{self.obs_id:06d}.fits.gz"
 
 
+@checked(path=path, observations=several("Observation"), rng=seed)
 def write_runs(
     path: str | os.PathLike[str],
     events: Events,

@@ -151,7 +151,9 @@ def run_limits(
     else:
         largest = float(maker.offset_max.to_value("deg")) if maker and "offset-max" in maker.methods else math.inf
     if not largest > 0:
-        raise DataFileError(f"observation {label}: the largest offset must be positive, got {largest:g} deg.")
+        raise DataFileError(
+            f"observation {label}: the largest offset must be positive, got {largest:g} deg (offset_max)."
+        )
     return RunLimits((low, high), largest)
 
 

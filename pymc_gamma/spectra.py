@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 from scipy.ndimage import maximum_filter1d
 
-from pymc_gamma.units import to_value
+from pymc_gamma.arguments import checked, kind
+from pymc_gamma.units import numbers, to_value
 
 __all__ = [
     "BrokenPowerLaw",
@@ -478,7 +479,7 @@ class TemplateSpectrum(_Parametric):
         super().__post_init__()
         object.__setattr__(self, "energy", to_value(self.energy, "TeV", "TemplateSpectrum(energy=...)"))
         object.__setattr__(self, "values", to_value(self.values, FLUX, "TemplateSpectrum(values=...)"))
-        _check_table(type(self).__name__, self.energy, self.values)
+        _check_table(type(self).__name__, "values", self.energy, self.values)
 
     @property
     def smooth(self) -> bool:
@@ -518,9 +519,9 @@ class EBLAbsorption:
 
     def __init__(self, energy: Any, transmission: Any, alpha_norm: Any = 1.0) -> None:
         self.energy = to_value(energy, "TeV", "EBLAbsorption(energy=...)")
-        self.transmission = np.asarray(transmission, dtype=np.float64)
+        self.transmission = numbers(transmission, "EBLAbsorption(transmission=...)")
         self.alpha_norm = _parameter(alpha_norm, "", "EBLAbsorption(alpha_norm=...)")
-        _check_table(type(self).__name__, self.energy, self.transmission)
+        _check_table(type(self).__name__, "transmission", self.energy, self.transmission)
         if self.transmission.max() > 1 + 1e-6:
             raise ValueError(
                 f"EBLAbsorption: the transmission must lie between 0 and 1, the largest is {self.transmission.max():g}."
@@ -532,6 +533,7 @@ class EBLAbsorption:
         return _is_smooth_table(self.energy, self.transmission)
 
     @classmethod
+    @checked(model=kind("EBLAbsorptionNormSpectralModel"))
     def from_gammapy(cls, model: Any, alpha_norm: Any = None) -> "EBLAbsorption":
         """Absorption at the redshift of a gammapy ``EBLAbsorptionNormSpectralModel``, which stays fixed.
 
@@ -609,12 +611,14 @@ def _power(base: Variable, exponent: Any) -> Variable:
     return pt.exp(exponent * pt.log(base))
 
 
-def _check_table(name: str, energy: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+def _check_table(name: str, what: str, energy: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     if energy.ndim != 1 or len(energy) < 2 or not (np.all(np.diff(energy) > 0) and energy[0] > 0):
-        raise ValueError(f"{name}: energies must be at least two, positive and ascending, got {energy} TeV.")
+        raise ValueError(
+            f"{name}(energy=...): energies must be at least two, positive and ascending, got {energy} TeV."
+        )
     if values.shape != energy.shape or not np.all(np.isfinite(values) & (values >= 0)):
         raise ValueError(
-            f"{name}: there must be one finite value >= 0 for each of the {len(energy)} energies, "
+            f"{name}({what}=...): there must be one finite value >= 0 for each of the {len(energy)} energies, "
             f"got shape {values.shape} from {np.min(values):g} to {np.max(values):g}."
         )
 

@@ -9,7 +9,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["scalar_value", "to_value"]
+__all__ = ["numbers", "scalar_value", "to_value"]
 
 
 def to_value(quantity: Any, unit: str, name: str) -> NDArray[np.float64]:
@@ -51,9 +51,9 @@ def to_value(quantity: Any, unit: str, name: str) -> NDArray[np.float64]:
                 f"write for example `{name}={_example(quantity)} * u.{unit}`."
             )
     if not quantity.unit.is_equivalent(unit):
+        wanted = f"convertible to {unit}" if unit else "a number without unit"
         raise u.UnitConversionError(
-            f"{name} must be convertible to {unit}, got a quantity in '{quantity.unit}' "
-            f"({quantity.unit.physical_type})."
+            f"{name} must be {wanted}, got a quantity in '{quantity.unit}' ({quantity.unit.physical_type})."
         )
     return np.asarray(quantity.to_value(unit), dtype=np.float64)
 
@@ -66,8 +66,36 @@ def scalar_value(quantity: Any, unit: str, name: str) -> float:
     return float(value)
 
 
+def numbers(value: Any, name: str, unit: str = "", *, finite: bool = True) -> NDArray[np.float64]:
+    """Plain numbers, from an array or a quantity in ``unit``; finite ones, unless the caller looks at them itself.
+
+    Raises
+    ------
+    TypeError
+        If there are no numbers in it.
+    ValueError
+        If one is not finite, or left out by a mask.
+    astropy.units.UnitConversionError
+        If they have a unit.
+
+    Examples
+    --------
+    >>> numbers([50, 60] * u.percent, "share").tolist()
+    [0.5, 0.6]
+    """
+    if isinstance(value, u.Quantity):
+        value = to_value(value, unit, name)
+    try:
+        found = np.ma.filled(np.ma.asarray(value, dtype=np.float64), np.nan)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be numbers, got {value!r}.") from error
+    if finite and not np.all(np.isfinite(found)):
+        raise ValueError(f"{name} must be finite, got {value!r}.")
+    return np.asarray(found)
+
+
 def _example(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
-    numbers = isinstance(value, list | tuple | np.ndarray) and 0 < len(value) <= 4
+    numbers = isinstance(value, list | tuple | np.ndarray) and 0 < np.size(value) <= 4 and np.ndim(value) == 1
     return str(tuple(value)) if numbers and all(isinstance(one, int | float) for one in value) else "1"

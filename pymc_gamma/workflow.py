@@ -148,16 +148,17 @@ def quickstart(
     folder = check_output(output, overwrite=overwrite, interface=interface)
     console = console or Console()
     truth = np.asarray(fractions, dtype=np.float64)
-    with _interruptible(folder), locked_folder(folder):
-        restore(folder, OUTPUT_FILES)
-        check_output(folder, overwrite=overwrite, interface=interface)  # what was completed just now, or by another run
-        refuse_full_disk(folder, _SIZE + _SIZE_PER_EVENT * n_events)
-        with _Stages(console) as stages, _quiet_pymc():
-            results = _work(stages, n_events, truth, seed)
-            with stages.run("write the results"):
-                _write(folder, results, overwrite=overwrite, interface=interface)
-    result = QuickStart(results.events, results.response, results.posterior, stages.seconds, folder)
-    _report(result, truth, console)
+    with _interruptible(folder):
+        with locked_folder(folder):
+            restore(folder, OUTPUT_FILES)
+            check_output(folder, overwrite=overwrite, interface=interface)  # completed just now, or by another run
+            refuse_full_disk(folder, _SIZE + _SIZE_PER_EVENT * n_events)
+            with _Stages(console) as stages, _quiet_pymc():
+                results = _work(stages, n_events, truth, seed)
+                with stages.run("write the results"):
+                    _write(folder, results, overwrite=overwrite, interface=interface)
+        result = QuickStart(results.events, results.response, results.posterior, stages.seconds, folder)
+        _report(result, truth, console)
     return result
 
 

@@ -32,6 +32,7 @@ from pymc_gamma import renames, workflow
 from pymc_gamma.files import restore
 
 STEPS = ("open", "os.", "shutil.", "fcntl.", "ctypes.dlsym")
+COMMIT = "commit"
 NOTES = {"notes.txt": b"mine", "drafts/thesis.tex": b"precious"}
 
 Snapshot = dict[str, str]
@@ -112,8 +113,11 @@ def snapshot(path: Path) -> Snapshot:
     return {str(one.relative_to(path)): hashlib.sha256(one.read_bytes()).hexdigest() for one in seen}
 
 
-def fork(case, version: int, *, kill_at: int | None = None, log: Path | None = None) -> int:
-    """Process that writes a version; it kills itself before a step, or notes its steps in a file."""
+def fork(case, version: int, *, kill_at: int | None = None, from_commit: bool = False, log: Path | None = None) -> int:
+    """Process that writes a version; it notes its steps in a file, or kills itself before one of them.
+
+    Steps are counted from the start, or from the rename that says that everything is written.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork in a process with threads
         child = os.fork()
@@ -122,10 +126,13 @@ def fork(case, version: int, *, kill_at: int | None = None, log: Path | None = N
     code, steps = 1, []
     try:
 
-        def step(event, _arguments):
+        def step(event, arguments):
             if event.startswith(STEPS):
+                if event == "os.rename" and Path(arguments[0]).name == "new":
+                    event = COMMIT
                 steps.append(event)
-                if len(steps) - 1 == kill_at:
+                first = 0 if not from_commit else steps.index(COMMIT) if COMMIT in steps else len(steps)
+                if len(steps) - 1 - first == kill_at:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(step)
@@ -182,8 +189,9 @@ class Trial:
         self.outcomes["new" if found == new else "old"] += 1
         self.version += found == new
 
-    def killed_at(self, step: int):
-        assert ended(fork(self.case, self.version + 1, kill_at=step)) in (0, -signal.SIGKILL)
+    def killed_at(self, step: int, *, from_commit: bool):
+        code = ended(fork(self.case, self.version + 1, kill_at=step, from_commit=from_commit))
+        assert code in (0, -signal.SIGKILL)
         self.check()
 
     def killed_after(self, seconds: float):
@@ -211,13 +219,12 @@ def main(name: str, folder: Path, points: int, seed: int) -> None:
         with nullcontext() if how == "exchange" else mock.patch.object(renames, "_rename", return_value=False):
             trial = Trial(case(home / case.name), exchanges=how == "exchange")
             steps, seconds = trial.steps(folder / "steps")
-            # Around the last rename the new takes the place of the old: each step there, and some of all.
-            renamed = max(k for k, event in enumerate(steps) if event == "os.rename")
-            near = range(max(renamed - number // 5, 0), min(renamed + number // 3, len(steps)))
-            anywhere = [rng.randrange(len(steps)) for _ in range(number - number // 5 - len(near))]
-            for k, step in enumerate([*near, *anywhere]):
-                trial.killed_at(step)
-                if k % 5 == 4:
+            # When all is written the new takes the place of the old: each step from there, and some of all.
+            last = min(number // 2, len(steps) - steps.index(COMMIT))
+            anywhere = [rng.randrange(len(steps)) for _ in range(number - number // 5 - last)]
+            for k, step in enumerate([*range(last), *anywhere]):
+                trial.killed_at(step, from_commit=k < last)
+                if k % 8 == 7:
                     trial.version += 1
                     trial.finish(trial.version)
                     assert snapshot(trial.case.path) == trial.expected[trial.version % 2]

@@ -217,15 +217,14 @@ def test_ctrl_c_says_what_is_there(earlier, tmp_path):
         assert not folder.exists()
 
 
-def test_ctrl_c_before_and_after_the_results_are_there(tmp_path, monkeypatch):
-    def interrupt_after(folder, *_, **__):
-        folder.mkdir(exist_ok=True)
+def test_ctrl_c_when_the_results_are_there(tmp_path, monkeypatch):
+    def write(folder, *_, **__):
         for name in written:
             (folder / name).write_text("new")
-        signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(workflow, "_work", lambda *_: None)
-    monkeypatch.setattr(workflow, "_write", interrupt_after)
+    monkeypatch.setattr(workflow, "_work", lambda *_: workflow._Results(None, None, None, {}))
+    monkeypatch.setattr(workflow, "_write", write)
+    monkeypatch.setattr(workflow, "_report", lambda *_: signal.raise_signal(signal.SIGINT))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     for written, told in (
         (workflow.OUTPUT_FILES, "the new results in .* are complete"),

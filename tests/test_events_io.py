@@ -1,5 +1,6 @@
 """Event lists in and out: predictive samples, tables, gammapy, GADF files."""
 
+import shutil
 from types import SimpleNamespace
 
 import astropy.units as u
@@ -14,7 +15,7 @@ from astropy.utils.masked import Masked
 from gammapy.data import EventList
 
 from pymc_gamma.errors import DataFileError, EventError, PymcGammaWarning
-from pymc_gamma.events import Events
+from pymc_gamma.events import Events, gadf
 
 RECO = ["energy", "lon", "lat"]
 RESPONSE = SimpleNamespace(roi=SimpleNamespace(frame="galactic"), reco=("energy", "lon", "lat"))
@@ -167,6 +168,18 @@ def test_gammapy_reads_our_files(events, tmp_path):
 def test_empty_fits_round_trip(tmp_path):
     Events([] * u.TeV, [] * u.deg, [] * u.deg).write(tmp_path / "none.fits")
     assert len(Events.read(tmp_path / "none.fits")) == 0
+
+
+def test_no_room_for_the_file_is_noticed_before_it_is_written(events, tmp_path, monkeypatch):
+    path = tmp_path / "events.fits"
+    events.write(path)
+    before = path.read_bytes()
+    usage = shutil.disk_usage(tmp_path)._replace(free=5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(gadf, "atomic_path", lambda *_, **__: pytest.fail("it must not begin"))
+    with pytest.raises(OSError, match=r"No space left.*MB are needed.*events\.fits"):
+        events.write(path, overwrite=True)
+    assert path.read_bytes() == before
 
 
 def test_write_never_overwrites_unasked(events, tmp_path):

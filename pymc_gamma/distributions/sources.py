@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, ClassVar
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
@@ -19,6 +20,7 @@ from pymc_gamma.distributions.protocol import EventList, MixtureResponse
 from pymc_gamma.distributions.table import EventTable, ScaledDensities, TableArrays
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events.rows import EVENT_ROWS, MULTIPLICITY, RowLayout, row_layout
+from pymc_gamma.labelled import aligned
 
 __all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first"]
 
@@ -247,7 +249,13 @@ class ResponseSource(EventSource):
         """As :meth:`value`, before the densities of the events are asked for."""
         if isinstance(events, EventList):
             value = np.asarray(self.response.event_rows(events), dtype=np.float64)
+        elif isinstance(events, u.Quantity):
+            raise EventError(
+                f"observed events must be Events, or an array of rows with the columns {self.columns} without a unit, "
+                f"got a quantity in {str(events.unit)!r}."
+            )
         else:
+            events = aligned(events, {"event": None, "reco": self._labels(events)}, "observed events")
             try:
                 value = np.asarray(events, dtype=np.float64)
             except (TypeError, ValueError) as error:
@@ -260,6 +268,33 @@ class ResponseSource(EventSource):
             flat = value.reshape(-1, value.shape[-1])
             _reject(np.isnan(flat).any(axis=1), "contain NaN", rows=flat)
         return value
+
+    def _labels(self, events: Any) -> tuple[str, ...]:
+        """Names of the columns of labelled events: those of the kind that has as many."""
+        found = row_layout(self.columns, np.shape(events)[-1] if np.ndim(events) else 0, self.row_kinds)
+        return self.columns if found is None else found.names
+
+    def stacked(self, lists: Sequence[Any]) -> NDArray[np.float64]:
+        """Observed value of several lists of events, one for each vector of fractions.
+
+        Lists of different lengths or kinds get multiplicities, and rows of multiplicity 0 after the shorter ones.
+        """
+        values = [self.numbers(events) for events in lists]
+        for one in values:
+            self.split(one)  # says what is wrong with it
+        layouts = [self.layout(one.shape[1]) for one in values]
+        longest = max(map(len, values))
+        if len({one.shape for one in values}) > 1:
+            layout = max((self.layout(len(self.columns) + 1), *layouts), key=lambda one: len(one.extra))
+            spare = layout.completed(np.asarray(self.representative_row())[None])
+            spare[:, layout.column(MULTIPLICITY)] = 0
+            values = [
+                np.concatenate([one if own == layout else layout.completed(one), spare.repeat(longest - len(one), 0)])
+                for one, own in zip(values, layouts, strict=True)
+            ]
+        for one in values:
+            self.table(one)
+        return np.stack(values)
 
     def observed_value(self, events: Any, variable: Variable) -> NDArray[np.float64]:
         """Value of a variable of this source that observes other events."""

@@ -17,6 +17,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pymc_gamma.ops.layout import BLOCK, to_blocks
 from pymc_gamma.ops.logmatvec import BAND_INPUTS, TABLE_INPUTS
 from pymc_gamma.ops.tiles import Tiles, to_tiles
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["EventTable", "ScaledDensities", "TableArrays"]
 
@@ -141,7 +142,7 @@ class TableArrays(NamedTuple):
             log_densities = None if log_densities is None else log_densities[tiles.order]
         unit = np.array([np.all(counts[i : i + BLOCK] == 1) for i in range(0, n_events, BLOCK)], dtype=bool)
         log_rows = _log_rows(densities, log_densities)
-        return cls(to_blocks(densities), counts, unit, offset, np.asarray(counts @ offset), log_rows, tiles)
+        return cls(to_blocks(densities), counts, unit, offset, weighted_sum(offset, counts), log_rows, tiles)
 
 
 def _log_rows(densities: NDArray[np.float64], logs: NDArray[np.float64] | None) -> NDArray[np.float64]:

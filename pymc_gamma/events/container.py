@@ -16,6 +16,18 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import (
+    checked,
+    directions,
+    integer,
+    kind,
+    offering,
+    path,
+    several,
+    text,
+    texts,
+    unitless,
+)
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.columns import plain_rows
@@ -101,6 +113,7 @@ class Events:
 
     __slots__ = ("_cells", "_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
 
+    @checked(frame=text, observation=unitless, multiplicity=unitless)
     def __init__(
         self,
         energy: u.Quantity,
@@ -242,6 +255,7 @@ class Events:
             parts.append(f"{n_observations} observations")
         return f"Events({', '.join(parts)})"
 
+    @checked(frame=text)
     def to_frame(self, frame: str) -> Self:
         """Express the directions in another frame.
 
@@ -296,6 +310,7 @@ class Events:
         new._cells = None
         return new
 
+    @checked(observation=unitless)
     def with_observation(self, observation: ArrayLike) -> Self:
         """Give the events other observation indices, shape ``(event,)`` or one number for all.
 
@@ -317,6 +332,7 @@ class Events:
             meta=self._meta,
         )
 
+    @checked(reco=texts)
     def to_rows(self, reco: Sequence[str] = RECO) -> NDArray[np.float64]:
         """Events as plain numbers in fixed units, the form that PyMC sees.
 
@@ -356,6 +372,7 @@ class Events:
         return rows
 
     @classmethod
+    @checked(rows=unitless, reco=texts, frame=text)
     def from_rows(
         cls,
         rows: ArrayLike,
@@ -414,6 +431,7 @@ class Events:
         )
 
     @classmethod
+    @checked(coords=directions, frame=text)
     def from_skycoord(cls, energy: u.Quantity, coords: SkyCoord, *, frame: str = "galactic", **kwargs: Any) -> Self:
         """Events from energies and a `~astropy.coordinates.SkyCoord` in any frame.
 
@@ -441,8 +459,8 @@ class Events:
         >>> Events.from_skycoord(3 * u.TeV, crab).lat.round(1)
         <Quantity [-5.8] deg>
         """
-        if not isinstance(coords, SkyCoord):
-            raise TypeError(f"coords must be an astropy SkyCoord, got {type(coords).__name__}.")
+        if coords.ndim > 1:
+            raise EventError(f"coords must be one-dimensional, one entry per event, got shape {coords.shape}.")
         try:
             spherical = coords.transform_to(check_frame(frame)).spherical
         except EventError:
@@ -454,6 +472,7 @@ class Events:
             ) from error
         return cls(energy, spherical.lon, spherical.lat, frame=frame, **kwargs)
 
+    @checked(roi=kind("RegionOfInterest"), observations=several("Observation"))
     def selection(
         self, roi: "RegionOfInterest", observations: "Observation | Sequence[Observation] | None" = None
     ) -> "EventSelection":
@@ -476,6 +495,7 @@ class Events:
 
         return EventSelection.from_events(self, roi, observations)
 
+    @checked(roi=kind("RegionOfInterest"), observations=several("Observation"))
     def select(
         self, roi: "RegionOfInterest", observations: "Observation | Sequence[Observation] | None" = None
     ) -> Self:
@@ -565,6 +585,7 @@ class Events:
         return bin_events(self, energy, pixel=pixel, lon=lon, lat=lat)
 
     @classmethod
+    @checked(response=offering("reco", "roi"), draw=integer, chain=integer, var_name=text, group=text)
     def from_predictive(
         cls,
         idata: "xr.DataTree | xr.Dataset",
@@ -618,6 +639,7 @@ class Events:
         return to_table(self)
 
     @classmethod
+    @checked(frame=text)
     def from_table(cls, table: Any, *, frame: str | None = None, units: Mapping[str, Any] | None = None) -> Self:
         """Events from a table with columns as in :meth:`to_table`.
 
@@ -674,6 +696,7 @@ class Events:
         return to_gammapy(self)
 
     @classmethod
+    @checked(frame=text, observation=integer, roi=kind("RegionOfInterest"))
     def from_gammapy(
         cls,
         source: Any,
@@ -746,6 +769,7 @@ class Events:
         selection.warn()
         return events[selection.inside]
 
+    @checked(path=path)
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a GADF event file (FITS, HDU ``EVENTS``) that gammapy reads.
 
@@ -773,6 +797,7 @@ class Events:
         write_gadf(self, path, overwrite=overwrite)
 
     @classmethod
+    @checked(path=path, frame=text)
     def read(cls, path: str | os.PathLike[str], *, hdu: str = "EVENTS", frame: str | None = None) -> Self:
         """Read a GADF event file, ours or any other.
 
@@ -811,6 +836,7 @@ class Events:
 
         return read_gadf(cls, user_path(path), hdu=hdu, frame=frame)
 
+    @checked(count_scaling=text)
     def peek(self, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
         """Draw a counts map and an energy histogram.
 

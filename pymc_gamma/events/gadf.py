@@ -390,6 +390,8 @@ def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) 
     from gammapy.data import GTI
     from gammapy.utils.time import time_ref_from_dict
 
+    if missing := [name for name in ("START", "STOP") if name not in intervals.columns.names]:
+        raise DataFileError(f"{path}: its good time intervals (GTI) have no column {', '.join(missing)}.")
     try:
         good = of_intervals(GTI.from_table_hdu(intervals), str(path))
         times = Table(meta=table.meta)

@@ -177,7 +177,7 @@ def _linear(table, position, e):
 
 @kernel(inline="always")
 def _angle_deg(chord2):
-    """Angle in degrees of a squared chord; the series is right to 1e-7 up to 20 deg."""
+    """Angle in degrees of a squared chord; the series is right to 1e-7 up to 13 deg, to 2e-6 up to 20 deg."""
     return math.sqrt(chord2) * (1 + chord2 * (1 / 24 + chord2 * (3 / 640))) / DEG
 
 

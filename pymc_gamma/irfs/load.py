@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pymc_gamma import datasets
+from pymc_gamma.arguments import checked, text
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning
 from pymc_gamma.irfs.background import background
 from pymc_gamma.irfs.core import EffectiveArea, EnergyDispersion, IRFs, PointSpread
@@ -25,6 +26,7 @@ ENERGY_RATIO = 500.0
 """Ratio of their lowest energies, or of their highest, from which they cannot be in the same unit."""
 
 
+@checked(name=text)
 def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None) -> IRFs:
     """Load instrument response functions.
 
@@ -66,7 +68,7 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
     if not isinstance(source, str | Path | Mapping):
         raise TypeError(
             f"load_irfs takes the name of a data set, the path of a file or a dictionary of gammapy IRFs, got "
-            f"{type(source).__name__}; the data sets are those of pymc_gamma.datasets.names()."
+            f"{type(source).__name__} as source; the data sets are those of pymc_gamma.datasets.names()."
         )
     citations: tuple[Any, ...] = ()
     repairs: list[str] = []

@@ -23,9 +23,11 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import io_toposort
 
+from pymc_gamma.arguments import instance
 from pymc_gamma.errors import ModelError
 from pymc_gamma.nested.cube import CubePrior, cube_prior
 from pymc_gamma.nested.functions import Mark, ProblemFunction, Store
+from pymc_gamma.units import numbers
 
 __all__ = ["NestedProblem", "log_likelihood", "prior_transform"]
 
@@ -92,6 +94,7 @@ class NestedProblem:
     """
 
     def __init__(self, model: pm.Model) -> None:
+        instance(model, pm.Model, "model")
         if not (model.observed_RVs or model.potentials):
             raise ModelError("the model has no observed variable and no potential, hence no likelihood to integrate.")
         if not model.free_RVs:
@@ -273,7 +276,9 @@ class NestedProblem:
         dict of str to ndarray
             For each free variable its values, of shape (..., *shape of the variable).
         """
-        points = np.asarray(parameters, dtype=np.float64)
+        points = numbers(parameters, "parameters")
+        if points.ndim == 0 or points.shape[-1] != self.n_dim:
+            raise ModelError(f"parameters must have the shape (..., {self.n_dim}), got {points.shape}.")
         batch = points.shape[:-1]
         values = self.values_of_parameters(points.reshape(-1, points.shape[-1]) if batch else points)
         return {slot.name: values[..., slot.values].reshape((*batch, *slot.shape)) for slot in self._slots}

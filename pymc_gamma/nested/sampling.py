@@ -13,6 +13,7 @@ import pymc as pm
 import xarray as xr
 from numpy.typing import NDArray
 
+from pymc_gamma.arguments import generator, integer, number
 from pymc_gamma.errors import DataFileError, ModelError
 from pymc_gamma.files import refuse_overwrite
 from pymc_gamma.nested.functions import resuming, sent_by_file, stored_with
@@ -105,7 +106,8 @@ def sample_nested(
     path = None if checkpoint_file is None else Path(checkpoint_file)
     if path is not None and not resume:
         refuse_overwrite(path, hint="resume=True to go on with it; delete it")
-    problem = NestedProblem(pm.modelcontext(model))
+    nlive, dlogz = integer(nlive, "nlive", low=2), number(dlogz, "dlogz", low=0)
+    problem, rng = NestedProblem(pm.modelcontext(model)), generator(random_seed, "random_seed")
     # a fixed enlargement of the bounds instead of bootstrapping them: the same evidence in 60 % of the time
     options = {"bootstrap": 0, **dynesty_options}
     workers = None if pool is None else _Workers(pool, options.pop("queue_size", None))
@@ -125,7 +127,7 @@ def sample_nested(
                 _identity,
                 problem.n_dim,
                 nlive=nlive,
-                rstate=np.random.default_rng(random_seed),
+                rstate=rng,
                 pool=workers,
                 **options,
             )

@@ -3,14 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.ops.intrinsics import jit
+from pymc_gamma.compilation import kernel
 
 __all__ = ["hat_map"]
 
 type _Floats = NDArray[np.float64]
 
 
-@jit
+# Without fastmath: LLVM makes two versions of a loop, one for arrays close to each other, and may rearrange sums
+# in one of them; the last bits would depend on where in memory the arrays lie.
+@kernel(error_model="numpy")
 def hat_map(at: _Floats, x: _Floats, scale: _Floats, bounds: NDArray[np.int64], transposed: bool) -> _Floats:
     """The linear map from ratios to coefficients that holds at ``at``, times ``x``; or its transpose.
 

@@ -1,6 +1,7 @@
 """What the kernels of the Ops share: the compiler's settings, bits of numbers, prefetching."""
 
 import numba as nb
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils
 
@@ -59,3 +60,17 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return nb.void(array, index), codegen
+
+
+if nb.config.DISABLE_JIT:  # kernels run in plain Python, to look into them or to test them change by change
+
+    def to_bits(number):  # type: ignore[no-untyped-def]
+        """The same for a number of NumPy."""
+        return np.float64(number).view(np.int64)
+
+    def from_bits(bits):  # type: ignore[no-untyped-def]
+        """The same for a number of NumPy."""
+        return np.int64(bits).view(np.float64)
+
+    def prefetch(array, index):  # type: ignore[no-untyped-def]
+        """Nothing: there is no faster place to fetch to."""

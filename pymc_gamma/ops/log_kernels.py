@@ -14,7 +14,7 @@ mantissas of a block stays below :math:`2^{256}`. This is exact to rounding whil
 
 Blocks with other multiplicities take one logarithm per event,
 :math:`\log x = e \log 2 + 2\,\mathrm{artanh}\frac{f-1}{f+1}` with :math:`f \in [\sqrt{1/2}, \sqrt 2)`, a series in
-odd powers that LLVM vectorises (it does not vectorise ``math.log``); nine terms leave a relative error below 1e-16.
+odd powers that LLVM vectorises (it does not vectorise ``math.log``); nine terms leave a relative error of 1e-15.
 Blocks with zeros, negative numbers, very small ones or NaN take a scalar path that gives each of them its proper value,
 but for those that are rare (:mod:`pymc_gamma.ops.rare_kernels`), which it leaves out.
 """

@@ -165,7 +165,7 @@ class _LogRows:
         largest = pt.max(pt.concatenate(each, axis=1), axis=1)
         largest = pt.switch(pt.isinf(largest), 0.0, largest)
         total = pt.dot(pt.exp(pt.minimum(logs - largest[:, None], _HOLD)), dense) + of_tiles * pt.exp(-largest)
-        self.log_density = largest + _safe_log(total)
+        self.log_density = largest + pt.log(total)
         ratio = pt.exp(pt.minimum(logs - self.log_density[:, None], _HOLD))
         self.ratio = pt.switch(pt.isinf(logs), 0.0, ratio)
         self.reciprocal = pt.exp(pt.minimum(-self.log_density, _HOLD))
@@ -198,20 +198,14 @@ def _log_or_impossible(x: Variable) -> Variable:
     return pt.switch(some, pt.maximum(pt.log(pt.switch(some, pt.abs(x), 1.0)), -_HOLD), -np.inf)
 
 
-def _safe_log(x: Variable) -> Variable:
-    """Logarithm whose derivative at zero is zero, not infinite: JAX would make NaN of it."""
-    some = pt.neq(x, 0)
-    return pt.switch(some, pt.log(pt.switch(some, x, 1.0)), -np.inf)
-
-
 def _held_quotient(weight: Variable, density: Variable) -> Variable:
     """Quotient without ``0 / 0`` and without overflow, so that it may be multiplied by zero."""
-    return pt.switch(pt.eq(weight, 0) & pt.eq(density, 0), 0.0, _held(weight / density, 1e302))
+    return weight / pt.maximum(density, pt.constant(1e-302, dtype="float64"))
 
 
-def _held(x: Variable, bound: float = 1.7e308) -> Variable:
-    """Numbers, or the bound of their sign: sums may be larger than what is summed."""
-    largest = pt.constant(bound, dtype="float64")
+def _held(x: Variable) -> Variable:
+    """Numbers, or the largest of their sign."""
+    largest = pt.constant(1.7e308, dtype="float64")
     return pt.clip(x, -largest, largest)
 
 
@@ -229,7 +223,7 @@ def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Vari
     # events of multiplicity zero may have density zero; their gradient must not become 0 * inf
     counts = pt.neq(multiplicity, 0)
     density = rare.place(pt.switch(counts, rows.dot(v), 1.0), pt.ones_like(rare.log_density))
-    log_density = rare.place(_safe_log(density), pt.switch(counts[rare.event], rare.log_density, 0.0))
+    log_density = rare.place(pt.log(density), pt.switch(counts[rare.event], rare.log_density, 0.0))
     if not isinstance(node.op, LogMatVec | LogMatVecSum):
         weight = (rest[0][tiles[-1]] if tiles else rest[0]) * multiplicity
     if isinstance(node.op, LogMatVecJVP | LogMatVecHVP):
@@ -247,7 +241,8 @@ def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Vari
         case LogMatVecJVP():
             outputs = [_in_event_order(slope, tiles)]
         case _:
-            outputs = [-rare.transposed(slope, density, v)]
+            # the quotient of the two may overflow where that of each event by itself did not
+            outputs = [-rare.transposed(slope, pt.maximum(density, pt.abs(slope) * 1e-307), v)]
     copy_stack_trace(node.outputs, outputs)
     return outputs
 

@@ -15,6 +15,7 @@ photon and passes it through the response.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, number, path, plain
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import ModelError
 from pymc_gamma.files import restore, user_path
@@ -66,6 +68,7 @@ class Response(Draws):
         Names of the components whose spectrum is free, in the order of the components.
     """
 
+    @checked(step=partial(number, low=0))
     def npred(
         self,
         energy: Any = None,
@@ -99,9 +102,10 @@ class Response(Draws):
         """
         from pymc_gamma.response.npred import npred
 
-        response = self.with_spectra(spectra, norms) if spectra or norms else self
+        response = self if spectra is None and norms is None else self.with_spectra(spectra, norms)
         return npred(response, energy, lon, lat, step, observation)
 
+    @checked("lon", "lat", lon=plain("deg", None), lat=plain("deg", None), energy=plain("TeV", None))
     def surface_density(
         self, lon: ArrayLike, lat: ArrayLike, energy: ArrayLike, *, observation: int | str | None = None
     ) -> FloatArray:
@@ -135,6 +139,7 @@ class Response(Draws):
 
         return fingerprint(self)
 
+    @checked(path=path)
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the response to a zarr store, whole or not at all.
 
@@ -165,6 +170,7 @@ class Response(Draws):
         save(self, path, overwrite=overwrite)
 
     @classmethod
+    @checked(path=path)
     def load(cls, path: str | Path) -> "Response":
         """Read a response written by :meth:`save`; the sky models that made it are not needed.
 

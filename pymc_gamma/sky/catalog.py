@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pymc_gamma import datasets
+from pymc_gamma.arguments import checked, texts
 from pymc_gamma.errors import DataFileError, SkyModelError
 from pymc_gamma.fits_files import check_whole, reading
 from pymc_gamma.geometry import separation_deg, unit_vectors
@@ -114,6 +115,7 @@ class HGPSCatalog(SkyComponent):
     ('HESS J1745-290', 'HESS J1747-281')
     """
 
+    @checked(sources=texts, exclude=texts)
     def __init__(
         self,
         name: str = "hgps",

@@ -279,7 +279,7 @@ def test_bad_input(response, fixed, events):
             pmg.ExtendedEventMixture("events", response=fixed, spectra={"crab": pmg.PowerLaw()})
         with pytest.raises(ModelError, match="the spectrum of 'crab' is -1"):
             pmg.ExtendedEventMixture("events", response=response, spectra={"crab": pmg.PowerLaw(2, -1e-12)})
-        with pytest.raises(ModelError, match="expected of 'ccr'"):
+        with pytest.raises(ModelError, match="norm of 'ccr' must be finite and not negative"):
             pmg.ExtendedEventMixture("events", response=fixed, norms={"ccr": -1.0})
         with pytest.raises(ModelError, match="no event is expected"):
             pmg.ExtendedEventMixture("events", response=fixed, norms=dict.fromkeys(fixed.component_names, 0.0))

@@ -1,4 +1,6 @@
+import copy
 import json
+import os
 
 import astropy.units as u
 import numpy as np
@@ -6,6 +8,8 @@ import pytest
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import DataFileError, ResponseMismatchError
+from pymc_gamma.response.storage import keep
+from pymc_gamma.workspace import Workspace
 
 
 @pytest.fixture
@@ -33,6 +37,47 @@ def test_nothing_is_overwritten_unasked(two_pointings, store):
         two_pointings.save(store)
     two_pointings.save(store, overwrite=True)
     assert pmg.Response.load(store).fingerprint() == two_pointings.fingerprint()
+
+
+def test_a_folder_that_is_no_store_is_not_replaced(two_pointings, tmp_path):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("precious")
+    with pytest.raises(FileExistsError, match="thesis is a folder that is no zarr store"):
+        two_pointings.save(folder, overwrite=True)
+    assert (folder / "thesis.tex").read_text() == "precious"
+
+
+def test_loading_completes_a_replacement_that_was_killed_between_two_renames(two_pointings, store):
+    cut = Workspace.make(store, None)
+    os.close(cut.lock.descriptor)  # killed
+    cut.new.parent.rename(cut.whole.parent)
+    cut.old.mkdir()
+    store.rename(cut.whole)
+    assert pmg.Response.load(store).fingerprint() == two_pointings.fingerprint()
+    assert list(store.parent.iterdir()) == [store]
+
+
+def test_two_processes_that_fold_the_same_at_the_same_time_both_succeed(components, observation, roi, tmp_path):
+    path = tmp_path / "kept.zarr"
+    first = pmg.fold(components[1], observation, roi)
+
+    class Late(pmg.Response):
+        def save(self, path, *, overwrite=False):
+            first.save(path)  # the other process is faster
+            super().save(path, overwrite=overwrite)
+
+    late = copy.copy(first)
+    late.__class__ = Late
+    keep(late, path)
+    assert pmg.Response.load(path).fingerprint() == first.fingerprint()
+
+
+def test_a_tilde_is_the_home_folder(two_pointings, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    two_pointings.save("~/response.zarr")
+    assert (tmp_path / "response.zarr").is_dir()
+    assert pmg.Response.load("~/response.zarr").fingerprint() == two_pointings.fingerprint()
 
 
 def test_fold_keeps_and_reuses_a_store(components, observation, roi, tmp_path):
