@@ -358,14 +358,30 @@ def read_gadf[EventsT: "Events"](
             raise DataFileError(f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them.")
         table = Table.read(hdus[hdu])
         n = len(table)
+        _check_own(hdus[hdu].header, table.colnames, path)
         try:
-            table = _in_good_time(table, hdus["GTI"], path) if "GTI" in hdus else table
+            if "GTI" in hdus:
+                table = _in_good_time(table, hdus["GTI"], path)
+            elif "OBS_ID" in hdus[hdu].header:
+                warn_user(f"{path} holds events of a run, but no good time intervals (GTI); all its events are taken.")
             events = from_table(cls, table, frame=frame)
         except EventError as error:
             raise EventError(f"{path}: {error}") from error
     if len(table) < n:
         events.meta["outside_good_time"] = {Path(path).name: n - len(table)}
     return events
+
+
+def _check_own(header: Any, columns: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Refuse a list that :func:`write_gadf` wrote and that has lost one of its columns; files of runs have no such."""
+    if header.get("CREATOR") != GADF_HEADER["CREATOR"] or "OBS_ID" in header:
+        return
+    names = ("ENERGY", *(name for pair in _PAIRS.values() for name in pair), "OBS_INDEX", "MULTIPLICITY")
+    if missing := [name for name in names if name not in columns]:
+        raise DataFileError(
+            f"{path} was written by this package with the columns {', '.join(names)}, and has lost "
+            f"{', '.join(missing)}. Take the original; or remove the keyword CREATOR too."
+        )
 
 
 def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) -> "Table":

@@ -234,7 +234,8 @@ def _read_official(path: Path) -> tuple[_Entry, ...]:
     entries = []
     with reading(path, "the H.E.S.S. Galactic plane survey catalogue"):
         catalog = SourceCatalogHGPS(path)
-        for source in catalog:
+        for k in range(len(catalog.table)):  # an iteration would end where a source cannot be made
+            source = catalog[k]
             identified = str(source.data["Identified_Object"]).strip("- ")
             # gammapy evaluates each model once; one Gaussian of the survey is so narrow that it divides by zero.
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -242,6 +243,14 @@ def _read_official(path: Path) -> tuple[_Entry, ...]:
             for model in models:
                 component = "" if model.name == source.name else model.name
                 name = _part_name(source.name, component)
-                _, (part,) = convert_model(name, model.spatial_model, model.spectral_model)
+                try:
+                    _, (part,) = convert_model(name, model.spatial_model, model.spectral_model)
+                except SkyModelError as error:
+                    raise DataFileError(f"{path}: {error}") from error
+                flux = part.spectrum(np.ones(1))[0]
+                if not (np.isfinite(flux) and flux > 0):
+                    raise ValueError(f"the flux of {name} at 1 TeV is {flux:g} TeV-1 cm-2 s-1, expected more than 0")
                 entries.append(_Entry(source.name, identified, part))
+        if not entries:
+            raise ValueError("there is no source in it")
     return tuple(entries)
