@@ -333,7 +333,8 @@ def _both_zero(told: str, value: int) -> bool:
 def _refuse_sum(path: Path, name: str, key: str, told: str) -> None:
     raise DataFileError(
         f"{path}: the checksum of extension {name!r} does not fit ({key} = {told}): the file was changed after it was "
-        "written. Copy it again. If it was changed on purpose, make new checksums: hdu.add_checksum() for each hdu of "
+        "written. Copy it again. If it was changed on purpose, or a program copied the checksums of the table that it "
+        "read (astropy.table and gammapy do), make new ones: hdu.add_checksum() for each hdu of "
         "astropy.io.fits.open(path, mode='update')."
     )
 

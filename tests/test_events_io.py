@@ -449,3 +449,15 @@ def test_cells_in_tables(events):
     cells = events.binned(5, pixel=0.5 * u.deg)
     np.testing.assert_allclose(Events.from_table(cells.to_table()).cells.edges, cells.cells.edges, atol=1e-10)
     assert set(cells.to_gammapy().table["MULTIPLICITY"]) == set(cells.multiplicity)
+
+
+def test_checksums_of_a_file_do_not_travel_to_another(tmp_path):
+    """Tables of astropy and gammapy write the keywords that they have, also those of other data."""
+    lists = Events([1.0, 2.0, 3.0] * u.TeV, [0.1, 0.2, 0.3] * u.deg, [0.0, 0.1, 0.2] * u.deg)
+    lists.write(tmp_path / "first.fits")
+    read = Events.read(tmp_path / "first.fits")
+    assert not {"CHECKSUM", "DATASUM", "EXTNAME"} & set(read.meta)
+    read[:2].to_table().write(tmp_path / "table.fits")
+    assert len(Events.read(tmp_path / "table.fits", hdu=1)) == 2
+    read[:1].to_gammapy().table.write(tmp_path / "gammapy.fits")
+    assert len(Events.read(tmp_path / "gammapy.fits", hdu=1)) == 1

@@ -56,11 +56,12 @@ def threads():
 
 
 def same(a, b):
-    assert a.attrs["log_evidence"] == b.attrs["log_evidence"]
+    """Equal but for the last bits: a kernel compiled anew is inlined where one from the cache is called."""
+    assert a.attrs["log_evidence"] == pytest.approx(b.attrs["log_evidence"], rel=1e-12)
     assert a.attrs["ncall"] == b.attrs["ncall"]
     for group in ("posterior", "nested"):
         for name in a[group].data_vars:
-            np.testing.assert_array_equal(a[group][name].values, b[group][name].values)
+            np.testing.assert_allclose(a[group][name].values, b[group][name].values, rtol=1e-12, atol=1e-12)
 
 
 @pytest.fixture(scope="module")

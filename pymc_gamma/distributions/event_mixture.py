@@ -368,8 +368,9 @@ def _normalised(fraction: Variable) -> Variable:
     largest = fraction.max(axis=-1, keepdims=True)
     impossible = pt.any(fraction < 0, axis=-1, keepdims=True) | pt.eq(largest, 0)
     # only ratios count, so a first division may be by a constant: the square of a tiny sum in a gradient is zero
-    scale = disconnected_grad(pt.switch(impossible, 1.0, largest))
-    relative = pt.switch(impossible, 0.0, fraction / scale)
+    boost = disconnected_grad(pt.switch(largest < 1e-280, 1e280, 1.0))  # the reciprocal of a tiny number is infinite
+    scale = disconnected_grad(pt.switch(impossible, 1.0, largest * boost))
+    relative = pt.switch(impossible, 0.0, fraction * boost / scale)
     return relative / pt.switch(impossible, 1.0, relative.sum(axis=-1, keepdims=True))
 
 

@@ -63,6 +63,8 @@ _PAIRS = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
 
 _EDGES = tuple(name.upper() for name in CELL)
 _CELL_UNITS = {name: "TeV" if name.startswith("energy") else "deg" for name in CELL}
+_OF_A_FILE = ("EXTNAME", "CHECKSUM", "DATASUM")
+"""Keywords that belong to a file and not to its events: another file with them would seem damaged."""
 _DISAGREEMENT = 1.0  # arcsec; tables in single precision are good to 0.1
 FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
 # MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
@@ -100,7 +102,7 @@ def to_table(events: "Events") -> "QTable":
     if events.cells is not None:
         for name, edges in zip(CELL, events.cells.edges.T, strict=True):
             table[name.upper()] = edges * u.Unit(_CELL_UNITS[name])
-    table.meta.update(events.meta)
+    table.meta.update({key: value for key, value in events.meta.items() if key not in _OF_A_FILE})
     table.meta[FRAME_KEY] = events.frame
     return table
 
@@ -148,7 +150,7 @@ def from_table[EventsT: "Events"](
         meta={
             key: value
             for key, value in table.meta.items()
-            if key not in GADF_HEADER and key not in (FRAME_KEY, NO_TIMES_KEY)
+            if key not in GADF_HEADER and key not in (FRAME_KEY, NO_TIMES_KEY, *_OF_A_FILE)
         },
     )
     return events.to_frame(frame)

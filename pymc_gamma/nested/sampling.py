@@ -58,7 +58,7 @@ def sample_nested(
     checkpoint_every : float
         Seconds between checkpoints.
     resume : bool
-        Go on from the checkpoint. The result is that of a run without interruption.
+        Go on from the checkpoint. The result is that of a run without interruption, to rounding.
     **dynesty_options
         For `dynesty.NestedSampler`, for example ``bound``, ``sample`` or ``queue_size``. ``bootstrap`` is 0 unless
         given.
