@@ -54,6 +54,8 @@ DIST_KEYWORDS = ("shape", "size", "rng", "return_next_rng")
 """What PyMC passes on to the random variable of any distribution."""
 
 _EVENT_DIM, _RECO_DIM, _COMPONENT_DIM = "event", "reco", "component"
+_LEAST = 1e-300
+"""Fractions below are zero: their reciprocals are infinite."""
 
 
 class EventMixture(Distribution):
@@ -104,9 +106,10 @@ class EventMixture(Distribution):
     Notes
     -----
     The number of events is fixed: it carries no information on the fractions. Events are impossible where a fraction
-    is negative or all are zero. A derivative with respect to a fraction is infinite where it exceeds the largest
-    floating-point number, as that of a fraction of 0 beside one of 1e-200 may. The log-likelihood is available event by
-    event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum.
+    is negative or all are zero (below 1e-300). A derivative with respect to a fraction is infinite where it exceeds
+    the largest floating-point number, as that of a fraction of 0 beside one of 1e-200 may. The log-likelihood is
+    available event by event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum. Pictures of a model
+    (`pymc.model_to_graphviz`) draw no events, unless other variables depend on them.
 
     Observed values that do not change (arrays, `Events`) are folded once, when the log-probability is built. For
     `pymc.Data` the table is kept with the graph and made anew when `pymc.set_data` brings other numbers.
@@ -366,11 +369,10 @@ def _event_mixture_logp(
 def _normalised(fraction: Variable) -> Variable:
     """Fractions over their sum; all zero, and the events impossible, where none is positive or one is negative."""
     largest = fraction.max(axis=-1, keepdims=True)
-    impossible = pt.any(fraction < 0, axis=-1, keepdims=True) | pt.eq(largest, 0)
+    impossible = pt.any(fraction < 0, axis=-1, keepdims=True) | (largest < pt.constant(_LEAST, dtype="float64"))
     # only ratios count, so a first division may be by a constant: the square of a tiny sum in a gradient is zero
-    boost = disconnected_grad(pt.switch(largest < 1e-280, 1e280, 1.0))  # the reciprocal of a tiny number is infinite
-    scale = disconnected_grad(pt.switch(impossible, 1.0, largest * boost))
-    relative = pt.switch(impossible, 0.0, fraction * boost / scale)
+    scale = disconnected_grad(pt.switch(impossible, 1.0, largest))
+    relative = pt.switch(impossible, 0.0, fraction / scale)
     return relative / pt.switch(impossible, 1.0, relative.sum(axis=-1, keepdims=True))
 
 
