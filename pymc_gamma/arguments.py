@@ -233,7 +233,7 @@ def plain(unit: str = "", *shape: int | None) -> Check:
 
     def check(value: Any, name: str) -> Any:
         found = array(value, name, shape, unit) if shape else numbers(value, name, unit)
-        return value if not isinstance(value, u.Quantity) else found if found.ndim else float(found)
+        return found if found.ndim else float(found)
 
     return check
 
@@ -250,7 +250,7 @@ def unitless(value: Any, name: str) -> Any:
         return value
     if not value.unit.is_equivalent(u.one):
         raise TypeError(f"{name} must be numbers without a unit, got a quantity in {str(value.unit)!r}.")
-    return value.to_value(u.one)
+    return to_value(value, "", name)
 
 
 def quantity(unit: str) -> Check:
@@ -333,9 +333,10 @@ def vectors(value: Any, name: str) -> Any:
     ValueError
         If the last axis has another length, or a number is not finite.
     """
-    if numbers(value, name).shape[-1:] != (3,):
-        raise ValueError(f"{name} must be vectors of three numbers, shape (..., 3), got shape {np.shape(value)}.")
-    return value
+    found = numbers(value, name)
+    if found.shape[-1:] != (3,):
+        raise ValueError(f"{name} must be vectors of three numbers, shape (..., 3), got shape {found.shape}.")
+    return found
 
 
 def offering(*attributes: str) -> Check:

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.tensors import joined
+from pymc_gamma.units import numbers
 
 __all__ = [
     "Labelled",
@@ -69,12 +72,14 @@ def read_labelled(value: Any, what: str) -> Labelled:
     else:
         dims = tuple("" if axis.name is None else str(axis.name) for axis in value.axes)
         labels = tuple(None if _is_count(axis) else tuple(axis) for axis in value.axes)
-    try:
-        values = np.asarray(value.to_numpy(), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"{what} must be numbers, got a {type(value).__name__} with entries that are none: {error}."
-        ) from error
+    values = joined(value.to_numpy(), what)
+    if not isinstance(values, Variable):
+        try:
+            values = numbers(values, what, finite=False)
+        except TypeError as error:
+            raise ModelError(
+                f"{what} must be numbers, got a {type(value).__name__} with entries that are none: {error}"
+            ) from error
     return Labelled(values, dims, labels)
 
 

@@ -40,6 +40,7 @@ from pymc_gamma.systematics import (
     Systematic,
     Systematics,
 )
+from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, to_value
 
 __all__ = ["PoissonProcess", "PoissonSource"]
@@ -249,6 +250,7 @@ class PoissonProcess:
     def _checked_norms(self, norms: Any) -> dict[str, Variable]:
         names, model = tuple(self.response.component_names), pm.modelcontext(None)
         what = f"{self.name}: norms"
+        norms = joined(norms, what, low=0.0)
         if isinstance(norms, Variable) or not (norms is None or isinstance(norms, Mapping) or has_labels(norms)):
             vector = pt.as_tensor_variable(norms if isinstance(norms, Variable) else numbers(norms, what))
             if vector.type.ndim != 1 or vector.type.shape[0] not in (None, len(names)):
@@ -272,7 +274,9 @@ class PoissonProcess:
         n_observations = self._n_observations
         label = f"{self.name}: the norm of {component!r}"
         if not isinstance(value, Variable):
-            value = numbers(aligned(value, {"observation": range(n_observations)}, label), label, finite=False)
+            value = joined(aligned(value, {"observation": range(n_observations)}, label), label, low=0.0)
+        if not isinstance(value, Variable):
+            value = numbers(value, label, finite=False)
             if not np.all(np.isfinite(value) & (value >= 0)):
                 raise ModelError(f"{label} must be finite and not negative, got {value.tolist()}.")
         norm = pt.as_tensor_variable(value)
