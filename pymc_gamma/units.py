@@ -7,6 +7,7 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
+from astropy.time import TimeDelta
 from numpy.typing import NDArray
 
 __all__ = ["numbers", "scalar_value", "to_value"]
@@ -18,7 +19,7 @@ def to_value(quantity: Any, unit: str, name: str) -> NDArray[np.float64]:
     Parameters
     ----------
     quantity : `~astropy.units.Quantity`
-        What the user passed.
+        What the user passed; a duration may also be a `~astropy.time.TimeDelta`.
     unit : str
         Unit to convert to.
     name : str
@@ -42,6 +43,8 @@ def to_value(quantity: Any, unit: str, name: str) -> NDArray[np.float64]:
     >>> float(to_value(100 * u.GeV, "TeV", "energy"))
     0.1
     """
+    if isinstance(quantity, TimeDelta):
+        quantity = quantity.to(u.s)
     if not isinstance(quantity, u.Quantity):
         if isinstance(quantity, list | tuple) and any(isinstance(q, u.Quantity) for q in quantity):
             quantity = u.Quantity(quantity)
@@ -86,7 +89,10 @@ def numbers(value: Any, name: str, unit: str = "", *, finite: bool = True) -> ND
     if isinstance(value, u.Quantity):
         value = to_value(value, unit, name)
     try:
-        found = np.ma.filled(np.ma.asarray(value, dtype=np.float64), np.nan)
+        plain = np.ma.asarray(value)
+        if plain.dtype.kind not in "biufO":  # text, times and durations would be turned into numbers
+            raise TypeError(plain.dtype)
+        found = np.ma.filled(plain.astype(np.float64), np.nan)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be numbers, got {value!r}.") from error
     if finite and not np.all(np.isfinite(found)):

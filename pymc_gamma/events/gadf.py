@@ -356,6 +356,12 @@ def read_gadf[EventsT: "Events"](
         if hdu not in hdus:
             held = ", ".join(h.name for h in hdus)
             raise DataFileError(f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them.")
+        if getattr(hdus[hdu], "columns", None) is None:
+            held = ", ".join(h.name for h in hdus if "ENERGY" in (n.upper() for n in _columns_of(h)))
+            raise DataFileError(
+                f"{path}: the HDU {hdu} is no table, so it holds no events; "
+                + (f"those with a column ENERGY are {held}: give hdu=." if held else "no HDU has a column ENERGY.")
+            )
         table = Table.read(hdus[hdu])
         n = len(table)
         try:
@@ -366,6 +372,12 @@ def read_gadf[EventsT: "Events"](
     if len(table) < n:
         events.meta["outside_good_time"] = {Path(path).name: n - len(table)}
     return events
+
+
+def _columns_of(hdu: Any) -> list[str]:
+    """Names of the columns of an HDU, none if it is no table."""
+    columns = getattr(hdu, "columns", None)
+    return [] if columns is None else list(columns.names)
 
 
 def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) -> "Table":
