@@ -33,7 +33,7 @@ from pymc_gamma.arguments import checked, integer, kind, text
 from pymc_gamma.distributions.columns import ColumnSource
 from pymc_gamma.distributions.live_table import LiveTable
 from pymc_gamma.distributions.own_table import coords_of_last_dim, fraction_tensor, own_table
-from pymc_gamma.distributions.protocol import EventList, MixtureResponse, SpectralResponse
+from pymc_gamma.distributions.protocol import MixtureResponse, SpectralResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
 from pymc_gamma.distributions.sources import EventSource, ResponseSource, TabulatedSource
 from pymc_gamma.distributions.spectral import (
@@ -192,7 +192,7 @@ class EventMixture(Distribution):
                 start = value_at_start(flux, model)
             check_spectra(name, source, start)
         if isinstance(source, ResponseSource) and not isinstance(observed, Variable | None):
-            observed = _observed_value(name, source, fraction, observed)
+            observed = source.batch(observed, fraction.type.shape[:-1], name, fraction.name or "the fractions")
 
         extra = () if observed is None else source.layout(n_columns(observed)).extra
         if observed is None and n_events is None and dims is None and not {"shape", "size"} & kwargs.keys():
@@ -283,8 +283,8 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     ----------
     model : pymc.Model
         A model with an `EventMixture` or `ExtendedEventMixture` made with a response.
-    events : Events or array of shape (N, len(response.reco))
-        The observed events.
+    events : Events, array of shape (N, len(response.reco)) or list of such
+        The observed events; a list with events for each vector of a batch of fractions.
     name : str, optional
         Which variable; needed if the model has several.
 
@@ -322,12 +322,20 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
             "EventMixture(..., observed=events)."
         )
     if extra != op.extra:
-        value = op.layout.completed(value)
+        completed = op.layout.completed(value.reshape(-1, value.shape[-1]))
+        value = completed.reshape(*value.shape[:-1], -1)
+    fixed = candidates[name].type.shape[-2]
+    if fixed not in (None, value.shape[-2]):
+        raise ModelError(
+            f"{name} was made for {fixed} events, a number that its shape keeps, and these are {value.shape[-2]}; make "
+            "a new model with EventMixture(..., observed=events), or give the variable dims= instead of a shape."
+        )
     observed_model = pm.observe(model, {name: value})
     dims = observed_model.named_vars_to_dims.get(name)
     if dims:
         coords = observed_model.coords.get(dims[-2])
-        observed_model.set_dim(dims[-2], len(value), coord_values=None if coords is None else np.arange(len(value)))
+        length = value.shape[-2]
+        observed_model.set_dim(dims[-2], length, coord_values=None if coords is None else np.arange(length))
     return observed_model
 
 
@@ -386,29 +394,6 @@ def table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -
     if isinstance(value, Constant):
         return source.table(value.data[index]).inputs
     return LiveTable(source)(value[index])
-
-
-def _observed_value(name: str, source: ResponseSource, fraction: Variable, observed: Any) -> NDArray[np.float64]:
-    """Rows of observed events, as many lists of them as there are vectors of fractions."""
-    n_batch = fraction.type.ndim - 1
-    label = fraction.name or "the fractions"
-    several = isinstance(observed, list | tuple) and any(
-        isinstance(one, EventList) or np.ndim(one) == 2 for one in observed
-    )
-    if several and n_batch == 0 and len(observed) == 1:
-        return np.asarray(source.value(observed[0]))
-    value = source.stacked(observed) if several else source.value(observed)
-    wanted = fraction.type.shape[:-1]
-    if value.ndim - 2 != n_batch or any(w not in (None, n) for w, n in zip(wanted, value.shape, strict=False)):
-        batches = value.shape[:-2]
-        lists = f"{' x '.join(map(str, batches))} lists of events" if batches else "one list of events"
-        given = f"{' x '.join('?' if w is None else str(w) for w in wanted)} vectors" if wanted else "one vector"
-        raise ModelError(
-            f"{name}: observed holds {lists}, and {label!r} {given} of fractions; each vector has a list of its own: "
-            f"pass fractions of shape {(*batches, source.n_components)}, or, for events that share their fractions, "
-            "one list (join Events with +)."
-        )
-    return np.asarray(value)
 
 
 def _named_spectra(name: str, response: Any, spectra: Any) -> Any:

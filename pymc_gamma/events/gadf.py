@@ -358,6 +358,12 @@ def read_gadf[EventsT: "Events"](
         if hdu not in hdus:
             held = ", ".join(h.name for h in hdus)
             raise DataFileError(f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them.")
+        if getattr(hdus[hdu], "columns", None) is None:
+            held = ", ".join(h.name for h in hdus if "ENERGY" in (n.upper() for n in _columns_of(h)))
+            raise DataFileError(
+                f"{path}: the HDU {hdu} is no table, so it holds no events; "
+                + (f"those with a column ENERGY are {held}: give hdu=." if held else "no HDU has a column ENERGY.")
+            )
         table = Table.read(hdus[hdu])
         n = len(table)
         _check_own(hdus[hdu].header, table.colnames, path)
@@ -374,6 +380,7 @@ def read_gadf[EventsT: "Events"](
     return events
 
 
+<<<<<<< HEAD
 def _check_own(header: Any, columns: Sequence[str], path: str | os.PathLike[str]) -> None:
     """Refuse a list that :func:`write_gadf` wrote and that has lost one of its columns; files of runs have no such."""
     if header.get("CREATOR") != GADF_HEADER["CREATOR"] or "OBS_ID" in header:
@@ -384,6 +391,12 @@ def _check_own(header: Any, columns: Sequence[str], path: str | os.PathLike[str]
             f"{path} was written by this package with the columns {', '.join(names)}, and has lost "
             f"{', '.join(missing)}. Take the original; or remove the keyword CREATOR too."
         )
+=======
+def _columns_of(hdu: Any) -> list[str]:
+    """Names of the columns of an HDU, none if it is no table."""
+    columns = getattr(hdu, "columns", None)
+    return [] if columns is None else list(columns.names)
+>>>>>>> md2
 
 
 def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) -> "Table":

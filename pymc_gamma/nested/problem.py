@@ -128,6 +128,11 @@ class NestedProblem:
             self._slots.append(_Slot(rv.name, shape, slice(start, end), slice(cursor, stop), prior))
             cursor, start = stop, end
         self.n_dim = cursor
+        if not self.n_dim:
+            raise ModelError(
+                f"there is nothing to sample: the free variables {[rv.name for rv in self._free]} have no freedom left "
+                "(a Dirichlet of one fraction is 1, an empty variable has no value). Make them constants."
+            )
         _check_transforms(model, {rv.name: value for rv, value in values.items()}, self._cube, self.n_dim)
         self._values_of_cube = pt.concatenate([values[rv].ravel() for rv in self._free])
         self.parameter_names = [

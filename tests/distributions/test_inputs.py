@@ -356,6 +356,52 @@ class TestListsOfEvents:
         with pytest.raises(ModelError, match=r"ExtendedEventMixture has one. Join those"):
             poisson(fixed, [events, events])
 
+    @pytest.mark.parametrize("observed", [lambda ev: [ev], lambda ev: (ev,), lambda ev: [[ev]]])
+    def test_a_list_of_one_for_a_model_that_exists(self, lists, fixed, events, observed):
+        with pm.Model() as model:
+            pmg.EventMixture("events", self.F[0], response=ToyResponse(), n_events=7)
+        found = pmg.observe_events(model, observed(lists[0])).compile_logp(mode="FAST_COMPILE")({})
+        assert found == self.logp(self.F[0], lists[0])
+        with pm.Model() as model:
+            pmg.ExtendedEventMixture("events", response=fixed)
+        found = pmg.observe_events(model, observed(events)).compile_logp(mode="FAST_COMPILE")({})
+        assert found == pytest.approx(poisson(fixed, events), rel=1e-12)
+        with pytest.raises(ModelError, match=r"holds 2 lists of events.*Join those"):
+            pmg.observe_events(model, [events, events])
+
+    def test_a_batch_for_a_model_that_exists(self, lists):
+        with pm.Model() as model:
+            pmg.EventMixture("events", self.F, response=ToyResponse(), n_events=len(lists[0].rows))
+        same = [lists[0], ToyEvents(lists[0].rows[::-1] * [1, -1, 1])]
+        for observed in (same, np.stack([one.rows for one in same])):
+            found = pmg.observe_events(model, observed).compile_logp(mode="FAST_COMPILE")({})
+            assert found == pytest.approx(self.exact(same), rel=1e-10)
+        with pytest.raises(ModelError, match=r"holds 3 lists of events.* 2 vectors"):
+            pmg.observe_events(model, [lists[0]] * 3)
+        with pytest.raises(ModelError, match="holds one list of events"):
+            pmg.observe_events(model, lists[0])
+        with pytest.raises(ModelError, match=r"made for 40 events.* these are 25"):
+            pmg.observe_events(model, lists[1:] * 2)
+
+    def test_a_batch_of_two_axes(self, lists):
+        fraction = np.stack([self.F, self.F[::-1]])
+        plain = [[one.rows.tolist() for one in row] for row in (lists, lists)]
+        swapped = self.logp(fraction, [lists, lists[::-1]])
+        assert swapped == pytest.approx(2 * self.exact(lists), rel=1e-10)
+        for observed in ([lists, lists], (tuple(lists), lists), plain):
+            second = sum(
+                one.multiplicity @ np.log(ToyResponse().component_pdf(one.rows) @ own)
+                for one, own in zip(lists, self.F[::-1], strict=True)
+            )
+            assert self.logp(fraction, observed) == pytest.approx(self.exact(lists) + second, rel=1e-10)
+        for observed, message in (
+            ([lists, lists[0]], "must make a batch.*got rows of 2, one list"),
+            ([lists, lists[:1]], "must make a batch.*got rows of 2, 1"),
+            ([lists, lists, lists], r"holds 3 x 2 lists of events.* 2 x 2 vectors"),
+        ):
+            with pytest.raises(ModelError, match=message):
+                self.logp(fraction, observed)
+
     def test_bad_lists(self, lists):
         with pytest.raises(EventError, match="empty"):
             self.logp(self.F, [lists[0], ToyEvents(np.empty((0, 3)))])
