@@ -7,11 +7,8 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-<<<<<<< HEAD
-from astropy.utils.masked import Masked
-=======
 from astropy.time import TimeDelta
->>>>>>> md2
+from astropy.utils.masked import Masked
 from numpy.typing import NDArray
 
 __all__ = ["numbers", "scalar_value", "to_value"]
@@ -52,13 +49,10 @@ def to_value(quantity: Any, unit: str, name: str) -> NDArray[np.float64]:
     >>> float(to_value(100 * u.GeV, "TeV", "energy"))
     0.1
     """
-<<<<<<< HEAD
-    if _is_masked(quantity):
-        raise ValueError(f"{name} must have no masked entries, got {quantity!r}; leave them out, or fill them.")
-=======
     if isinstance(quantity, TimeDelta):
         quantity = quantity.to(u.s)
->>>>>>> md2
+    if _is_masked(quantity):
+        raise ValueError(f"{name} must have no masked entries, got {quantity!r}; leave them out, or fill them.")
     if not isinstance(quantity, u.Quantity):
         if isinstance(quantity, list | tuple) and any(isinstance(q, u.Quantity) for q in quantity):
             quantity = u.Quantity(quantity)
@@ -112,16 +106,9 @@ def numbers(value: Any, name: str, unit: str = "", *, finite: bool = True) -> ND
     if isinstance(plain, u.Quantity):
         plain = to_value(plain, unit, name)
     try:
-<<<<<<< HEAD
         if not _is_real(plain):
             raise TypeError("other kinds of values")
         found = np.asarray(plain, dtype=np.float64)
-=======
-        plain = np.ma.asarray(value)
-        if plain.dtype.kind not in "biufO":  # text, times and durations would be turned into numbers
-            raise TypeError(plain.dtype)
-        found = np.ma.filled(plain.astype(np.float64), np.nan)
->>>>>>> md2
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be numbers, got {value!r}.") from error
     if masked:

@@ -380,7 +380,6 @@ def read_gadf[EventsT: "Events"](
     return events
 
 
-<<<<<<< HEAD
 def _check_own(header: Any, columns: Sequence[str], path: str | os.PathLike[str]) -> None:
     """Refuse a list that :func:`write_gadf` wrote and that has lost one of its columns; files of runs have no such."""
     if header.get("CREATOR") != GADF_HEADER["CREATOR"] or "OBS_ID" in header:
@@ -391,12 +390,12 @@ def _check_own(header: Any, columns: Sequence[str], path: str | os.PathLike[str]
             f"{path} was written by this package with the columns {', '.join(names)}, and has lost "
             f"{', '.join(missing)}. Take the original; or remove the keyword CREATOR too."
         )
-=======
+
+
 def _columns_of(hdu: Any) -> list[str]:
     """Names of the columns of an HDU, none if it is no table."""
     columns = getattr(hdu, "columns", None)
     return [] if columns is None else list(columns.names)
->>>>>>> md2
 
 
 def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) -> "Table":
