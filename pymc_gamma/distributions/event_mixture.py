@@ -376,12 +376,17 @@ def _event_mixture_logp(
 
 def _normalised(fraction: Variable) -> Variable:
     """Fractions over their sum; all zero, and the events impossible, where none is positive or one is negative."""
+
+    def over_sum(x: Variable, *, constant: bool) -> Variable:
+        total = x.sum(axis=-1, keepdims=True)
+        safe = pt.switch(pt.eq(total, 0), 1.0, total)
+        return x / (disconnected_grad(safe) if constant else safe)
+
     largest = fraction.max(axis=-1, keepdims=True)
     impossible = pt.any(fraction < 0, axis=-1, keepdims=True) | (largest < pt.constant(_LEAST, dtype="float64"))
+    possible = pt.switch(impossible, 0.0, fraction)
     # only ratios count, so a first division may be by a constant: the square of a tiny sum in a gradient is zero
-    scale = disconnected_grad(pt.switch(impossible, 1.0, largest))
-    relative = pt.switch(impossible, 0.0, fraction / scale)
-    return relative / pt.switch(impossible, 1.0, relative.sum(axis=-1, keepdims=True))
+    return over_sum(over_sum(possible, constant=True), constant=False)
 
 
 @_support_point.register(EventMixtureRV)
