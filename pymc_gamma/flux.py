@@ -5,8 +5,9 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
+from pytensor.graph.basic import Variable
 
-from pymc_gamma.units import to_value
+from pymc_gamma.units import numbers
 
 __all__ = ["is_gammapy_model", "spectrum_values"]
 
@@ -33,10 +34,12 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
     Returns
     -------
     numpy.ndarray or TensorVariable
-        As the spectrum gives them, without unit.
+        As the spectrum gives them, without unit; NaN where they are masked.
 
     Raises
     ------
+    TypeError
+        If they are no real numbers.
     astropy.units.UnitConversionError
         If they have another unit.
 
@@ -49,6 +52,6 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
     """
     if callable(spectrum):
         spectrum = spectrum(energy * u.TeV) if is_gammapy_model(spectrum) else spectrum(energy)
-    if isinstance(spectrum, u.Quantity):
-        return to_value(spectrum, unit, f"the spectrum of {name!r}")
-    return spectrum
+    if isinstance(spectrum, Variable):
+        return spectrum
+    return numbers(spectrum, f"the spectrum of {name!r}", unit, finite=False)
