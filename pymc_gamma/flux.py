@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
-from pymc_gamma.units import to_value
+from pymc_gamma.units import numbers
 
 __all__ = ["is_gammapy_model", "spectrum_values"]
 
@@ -37,12 +37,14 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
     Returns
     -------
     numpy.ndarray or TensorVariable
-        As the spectrum gives them, without unit.
+        As the spectrum gives them, without unit; NaN where they are masked.
 
     Raises
     ------
     ModelError
         If a function does not take the energies, or returns something else than numbers.
+    TypeError
+        If they are no real numbers.
     astropy.units.UnitConversionError
         If they have another unit.
 
@@ -61,9 +63,14 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
                 f"with, got {type(of_function).__name__}; does it end with return?"
             )
         spectrum = of_function
-    if isinstance(spectrum, u.Quantity):
-        return to_value(spectrum, unit, f"the spectrum of {name!r}")
-    return spectrum
+    if isinstance(spectrum, Variable) or _holds_variables(spectrum):
+        return spectrum
+    return numbers(spectrum, f"the spectrum of {name!r}", unit, finite=False)
+
+
+def _holds_variables(values: Any) -> bool:
+    """Whether some of a list are expressions of PyTensor."""
+    return isinstance(values, list | tuple) and any(isinstance(one, Variable) or _holds_variables(one) for one in values)
 
 
 def _called(spectrum: Callable[..., Any], energy: NDArray[np.float64], name: str) -> Any:

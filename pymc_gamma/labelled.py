@@ -172,10 +172,11 @@ def as_mapping(value: Any, names: Sequence[str], what: str, known: str = "compon
     if _is_pandas(value) and value.ndim == 1 and value.dtype == object:
         value = dict(value.items())  # a series of functions, for example
     if has_labels(value):
-        vector = np.asarray(aligned(value, {"component": names}, what))
-        if vector.shape != (len(names),):
-            raise ModelError(f"{what} must have one entry for each of {tuple(names)}, got shape {vector.shape}.")
-        return dict(zip(names, vector.tolist(), strict=True))
+        vector = aligned(value, {"component": names}, what)
+        shape = vector.type.shape if isinstance(vector, Variable) else vector.shape
+        if shape != (len(names),):
+            raise ModelError(f"{what} must have one entry for each of {tuple(names)}, got shape {shape}.")
+        return {name: vector[k] for k, name in enumerate(names)}
     if not isinstance(value, Mapping):
         raise ModelError(f"{what} must be a mapping from names of {known}, got {type(value).__name__}.")
     unknown = [name for name in value if name not in names]

@@ -261,7 +261,8 @@ class PSFScale(Systematic):
             )
         if self.knots[0] < self.knots[1] - self.knots[0]:
             raise ValueError(f"PSFScale(sigma={self.sigma}) needs more than nodes={self.nodes}.")
-        if isinstance(self.value, np.ndarray) and np.any(np.abs(self.value - 1) > 3 * self.sigma * (1 + 1e-9)):
+        value = aligned(self.value, {"observation": None}, "PSFScale(value=...)")
+        if isinstance(value, np.ndarray) and np.any(np.abs(value - 1) > 3 * self.sigma * (1 + 1e-9)):
             raise ValueError(f"PSFScale(value=...) must lie within three sigma ({self.sigma}) of 1, got {self.value}.")
 
     @property

@@ -21,6 +21,7 @@ from pymc_gamma.distributions.table import EventTable, ScaledDensities, TableArr
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events.rows import EVENT_ROWS, MULTIPLICITY, RowLayout, row_layout
 from pymc_gamma.labelled import aligned
+from pymc_gamma.units import numbers
 
 __all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first", "lists_of_events"]
 
@@ -257,8 +258,8 @@ class ResponseSource(EventSource):
         else:
             events = aligned(events, {"event": None, "reco": self._labels(events)}, "observed events")
             try:
-                value = np.asarray(events, dtype=np.float64)
-            except (TypeError, ValueError) as error:
+                value = numbers(events, "observed events", finite=False)
+            except TypeError as error:
                 raise EventError(
                     f"observed events must be Events, or an array of rows with the columns {self.columns}, got "
                     f"{type(events).__name__}; make them with Events.from_table, from_skycoord or from_gammapy."

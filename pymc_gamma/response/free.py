@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 
-import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,7 +19,7 @@ from pymc_gamma.folding.free import (
 from pymc_gamma.folding.parts import CompiledComponent
 from pymc_gamma.folding.ranges import InRanges
 from pymc_gamma.sums import weighted_sum
-from pymc_gamma.units import to_value
+from pymc_gamma.units import numbers
 
 __all__ = ["FreeColumns"]
 
@@ -129,9 +128,7 @@ class FreeColumns:
             If the spectrum has another shape, or is negative or not finite somewhere.
         """
         component = self.components[k]
-        if isinstance(spectrum, u.Quantity):
-            spectrum = to_value(spectrum, component.unit, f"the spectrum of {component.name!r}")
-        values = np.asarray(spectrum, float)
+        values = numbers(spectrum, f"the spectrum of {component.name!r}", component.unit, finite=False)
         n_rows, n = component.acceptance.shape
         if values.shape not in {(n,), (n_rows, n)}:
             raise ModelError(

@@ -567,6 +567,7 @@ class TestListsOfVariables:
             (lambda a: [a, 2 * a], [2, 4]),
             (lambda a: {"crab": [a]}, [2, 1]),
             (lambda a: pd.Series({"ccr": a, "crab": 3.0}), [3, 2]),
+            (lambda a: xr.DataArray(np.array([a, 3.0], dtype=object), {"component": ["ccr", "crab"]}), [3, 2]),
         ],
     )
     def test_norms(self, fixed, events, norms, expected):
@@ -741,6 +742,31 @@ class TestMasks:
     def test_nothing_masked(self):
         assert pmg.PowerLaw(reference=Masked(2 * u.TeV, mask=False)).reference == 2
         assert pmg.PowerLaw(index=np.ma.array(2.5)).index == 2.5
+
+
+@pytest.mark.parametrize("wrong", ["2", 2 + 1j], ids=repr)
+def test_observed_rows_and_spectra_are_numbers(free, fixed, events, wrong):
+    rows = np.full((3, 3), wrong)
+    with pm.Model(), pytest.raises(EventError, match="observed events must be Events, or an array of rows"):
+        pmg.EventMixture("e", [0.5, 0.5], response=fixed, observed=rows)
+    with pytest.raises(TypeError, match="spectrum of 'crab' must be numbers"):
+        poisson(free, events, spectra={"crab": lambda energy: np.full(len(energy), wrong)})
+    with pytest.raises(TypeError, match="spectrum of 'crab' must be numbers"):
+        free.with_spectra({"crab": lambda energy: np.full(len(energy), wrong)})
+
+
+def test_masked_rows_and_spectra(free, fixed, events):
+    rows = np.ma.array(fixed.event_rows(events), copy=True)
+    rows[2, 0] = np.ma.masked
+    with pm.Model(), pytest.raises(EventError, match="contain NaN: rows 2"):
+        pmg.EventMixture("e", [0.5, 0.5], response=fixed, observed=rows)
+    with pytest.raises(ModelError, match="crab"):
+        free.with_spectra({"crab": lambda energy: np.ma.masked_greater(1e-12 * energy**-2, 1e-14)})
+
+
+def test_a_labelled_scale_of_the_psf():
+    with pytest.raises(ValueError, match="within three sigma"):
+        pmg.PSFScale(value=pd.Series([5.0]))
 
 
 class TestOwnTables:
