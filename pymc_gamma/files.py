@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pymc_gamma.errors import FolderInUseError
+from pymc_gamma.errors import DataFileError, FolderInUseError
 from pymc_gamma.locks import Lock, holder
 from pymc_gamma.workspace import Workspace, clean, is_being_replaced
 
@@ -40,12 +40,24 @@ _PATIENCE_S = 2.0
 def user_path(path: str | os.PathLike[str]) -> Path:
     """Path of a file as a user gives it, with ``~`` for the home folder.
 
+    Raises
+    ------
+    DataFileError
+        If no file can have that name: it holds a character that the system does not allow, or the home folder of a
+        user who is not known.
+
     Examples
     --------
     >>> user_path("~/events.fits") == Path.home() / "events.fits"
     True
     """
-    return Path(path).expanduser()
+    try:
+        found = Path(path).expanduser()
+        if b"\0" in os.fsencode(found):
+            raise ValueError("embedded null character")
+    except (RuntimeError, ValueError) as error:
+        raise DataFileError(f"{path!r} cannot be the name of a file ({error}); check the path.") from error
+    return found
 
 
 def refuse_overwrite(path: str | os.PathLike[str], *, overwrite: bool = False, hint: str = "overwrite=True") -> None:

@@ -138,13 +138,13 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
     """The uncompressed content of a file that has been checked, at its beginning."""
     try:
         size = path.stat().st_size
-        if not path.is_file():
-            raise DataFileError(f"{path} is a folder or a device, not a file; give the path of a FITS file.")
-        file = path.open("rb")
+        file = path.open("rb") if path.is_file() else None
     except FileNotFoundError:
         raise DataFileError(f"there is no file {path}; check the path.") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError of a name that no file can have
         raise DataFileError(f"{path} cannot be opened ({error}); check the path and the permissions.") from error
+    if file is None:
+        raise DataFileError(f"{path} is a folder or a device, not a file; give the path of a FITS file.")
     with file:
         first = file.read(max(map(len, COMPRESSIONS)))
         file.seek(0)

@@ -26,7 +26,6 @@ from numpy.typing import ArrayLike, NDArray
 from pymc_gamma.arguments import checked, number, path, plain
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import ModelError
-from pymc_gamma.files import restore, user_path
 from pymc_gamma.response.draws import Draws
 
 __all__ = ["Response"]
@@ -157,7 +156,7 @@ class Response(Draws):
         OSError
             If it cannot be written, on a full disk for instance; a store that was there is unchanged.
         ModelError
-            If the residual background is not that of the IRFs.
+            If the residual background is not that of the IRFs, or its regions have more corners than a store can hold.
         """
         from pymc_gamma.response.storage import save
 
@@ -186,5 +185,4 @@ class Response(Draws):
         """
         from pymc_gamma.response.storage import load
 
-        restore(path)
-        return load(user_path(path))
+        return load(path)
