@@ -70,7 +70,9 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
 
 def _holds_variables(values: Any) -> bool:
     """Whether some of a list are expressions of PyTensor."""
-    return isinstance(values, list | tuple) and any(isinstance(one, Variable) or _holds_variables(one) for one in values)
+    return isinstance(values, list | tuple) and any(
+        isinstance(one, Variable) or _holds_variables(one) for one in values
+    )
 
 
 def _called(spectrum: Callable[..., Any], energy: NDArray[np.float64], name: str) -> Any:

@@ -126,7 +126,7 @@ def test_dispersion_between_offsets(irfs, rng):
 
     Area and dispersion are others at each offset, and the area goes up and down from one to the next.
     """
-    energy, offset = np.geomspace(0.1, 100, 16), np.linspace(0, 3, 31)
+    energy, offset = np.geomspace(0.1, 100, 7), np.linspace(0, 3, 31)
     values = 1e9 * rng.uniform(0.05, 1, (len(energy), len(offset)))
     at, width = np.array([0.0, 0.34, 1.0, 2.9, 3.4]), np.array([0.5, 0.2, 0.6, 0.3, 0.4])
     centre = np.array([1.0, 1.1, 0.9, 1.0, 1.2])
@@ -150,7 +150,7 @@ def test_dispersion_between_offsets(irfs, rng):
             weight = here * true**-IN_BIN_INDEX * np.diff(fine)
             rate = np.interp(measured[:, None] / true, migra, mixed, left=0, right=0) / true
             expected = rate @ weight / weight.sum()
-            np.testing.assert_allclose(tables.edisp[j, ::40, e], expected, atol=6e-3 * expected.max())
+            np.testing.assert_allclose(tables.edisp[j, ::40, e], expected, atol=2e-2 * expected.max())
 
 
 def test_bands_hold_what_a_pair_of_rows_needs(tables):
