@@ -263,6 +263,8 @@ def plain_files(folder):
     folder.mkdir()
     for name in ("notes.txt", "todo.txt"):
         (folder / name).write_text("v1")
+    (folder / "link").symlink_to("todo.txt")
+    folder.chmod(0o710)
     write_owned(folder, "old")
 
 
@@ -282,7 +284,9 @@ def test_what_the_user_saves_meanwhile_stays(tmp_path, monkeypatch):
 
     monkeypatch.setattr(workspace, "exchange", late)
     write_owned(folder, "new")
-    assert names(folder) == ["a.txt", "b.txt", "late.txt", "more", "notes.txt", "todo.txt"]
+    assert names(folder) == ["a.txt", "b.txt", "late.txt", "link", "more", "notes.txt", "todo.txt"]
+    assert (folder / "link").readlink() == Path("todo.txt")
+    assert mode(folder) == 0o710
     assert [(folder / name).read_text() for name in OWNED] == ["new"] * 2
     assert (folder / "late.txt").read_text() == (folder / "more" / "late.txt").read_text() == "late"
     assert (folder / "notes.txt").read_text() == "v2"
