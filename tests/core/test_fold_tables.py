@@ -143,7 +143,7 @@ def test_dispersion_between_offsets(irfs, rng):
     for j, o in enumerate([0.0, 0.17, 0.34, 0.67, 1.0, 1.95, 2.9, 3.15, 3.4]):
         assert tables.edisp_offset[j] == pytest.approx(o)
         mixed = [np.interp(o, at, column) for column in density.T]
-        for e in range(len(EDGES) - 1):
+        for e in range(1, len(EDGES) - 2):  # the others are seen in part
             fine = np.geomspace(EDGES[e], EDGES[e + 1], 4001)
             true = np.sqrt(fine[1:] * fine[:-1])
             here = RegularGridInterpolator((np.log(energy), offset), values)((np.log(true), min(o, 3.0)))
