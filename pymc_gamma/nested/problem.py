@@ -281,7 +281,7 @@ class NestedProblem:
         Returns
         -------
         dict of str to ndarray
-            For each free variable its values, of shape (..., *shape of the variable).
+            For each free variable its values; the shape of the variable follows that of the batch.
         """
         points = numbers(parameters, "parameters")
         if points.ndim == 0 or points.shape[-1] != self.n_dim:
