@@ -106,8 +106,9 @@ class EventMixture(Distribution):
     Notes
     -----
     The number of events is fixed: it carries no information on the fractions. Events are impossible where a fraction
-    is negative or all are zero (below 1e-300). A derivative with respect to a fraction is infinite where it exceeds
-    the largest floating-point number, as that of a fraction of 0 beside one of 1e-200 may. The log-likelihood is
+    is negative or all are zero (below 1e-300). Values are exact for any others;
+    derivatives need a sum of fractions above 1e-150, whose square is a number, and are infinite where they exceed the
+    largest floating-point number. The log-likelihood is
     available event by event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum. Pictures of a model
     (`pymc.model_to_graphviz`) draw no events, unless other variables depend on them.
 

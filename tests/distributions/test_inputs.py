@@ -749,9 +749,9 @@ def test_observed_rows_and_spectra_are_numbers(free, fixed, events, wrong):
     rows = np.full((3, 3), wrong)
     with pm.Model(), pytest.raises(EventError, match="observed events must be Events, or an array of rows"):
         pmg.EventMixture("e", [0.5, 0.5], response=fixed, observed=rows)
-    with pytest.raises(TypeError, match="spectrum of 'crab' must be numbers"):
+    with pytest.raises(ModelError, match="spectrum of 'crab' must return numbers or a tensor"):
         poisson(free, events, spectra={"crab": lambda energy: np.full(len(energy), wrong)})
-    with pytest.raises(TypeError, match="spectrum of 'crab' must be numbers"):
+    with pytest.raises(ModelError, match="spectrum of 'crab' must return numbers or a tensor"):
         free.with_spectra({"crab": lambda energy: np.full(len(energy), wrong)})
 
 
