@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.tensors import has_variables
 from pymc_gamma.units import numbers
 
 __all__ = ["is_gammapy_model", "spectrum_values"]
@@ -63,16 +64,9 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
                 f"with, got {type(of_function).__name__}; does it end with return?"
             )
         spectrum = of_function
-    if isinstance(spectrum, Variable) or _holds_variables(spectrum):
+    if isinstance(spectrum, Variable) or (isinstance(spectrum, list | tuple) and has_variables(spectrum)):
         return spectrum
     return numbers(spectrum, f"the spectrum of {name!r}", unit, finite=False)
-
-
-def _holds_variables(values: Any) -> bool:
-    """Whether some of a list are expressions of PyTensor."""
-    return isinstance(values, list | tuple) and any(
-        isinstance(one, Variable) or _holds_variables(one) for one in values
-    )
 
 
 def _called(spectrum: Callable[..., Any], energy: NDArray[np.float64], name: str) -> Any:

@@ -216,11 +216,8 @@ class PoissonProcess:
                 f"{name}: response must come from `fold`: a Poisson process needs expected counts, got "
                 f"{type(response).__name__}."
             )
-        self.name, self.response, self.spectra = (
-            name,
-            response,
-            as_mapping(spectra, tuple(response.component_names), f"{name}: spectra"),
-        )
+        self.name, self.response = name, response
+        self.spectra = as_mapping(spectra, tuple(response.component_names), f"{name}: spectra")
         self._n_observations = len(response.expected_parts())
         self._given = self._checked_norms(norms)
         kinds = Systematics(name, systematics)
