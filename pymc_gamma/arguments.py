@@ -6,6 +6,7 @@ Quantities are checked by :mod:`pymc_gamma.units`.
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
+from pymc_gamma.errors import DataFileError
 from pymc_gamma.units import numbers, to_value
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
 ]
 
 type Check = Callable[[Any, str], Any]
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def number(value: Any, name: str, *, low: float = -np.inf, high: float = np.inf) -> float:
@@ -82,7 +86,9 @@ def integer(value: Any, name: str, *, low: int | None = 0) -> int:
     >>> integer(np.int64(3), "bins", low=1)
     3
     """
-    whole = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    whole = isinstance(value, int | np.integer) or (isinstance(value, float | np.floating) and value.is_integer())
     if not whole or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, got {value!r}.")
     if low is not None and value < low:
@@ -203,9 +209,16 @@ def path(value: Any, name: str) -> Any:
     ------
     TypeError
         If it is neither a string nor a path.
+    DataFileError
+        If it is an address of the internet.
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a string or a path, got {_short(value)}.")
+    if _ADDRESS.match(os.fsdecode(value)):
+        raise DataFileError(
+            f"{name} must be the path of a file or folder, got the address {os.fsdecode(value)!r}; addresses are not "
+            "read: download it first, for example by astropy.utils.data.download_file, and give the path."
+        )
     return value
 
 
@@ -233,7 +246,7 @@ def plain(unit: str = "", *shape: int | None) -> Check:
 
     def check(value: Any, name: str) -> Any:
         found = array(value, name, shape, unit) if shape else numbers(value, name, unit)
-        return value if not isinstance(value, u.Quantity) else found if found.ndim else float(found)
+        return found if found.ndim else float(found)
 
     return check
 
@@ -250,7 +263,7 @@ def unitless(value: Any, name: str) -> Any:
         return value
     if not value.unit.is_equivalent(u.one):
         raise TypeError(f"{name} must be numbers without a unit, got a quantity in {str(value.unit)!r}.")
-    return value.to_value(u.one)
+    return to_value(value, "", name)
 
 
 def quantity(unit: str) -> Check:
@@ -333,9 +346,10 @@ def vectors(value: Any, name: str) -> Any:
     ValueError
         If the last axis has another length, or a number is not finite.
     """
-    if numbers(value, name).shape[-1:] != (3,):
-        raise ValueError(f"{name} must be vectors of three numbers, shape (..., 3), got shape {np.shape(value)}.")
-    return value
+    found = numbers(value, name)
+    if found.shape[-1:] != (3,):
+        raise ValueError(f"{name} must be vectors of three numbers, shape (..., 3), got shape {found.shape}.")
+    return found
 
 
 def offering(*attributes: str) -> Check:

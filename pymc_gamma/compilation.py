@@ -11,16 +11,21 @@ Folders are looked for in this order, the first one in which files can be writte
 each process, and a warning says so. The four folders used last are kept.
 
 Should a source change while a process runs, what is in its memory may be of either version: it then neither reads
-nor writes machine code.
+nor writes machine code. The same holds if Python runs another version than that in the file: it takes the compiled
+``.pyc`` of an earlier source that had the same size and the same second (``cp -p``, ``rsync -t``).
 """
 
 import functools
 import hashlib
+import importlib.util
+import marshal
 import os
 import re
 import secrets
 import shutil
+import site
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,7 +43,12 @@ from pymc_gamma.errors import warn_user
 __all__ = ["cache_version", "kernel"]
 
 _PACKAGE = Path(__file__).parent
-_NUMBA = str(Path(nb.__file__).parent)
+_INSTALLED = (
+    *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    site.getusersitepackages() + os.sep,
+    str(Path(nb.__file__).parent),
+)
+"""What may call a kernel on behalf of a user: numba, PyTensor, PyMC, whatever is installed."""
 _PREFIX = "kernels-"
 _KEPT = 4
 _IMPORT = re.compile(
@@ -111,7 +121,7 @@ class _Sources:
 
     def __init__(self, package: Path) -> None:
         self._package = package
-        self._stamps: dict[Path, tuple[int, int] | None] = {}
+        self._stamps: dict[Path, tuple[int, ...] | None] = {}
         content: dict[Path, bytes] = {}
         for path in sorted(package.rglob("*.py")):
             stamp = _stamp(path)
@@ -132,10 +142,11 @@ class _Sources:
             digest.update(f"{path.relative_to(package).as_posix()} {len(content[path])}\n".encode())
             digest.update(content[path])
         self.key = digest.hexdigest()
+        self.outdated = tuple(path for path in self.paths if _is_outdated(path, content[path]))
 
     def changed(self) -> bool:
-        """Whether a file is no longer what it was."""
-        return any(_stamp(path) != stamp for path, stamp in self._stamps.items())
+        """Whether what runs may be another version than what the key was made from."""
+        return bool(self.outdated) or any(_stamp(path) != stamp for path, stamp in self._stamps.items())
 
     def _uses_this_module(self, path: Path, source: bytes) -> bool:
         return any(other.stem == _SELF.decode() for other in self._imported(path, source))
@@ -170,12 +181,30 @@ def _files(module: Path) -> Iterator[Path]:
     yield module / "__init__.py"
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes with a file, even if its content and time of modification are put back."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_mtime_ns, status.st_size, status.st_ctime_ns, status.st_ino
+
+
+def _is_outdated(path: Path, source: bytes) -> bool:
+    """Whether Python would run code that is not that of the source: a ``.pyc`` of the same size and second."""
+    try:
+        code = Path(importlib.util.cache_from_source(str(path))).read_bytes()
+        modified = int(path.stat().st_mtime)
+    except (OSError, NotImplementedError):  # there is none
+        return False
+    flags, time, size = (int.from_bytes(code[k : k + 4], "little") for k in (4, 8, 12))
+    fits = (time, size) == (modified & 0xFFFFFFFF, len(source) & 0xFFFFFFFF)
+    if code[:4] != importlib.util.MAGIC_NUMBER or not (fits if flags == 0 else flags == 1):  # 3: compares the content
+        return False
+    try:
+        return bool(marshal.loads(code[16:]) != compile(source, path, "exec", dont_inherit=True))
+    except (EOFError, ValueError, TypeError, SyntaxError):  # Python refuses to run it
+        return False
 
 
 _sources = _Sources(_PACKAGE)
@@ -184,7 +213,7 @@ _sources = _Sources(_PACKAGE)
 def _places() -> Iterator[Path]:
     """Where folders of machine code may be, the best first."""
     if config.CACHE_DIR:
-        yield Path(config.CACHE_DIR) / _PACKAGE.name
+        yield Path(config.CACHE_DIR).expanduser() / _PACKAGE.name
     yield _PACKAGE / "__pycache__"
     from platformdirs import user_cache_path
 
@@ -194,6 +223,13 @@ def _places() -> Iterator[Path]:
 @functools.cache
 def _folder() -> Path | None:
     """The folder of machine code, made if it is not there; none if files can be written nowhere."""
+    if _sources.outdated:
+        names = ", ".join(importlib.util.cache_from_source(str(path)) for path in _sources.outdated)
+        _warn(
+            "Python runs an older version of the source, which had the same size and second",
+            f"remove {names}, or touch the source.",
+        )
+        return None
     reason: OSError | None = None
     for place in _places():
         folder = place / f"{_PREFIX}{_sources.key}"
@@ -222,11 +258,13 @@ def _remove_old(place: Path) -> None:
 
 
 @functools.cache
-def _warn(reason: str) -> None:
+def _warn(
+    reason: str, advice: str = "name a folder that can be written to in the environment variable NUMBA_CACHE_DIR."
+) -> None:
     warn_user(
         f"compiled code cannot be kept for the next process ({reason}), which will take a minute to compile it again; "
-        "name a folder that can be written to in the environment variable NUMBA_CACHE_DIR.",
-        called_from=(_NUMBA,),
+        f"{advice}",
+        called_from=_INSTALLED,
     )
 
 

@@ -9,12 +9,13 @@ file keeps its permissions.
 import errno
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pymc_gamma.errors import FolderInUseError
+from pymc_gamma.errors import DataFileError, FolderInUseError
 from pymc_gamma.locks import Lock, holder
 from pymc_gamma.workspace import Workspace, clean, is_being_replaced
 
@@ -24,6 +25,7 @@ __all__ = [
     "locked_folder",
     "refuse_full_disk",
     "refuse_overwrite",
+    "refuse_unwritable",
     "restore",
     "user_path",
 ]
@@ -38,12 +40,24 @@ _PATIENCE_S = 2.0
 def user_path(path: str | os.PathLike[str]) -> Path:
     """Path of a file as a user gives it, with ``~`` for the home folder.
 
+    Raises
+    ------
+    DataFileError
+        If no file can have that name: it holds a character that the system does not allow, or the home folder of a
+        user who is not known.
+
     Examples
     --------
     >>> user_path("~/events.fits") == Path.home() / "events.fits"
     True
     """
-    return Path(path).expanduser()
+    try:
+        found = Path(path).expanduser()
+        if b"\0" in os.fsencode(found):
+            raise ValueError("embedded null character")
+    except (RuntimeError, ValueError) as error:
+        raise DataFileError(f"{path!r} cannot be the name of a file ({error}); check the path.") from error
+    return found
 
 
 def refuse_overwrite(path: str | os.PathLike[str], *, overwrite: bool = False, hint: str = "overwrite=True") -> None:
@@ -97,6 +111,42 @@ def refuse_full_disk(path: str | os.PathLike[str], size: int) -> None:
     if free < size:
         told = f"{os.strerror(errno.ENOSPC)}: {size / 1e6:.3g} MB are needed and {free / 1e6:.3g} MB are free"
         raise OSError(errno.ENOSPC, f"{told}; nothing was changed", str(path))
+
+
+def refuse_unwritable(path: str | os.PathLike[str]) -> None:
+    """Raise ``OSError`` if a file cannot be written, before any work is done for it; makes missing folders.
+
+    For files that another library writes; :func:`atomic_path` looks by itself.
+
+    Parameters
+    ----------
+    path : path-like
+        File about to be written.
+
+    Raises
+    ------
+    OSError
+        If it is a folder, or its folder cannot be made or written; names ``path``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     refuse_unwritable(folder)
+    Traceback (most recent call last):
+        ...
+    IsADirectoryError: [Errno 21] is a folder, and a file was to be written; choose another name: ...
+    """
+    destination = _destination(path)
+    if destination.is_dir():
+        told = "is a folder, and a file was to be written; choose another name"
+        raise OSError(errno.EISDIR, told, str(path))
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=destination.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 @contextmanager

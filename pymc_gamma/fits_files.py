@@ -41,6 +41,8 @@ IN_MEMORY = 64 * 2**20
 """Bytes of a compressed file that are kept in memory uncompressed; more go to a temporary file."""
 LARGEST_HEADER = 20_000
 """Blocks of a header, 720 000 lines, beyond which it is not taken for one."""
+MOST = 999
+"""Axes or columns of an extension, by the FITS standard; a reader makes room for as many as a header tells."""
 INFLATION = 100
 """Ratio of size and compressed size from which a large file is not believed; IRFs and events reach 2 to 20."""
 INFLATED = 256 * 2**20
@@ -136,13 +138,13 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
     """The uncompressed content of a file that has been checked, at its beginning."""
     try:
         size = path.stat().st_size
-        if not path.is_file():
-            raise DataFileError(f"{path} is a folder or a device, not a file; give the path of a FITS file.")
-        file = path.open("rb")
+        file = path.open("rb") if path.is_file() else None
     except FileNotFoundError:
         raise DataFileError(f"there is no file {path}; check the path.") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError of a name that no file can have
         raise DataFileError(f"{path} cannot be opened ({error}); check the path and the permissions.") from error
+    if file is None:
+        raise DataFileError(f"{path} is a folder or a device, not a file; give the path of a FITS file.")
     with file:
         first = file.read(max(map(len, COMPRESSIONS)))
         file.seek(0)
@@ -248,7 +250,8 @@ def _read_header(stream: _Stream, block: bytes, number: int, before: str) -> tup
     total.add(content)
     try:
         header = fits.Header.fromstring(content.decode("ascii"))
-        header.get("CHECKSUM"), header.get("DATASUM"), header.get("EXTNAME")  # parsed only when they are asked for
+        for key in ("XTENSION", "CHECKSUM", "DATASUM", "EXTNAME"):  # parsed only when they are asked for
+            header.get(key)
     except Exception as error:
         raise DataFileError(
             f"{stream.path}: the header of extension number {number} cannot be read ({error}). The file is damaged; "
@@ -279,7 +282,13 @@ def _data_size(header: Any, path: Path, name: str) -> int:
         return value
 
     bits = abs(number("BITPIX"))
-    axes = [number(f"NAXIS{k + 1}") for k in range(min(number("NAXIS"), 999))]
+    for key in ("NAXIS", "TFIELDS"):
+        if number(key, 0) > MOST:
+            raise DataFileError(
+                f"{path}: {key} in the header of {name!r} is {numbers[key]}, more than the {MOST} that a FITS file can "
+                "have. The file is damaged; copy it again."
+            )
+    axes = [number(f"NAXIS{k + 1}") for k in range(number("NAXIS"))]
     if not axes:
         return 0
     groups = axes[0] == 0 and header.get("GROUPS") is True
@@ -324,7 +333,8 @@ def _both_zero(told: str, value: int) -> bool:
 def _refuse_sum(path: Path, name: str, key: str, told: str) -> None:
     raise DataFileError(
         f"{path}: the checksum of extension {name!r} does not fit ({key} = {told}): the file was changed after it was "
-        "written. Copy it again. If it was changed on purpose, make new checksums: hdu.add_checksum() for each hdu of "
+        "written. Copy it again. If it was changed on purpose, or a program copied the checksums of the table that it "
+        "read (astropy.table and gammapy do), make new ones: hdu.add_checksum() for each hdu of "
         "astropy.io.fits.open(path, mode='update')."
     )
 

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.tensors import joined
+from pymc_gamma.units import numbers
 
 __all__ = [
     "Labelled",
@@ -69,12 +72,14 @@ def read_labelled(value: Any, what: str) -> Labelled:
     else:
         dims = tuple("" if axis.name is None else str(axis.name) for axis in value.axes)
         labels = tuple(None if _is_count(axis) else tuple(axis) for axis in value.axes)
-    try:
-        values = np.asarray(value.to_numpy(), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"{what} must be numbers, got a {type(value).__name__} with entries that are none: {error}."
-        ) from error
+    values = joined(value.to_numpy(), what)
+    if not isinstance(values, Variable):
+        try:
+            values = numbers(values, what, finite=False)
+        except TypeError as error:
+            raise ModelError(
+                f"{what} must be numbers, got a {type(value).__name__} with entries that are none: {error}"
+            ) from error
     return Labelled(values, dims, labels)
 
 
@@ -167,10 +172,11 @@ def as_mapping(value: Any, names: Sequence[str], what: str, known: str = "compon
     if _is_pandas(value) and value.ndim == 1 and value.dtype == object:
         value = dict(value.items())  # a series of functions, for example
     if has_labels(value):
-        vector = np.asarray(aligned(value, {"component": names}, what))
-        if vector.shape != (len(names),):
-            raise ModelError(f"{what} must have one entry for each of {tuple(names)}, got shape {vector.shape}.")
-        return dict(zip(names, vector.tolist(), strict=True))
+        vector = aligned(value, {"component": names}, what)
+        shape = vector.type.shape if isinstance(vector, Variable) else vector.shape
+        if shape != (len(names),):
+            raise ModelError(f"{what} must have one entry for each of {tuple(names)}, got shape {shape}.")
+        return {name: vector[k] for k, name in enumerate(names)}
     if not isinstance(value, Mapping):
         raise ModelError(f"{what} must be a mapping from names of {known}, got {type(value).__name__}.")
     unknown = [name for name in value if name not in names]

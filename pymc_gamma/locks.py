@@ -96,14 +96,18 @@ class Lock:
         return lock
 
     def release(self) -> None:
-        """Remove the file and let go of the lock."""
-        if self._is_current():
-            with suppress(OSError):
-                self.path.unlink()
-        if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(self.descriptor, fcntl.LOCK_UN)  # also for children that inherited the open file
-        os.close(self.descriptor)
+        """Remove the file and let go of the lock; also if Ctrl-C comes meanwhile."""
+        try:
+            if self._is_current():
+                with suppress(OSError):
+                    self.path.unlink()
+        finally:
+            try:
+                if fcntl is not None:
+                    with suppress(OSError):
+                        fcntl.flock(self.descriptor, fcntl.LOCK_UN)  # also for children that inherited the open file
+            finally:
+                os.close(self.descriptor)
 
     def _is_current(self) -> bool:
         try:

@@ -34,6 +34,8 @@ from pytensor.graph.basic import Variable
 from scipy.ndimage import maximum_filter1d
 
 from pymc_gamma.arguments import checked, kind
+from pymc_gamma.labelled import aligned, has_labels
+from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, to_value
 
 __all__ = [
@@ -208,7 +210,8 @@ class PowerLawNorm(Spectrum):
     Parameters
     ----------
     norm, tilt : float, Quantity or TensorVariable
-        Numbers, or vectors with one entry for each observation: then the factor has one row for each.
+        Numbers, or vectors with one entry for each observation: then the factor has one row for each. Labels of xarray
+        and pandas are the numbers of the observations, from 0.
     reference : float or Quantity
         Energy in TeV at which the factor is the norm.
 
@@ -519,7 +522,8 @@ class EBLAbsorption:
 
     def __init__(self, energy: Any, transmission: Any, alpha_norm: Any = 1.0) -> None:
         self.energy = to_value(energy, "TeV", "EBLAbsorption(energy=...)")
-        self.transmission = numbers(transmission, "EBLAbsorption(transmission=...)")
+        label = "EBLAbsorption(transmission=...)"
+        self.transmission = numbers(aligned(transmission, {"energy": self.energy.ravel().tolist()}, label), label)
         self.alpha_norm = _parameter(alpha_norm, "", "EBLAbsorption(alpha_norm=...)")
         _check_table(type(self).__name__, "transmission", self.energy, self.transmission)
         if self.transmission.max() > 1 + 1e-6:
@@ -582,22 +586,19 @@ def _parameter(value: Any, unit: str, name: str) -> Any:
         return value
     if isinstance(value, u.Quantity):
         value = to_value(value, unit, name)
-    number = np.asarray(value)
+    number = np.ma.asarray(value)
     if number.ndim or number.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be a number, a Quantity or a scalar PyTensor variable, got {value!r}.")
-    if not np.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {value!r}.")
-    return float(number)
+    return float(numbers(value, name))
 
 
 def _scalar_or_vector(value: Any, name: str) -> Variable:
-    """A PyTensor scalar or vector without unit."""
-    if isinstance(value, u.Quantity):
-        value = to_value(value, "", name)
+    """A PyTensor scalar or vector without unit; one with labels, of the observations, in their order."""
+    value = joined(value, name)
+    if has_labels(value):
+        value = aligned(value, {"observation": range(np.shape(value)[0] if np.ndim(value) else 0)}, name)
     if not isinstance(value, Variable):
-        value = np.asarray(value)
-        if value.dtype.kind not in "fiu" or not np.all(np.isfinite(value)):
-            raise TypeError(f"{name} must be finite numbers or a PyTensor variable, got {value!r}.")
+        value = numbers(value, name)
     variable = pt.as_tensor_variable(value).astype("float64")
     if variable.type.ndim > 1:
         raise TypeError(

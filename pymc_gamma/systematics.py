@@ -34,6 +34,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.arguments import integer, is_several
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned, has_labels
+from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, scalar_value, to_value
 
 __all__ = [
@@ -73,6 +74,8 @@ class Systematic(ABC):
         sigma = numbers(self.sigma, label)
         if sigma.ndim or not sigma > 0:
             raise ValueError(f"{label} must be a positive number, got {self.sigma}.")
+        object.__setattr__(self, "sigma", float(sigma))
+        object.__setattr__(self, "value", joined(self.value, f"{type(self).__name__}(value=...)"))
         if not (self.value is None or isinstance(self.value, Variable) or has_labels(self.value)):
             label = f"{type(self).__name__}(value=...)"
             object.__setattr__(self, "value", numbers(self.value, label))
@@ -101,6 +104,7 @@ class Systematic(ABC):
         if self.value is not None:
             label = f"{type(self).__name__}(value=...)"
             value = aligned(self.value, {"observation": range(n_observations)}, label)
+            value = value if isinstance(value, Variable) else numbers(value, label)
             return self._checked(pt.as_tensor_variable(value).astype("float64"), n_observations, energy)
         model = pm.modelcontext(None)
         if self.variable in model.named_vars:
@@ -247,7 +251,8 @@ class PSFScale(Systematic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if integer(self.nodes, "PSFScale(nodes=...)") < 5:
+        object.__setattr__(self, "nodes", integer(self.nodes, "PSFScale(nodes=...)"))
+        if self.nodes < 5:
             raise ValueError(f"PSFScale(nodes=...) must be at least 5, got {self.nodes}.")
         if self.sigma > 0.2:
             raise ValueError(
@@ -256,7 +261,8 @@ class PSFScale(Systematic):
             )
         if self.knots[0] < self.knots[1] - self.knots[0]:
             raise ValueError(f"PSFScale(sigma={self.sigma}) needs more than nodes={self.nodes}.")
-        if isinstance(self.value, np.ndarray) and np.any(np.abs(self.value - 1) > 3 * self.sigma * (1 + 1e-9)):
+        value = aligned(self.value, {"observation": None}, "PSFScale(value=...)")
+        if isinstance(value, np.ndarray) and np.any(np.abs(value - 1) > 3 * self.sigma * (1 + 1e-9)):
             raise ValueError(f"PSFScale(value=...) must lie within three sigma ({self.sigma}) of 1, got {self.value}.")
 
     @property

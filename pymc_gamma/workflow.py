@@ -29,6 +29,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from pymc_gamma.files import atomic_path, locked_folder, refuse_full_disk, restore, user_path
+from pymc_gamma.workspace import left_behind
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -465,6 +466,9 @@ def _identities(folder: Path) -> dict[str, tuple[int, int]]:
 
 def _what_is_there(folder: Path, before: dict[str, tuple[int, int]]) -> str:
     now = _identities(folder)
+    if hidden := left_behind(Path(os.path.realpath(folder)), OUTPUT_FILES):
+        where = ", ".join(map(str, hidden))
+        return f"the results in {folder} are being replaced; until the next run into this folder the rest is in {where}"
     if now == before:
         return f"the earlier results in {folder} are unchanged" if now else f"nothing was written into {folder}"
     if set(now) == set(OUTPUT_FILES) and not set(now.values()) & set(before.values()):

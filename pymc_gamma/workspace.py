@@ -6,6 +6,7 @@ A writer of ``result`` makes the hidden folder ``.result.TOKEN.part`` beside it:
     .result.TOKEN.part/new/result     what is being written
     .result.TOKEN.part/whole/result   the same when everything is written
     .result.TOKEN.part/old/           what is replaced name by name; its existence says that replacing has begun
+    .result.TOKEN.part/linked/        files of the user that got a second name in "whole"
 
 A file replaces a file in one rename, and a folder a folder in one exchange (:func:`pymc_gamma.renames.exchange`).
 Where the system has no exchange the old names move to ``old`` and then the new ones to their places: at no time are
@@ -13,8 +14,10 @@ old and new mixed, and whoever finds such a folder without a living writer compl
 ``old`` is waste. So a process may be killed at any time.
 
 Some folders belong to the user as well (results beside notes). Then the names that are replaced are given, and all
-others stay: links to the user's files are made in the new folder before the exchange, and what cannot be linked moves
-after it. These workspaces end in ``.set``. They lie in the folder itself where it cannot be exchanged.
+others stay: links to the user's files are made in the new folder before the exchange. What the user saves between the
+two, under a new name or over a linked one, moves after it. A folder with something that cannot be linked, as a folder
+in it, is replaced name by name, so that nothing of the user is ever out of sight. These workspaces end in ``.set``.
+They lie in the folder itself where it cannot be exchanged.
 """
 
 import errno
@@ -34,7 +37,7 @@ from pathlib import Path
 from pymc_gamma.locks import Lock
 from pymc_gamma.renames import exchange, rename_to_free_name
 
-__all__ = ["Workspace", "clean", "is_being_replaced"]
+__all__ = ["Workspace", "clean", "is_being_replaced", "left_behind"]
 
 _LONGEST_NAME = 200
 """Bytes; file systems allow 255, and the names here are longer than that of the destination."""
@@ -107,6 +110,11 @@ class Workspace:
         """Where replaced names go, without exchange."""
         return self.folder / "old"
 
+    @property
+    def linked(self) -> Path:
+        """Files of the user as they were when they were linked."""
+        return self.folder / "linked"
+
     def commit(self, *, overwrite: bool) -> None:
         """Put what was written in its place.
 
@@ -135,15 +143,12 @@ class Workspace:
         self.destination.mkdir(parents=True, exist_ok=True)
         if not overwrite and any(os.path.lexists(self.destination / name) for name in owned):
             raise FileExistsError
-        if self._may_exchange():
-            links = [name for name in _others(self.destination, owned) if _link(self.destination, self.whole, name)]
+        if self._may_exchange() and self._link_others(owned):
             with suppress(OSError):
                 shutil.copystat(self.destination, self.whole)
             if exchange(self.whole, self.destination):
                 self._bring_back(owned)
                 return
-            for name in links:
-                (self.whole / name).unlink()
         self.old.mkdir()
         self._replace_names()
         _flush(self.destination)
@@ -156,11 +161,27 @@ class Workspace:
             return False
         return self.folder.parent == self.destination.parent and not here.is_relative_to(self.destination)
 
+    def _link_others(self, owned: Collection[str]) -> bool:
+        """Give the files that are not ours a second name in the new folder; False if there are others than files."""
+        self.linked.mkdir()
+        return all(
+            _link(self.destination, self.linked, name) and _link(self.linked, self.whole, name)
+            for name in _others(self.destination, owned)
+        )
+
     def _bring_back(self, owned: Collection[str]) -> None:
-        """Move what is not ours and was not linked from the old folder to the one in its place."""
+        """Move what the user has made or saved since it was linked from the old folder to the one in its place."""
         for name in _others(self.whole, owned):
-            with suppress(FileExistsError):
-                rename_to_free_name(self.whole / name, self.destination / name)
+            old, new, linked = self.whole / name, self.destination / name, self.linked / name
+            if _is_same(old, linked) or _is_same(old, new):
+                continue
+            if _is_same(new, linked) and not old.is_dir():
+                old.replace(new)
+                continue
+            try:
+                rename_to_free_name(old, new)
+            except FileExistsError:  # saved twice, before the exchange and after it: both stay
+                rename_to_free_name(old, new.with_name(f"{name}.{secrets.token_hex(4)}"))
 
     def _replace_names(self) -> None:
         """Move old names out of the way and new ones in; may be interrupted and called again."""
@@ -188,7 +209,7 @@ class Workspace:
                 self._complete()
             elif self.owned is not None and self.whole.is_dir() and self.destination.is_dir():
                 self._bring_back(self.owned)
-            for part in ("new", "old", "whole"):  # "old" speaks of "whole"
+            for part in ("new", "old", "whole", "linked"):  # "old" and "linked" speak of "whole"
                 shutil.rmtree(self.folder / part, ignore_errors=True)
         finally:
             self.lock.release()
@@ -221,6 +242,19 @@ def clean(destination: Path, owned: Collection[str] | None = None) -> None:
             lock = Lock.take(folder / "lock", sign=False)
             if lock is not None:
                 Workspace(folder, destination, owned, lock).close()
+
+
+def left_behind(destination: Path, owned: Collection[str]) -> list[Path]:
+    """What writers of names in a folder have left, dead or alive, that may hold something which is not in its place.
+
+    Parameters
+    ----------
+    destination : pathlib.Path
+        An absolute path without links.
+    owned : collection of str
+        Names in the folder that they replace.
+    """
+    return [one for one in _workspaces(destination, owned) if (one / "whole").is_dir()]
 
 
 def is_being_replaced(destination: Path) -> bool:
@@ -282,6 +316,14 @@ def _link(source: Path, target: Path, name: str) -> bool:
     except (OSError, NotImplementedError):
         return False
     return True
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names exist and are of the same file; links are not followed."""
+    try:
+        return os.path.samestat(one.lstat(), other.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _keep_modes(old: Path, new: Path) -> None:

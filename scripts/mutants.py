@@ -5,21 +5,26 @@
     scripts/mutants.py --list                         count the mutants, run nothing
 
 A mutant is one change of one place: an operator, a comparison, a boundary, a constant, a condition, a returned value
-(:class:`Mutator`). It is killed when a test fails or does not end. Each runs in a copy of the tree, in a process forked
-from one that has imported the other packages already, the fastest tests first, up to the first that fails. Files of
-compiled kernels run in plain Python (``NUMBA_DISABLE_JIT``): to compile each mutant would take twenty seconds, and
-numba's cache does not know of mutants in what a kernel inlines.
+(:class:`Mutator`). It is killed when a test fails, when the mutated file can no longer be imported, or when the tests
+do not end; whatever else goes wrong says nothing about the tests (:func:`outcome`). Each runs in a copy of the tree, in
+a process forked from one that has imported the other packages already, the fastest tests first, up to the first that
+fails. Files of compiled kernels run in plain Python (``NUMBA_DISABLE_JIT``): to compile each mutant would take twenty
+seconds, and numba's cache does not know of mutants in what a kernel inlines.
 
 Not mutated: messages of errors, annotations, decorators, docstrings, and settings, that is literals given to a name at
 the top of a module, such as the size of a pixel: a test of those would only repeat them.
 
-Results are lines of JSON, one for each mutant; a run that was stopped goes on where it was, and survivors run again.
+Results are lines of JSON, one for each mutant, and hold for the file and its tests as they were: a run that was stopped
+goes on where it was, and after a change of the file or of its tests the mutants of the file run again.
 mutmut 3 leaves out decorated functions, all kernels, and cosmic-ray starts an interpreter for each of its mutants (8695
 for the kernels of the fold alone), in the working tree itself; hence this script.
 """
 
 import argparse
 import ast
+import functools
+import hashlib
+import importlib
 import json
 import os
 import random
@@ -286,6 +291,35 @@ def mutants_of(file: str) -> list[Mutant]:
 # -------------------------------------------------------------------------------------------------------------- runs
 
 
+OUT_OF_ROOM = ("MemoryError", "OSError: [Errno 28]", "OSError: [Errno 12]", "OSError: [Errno 24]")
+"""How errors begin that a machine without room makes, whatever the code is: of memory, disk or open files."""
+
+
+def outcome(code: int | None, report: dict) -> str:
+    """What the end of the tests says of a mutant.
+
+    Parameters
+    ----------
+    code : int or None
+        Exit code of the process, that of pytest unless it was ended; none if its time was up.
+    report : dict
+        What :class:`FastestFirst` saw: the names of tests and files that failed, and the error of the first.
+
+    Returns
+    -------
+    str
+        ``survived``, ``killed``, ``timeout``, or ``error`` if it cannot be said: the process was ended, pytest itself
+        failed, or the machine had no room.
+    """
+    if code is None:
+        return "timeout"
+    if code == 0:
+        return "survived"
+    failed, error = report.get("failed", []), report.get("error", "")
+    # 1: a test failed; 2: a file of tests, or the mutated file itself, could not be imported
+    return "killed" if code in (1, 2) and failed and not error.startswith(OUT_OF_ROOM) else "error"
+
+
 class FastestFirst:
     """Pytest plugin: files and tests in order of their time at the last good run, and what happened in this one."""
 
@@ -293,6 +327,7 @@ class FastestFirst:
         self.package, self.times = package, times
         self.now: dict[str, float] = {}
         self.failed: list[str] = []
+        self.error = ""
 
     def pytest_collection_modifyitems(self, items: list) -> None:  # noqa: D102
         import pymc_gamma
@@ -310,7 +345,16 @@ class FastestFirst:
 
     def pytest_runtest_logreport(self, report) -> None:  # type: ignore[no-untyped-def]  # noqa: D102
         self.now[report.nodeid] = self.now.get(report.nodeid, 0.0) + report.duration
+        self.note(report)
+
+    def pytest_collectreport(self, report) -> None:  # type: ignore[no-untyped-def]  # noqa: D102
+        self.note(report)
+
+    def note(self, report) -> None:  # type: ignore[no-untyped-def]
+        """Note a failure, and the error of the first."""
         if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self.error = self.error or (crash.message if crash else str(report.longrepr).split("\nE   ")[-1])
             self.failed.append(report.nodeid)
 
 
@@ -328,11 +372,18 @@ def run_tests(tree: Path, file: str, times: dict[str, float], report: Path) -> i
     log = os.open(report.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    try:  # where a conftest imports it pytest would give up, as it does for reasons of its own
+        importlib.import_module(f"pymc_gamma.{file.removesuffix('.py').replace('/', '.')}")
+    except Exception as error:
+        traceback.print_exc()
+        error_text = "".join(traceback.format_exception_only(error)).strip()
+        report.write_text(json.dumps({"times": {}, "failed": [f"import of {file}"], "error": error_text}))
+        return 2
     plugin = FastestFirst(tree, times)
     options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     code = int(pytest.main([*options, *TESTS[file]], plugins=[plugin]))
-    report.write_text(json.dumps({"times": plugin.now, "failed": plugin.failed[:1]}))
+    report.write_text(json.dumps({"times": plugin.now, "failed": plugin.failed[:1], "error": plugin.error}))
     return code
 
 
@@ -364,6 +415,7 @@ class Slot:
     pid: int = 0
     since: float = 0.0
     limit: float = 0.0
+    key: str = ""
 
     def put(self, mutant: Mutant, baseline: "Baseline") -> None:
         """Start a mutant."""
@@ -371,6 +423,7 @@ class Slot:
         self.source = path.read_bytes()
         path.write_bytes(mutant.apply(self.source))
         self.mutant, self.since, self.limit = mutant, time.monotonic(), baseline.limit
+        self.key = key_of(mutant.file)
         self.pid = forked(self.tree, mutant.file, baseline.times, self.report)
 
     def take(self) -> dict | None:
@@ -384,13 +437,14 @@ class Slot:
         elif pid == 0:
             return None
         code = None if late else os.waitstatus_to_exitcode(status)
-        result = {0: "survived", None: "timeout"}.get(code, "killed")
-        by = json.loads(self.report.read_text())["failed"] if self.report.exists() else []
+        report = json.loads(self.report.read_text() or "{}") if self.report.exists() else {}
+        result, by = outcome(code, report), report.get("failed", [])
         (self.tree / "pymc_gamma" / self.mutant.file).write_bytes(self.source)
         found = {
             "name": self.mutant.name,
             **asdict(self.mutant),
             "result": result,
+            "key": self.key,
             "by": by[0] if by else f"exit code {code}",
             "seconds": round(time.monotonic() - self.since, 1),
         }
@@ -440,16 +494,29 @@ def copy_tree(to: Path) -> None:
             shutil.copy2(ROOT / name, to / name)
 
 
+@functools.cache
+def key_of(file: str, root: Path = ROOT) -> str:
+    """Hash of a file of the package, of its tests, and of what tests share: what a result was found for."""
+    shared = [path for path in (root / "tests").glob("*.py") if not path.name.startswith("test_")]
+    shared += (root / "tests").glob("*/conftest.py")
+    digest = hashlib.blake2b(digest_size=8)
+    for path in [root / "pymc_gamma" / file, *(root / name for name in TESTS[file]), *sorted(shared)]:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
 def read_results(path: Path) -> dict[str, dict]:
-    """The last result of each mutant."""
+    """The last result of each mutant, of the files and tests as they are."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return {one["name"]: one for one in map(json.loads, lines)}
+    return {one["name"]: one for one in map(json.loads, lines) if one.get("key") == key_of(one["file"])}
 
 
 def run(mutants: Sequence[Mutant], results: Path, jobs: int) -> None:
-    """Run mutants that are not known to be killed, ``jobs`` at a time."""
+    """Run mutants of which nothing is known, ``jobs`` at a time; those that end in an error run twice."""
     known = read_results(results)
-    todo = [one for one in mutants if known.get(one.name, {}).get("result", "survived") == "survived"]
+    todo = [one for one in mutants if known.get(one.name, {}).get("result", "error") == "error"]
+    again: set[str] = set()
     if not todo:
         return
     with tempfile.TemporaryDirectory() as folder, results.open("a") as out:
@@ -466,11 +533,16 @@ def run(mutants: Sequence[Mutant], results: Path, jobs: int) -> None:
             shutil.copytree(slots[0].tree, slot.tree)
         while todo or any(slot.mutant for slot in slots):
             for slot in slots:
-                if slot.mutant is not None and (found := slot.take()) is not None:
+                mutant = slot.mutant
+                if mutant is not None and (found := slot.take()) is not None:
+                    if found["result"] == "error" and mutant.name not in again:
+                        again.add(mutant.name)
+                        todo.append(mutant)
+                        continue
                     out.write(json.dumps(found) + "\n")
                     out.flush()
-                    if found["result"] == "survived":
-                        print(f"survived: {_describe(found)}", flush=True)
+                    if found["result"] in ("survived", "error"):
+                        print(f"{found['result']}: {_describe(found)} ({found['by']})", flush=True)
                 if slot.mutant is None and todo:
                     mutant = todo.pop(0)
                     slot.put(mutant, baselines[mutant.file])
@@ -497,26 +569,30 @@ def is_equivalent(found: dict, reasons: Sequence[dict]) -> bool:
 
 
 def summary(mutants: Sequence[Mutant], results: Path) -> None:
-    """Print the survivors, and the score by file and in all: of those that are not equivalent, and of all."""
+    """Print the survivors, and the score by file and in all: of those that are not equivalent, and of all.
+
+    Mutants that ended in an error are in neither.
+    """
     known = read_results(results)
     found = [known[one.name] for one in mutants if one.name in known]
     reasons = tomllib.loads(EQUIVALENT.read_text())["reason"]
     for one in found:
         if one["result"] == "survived" and is_equivalent(one, reasons):
             one["result"] = "equivalent"
-    for kind in ("equivalent", "survived"):
+    for kind in ("equivalent", "survived", "timeout", "error"):
         print(f"\n{kind}")
         for one in sorted(found, key=lambda one: (one["file"], one["line"])):
             if one["result"] == kind:
                 print(f"  {_describe(one)}")
     print(
-        f"\n{'file':<24}{'mutants':>8}{'killed':>8}{'late':>6}{'equivalent':>12}{'survived':>10}{'score':>8}{'raw':>8}"
+        f"\n{'file':<24}{'mutants':>8}{'killed':>8}{'late':>6}{'equivalent':>12}{'survived':>10}{'error':>7}"
+        f"{'score':>8}{'raw':>8}"
     )
     for file in [*sorted({one["file"] for one in found}), "all"]:
         of = Counter(one["result"] for one in found if file in ("all", one["file"]))
-        n, killed = of.total(), of["killed"] + of["timeout"]
-        counts = f"{n:>8}{of['killed']:>8}{of['timeout']:>6}{of['equivalent']:>12}{of['survived']:>10}"
-        print(f"{file:<24}{counts}{killed / max(n - of['equivalent'], 1):>8.1%}{killed / n:>8.1%}")
+        n, killed = of.total() - of["error"], of["killed"] + of["timeout"]
+        counts = f"{n:>8}{of['killed']:>8}{of['timeout']:>6}{of['equivalent']:>12}{of['survived']:>10}{of['error']:>7}"
+        print(f"{file:<24}{counts}{killed / max(n - of['equivalent'], 1):>8.1%}{killed / max(n, 1):>8.1%}")
 
 
 def main() -> None:

@@ -58,7 +58,9 @@ def fill(folder):
 
 
 def main(folder, limit):
-    writers = [one(folder / one.name) for one in (*kills.CASES.values(), Uncompressed, Runs)]
+    # several cases of kills may be of one writer
+    kinds = {one.name: one for one in (*reversed(kills.CASES.values()), Uncompressed, Runs)}
+    writers = [kinds[name](folder / name) for name in sorted(kinds)]
     for one in writers:
         one.write(0)
     before = content(folder)

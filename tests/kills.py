@@ -1,5 +1,7 @@
 """Kills writers with SIGKILL, at chosen steps and at random times: ``python kills.py CASE FOLDER NUMBER SEED``.
 
+With ``interrupt`` as a fifth argument they get Ctrl-C instead, once or twice, and write again in the same process.
+
 Each writer runs in a forked child. A step is an audited event of Python: a file is opened, renamed, removed, locked.
 The child kills itself before the chosen one, so every state of the disk between two operations can be met. What is
 there afterwards must be, bit for bit, what was there before, or what an undisturbed writer makes.
@@ -33,7 +35,6 @@ from pymc_gamma.files import restore
 
 STEPS = ("open", "os.", "shutil.", "fcntl.", "ctypes.dlsym")
 COMMIT = "commit"
-NOTES = {"notes.txt": b"mine", "drafts/thesis.tex": b"precious"}
 
 Snapshot = dict[str, str]
 
@@ -56,7 +57,7 @@ def some_events(version):
 class Store:
     """``Response.save`` over an earlier store."""
 
-    name, owned = "response.zarr", None
+    name, owned, notes, exchanges = "response.zarr", None, {}, True
 
     def __init__(self, path):
         self.path = path
@@ -69,7 +70,7 @@ class Store:
 class EventFile:
     """``Events.write`` over an earlier file."""
 
-    name, owned = "events.fits.gz", None
+    name, owned, notes, exchanges = "events.fits.gz", None, {}, True
 
     def __init__(self, path):
         self.path = path
@@ -81,11 +82,11 @@ class EventFile:
 class Quickstart:
     """The quick start with prepared samples, over earlier results and beside files of the user."""
 
-    name, owned = "results", workflow.OUTPUT_FILES
+    name, owned, notes, exchanges = "results", workflow.OUTPUT_FILES, {"notes.txt": b"mine"}, True
 
     def __init__(self, path):
         self.path = path
-        for name, content in NOTES.items():
+        for name, content in self.notes.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_bytes(content)
 
@@ -103,7 +104,13 @@ class Quickstart:
             workflow.quickstart(overwrite=True, output=self.path, console=Console(quiet=True))
 
 
-CASES = {"store": Store, "events": EventFile, "quickstart": Quickstart}
+class QuickstartBesideFolders(Quickstart):
+    """The same where a folder of the user cannot be linked, so that names are replaced and not the folder."""
+
+    notes, exchanges = {"notes.txt": b"mine", "drafts/thesis.tex": b"precious"}, False
+
+
+CASES = {"store": Store, "events": EventFile, "quickstart": Quickstart, "folders": QuickstartBesideFolders}
 
 
 def snapshot(path: Path) -> Snapshot:
@@ -113,10 +120,19 @@ def snapshot(path: Path) -> Snapshot:
     return {str(one.relative_to(path)): hashlib.sha256(one.read_bytes()).hexdigest() for one in seen}
 
 
-def fork(case, version: int, *, kill_at: int | None = None, from_commit: bool = False, log: Path | None = None) -> int:
-    """Process that writes a version; it notes its steps in a file, or kills itself before one of them.
+def fork(
+    case,
+    version: int,
+    *,
+    kill_at: tuple[int, ...] = (),
+    how: signal.Signals = signal.SIGKILL,
+    from_commit: bool = False,
+    log: Path | None = None,
+) -> int:
+    """Process that writes a version; it notes its steps in a file, or sends itself a signal before some of them.
 
-    Steps are counted from the start, or from the rename that says that everything is written.
+    Steps are counted from the start, or from the rename that says that everything is written. After Ctrl-C the process
+    writes again.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork in a process with threads
@@ -132,11 +148,15 @@ def fork(case, version: int, *, kill_at: int | None = None, from_commit: bool = 
                     event = COMMIT
                 steps.append(event)
                 first = 0 if not from_commit else steps.index(COMMIT) if COMMIT in steps else len(steps)
-                if len(steps) - 1 - first == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if len(steps) - 1 - first in kill_at:
+                    os.kill(os.getpid(), how)
 
         sys.addaudithook(step)
-        case.write(version)
+        try:
+            case.write(version)
+        except KeyboardInterrupt:
+            kill_at = ()
+            case.write(version)
         if log is not None:
             log.write_text("\n".join(steps))
         code = 0
@@ -153,7 +173,7 @@ class Trial:
 
     def __init__(self, case, *, exchanges: bool):
         self.case, self.exchanges = case, exchanges
-        self.others = set(NOTES) if case.owned else set()
+        self.others = set(case.notes)
         self.version = 0
         self.expected = []
         case.write(0)  # so that the children need not import what it takes
@@ -165,9 +185,9 @@ class Trial:
         self.version = 1
         self.outcomes = {"old": 0, "new": 0}
 
-    def finish(self, version):
-        """Write undisturbed; what killed writers left is gone then."""
-        assert ended(fork(self.case, version)) == 0, "the next run must succeed"
+    def finish(self, version, **signals):
+        """Write to the end; what killed writers, or interrupted ones of the process, left is gone then."""
+        assert ended(fork(self.case, version, **signals)) == 0, "the next run must succeed"
         left = [one for one in self.case.path.parent.rglob(".*") if one != self.case.path]
         assert not left, f"left behind: {left}"
 
@@ -176,23 +196,24 @@ class Trial:
         old, new = self.expected[self.version % 2], self.expected[(self.version + 1) % 2]
         found = snapshot(self.case.path)
         mine = {name: found[name] for name in found if name not in self.others}
+        assert self.others <= set(found), "a file of the user is hidden"
         if not self.exchanges:
             assert mine.items() <= old.items() or mine.items() <= new.items(), "a mixture of two runs"
             restore(self.case.path, self.case.owned)
-            found = snapshot(self.case.path)
-        elif self.others:
-            assert "notes.txt" in found, "a file of the user is hidden"
-            restore(self.case.path, self.case.owned)
-            assert found.items() <= snapshot(self.case.path).items()
             found = snapshot(self.case.path)
         assert found in (old, new), f"neither the old nor the new: {sorted(found)}"
         self.outcomes["new" if found == new else "old"] += 1
         self.version += found == new
 
     def killed_at(self, step: int, *, from_commit: bool):
-        code = ended(fork(self.case, self.version + 1, kill_at=step, from_commit=from_commit))
+        code = ended(fork(self.case, self.version + 1, kill_at=(step,), from_commit=from_commit))
         assert code in (0, -signal.SIGKILL)
         self.check()
+
+    def interrupted_at(self, steps: tuple[int, ...], *, from_commit: bool):
+        self.version += 1
+        self.finish(self.version, kill_at=steps, how=signal.SIGINT, from_commit=from_commit)
+        assert snapshot(self.case.path) == self.expected[self.version % 2]
 
     def killed_after(self, seconds: float):
         child = fork(self.case, self.version + 1)
@@ -209,15 +230,25 @@ class Trial:
         return log.read_text().split("\n"), seconds
 
 
+def interrupt(name: str, folder: Path, points: int, seed: int) -> None:
+    rng = random.Random(seed)
+    trial = Trial(CASES[name](folder / CASES[name].name), exchanges=True)
+    steps, _ = trial.steps(folder.with_suffix(".steps"))
+    last = len(steps) - steps.index(COMMIT)
+    chosen = [(True, k) for k in range(last)] + [(False, k) for k in range(len(steps) - last)]
+    for from_commit, k in rng.choices(chosen, k=points):
+        trial.interrupted_at((k, k + 1)[: rng.randint(1, 2)], from_commit=from_commit)
+    print(f"{name}: interrupted {points} times in {len(steps)} steps")
+
+
 def main(name: str, folder: Path, points: int, seed: int) -> None:
     case = CASES[name]
     rng = random.Random(seed)
-    gc.freeze()  # children copy less
     for how, number in (("exchange", points), ("rename", points // 3)):
         home = folder / how
         home.mkdir()
         with nullcontext() if how == "exchange" else mock.patch.object(renames, "_rename", return_value=False):
-            trial = Trial(case(home / case.name), exchanges=how == "exchange")
+            trial = Trial(case(home / case.name), exchanges=how == "exchange" and case.exchanges)
             steps, seconds = trial.steps(folder / "steps")
             # When all is written the new takes the place of the old: each step from there, and some of all.
             last = min(number // 2, len(steps) - steps.index(COMMIT))
@@ -243,4 +274,7 @@ if __name__ == "__main__":
     _ValidHDU._get_timestamp = lambda _: "2026-01-01T00:00:00"
     gzip.time = SimpleNamespace(time=lambda: 0.0)
     os.fsync = lambda _: None  # it matters when the power fails, and takes most of the time
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    gc.freeze()  # children copy less
+    (interrupt if sys.argv[5:] == ["interrupt"] else main)(
+        sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    )

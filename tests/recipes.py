@@ -26,6 +26,10 @@ HOOKS = {
 """Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
 
 INTERNAL = {
+    "NestedProblem.compiled": "asked by the functions of a problem, once in each process",
+    "NestedProblem.function": "asked by a worker of a pool",
+    "NestedProblem.mark": "asked by `sample_nested`",
+    "NestedProblem.variables_of_cube": "asked by `sample_nested`",
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
     "SkyComponent": "abstract",
@@ -248,6 +252,7 @@ def recipes(o):
         "observe_events": {"model": o.model, "events": o.events, "name": "events"},
         "NestedProblem": {"model": o.small_model},
         "NestedProblem.variables": {"self": o.problem, "parameters": np.zeros((2, 1))},
+        "NestedProblem.parameters": {"self": o.problem, "parameters": np.zeros((2, 1))},
         "log_likelihood": {"model": o.small_model},
         "prior_transform": {"model": o.small_model},
         "sample_nested": {

@@ -95,6 +95,36 @@ def test_output_may_not_be_a_file(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("/proc/results", "/proc/results"),
+        ("/dev/null/results", "/dev/null/results"),
+        ("a\0b", "cannot be the name of a file"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_places_that_cannot_be_written_are_said_before_the_work(output, told, capsys, monkeypatch):
+    monkeypatch.setattr(workflow, "quickstart", lambda *_, **__: pytest.fail("it must not begin"))
+    assert cli.main(["quickstart", "--output", output]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_looking_whether_a_place_can_be_written_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "quickstart", lambda *_, **__: None)
+    assert cli.main(["quickstart", "--output", str(tmp_path / "new")]) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_while_libraries_are_imported(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parser", interrupt)
+    assert cli.main(["quickstart"]) == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err
+
+
 def test_other_files_in_the_folder_do_not_matter(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     assert workflow.check_output(tmp_path) == tmp_path
@@ -233,6 +263,19 @@ def test_ctrl_c_when_the_results_are_there(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt, match=told):
             workflow.quickstart(output=tmp_path / str(len(written)), console=Console(quiet=True))
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+def test_ctrl_c_names_the_place_of_what_is_not_back(tmp_path, monkeypatch):
+    def write(folder, *_, **__):
+        hidden.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    hidden = tmp_path / ".results.0123abcd.set" / "whole"
+    monkeypatch.setattr(workflow, "_work", lambda *_: workflow._Results(None, None, None, {}))
+    monkeypatch.setattr(workflow, "_write", write)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt, match=f"until the next run into this folder the rest is in {hidden.parent}"):
+        workflow.quickstart(output="results", console=Console(quiet=True))
 
 
 def test_the_loser_of_two_runs_learns_it_before_it_works(tmp_path, capsys, monkeypatch):

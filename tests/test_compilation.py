@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import pkgutil
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -44,11 +45,29 @@ print(json.dumps({"rate": float(np.log(out[0])), "lon": lon[0], "part": part[0],
 """
 
 LIKELIHOOD = """
-import json, numpy as np, pymc as pm, pymc_gamma as pmg
+import json, warnings, numpy as np, pymc as pm, pymc_gamma as pmg
+from pymc_gamma.errors import PymcGammaWarning
 rows = np.random.default_rng(1).normal(size=(3000, 3))
-with pm.Model() as model:
-    pmg.EventMixture("e", np.array([0.5, 0.3, 0.2]), log_likelihood=rows)
-print(json.dumps([float(model.compile_logp()({})), float(np.log(np.exp(rows) @ [0.5, 0.3, 0.2]).sum())]))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    with pm.Model() as model:
+        pmg.EventMixture("e", np.array([0.5, 0.3, 0.2]), log_likelihood=rows)
+    found = float(model.compile_logp()({}))
+warned = [one.filename for one in caught if issubclass(one.category, PymcGammaWarning)]
+print(json.dumps([found, float(np.log(np.exp(rows) @ [0.5, 0.3, 0.2]).sum()), warned]))
+"""
+
+# Imports a file of kernels only after it was edited, and puts it back before the kernel is compiled.
+PUT_BACK = """
+import json, os
+from pathlib import Path
+import pymc_gamma.compilation as compilation
+path = compilation._PACKAGE / "irfs" / "kernels.py"
+source, status = path.read_bytes(), path.stat()
+path.write_bytes(source.replace(b"DEG = math.pi / 180", b"DEG = math.pi / 200"))
+import pymc_gamma.irfs.kernels
+path.write_bytes(source)
+os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 """
 
 
@@ -126,11 +145,94 @@ def test_edited_sources_are_compiled_again(copy):
 
 
 def test_an_edited_layout_reaches_the_likelihood(copy):
-    value, right = copy.run(LIKELIHOOD)
-    assert value == pytest.approx(right, rel=1e-12)
-    copy.edit("ops/layout.py", "BLOCK = 512", "BLOCK = 256")
-    value, right = copy.run(LIKELIHOOD)
-    assert value == pytest.approx(right, rel=1e-12)
+    for block in (512, 256):
+        value, right, warned = copy.run(LIKELIHOOD)
+        assert value == pytest.approx(right, rel=1e-12)
+        assert not warned
+        copy.edit("ops/layout.py", f"BLOCK = {block}", "BLOCK = 256")
+
+
+def test_sources_that_are_put_back_while_a_process_runs(copy):
+    """What was compiled between is not kept under the key of what is there before and after."""
+    edited = copy.run(PUT_BACK + PROBE)
+    assert edited["lon"] == pytest.approx(100.0)
+    after = copy.run()
+    assert (after["lon"], after["hits"]) == (pytest.approx(90.0), 0)
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_bytecode_of_another_source_of_the_same_size_and_second(copy, remove):
+    """Python runs it; its machine code must not outlive it."""
+    copy.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    copy.environment["NUMBA_CACHE_DIR"] = str(copy.folder / "named")
+    assert copy.run()["lon"] == pytest.approx(90.0)
+    assert copy.run()["hits"] == 3
+    path = copy.package / "irfs" / "kernels.py"
+    status, source = path.stat(), path.read_text(encoding="utf-8")
+    path.write_text(source.replace("DEG = math.pi / 180", "DEG = math.pi / 200"), encoding="utf-8")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for _ in range(2):
+        outdated = copy.run()
+        assert (outdated["lon"], outdated["hits"]) == (pytest.approx(90.0), 0)  # Python's own old code
+        ((message, filename),) = outdated["warned"]
+        assert "kernels.cpython" in message
+        assert filename == str(copy.folder / "probe.py")
+    if remove:
+        shutil.rmtree(path.parent / "__pycache__")
+    else:
+        path.touch()
+    for hits in (0, 3):
+        found = copy.run()
+        assert (found["lon"], found["hits"], found["warned"]) == (pytest.approx(100.0), hits, [])
+
+
+@pytest.mark.parametrize("mode", list(py_compile.PycInvalidationMode))
+def test_what_python_runs(tmp_path, mode):
+    """Bytecode that Python takes although it is of another source, in all its forms; and damaged bytecode."""
+    path = tmp_path / "a.py"
+
+    def outdated():
+        return compilation._is_outdated(path, path.read_bytes())
+
+    def runs():
+        command = [sys.executable, "-c", "import a; print(a.x)"]
+        return int(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, env=environment).stdout)
+
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    path.write_text("x = 1")
+    os.utime(path, (2e9, 2e9))
+    assert not outdated()
+    compiled = Path(py_compile.compile(str(path), invalidation_mode=mode))
+    assert (runs(), outdated()) == (1, False)
+    path.write_text("x = 2")
+    os.utime(path, (2e9, 2e9))
+    assert (runs() == 1) == outdated() == (mode is not py_compile.PycInvalidationMode.CHECKED_HASH)
+    os.utime(path, (2e9 + 1, 2e9 + 1))
+    assert (runs() == 1) == outdated() == (mode is py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    path.write_text("x = 3  # longer")
+    os.utime(path, (2e9, 2e9))
+    assert (runs() == 1) == outdated() == (mode is py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    whole = compiled.read_bytes()
+    for damaged in (b"", whole[:10], whole[:17], b"\0" + whole[1:]):
+        compiled.write_bytes(damaged)
+        assert not outdated()
+
+
+@pytest.mark.parametrize("name", ["numba", "llvmlite", "numpy", "python"])
+def test_the_key_holds_the_versions_of_what_compiles(tmp_path, monkeypatch, name):
+    (tmp_path / "compilation.py").write_text("")
+    before = compilation._Sources(tmp_path).key
+    assert compilation._Sources(tmp_path).key == before
+    module = sys if name == "python" else sys.modules[name]
+    monkeypatch.setattr(module, "version" if name == "python" else "__version__", "0.0.1")
+    assert compilation._Sources(tmp_path).key != before
+
+
+def test_a_named_folder_below_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", "~/xx")
+    assert next(compilation._places()) == tmp_path / "xx" / "pymc_gamma"
 
 
 def test_folders_in_order_and_one_warning_without_any(copy):
@@ -157,6 +259,8 @@ def test_folders_in_order_and_one_warning_without_any(copy):
         ((message, filename),) = nowhere["warned"]
         assert "NUMBA_CACHE_DIR" in message
         assert filename == str(copy.folder / "probe.py")
+    # also where PyTensor is what calls the kernel
+    assert copy.run(LIKELIHOOD)[2] == [str(copy.folder / "probe.py")]
 
 
 def test_two_processes_and_damaged_files(copy):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("disk_full.py")
-WRITERS = ["response.zarr", "events.fits.gz", "results", "events.fits", "runs"]
+WRITERS = ["events.fits", "events.fits.gz", "response.zarr", "results", "runs"]
 
 pytest.importorskip("resource", reason="limits of file sizes are set by POSIX systems")
 

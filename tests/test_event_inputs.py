@@ -14,7 +14,7 @@ from astropy.time import Time
 from astropy.utils.masked import Masked
 
 from pymc_gamma import Events
-from pymc_gamma.errors import EventError, PymcGammaWarning
+from pymc_gamma.errors import DataFileError, EventError, PymcGammaWarning
 
 ZERO = [0, 0] * u.deg
 TEV = np.array([0.5, 2.0])
@@ -323,3 +323,85 @@ def test_directions_that_cannot_be_converted():
         Events.from_skycoord([1, 2] * u.TeV, SkyCoord(ZERO, ZERO, frame="altaz", obstime=Time(6e4, format="mjd")))
     with pytest.raises(TypeError, match="meta must be a mapping"):
         Events([1, 2] * u.TeV, ZERO, ZERO, meta=3)
+
+
+SIMPLE = {"energy": [1.0, 2.0], "ra": [3.0, 4.0], "dec": [5.0, 6.0]}
+
+
+@pytest.mark.parametrize("units", ["TeV", u.TeV, ["TeV", "deg", "deg"], 3, [("energy", "TeV")]])
+def test_units_that_are_no_mapping(units):
+    for table in (pd.DataFrame(SIMPLE), Table(SIMPLE), SIMPLE):
+        with pytest.raises(TypeError, match=r'units must be a mapping .*\{"energy": "TeV"'):
+            Events.from_table(table, units=units)
+
+
+def test_columns_of_the_same_name():
+    units = {"energy": "TeV", "ra": "deg", "dec": "deg"}
+    frame = pd.DataFrame(SIMPLE)
+    with pytest.raises(EventError, match="more than one column of the name energy; name"):
+        Events.from_table(pd.concat([frame, frame[["energy"]]], axis=1), units=units)
+    frame[1], frame["1"] = 0, 0
+    with pytest.raises(EventError, match="more than one column of the name 1; name"):
+        Events.from_table(frame, units=units)
+
+
+class TestChoosing:
+    @pytest.fixture
+    def events(self):
+        return Events([1, 2, 3] * u.TeV, [0, 0, 0] * u.deg, [0, 0, 0] * u.deg)
+
+    @pytest.mark.parametrize("item", [99, 3, -4, np.int64(3), [0, 99], np.array([-4]), 1.5, {}, [0.5]])
+    def test_there_is_no_such(self, events, item):
+        with pytest.raises(IndexError, match="there are 3 events, chosen by numbers from 0 to 2"):
+            events[item]
+
+    def test_of_none(self, events):
+        with pytest.raises(IndexError, match="there are 0 events"):
+            events[:0][0]
+
+    @pytest.mark.parametrize(
+        "item",
+        [
+            np.ma.array([True, False, True], mask=[False, False, True]),
+            np.ma.array([0, 2], mask=[True, False]),
+            Masked([True, False, True], mask=[True, False, False]),
+            MaskedColumn([True, False, True], mask=[True, False, False]),
+        ],
+    )
+    def test_masked_entries(self, events, item):
+        with pytest.raises(EventError, match="1 of its entries are masked"):
+            events[item]
+
+    def test_nothing_masked(self, events):
+        for mask in (np.ma.array([True, False, True]), Masked([True, False, True])):
+            assert events[mask].energy.value.tolist() == [1, 3]
+
+    def test_last_and_single(self, events):
+        assert events[-1].energy.value.tolist() == [3]
+        assert events[np.int64(1)].energy.value.tolist() == [2]
+
+    def test_sum(self, events):
+        assert sum([events, events[:1]]).energy.value.tolist() == [1, 2, 3, 1]
+        assert sum([events]).energy.value.tolist() == [1, 2, 3]
+        for other in (1, 0.5, "0", None):
+            with pytest.raises(TypeError, match=r"unsupported operand|can only concatenate"):
+                other + events
+
+
+def test_hdus_without_events(tmp_path):
+    path = tmp_path / "events.fits"
+    Events([1, 2] * u.TeV, ZERO, ZERO).write(path)
+    with pytest.raises(DataFileError, match=r"events.fits: the HDU PRIMARY is no table.*ENERGY are EVENTS: give hdu="):
+        Events.read(path, hdu="PRIMARY")
+    image = fits.ImageHDU(np.zeros((2, 2)), name="MAP")
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "map.fits")
+    with pytest.raises(DataFileError, match=r"map.fits: the HDU MAP is no table.*no HDU has a column ENERGY"):
+        Events.read(tmp_path / "map.fits", hdu="MAP")
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.org/events.fits", "s3://bucket/events.fits", "file:///tmp/a.fits"]
+)
+def test_addresses_are_not_read(address):
+    with pytest.raises(DataFileError, match=r"Events.read: path .*addresses are not read: download it first"):
+        Events.read(address)

@@ -1,6 +1,7 @@
 """Event lists in and out: predictive samples, tables, gammapy, GADF files."""
 
 import shutil
+import warnings
 from types import SimpleNamespace
 
 import astropy.units as u
@@ -157,6 +158,17 @@ def test_fits_round_trip(events, tmp_path, name, frame):
     assert [path.name for path in tmp_path.iterdir()] == [name]  # nothing temporary stays behind
 
 
+@pytest.mark.parametrize("name", ["events.fits", "events.fits.gz", "EVENTS.FITS.GZ"])
+def test_every_extension_that_is_written_has_checksums(events, tmp_path, name):
+    events.write(tmp_path / name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # astropy warns of sums that do not fit
+        with fits.open(tmp_path / name, checksum=True) as hdus:
+            for hdu in hdus:
+                assert {"CHECKSUM", "DATASUM"} <= set(hdu.header)
+                assert hdu.verify_checksum() == hdu.verify_datasum() == 1
+
+
 def test_gammapy_reads_our_files(events, tmp_path):
     events.write(tmp_path / "events.fits")
     event_list = EventList.read(tmp_path / "events.fits", checksum=True)
@@ -207,6 +219,13 @@ def test_files_that_cannot_be_read_are_named(events, tmp_path):
     (tmp_path / "cut.fits").write_bytes(whole[: len(whole) - 9000])
     with pytest.raises(DataFileError, match=r"cut\.fits: extension 'EVENTS' is cut"):
         Events.read(tmp_path / "cut.fits")
+
+
+@pytest.mark.parametrize("name", ["a\0b.fits", "lone\ud800.fits", "~nobody-of-this-name/x.fits"])
+def test_names_that_no_file_can_have(events, name):
+    for call in (Events.read, events.write):
+        with pytest.raises(DataFileError, match="cannot be the name of a file"):
+            call(name)
 
 
 def test_bad_rows_in_a_file_name_the_file(tmp_path):
@@ -449,3 +468,15 @@ def test_cells_in_tables(events):
     cells = events.binned(5, pixel=0.5 * u.deg)
     np.testing.assert_allclose(Events.from_table(cells.to_table()).cells.edges, cells.cells.edges, atol=1e-10)
     assert set(cells.to_gammapy().table["MULTIPLICITY"]) == set(cells.multiplicity)
+
+
+def test_checksums_of_a_file_do_not_travel_to_another(tmp_path):
+    """Tables of astropy and gammapy write the keywords that they have, also those of other data."""
+    lists = Events([1.0, 2.0, 3.0] * u.TeV, [0.1, 0.2, 0.3] * u.deg, [0.0, 0.1, 0.2] * u.deg)
+    lists.write(tmp_path / "first.fits")
+    read = Events.read(tmp_path / "first.fits")
+    assert not {"CHECKSUM", "DATASUM", "EXTNAME"} & set(read.meta)
+    read[:2].to_table().write(tmp_path / "table.fits")
+    assert len(Events.read(tmp_path / "table.fits", hdu=1)) == 2
+    read[:1].to_gammapy().table.write(tmp_path / "gammapy.fits")
+    assert len(Events.read(tmp_path / "gammapy.fits", hdu=1)) == 1

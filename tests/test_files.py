@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pymc_gamma import locks, renames, workspace
-from pymc_gamma.errors import FolderInUseError
+from pymc_gamma.errors import DataFileError, FolderInUseError
 from pymc_gamma.files import (
     LOCK_NAME,
     atomic_path,
@@ -18,6 +18,7 @@ from pymc_gamma.files import (
     refuse_full_disk,
     refuse_overwrite,
     restore,
+    user_path,
 )
 from pymc_gamma.locks import Lock
 from pymc_gamma.workspace import Workspace, clean
@@ -250,22 +251,98 @@ def test_files_of_the_user_stay(tmp_path):
     check_owned(folder, "new", inode)
 
 
-@pytest.mark.usefixtures("_with_and_without_exchange")
-def test_files_that_the_user_adds_meanwhile_stay(tmp_path, monkeypatch):
-    folder = tmp_path / "results"
-    inode = beside(folder)
+def save(path, content):
+    """Save a file as editors do: write another and rename it."""
+    temporary = path.with_name(f".{path.name}.swp")
+    temporary.write_text(content)
+    temporary.replace(path)
+
+
+def plain_files(folder):
+    """Results beside files of the user, that can be linked."""
+    folder.mkdir()
+    for name in ("notes.txt", "todo.txt"):
+        (folder / name).write_text("v1")
+    (folder / "link").symlink_to("todo.txt")
+    folder.chmod(0o710)
     write_owned(folder, "old")
+
+
+@pytest.mark.usefixtures("_with_and_without_exchange")
+def test_what_the_user_saves_meanwhile_stays(tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    plain_files(folder)
     exchange = workspace.exchange
 
     def late(one, other):
-        (folder / "late.txt").write_text("late")
+        save(folder / "late.txt", "late")
+        save(folder / "notes.txt", "v2")
+        (folder / "more").mkdir()
+        (folder / "more" / "late.txt").write_text("late")
+        save(folder / "a.txt", "not the user's")
         return exchange(one, other)
 
     monkeypatch.setattr(workspace, "exchange", late)
     write_owned(folder, "new")
-    assert (folder / "late.txt").read_text() == "late"
-    (folder / "late.txt").unlink()
-    check_owned(folder, "new", inode)
+    assert names(folder) == ["a.txt", "b.txt", "late.txt", "link", "more", "notes.txt", "todo.txt"]
+    assert (folder / "link").readlink() == Path("todo.txt")
+    assert mode(folder) == 0o710
+    assert [(folder / name).read_text() for name in OWNED] == ["new"] * 2
+    assert (folder / "late.txt").read_text() == (folder / "more" / "late.txt").read_text() == "late"
+    assert (folder / "notes.txt").read_text() == "v2"
+    assert (folder / "todo.txt").read_text() == "v1"
+    assert names(tmp_path) == ["results"]
+
+
+def test_what_the_user_does_after_a_kill_wins(tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    plain_files(folder)
+    (folder / "both.txt").write_text("v1")
+    exchange = workspace.exchange
+
+    class Killed(BaseException):
+        pass
+
+    def kill(one, other):
+        save(folder / "both.txt", "v2")
+        assert exchange(one, other)
+        raise Killed
+
+    with monkeypatch.context() as context:
+        context.setattr(workspace, "exchange", kill)
+        context.setattr(Workspace, "close", lambda self: os.close(self.lock.descriptor))
+        with pytest.raises(Killed):
+            write_owned(folder, "new")
+    (left,) = workspace.left_behind(folder, OWNED)
+    assert left.is_dir()
+    (folder / "todo.txt").unlink()
+    save(folder / "notes.txt", "v3")
+    save(folder / "both.txt", "v3")
+    restore(folder, OWNED)
+    assert [(folder / name).read_text() for name in (*OWNED, "notes.txt", "both.txt")] == ["new", "new", "v3", "v3"]
+    (other,) = folder.glob("both.txt.*")
+    assert other.read_text() == "v2"
+    assert not (folder / "todo.txt").exists()
+    assert names(tmp_path) == ["results"]
+
+
+def test_folders_of_the_user_are_never_out_of_sight(tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    beside(folder)
+    write_owned(folder, "old")
+    before = folder.stat().st_ino
+    rename = Path.rename
+    seen = []
+
+    def look(self, target):
+        rename(self, target)
+        seen.append((folder / "drafts" / "old" / "thesis.tex").read_text())
+
+    monkeypatch.setattr(Path, "rename", look)
+    write_owned(folder, "new")
+    assert seen == ["precious"] * 5  # what was written is whole, two old names out, two new ones in
+    assert folder.stat().st_ino == before
+    check_owned(folder, "new", (folder / "notes.txt").stat().st_ino)
 
 
 def test_files_that_cannot_be_linked_stay(tmp_path, monkeypatch):
@@ -370,6 +447,42 @@ def test_a_folder_made_for_the_lock_goes_with_it(tmp_path):
     assert names(tmp_path / "new") == ["result"]
 
 
+@pytest.mark.parametrize("step", ["stat", "unlink", "flock"])
+def test_ctrl_c_while_a_lock_is_released(step, tmp_path, monkeypatch):
+    """The same process gets the lock again, and writes into the folder."""
+    folder = tmp_path / "results"
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    def interrupted():
+        with monkeypatch.context() as context, locked_folder(folder):
+            write_owned(folder, "first")
+            if step == "flock":
+                context.setattr(locks.fcntl, "flock", interrupt)
+            else:
+                context.setattr(Path, step, interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with locked_folder(folder):
+        write_owned(folder, "second")
+    assert names(folder) == list(OWNED)
+
+
+def test_a_child_that_inherits_the_open_file_does_not_keep_the_lock(tmp_path):
+    lock = Lock.take(tmp_path / "lock")
+    os.link(lock.path, tmp_path / "same")  # the file stays when its name is removed
+    kept = os.dup(lock.descriptor)  # what a forked child has: another descriptor of the same open file
+    lock.release()
+    try:
+        again = Lock.take(tmp_path / "same")
+        assert again is not None
+        again.release()
+    finally:
+        os.close(kept)
+
+
 @pytest.fixture
 def _no_locks_of_the_system(monkeypatch):
     def refuse(*_):
@@ -394,6 +507,49 @@ def test_locks_where_the_file_system_has_none(tmp_path):
     assert Lock.take(path) is None
     os.utime(path, (0, 0))  # for decades
     Lock.take(path).release()
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_the_disk_has_everything_before_a_name_says_so(exchanges, tmp_path, monkeypatch):
+    if not exchanges:
+        monkeypatch.setattr(renames, "_rename", lambda *_: False)
+    flushed, rename = [], Path.rename
+
+    def fsync(descriptor):
+        flushed.append(os.fstat(descriptor).st_ino)
+
+    def check(self, target):
+        if self.name == "new":
+            inodes = [one.stat().st_ino for one in [self, *self.rglob("*")]]
+            assert sorted(flushed) == sorted(inodes[1:])
+            flushed.clear()
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", check)
+    path = tmp_path / "result.txt"
+    for content in ("old", "new"):
+        with atomic_path(path, overwrite=True) as temporary:
+            temporary.write_text(content)
+        assert flushed == [tmp_path.stat().st_ino]  # then the folder that has the name
+        flushed.clear()
+    store = tmp_path / "store.zarr"
+    for _ in range(2):
+        with atomic_path(store, overwrite=True) as temporary:
+            (temporary / "array" / "c").mkdir(parents=True)
+            (temporary / "array" / "c" / "0").write_text("0")
+            (temporary / "zarr.json").write_text("{}")
+        assert flushed[-1] == tmp_path.stat().st_ino
+        flushed.clear()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "lone\ud800", "~nobody-of-this-name/x"])
+def test_names_that_no_file_can_have(name):
+    for call in (user_path, restore, refuse_overwrite):
+        with pytest.raises(DataFileError, match="cannot be the name of a file"):
+            call(name)
+    with pytest.raises(DataFileError, match="cannot be the name of a file"), atomic_path(name):
+        pytest.fail("the block must not run")
 
 
 def test_no_room_is_said_before_the_work(tmp_path):

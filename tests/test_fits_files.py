@@ -14,7 +14,7 @@ from astropy.io import fits
 
 import pymc_gamma as pmg
 from pymc_gamma import fits_files
-from pymc_gamma.errors import DataFileError
+from pymc_gamma.errors import DataFileError, PymcGammaError
 from pymc_gamma.fits_files import BLOCK, check_whole, open_fits, reading
 
 PACK = {"fits": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
@@ -197,6 +197,13 @@ READERS = {
     "catalogue": lambda path: pmg.HGPSCatalog(path=path),
     "template": lambda path: pmg.GalacticDiffuse(template=path),
 }
+
+
+@pytest.mark.parametrize("reader", [*READERS.values(), check_whole], ids=[*READERS, "check_whole"])
+@pytest.mark.parametrize("name", ["a\0b.fits", "lone\ud800.fits"])
+def test_names_that_no_file_can_have(reader, name):
+    with pytest.raises(PymcGammaError):
+        reader(name)
 
 
 @pytest.mark.parametrize("reader", READERS)

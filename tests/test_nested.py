@@ -360,3 +360,15 @@ def test_points_that_are_none():
     with pytest.raises(ModelError, match=r"NaN at .*fraction"):
         problem.log_likelihood(np.insert([0.9, 0.9], norm, 1.0))
     assert np.isfinite(problem.log_likelihood(np.insert([0.3, 0.7], norm, 1.0)))
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [lambda: pm.Dirichlet("x", [1.0]), lambda: pm.Normal("x", shape=0), lambda: pm.Dirichlet("x", np.ones((4, 1)))],
+)
+def test_variables_without_any_freedom(variables):
+    with pm.Model() as model:
+        variables()
+        pm.Normal("y", 0, 1, observed=0.0)
+    with pytest.raises(ModelError, match=r"nothing to sample: the free variables \['x'\]"):
+        NestedProblem(model)

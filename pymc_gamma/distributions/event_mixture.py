@@ -26,13 +26,14 @@ from pymc.logprob.abstract import _logprob
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.traversal import explicit_graph_inputs
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
+from pytensor.tensor.random.op import RNGConsumerOp
 
 from pymc_gamma.arguments import checked, integer, kind, text
 from pymc_gamma.distributions.columns import ColumnSource
 from pymc_gamma.distributions.live_table import LiveTable
 from pymc_gamma.distributions.own_table import coords_of_last_dim, fraction_tensor, own_table
-from pymc_gamma.distributions.protocol import EventList, MixtureResponse, SpectralResponse
+from pymc_gamma.distributions.protocol import MixtureResponse, SpectralResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
 from pymc_gamma.distributions.sources import EventSource, ResponseSource, TabulatedSource
 from pymc_gamma.distributions.spectral import (
@@ -53,6 +54,8 @@ DIST_KEYWORDS = ("shape", "size", "rng", "return_next_rng")
 """What PyMC passes on to the random variable of any distribution."""
 
 _EVENT_DIM, _RECO_DIM, _COMPONENT_DIM = "event", "reco", "component"
+_LEAST = 1e-300
+"""Fractions below are zero: their reciprocals are infinite."""
 
 
 class EventMixture(Distribution):
@@ -102,8 +105,12 @@ class EventMixture(Distribution):
 
     Notes
     -----
-    The number of events is fixed: it carries no information on the fractions. The log-likelihood is available event by
-    event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum.
+    The number of events is fixed: it carries no information on the fractions. Events are impossible where a fraction
+    is negative or all are zero (below 1e-300). Values are exact for any others;
+    derivatives need a sum of fractions above 1e-150, whose square is a number, and are infinite where they exceed the
+    largest floating-point number. The log-likelihood is
+    available event by event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum. Pictures of a model
+    (`pymc.model_to_graphviz`) draw no events, unless other variables depend on them.
 
     Observed values that do not change (arrays, `Events`) are folded once, when the log-probability is built. For
     `pymc.Data` the table is kept with the graph and made anew when `pymc.set_data` brings other numbers.
@@ -186,7 +193,7 @@ class EventMixture(Distribution):
                 start = value_at_start(flux, model)
             check_spectra(name, source, start)
         if isinstance(source, ResponseSource) and not isinstance(observed, Variable | None):
-            observed = _observed_value(name, source, fraction, observed)
+            observed = source.batch(observed, fraction.type.shape[:-1], name, fraction.name or "the fractions")
 
         extra = () if observed is None else source.layout(n_columns(observed)).extra
         if observed is None and n_events is None and dims is None and not {"shape", "size"} & kwargs.keys():
@@ -277,8 +284,8 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     ----------
     model : pymc.Model
         A model with an `EventMixture` or `ExtendedEventMixture` made with a response.
-    events : Events or array of shape (N, len(response.reco))
-        The observed events.
+    events : Events, array of shape (N, len(response.reco)) or list of such
+        The observed events; a list with events for each vector of a batch of fractions.
     name : str, optional
         Which variable; needed if the model has several.
 
@@ -316,12 +323,20 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
             "EventMixture(..., observed=events)."
         )
     if extra != op.extra:
-        value = op.layout.completed(value)
+        completed = op.layout.completed(value.reshape(-1, value.shape[-1]))
+        value = completed.reshape(*value.shape[:-1], -1)
+    fixed = candidates[name].type.shape[-2]
+    if fixed not in (None, value.shape[-2]):
+        raise ModelError(
+            f"{name} was made for {fixed} events, a number that its shape keeps, and these are {value.shape[-2]}; make "
+            "a new model with EventMixture(..., observed=events), or give the variable dims= instead of a shape."
+        )
     observed_model = pm.observe(model, {name: value})
     dims = observed_model.named_vars_to_dims.get(name)
     if dims:
         coords = observed_model.coords.get(dims[-2])
-        observed_model.set_dim(dims[-2], len(value), coord_values=None if coords is None else np.arange(len(value)))
+        length = value.shape[-2]
+        observed_model.set_dim(dims[-2], length, coord_values=None if coords is None else np.arange(length))
     return observed_model
 
 
@@ -361,15 +376,18 @@ def _event_mixture_logp(
 
 
 def _normalised(fraction: Variable) -> Variable:
-    """Fractions over their sum; where all are zero they stay so, and the events are impossible."""
+    """Fractions over their sum; all zero, and the events impossible, where none is positive or one is negative."""
 
     def over_sum(x: Variable, *, constant: bool) -> Variable:
         total = x.sum(axis=-1, keepdims=True)
         safe = pt.switch(pt.eq(total, 0), 1.0, total)
         return x / (disconnected_grad(safe) if constant else safe)
 
+    largest = fraction.max(axis=-1, keepdims=True)
+    impossible = pt.any(fraction < 0, axis=-1, keepdims=True) | (largest < pt.constant(_LEAST, dtype="float64"))
+    possible = pt.switch(impossible, 0.0, fraction)
     # only ratios count, so a first division may be by a constant: the square of a tiny sum in a gradient is zero
-    return over_sum(over_sum(fraction, constant=True), constant=False)
+    return over_sum(over_sum(possible, constant=True), constant=False)
 
 
 @_support_point.register(EventMixtureRV)
@@ -382,29 +400,6 @@ def table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -
     if isinstance(value, Constant):
         return source.table(value.data[index]).inputs
     return LiveTable(source)(value[index])
-
-
-def _observed_value(name: str, source: ResponseSource, fraction: Variable, observed: Any) -> NDArray[np.float64]:
-    """Rows of observed events, as many lists of them as there are vectors of fractions."""
-    n_batch = fraction.type.ndim - 1
-    label = fraction.name or "the fractions"
-    several = isinstance(observed, list | tuple) and any(
-        isinstance(one, EventList) or np.ndim(one) == 2 for one in observed
-    )
-    if several and n_batch == 0 and len(observed) == 1:
-        return np.asarray(source.value(observed[0]))
-    value = source.stacked(observed) if several else source.value(observed)
-    wanted = fraction.type.shape[:-1]
-    if value.ndim - 2 != n_batch or any(w not in (None, n) for w, n in zip(wanted, value.shape, strict=False)):
-        batches = value.shape[:-2]
-        lists = f"{' x '.join(map(str, batches))} lists of events" if batches else "one list of events"
-        given = f"{' x '.join('?' if w is None else str(w) for w in wanted)} vectors" if wanted else "one vector"
-        raise ModelError(
-            f"{name}: observed holds {lists}, and {label!r} {given} of fractions; each vector has a list of its own: "
-            f"pass fractions of shape {(*batches, source.n_components)}, or, for events that share their fractions, "
-            "one list (join Events with +)."
-        )
-    return np.asarray(value)
 
 
 def _named_spectra(name: str, response: Any, spectra: Any) -> Any:
@@ -473,7 +468,8 @@ def _check_components(name: str, model: pm.Model, fraction: Variable, source: Ev
             f"{name}: {label!r} has {length} entries, but the response has {source.n_components} components, "
             f"{source.component_names}."
         )
-    if all(isinstance(variable, Constant) for variable in explicit_graph_inputs([fraction])):
+    is_random = any(one.owner is not None and isinstance(one.owner.op, RNGConsumerOp) for one in ancestors([fraction]))
+    if not is_random and all(isinstance(variable, Constant) for variable in explicit_graph_inputs([fraction])):
         try:
             source.check_parameters(fraction.eval())
         except ModelError as error:

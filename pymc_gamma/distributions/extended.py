@@ -30,8 +30,8 @@ from pymc_gamma.distributions.event_mixture import (
     number_of_events,
     table_inputs,
 )
-from pymc_gamma.distributions.poisson import PoissonProcess, PoissonSource, Spectra
-from pymc_gamma.distributions.protocol import EventList, PoissonResponse
+from pymc_gamma.distributions.poisson import PoissonProcess, PoissonSource, Spectra, one_list
+from pymc_gamma.distributions.protocol import PoissonResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
 from pymc_gamma.distributions.spectral import value_at_start
 from pymc_gamma.errors import ModelError
@@ -159,7 +159,7 @@ class ExtendedEventMixture(Distribution):
         check_keywords(cls.__name__, kwargs, keywords_of(cls.__new__, Distribution.__new__))
         model = pm.modelcontext(None)
         max_events = None if max_events is None else number_of_events(max_events, f"{name}: max_events")
-        observed = _one_list(name, observed)
+        observed = one_list(name, observed)
         process = PoissonProcess(name, response, spectra, norms, systematics)
         source = process.source
         expected = _checked_expectation(name, process, model)
@@ -251,21 +251,6 @@ class ExtendedEventMixture(Distribution):
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
         op = ExtendedEventMixtureRV(source=source, extra=extra)
         return op(norms, flux, psf_scale, size=size, rng=rng, return_next_rng=True)[1]
-
-
-def _one_list(name: str, observed: Any) -> Any:
-    """The one list of events; a ModelError for several of them: a Poisson process has no batch axes."""
-    if not (
-        isinstance(observed, list | tuple) and any(isinstance(one, EventList) or np.ndim(one) == 2 for one in observed)
-    ):
-        return observed
-    if len(observed) == 1:
-        return observed[0]
-    raise ModelError(
-        f"{name}: observed holds {len(observed)} lists of events, and an ExtendedEventMixture has one. Join those of "
-        "the observations of a response with + (`Events.with_observation` says which is which), or give each its own "
-        "ExtendedEventMixture; they may share variables."
-    )
 
 
 def _checked_expectation(name: str, process: PoissonProcess, model: pm.Model) -> float:

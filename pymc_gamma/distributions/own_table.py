@@ -5,6 +5,7 @@ Labels of xarray and pandas are taken by name (:mod:`pymc_gamma.labelled`), vari
 
 from typing import Any, NamedTuple
 
+import astropy.units as u
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -17,6 +18,7 @@ from pytensor.graph.traversal import ancestors
 from pymc_gamma.distributions.sources import TabulatedSource
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import Labelled, aligned, arranged, has_labels, read_labelled
+from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers
 
 __all__ = ["OwnTable", "coords_of_last_dim", "fraction_tensor", "own_table"]
@@ -66,10 +68,15 @@ def own_table(name: str, model: pm.Model, fraction: Any, table: Any, multiplicit
     Raises
     ------
     ModelError
-        If labels do not match, or the table depends on parameters of the model.
+        If labels do not match, the table depends on parameters of the model, or fractions are a batch.
+    TypeError
+        If multiplicities are no numbers.
+    astropy.units.UnitConversionError
+        If anything has a unit.
     """
     what = f"{name}: log_likelihood"
     given = _read(what, model, table)
+    fraction = joined(fraction, f"{name}: the fractions", low=0.0)
     fraction_dim = _last_dim(model, fraction) or _COMPONENT_DIM
     shape = given.values.type.shape if isinstance(given.values, Variable) else np.shape(given.values)
     if len(shape) != 2:
@@ -87,8 +94,15 @@ def own_table(name: str, model: pm.Model, fraction: Any, table: Any, multiplicit
             f"{name}: the rows of log_likelihood have labels, and were put into the order of the coordinate "
             f"{event_dim!r} of the model; give multiplicity the same labels, so that it can follow."
         )
+    if multiplicity is not None:
+        multiplicity = numbers(multiplicity, f"{name}: multiplicity", finite=False)
     source = TabulatedSource(names)
     fraction = fraction_tensor(name, model, fraction, names)
+    if fraction.type.ndim > 1:
+        raise ModelError(
+            f"{name}: the fractions of a log_likelihood table must be one vector with an entry for each of {names}, "
+            f"got {fraction.type}; make one EventMixture for each table of a batch."
+        )
     value = ordered.values
     if not isinstance(value, Variable):
         return OwnTable(source, fraction, source.value(value, multiplicity), events)
@@ -115,7 +129,8 @@ def fraction_tensor(name: str, model: pm.Model | None, fraction: Any, names: tup
         given = Labelled(fraction.values, tuple(dims), tuple(None if one is None else tuple(one) for one in coords))
         return arranged(given, {_COMPONENT_DIM: names}, what).values
     if not isinstance(fraction, Variable):
-        fraction = aligned(fraction, {_COMPONENT_DIM: names}, what)
+        fraction = joined(aligned(fraction, {_COMPONENT_DIM: names}, what), f"{what} of {names}", low=0.0)
+    if not isinstance(fraction, Variable):
         fraction = numbers(fraction, f"{what} of {names}", finite=False)
         if not (np.all(np.isfinite(fraction)) and np.all(fraction >= 0) and np.all(fraction.sum(axis=-1) > 0)):
             raise ModelError(
@@ -161,8 +176,10 @@ def _read(what: str, model: pm.Model, table: Any) -> Labelled:
         return read_labelled(table, what)
     if not isinstance(table, Variable):
         try:
-            values = np.ma.filled(np.ma.asarray(table, dtype=np.float64), np.nan)
-        except (TypeError, ValueError) as error:
+            values = numbers(table, what, finite=False)
+        except u.UnitConversionError:
+            raise
+        except TypeError as error:
             raise ModelError(f"{what} must be numbers, one row for each event, got {type(table).__name__}.") from error
         return Labelled(values, ("",) * values.ndim, (None,) * values.ndim)
     random = [one for one in ancestors([table]) if one.owner is not None and isinstance(one.owner.op, MeasurableOp)]

@@ -18,6 +18,7 @@ from pymc_gamma.distributions.columns import ColumnSource, Variants
 from pymc_gamma.distributions.energy_scale import shift_spectrum
 from pymc_gamma.distributions.own_table import coords_of_last_dim
 from pymc_gamma.distributions.protocol import EventList, PoissonResponse
+from pymc_gamma.distributions.sources import lists_of_events
 from pymc_gamma.distributions.spectral import (
     check_spectra,
     narrow_spectra,
@@ -40,9 +41,10 @@ from pymc_gamma.systematics import (
     Systematic,
     Systematics,
 )
+from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, to_value
 
-__all__ = ["PoissonProcess", "PoissonSource"]
+__all__ = ["PoissonProcess", "PoissonSource", "one_list"]
 
 FloatArray = NDArray[np.float64]
 Spectra = Mapping[str, Callable[[Any], Any]]
@@ -135,6 +137,7 @@ class PoissonSource(ColumnSource):
 
     def observed_value(self, events: Any, variable: Variable) -> FloatArray:
         """Rows of other events, as many as the variable has, or more where it has too few."""
+        events = one_list(variable.name or "events", events)
         n_rows = variable.type.shape[-2]
         return self.padded(events, None if n_rows is not None and len(events) > n_rows else n_rows)
 
@@ -213,11 +216,8 @@ class PoissonProcess:
                 f"{name}: response must come from `fold`: a Poisson process needs expected counts, got "
                 f"{type(response).__name__}."
             )
-        self.name, self.response, self.spectra = (
-            name,
-            response,
-            as_mapping(spectra, tuple(response.component_names), f"{name}: spectra"),
-        )
+        self.name, self.response = name, response
+        self.spectra = as_mapping(spectra, tuple(response.component_names), f"{name}: spectra")
         self._n_observations = len(response.expected_parts())
         self._given = self._checked_norms(norms)
         kinds = Systematics(name, systematics)
@@ -249,6 +249,7 @@ class PoissonProcess:
     def _checked_norms(self, norms: Any) -> dict[str, Variable]:
         names, model = tuple(self.response.component_names), pm.modelcontext(None)
         what = f"{self.name}: norms"
+        norms = joined(norms, what, low=0.0)
         if isinstance(norms, Variable) or not (norms is None or isinstance(norms, Mapping) or has_labels(norms)):
             vector = pt.as_tensor_variable(norms if isinstance(norms, Variable) else numbers(norms, what))
             if vector.type.ndim != 1 or vector.type.shape[0] not in (None, len(names)):
@@ -272,7 +273,9 @@ class PoissonProcess:
         n_observations = self._n_observations
         label = f"{self.name}: the norm of {component!r}"
         if not isinstance(value, Variable):
-            value = numbers(aligned(value, {"observation": range(n_observations)}, label), label, finite=False)
+            value = joined(aligned(value, {"observation": range(n_observations)}, label), label, low=0.0)
+        if not isinstance(value, Variable):
+            value = numbers(value, label, finite=False)
             if not np.all(np.isfinite(value) & (value >= 0)):
                 raise ModelError(f"{label} must be finite and not negative, got {value.tolist()}.")
         norm = pt.as_tensor_variable(value)
@@ -370,9 +373,10 @@ class PoissonProcess:
         if len(span) != 2:
             raise ModelError(f"{self.name}: integrated_flux must be two energies, got {len(span)}.")
         low, high = span
-        if not 0 < low < high:
+        if not 0 < low < high < np.inf:
             raise ModelError(
-                f"{self.name}: integrated_flux must be two ascending energies, got {low:g} and {high:g} TeV."
+                f"{self.name}: integrated_flux must be two finite, positive and ascending energies, got {low:g} and "
+                f"{high:g} TeV."
             )
         fluxes = []
         for component in self._sky:
@@ -390,6 +394,18 @@ class PoissonProcess:
         dim = f"{self.name}_source"
         model.add_coord(dim, self._sky)
         pm.Deterministic(f"{self.name}_flux", pt.stack(fluxes), dims=dim)
+
+
+def one_list(name: str, observed: Any) -> Any:
+    """The one list of events; a ModelError for several of them: a Poisson process has no batch axes."""
+    lists, _ = lists_of_events(observed, name)
+    if len(lists) == 1:
+        return lists[0]
+    raise ModelError(
+        f"{name}: observed holds {len(lists)} lists of events, and an ExtendedEventMixture has one. Join those of "
+        "the observations of a response with + (`Events.with_observation` says which is which), or give each its own "
+        "ExtendedEventMixture; they may share variables."
+    )
 
 
 def _power_law_integral(flux: Variable, energy: FloatArray) -> Variable:

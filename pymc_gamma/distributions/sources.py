@@ -21,8 +21,9 @@ from pymc_gamma.distributions.table import EventTable, ScaledDensities, TableArr
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events.rows import EVENT_ROWS, MULTIPLICITY, RowLayout, row_layout
 from pymc_gamma.labelled import aligned
+from pymc_gamma.units import numbers
 
-__all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first"]
+__all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first", "lists_of_events"]
 
 # enough for a model and its posterior predictive twin, without hoarding the tables of a loop over data sets
 _N_TABLES = 2
@@ -257,8 +258,8 @@ class ResponseSource(EventSource):
         else:
             events = aligned(events, {"event": None, "reco": self._labels(events)}, "observed events")
             try:
-                value = np.asarray(events, dtype=np.float64)
-            except (TypeError, ValueError) as error:
+                value = numbers(events, "observed events", finite=False)
+            except TypeError as error:
                 raise EventError(
                     f"observed events must be Events, or an array of rows with the columns {self.columns}, got "
                     f"{type(events).__name__}; make them with Events.from_table, from_skycoord or from_gammapy."
@@ -296,9 +297,36 @@ class ResponseSource(EventSource):
             self.table(one)
         return np.stack(values)
 
+    def batch(
+        self, observed: Any, wanted: tuple[int | None, ...], name: str, label: str = "the fractions"
+    ) -> NDArray[np.float64]:
+        """Rows of observed events, as many lists of them as there are vectors of fractions.
+
+        Raises
+        ------
+        ModelError
+            If there are other numbers of lists; names the variable ``name`` and the fractions ``label``.
+        """
+        lists, shape = lists_of_events(observed, name)
+        if len(lists) == 1 and not wanted:
+            observed, shape = lists[0], ()
+        value = self.stacked(lists) if shape else self.value(observed)
+        if shape:
+            value = value.reshape(*shape, *value.shape[1:])
+        batches = value.shape[:-2]
+        if len(batches) != len(wanted) or any(w not in (None, n) for w, n in zip(wanted, batches, strict=True)):
+            told = f"{' x '.join(map(str, batches))} lists of events" if batches else "one list of events"
+            given = f"{' x '.join('?' if w is None else str(w) for w in wanted)} vectors" if wanted else "one vector"
+            raise ModelError(
+                f"{name}: observed holds {told}, and {label!r} {given} of fractions; each vector has a list of its "
+                f"own: pass fractions of shape {(*batches, self.n_components)}, or, for events that share their "
+                "fractions, one list (join Events with +)."
+            )
+        return value
+
     def observed_value(self, events: Any, variable: Variable) -> NDArray[np.float64]:
         """Value of a variable of this source that observes other events."""
-        return self.value(events)
+        return self.batch(events, variable.type.shape[:-2], variable.name or "events")
 
 
 class TabulatedSource(EventSource):
@@ -358,6 +386,41 @@ class TabulatedSource(EventSource):
             value = np.column_stack([table, counts])
         self.arrays(value)
         return value
+
+
+def lists_of_events(observed: Any, name: str) -> tuple[list[Any], tuple[int, ...]]:
+    """Lists of events one after the other, and the shape of the batch they make; () if it is but one list.
+
+    Raises
+    ------
+    ModelError
+        If they make no batch: some lie deeper than others, or rows of them have other lengths.
+    """
+    if not _is_batch(observed):
+        return [observed], ()
+    parts = [lists_of_events(one, name) for one in observed]
+    if len({shape for _, shape in parts}) > 1:
+        raise ModelError(
+            f"{name}: lists of events must make a batch, as many in each row as in the others; got rows of "
+            f"{', '.join(' x '.join(map(str, shape)) or 'one list' for _, shape in parts)}."
+        )
+    return [one for own, _ in parts for one in own], (len(parts), *parts[0][1])
+
+
+def _is_batch(observed: Any) -> bool:
+    """Whether this is a list of lists of events, not one of rows."""
+    return isinstance(observed, list | tuple) and any(map(_is_list, observed))
+
+
+def _is_list(one: Any) -> bool:
+    """Whether an entry is a list of events or several, not a row or a number."""
+    if isinstance(one, list | tuple):
+        return any(not isinstance(x, int | float) and _has_several(x) for x in one)
+    return getattr(one, "ndim", 0) == 2 or isinstance(one, EventList)
+
+
+def _has_several(one: Any) -> bool:
+    return isinstance(one, list | tuple) or getattr(one, "ndim", 0) > 0 or isinstance(one, EventList)
 
 
 def list_first(indices: NDArray[np.intp], n: int = 5) -> str:

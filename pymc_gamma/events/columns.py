@@ -146,15 +146,27 @@ def as_table(table: Any, units: Mapping[str, Any] | None = None) -> Any:
     Raises
     ------
     TypeError
-        If it is no table.
+        If it is no table, or ``units`` no mapping.
     EventError
-        If ``units`` names a column that the table lacks, one that has another unit, or no unit.
+        If two columns have the same name, or ``units`` names a column that the table lacks, one that has another unit,
+        or no unit.
     """
     from astropy.table import QTable, Table
 
+    if not isinstance(units, Mapping | None):
+        raise TypeError(
+            "units must be a mapping from names of columns to units, for example "
+            f'{{"energy": "TeV", "ra": "deg", "dec": "deg"}}, got {_shown(units)}.'
+        )
     if hasattr(table, "columns") and hasattr(table, "to_numpy"):  # a data frame
         names = [str(name) for name in table.columns]
         columns = [plain_series(table.iloc[:, k]) for k in range(len(names))]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise EventError(
+                f"the data frame has more than one column of the name {', '.join(twice)}; name the columns apart, or "
+                "leave all but one out."
+            )
         held = Table(columns, names=names)
     elif isinstance(table, Table):
         held = table

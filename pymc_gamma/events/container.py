@@ -113,7 +113,7 @@ class Events:
 
     __slots__ = ("_cells", "_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
 
-    @checked(frame=text, observation=unitless, multiplicity=unitless)
+    @checked(frame=text)
     def __init__(
         self,
         energy: u.Quantity,
@@ -200,6 +200,11 @@ class Events:
 
     def __getitem__(self, item: Any) -> Self:
         """Events of an index, a slice, an index array or a boolean mask; always a list of events."""
+        if (n_masked := int(np.count_nonzero(getattr(item, "mask", False)))) > 0:
+            raise EventError(
+                f"an index of events must say of each whether it is meant, but {n_masked} of its entries are masked; "
+                "fill them, for example by mask.filled(False)."
+            )
         if isinstance(item, np.ndarray | list) and np.asarray(item).dtype == bool:
             mask = np.asarray(item)
             if mask.shape != (len(self),):
@@ -212,9 +217,13 @@ class Events:
             raise EventError(
                 f"events are a list: choose some by a number, a slice, a mask or a list of numbers, got {item!r}."
             )
-        if isinstance(item, int | np.integer):
-            item = [range(len(self))[item]]  # negative indices and IndexError as in any sequence
-        return self._take(item)
+        try:
+            return self._take([item] if isinstance(item, int | np.integer) else item)
+        except IndexError:
+            raise IndexError(
+                f"there are {len(self)} events, chosen by numbers from 0 to {len(self) - 1}, negative ones from the "
+                f"end, a slice or a mask; got {item!r}."
+            ) from None
 
     def __add__(self, other: object) -> Self:
         """Both lists in one; observation indices are kept as they are, and single events may join cells."""
@@ -235,6 +244,10 @@ class Events:
             cells=_joined(self, other),
             meta={k: v for k, v in {**other._meta, **self._meta}.items() if _agree(k, self._meta, other._meta)},
         )
+
+    def __radd__(self, other: object) -> Self:
+        """What ``sum`` begins with, the number 0, adds nothing."""
+        return self._take(slice(None)) if isinstance(other, int) and other == 0 else NotImplemented
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
         raise TypeError(
@@ -372,7 +385,7 @@ class Events:
         return rows
 
     @classmethod
-    @checked(rows=unitless, reco=texts, frame=text)
+    @checked(reco=texts, frame=text)
     def from_rows(
         cls,
         rows: ArrayLike,
@@ -662,7 +675,7 @@ class Events:
         Raises
         ------
         TypeError
-            If it is no table.
+            If it is no table, or ``units`` no mapping.
         EventError
             If a column is missing, is there twice, has no unit or the wrong one, or holds something else than numbers.
 

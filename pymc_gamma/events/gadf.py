@@ -63,6 +63,8 @@ _PAIRS = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
 
 _EDGES = tuple(name.upper() for name in CELL)
 _CELL_UNITS = {name: "TeV" if name.startswith("energy") else "deg" for name in CELL}
+_OF_A_FILE = ("EXTNAME", "CHECKSUM", "DATASUM")
+"""Keywords that belong to a file and not to its events: another file with them would seem damaged."""
 _DISAGREEMENT = 1.0  # arcsec; tables in single precision are good to 0.1
 FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
 # MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
@@ -100,7 +102,7 @@ def to_table(events: "Events") -> "QTable":
     if events.cells is not None:
         for name, edges in zip(CELL, events.cells.edges.T, strict=True):
             table[name.upper()] = edges * u.Unit(_CELL_UNITS[name])
-    table.meta.update(events.meta)
+    table.meta.update({key: value for key, value in events.meta.items() if key not in _OF_A_FILE})
     table.meta[FRAME_KEY] = events.frame
     return table
 
@@ -148,7 +150,7 @@ def from_table[EventsT: "Events"](
         meta={
             key: value
             for key, value in table.meta.items()
-            if key not in GADF_HEADER and key not in (FRAME_KEY, NO_TIMES_KEY)
+            if key not in GADF_HEADER and key not in (FRAME_KEY, NO_TIMES_KEY, *_OF_A_FILE)
         },
     )
     return events.to_frame(frame)
@@ -356,16 +358,44 @@ def read_gadf[EventsT: "Events"](
         if hdu not in hdus:
             held = ", ".join(h.name for h in hdus)
             raise DataFileError(f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them.")
+        if getattr(hdus[hdu], "columns", None) is None:
+            held = ", ".join(h.name for h in hdus if "ENERGY" in (n.upper() for n in _columns_of(h)))
+            raise DataFileError(
+                f"{path}: the HDU {hdu} is no table, so it holds no events; "
+                + (f"those with a column ENERGY are {held}: give hdu=." if held else "no HDU has a column ENERGY.")
+            )
         table = Table.read(hdus[hdu])
         n = len(table)
+        _check_own(hdus[hdu].header, table.colnames, path)
         try:
-            table = _in_good_time(table, hdus["GTI"], path) if "GTI" in hdus else table
+            if "GTI" in hdus:
+                table = _in_good_time(table, hdus["GTI"], path)
+            elif "OBS_ID" in hdus[hdu].header:
+                warn_user(f"{path} holds events of a run, but no good time intervals (GTI); all its events are taken.")
             events = from_table(cls, table, frame=frame)
         except EventError as error:
             raise EventError(f"{path}: {error}") from error
     if len(table) < n:
         events.meta["outside_good_time"] = {Path(path).name: n - len(table)}
     return events
+
+
+def _check_own(header: Any, columns: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Refuse a list that :func:`write_gadf` wrote and that has lost one of its columns; files of runs have no such."""
+    if header.get("CREATOR") != GADF_HEADER["CREATOR"] or "OBS_ID" in header:
+        return
+    names = ("ENERGY", *(name for pair in _PAIRS.values() for name in pair), "OBS_INDEX", "MULTIPLICITY")
+    if missing := [name for name in names if name not in columns]:
+        raise DataFileError(
+            f"{path} was written by this package with the columns {', '.join(names)}, and has lost "
+            f"{', '.join(missing)}. Take the original; or remove the keyword CREATOR too."
+        )
+
+
+def _columns_of(hdu: Any) -> list[str]:
+    """Names of the columns of an HDU, none if it is no table."""
+    columns = getattr(hdu, "columns", None)
+    return [] if columns is None else list(columns.names)
 
 
 def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) -> "Table":

@@ -13,6 +13,7 @@ from pymc_gamma.geometry import FRAMES
 from pymc_gamma.units import to_value
 
 __all__ = [
+    "ENERGIES",
     "as_multiplicity",
     "as_observation",
     "check_columns",
@@ -24,7 +25,11 @@ __all__ = [
 
 _ROWS_NAMED = 5
 _LARGEST = 2**53
-"""Largest index of an observation, up to which floats are exact."""
+"""Largest index of an observation and largest count, up to which floats are exact."""
+ENERGIES = (1e-12, 1e9)
+"""Range of energies that a photon can have, in TeV: 1 eV to more than any cosmic ray that was seen (3e20 eV)."""
+_TURNS = 720.0
+"""Largest longitude in degrees; conventions differ by a turn."""
 
 
 def without_masked(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,8 +119,13 @@ def check_columns(
     for name in ("energy", "lon", "lat", "multiplicity"):
         _refuse(~np.isfinite(columns[name]), columns[name], name, "must be finite")
     _refuse(energy <= 0.0, energy, "energy", "must be positive [TeV]")
+    low, high = ENERGIES
+    outside = (energy < low) | (energy > high)
+    _refuse(outside, energy, "energy", f"must lie within {low:g} and {high:g} TeV; is it in another unit?")
+    _refuse(np.abs(lon) > _TURNS, lon, "lon", f"must lie within {-_TURNS:g} and {_TURNS:g} [deg]")
     _refuse(np.abs(lat) > 90.0, lat, "lat", "must lie within -90 and 90 [deg]")
     _refuse(multiplicity <= 0.0, multiplicity, "multiplicity", "must be positive; leave out empty cells")
+    _refuse(multiplicity > _LARGEST, multiplicity, "multiplicity", "must be a count below 2**53")
     _refuse(observation < 0, observation, "observation", "must be an index counted from 0")
 
 

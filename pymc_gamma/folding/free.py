@@ -10,7 +10,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
-import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -22,7 +21,7 @@ from pymc_gamma.folding.fine import FineBins, FineTables
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.tables import IN_BIN_INDEX
 from pymc_gamma.threads import run_parallel
-from pymc_gamma.units import to_value
+from pymc_gamma.units import numbers
 
 __all__ = ["FreeColumns", "FreeComponent", "FreeComponents", "free_columns", "hat_coefficients"]
 
@@ -231,9 +230,7 @@ class FreeComponents:
             If the spectrum has another shape, or is negative or not finite somewhere.
         """
         component = self.components[k]
-        if isinstance(spectrum, u.Quantity):
-            spectrum = to_value(spectrum, component.unit, f"the spectrum of {component.name!r}")
-        values = np.asarray(spectrum, float)
+        values = numbers(spectrum, f"the spectrum of {component.name!r}", component.unit, finite=False)
         n_rows, n = component.acceptance.shape
         if values.shape not in {(n,), (n_rows, n)}:
             raise ModelError(

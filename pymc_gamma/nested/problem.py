@@ -31,6 +31,8 @@ from pymc_gamma.units import numbers
 
 __all__ = ["NestedProblem", "log_likelihood", "prior_transform"]
 
+_N_TRIES = 64
+"""Points of the cube at which transforms are tried."""
 _EDGE = 1e-16  # keeps u off 0 and 1, where an inverse cumulative distribution may be infinite
 
 
@@ -106,7 +108,6 @@ class NestedProblem:
                 "(pm.Mixture, or marginalize of pymc-extras), scan them (one run for each value; evidences times prior "
                 "probabilities add up), or sample the model with pm.sample."
             )
-        _check_transforms(model)
         with _without_initial_values(model):
             self.model = remove_value_transforms(model)
         self.token = uuid4().hex
@@ -127,6 +128,12 @@ class NestedProblem:
             self._slots.append(_Slot(rv.name, shape, slice(start, end), slice(cursor, stop), prior))
             cursor, start = stop, end
         self.n_dim = cursor
+        if not self.n_dim:
+            raise ModelError(
+                f"there is nothing to sample: the free variables {[rv.name for rv in self._free]} have no freedom left "
+                "(a Dirichlet of one fraction is 1, an empty variable has no value). Make them constants."
+            )
+        _check_transforms(model, {rv.name: value for rv, value in values.items()}, self._cube, self.n_dim)
         self._values_of_cube = pt.concatenate([values[rv].ravel() for rv in self._free])
         self.parameter_names = [
             slot.name + (f"[{', '.join(labels)}]" if labels else "")
@@ -274,7 +281,7 @@ class NestedProblem:
         Returns
         -------
         dict of str to ndarray
-            For each free variable its values, of shape (..., *shape of the variable).
+            For each free variable its values; the shape of the variable follows that of the batch.
         """
         points = numbers(parameters, "parameters")
         if points.ndim == 0 or points.shape[-1] != self.n_dim:
@@ -404,15 +411,32 @@ def _in_order_of_dependence(model: pm.Model) -> list[Variable]:
     return sorted(model.free_RVs, key=lambda rv: position[rv.owner])
 
 
-def _check_transforms(model: pm.Model) -> None:
-    """Raise a ModelError for a transform that may restrict a variable: its prior is then not that of the cube."""
+def _check_transforms(model: pm.Model, values: Mapping[str, Variable], cube: Variable, n_dim: int) -> None:
+    """Raise a ModelError for a transform that restricts a variable: its prior is then not that of the cube.
+
+    Values from the cube, ``values``, must survive a transform and its inverse.
+    """
+    unusual = []
     for rv in model.free_RVs:
         transform = model.rvs_to_transforms.get(rv)
-        usual = _default_transform(rv.owner.op, rv)
-        if transform is not None and type(transform) is not type(usual):
+        if transform is not None and type(transform) is not type(_default_transform(rv.owner.op, rv)):
+            unusual.append((rv, transform))
+    if not unusual:
+        return
+    replacements = {rv: values[rv.name] for rv in model.free_RVs}
+    there_and_back = []
+    for rv, transform in unusual:
+        inputs = clone_replace(list(rv.owner.inputs), replacements, rebuild_strict=False)
+        value = values[rv.name]
+        there_and_back += [value, transform.backward(transform.forward(value, *inputs), *inputs)]
+    function = pytensor.function([cube], there_and_back, mode="FAST_COMPILE")
+    points = np.random.default_rng(0).random((_N_TRIES, n_dim))
+    found = [function(point) for point in points]
+    for k, (rv, transform) in enumerate(unusual):
+        if not all(np.allclose(one[2 * k], one[2 * k + 1], rtol=1e-6) for one in found):
             raise ModelError(
-                f"{rv.name!r} has the transform {transform.name!r}, which may restrict its prior to part of its range "
-                "(as 'ordered' does), and the unit cube knows nothing of it. Say so in the prior: order with "
+                f"{rv.name!r} has the transform {transform.name!r}, which restricts its prior to part of its range (as "
+                "'ordered' does), and the unit cube knows nothing of it. Say so in the prior: order with "
                 "pm.Deterministic (a cumulative sum of positive variables), bound with pm.Truncated; then leave "
                 "transform= out."
             )

@@ -8,18 +8,25 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import pymc as pm
 import xarray as xr
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import generator, integer, number
+from pymc_gamma.arguments import path as checked_path
 from pymc_gamma.errors import DataFileError, ModelError
-from pymc_gamma.files import refuse_overwrite
+from pymc_gamma.files import refuse_overwrite, refuse_unwritable, user_path
+from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.nested.functions import resuming, sent_by_file, stored_with
 from pymc_gamma.nested.problem import NestedProblem
+from pymc_gamma.units import scalar_value
 
 __all__ = ["sample_nested"]
+
+_OURS = ("loglikelihood", "prior_transform", "ndim", "nlive", "pool", "rstate")
+"""Options of dynesty that are set here."""
 
 
 def sample_nested(
@@ -31,7 +38,7 @@ def sample_nested(
     progressbar: bool = True,
     pool: Any = None,
     checkpoint_file: str | PathLike[str] | None = None,
-    checkpoint_every: float = 60.0,
+    checkpoint_every: float | u.Quantity = 60.0,
     resume: bool = False,
     **dynesty_options: Any,
 ) -> xr.DataTree:
@@ -54,11 +61,11 @@ def sample_nested(
         ``dynesty.pool.Pool``, or anything with a ``map``. Each worker is sent the model once, through a file in the
         folder for temporary files, and compiles it. Draws depend on the size of the pool, not on its kind.
     checkpoint_file : path-like, optional
-        Store the state of the sampler here every ``checkpoint_every`` seconds and at the end.
-    checkpoint_every : float
-        Seconds between checkpoints.
+        Store the state of the sampler here every ``checkpoint_every`` seconds and at the end. Missing folders are made.
+    checkpoint_every : float or `~astropy.units.Quantity`
+        Time between checkpoints, in seconds if it has no unit.
     resume : bool
-        Go on from the checkpoint. The result is that of a run without interruption.
+        Go on from the checkpoint. The result is that of a run without interruption, to rounding.
     **dynesty_options
         For `dynesty.NestedSampler`, for example ``bound``, ``sample`` or ``queue_size``. ``bootstrap`` is 0 unless
         given.
@@ -79,6 +86,10 @@ def sample_nested(
         If there is no checkpoint to resume, or it cannot be read.
     FileExistsError
         If there is a checkpoint already and ``resume`` is false.
+    OSError
+        If a checkpoint cannot be written, before sampling starts.
+    TypeError
+        If an argument is of another kind, or dynesty knows no such option.
 
     Notes
     -----
@@ -103,18 +114,23 @@ def sample_nested(
 
     if resume and checkpoint_file is None:
         raise ModelError("resume=True needs the checkpoint_file= to resume from.")
-    path = None if checkpoint_file is None else Path(checkpoint_file)
-    if path is not None and not resume:
+    _check_options(dynesty_options, pool)
+    path = None if checkpoint_file is None else user_path(checked_path(checkpoint_file, "checkpoint_file"))
+    every = _seconds(checkpoint_every, "checkpoint_every")
+    if path is not None and not (resume or path.is_dir()):
         refuse_overwrite(path, hint="resume=True to go on with it; delete it")
     nlive, dlogz = integer(nlive, "nlive", low=2), number(dlogz, "dlogz", low=0)
     problem, rng = NestedProblem(pm.modelcontext(model)), generator(random_seed, "random_seed")
     # a fixed enlargement of the bounds instead of bootstrapping them: the same evidence in 60 % of the time
     options = {"bootstrap": 0, **dynesty_options}
     workers = None if pool is None else _Workers(pool, options.pop("queue_size", None))
+    if path is not None:
+        refuse_unwritable(path)
     settings = {"nlive": nlive, **{key: repr(value) for key, value in options.items()}}
     with ExitStack() as stack:
         if workers is not None:
             stack.enter_context(sent_by_file(problem))
+            workers.check()
         if path is not None:
             stack.enter_context(stored_with(problem, problem.mark(settings, dlogz)))
         if resume:
@@ -138,7 +154,7 @@ def sample_nested(
                 dlogz=dlogz,
                 print_progress=progressbar,
                 checkpoint_file=None if path is None else fspath(path),
-                checkpoint_every=checkpoint_every,
+                checkpoint_every=every,
                 resume=resume,
             )
         sampling_time = perf_counter() - started
@@ -166,6 +182,25 @@ def sample_nested(
     return tree
 
 
+def _check_options(options: dict[str, Any], pool: Any) -> None:
+    """Raise an error for an option that dynesty does not know, or that is set here."""
+    import dynesty
+
+    if "rstate" in options:
+        raise TypeError("sample_nested() takes no rstate; give the seed or the generator as random_seed=.")
+    known = [name for name in keywords_of(dynesty.NestedSampler.__new__) if name not in _OURS]
+    check_keywords("sample_nested", options, (*keywords_of(sample_nested), *known))
+    if options.get("queue_size") is not None:
+        if pool is None:
+            raise ModelError("queue_size= is the number of workers of a pool; give pool= too, or leave it out.")
+        integer(options["queue_size"], "queue_size", low=1)
+
+
+def _seconds(value: Any, name: str) -> float:
+    """A positive time in seconds; a number without a unit is one."""
+    return number(scalar_value(value, "s", name) if isinstance(value, u.Quantity) else value, name, low=0)
+
+
 class _Workers:
     """A pool as dynesty wants it: it knows its size, and its ``map`` returns a list."""
 
@@ -181,6 +216,16 @@ class _Workers:
         if self.size is None or self.size < 1:
             raise ModelError(f"the number of workers of {pool!r} is not known; pass it as queue_size=.")
         self._pool = pool
+
+    def check(self) -> None:
+        """Raise a ModelError if the pool runs nothing."""
+        try:
+            self.map(abs, [1])
+        except Exception as error:
+            raise ModelError(
+                f"the pool {self._pool!r} does not run tasks ({type(error).__name__}: {error}); is it closed? Call "
+                "sample_nested before it is, inside of its with block."
+            ) from error
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> list[Any]:
         """Results of tasks, in their order."""

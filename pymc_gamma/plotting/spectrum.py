@@ -132,7 +132,7 @@ def plot_spectrum(
     """
     if not spectra:
         raise ModelError("There is no spectrum to draw: the mapping is empty.")
-    if not levels or not all(0 < level < 1 for level in levels):
+    if not len(levels) or not all(0 < level < 1 for level in levels):
         raise ValueError(f"levels must be shares between 0 and 1, got {tuple(levels)}.")
     nodes = _energies(energy)
     shown = _shown_unit(unit, energy_power)

@@ -29,7 +29,6 @@ from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events import Events
 from pymc_gamma.events.rows import EVENT_ROWS, EventRows
-from pymc_gamma.files import restore, user_path
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.bands import Bands, no_bands
 from pymc_gamma.folding.component import CompiledComponent
@@ -704,6 +703,8 @@ class Response:
             If it exists and ``overwrite`` is false, or is a folder that is no zarr store.
         OSError
             If it cannot be written, on a full disk for instance; a store that was there is unchanged.
+        ModelError
+            If the regions have more corners than a store can hold.
         """
         storage.save(self._stored, path, overwrite=overwrite)
 
@@ -722,8 +723,7 @@ class Response:
         ResponseMismatchError
             If it was written in another format.
         """
-        restore(path)
-        return cls(*storage.load(user_path(path)))
+        return cls(*storage.load(path))
 
     @checked(path=path)
     def keep(self, path: str | Path) -> None:

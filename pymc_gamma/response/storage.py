@@ -7,7 +7,8 @@ the hash of the header. The header holds all that is no array, and the hash of e
 Stores come from other people. Zarr does whatever a store asks for, and codecs of a store can run code (those that
 unpickle) or ask for any amount of memory. So the files are read here, and of all that zarr can write only what
 :func:`save` writes is known: float64 in one chunk, without compression, whose file has the size that its shape gives.
-Nothing is built before all hashes are right.
+A file may be small on disk and of any size to a reader (a sparse one); such files are refused too. Nothing is built
+before all hashes are right.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.datasets import Citation
-from pymc_gamma.errors import DataFileError, ResponseMismatchError
+from pymc_gamma.errors import DataFileError, ModelError, ResponseMismatchError
 from pymc_gamma.files import atomic_path, restore, user_path
 from pymc_gamma.folding.component import component_from_arrays
 from pymc_gamma.geometry import RegionOfInterest
@@ -39,6 +40,10 @@ FORMAT = "pymc-gamma response 7"
 HEADER, HEADER_HASH = "pymc_gamma", "pymc_gamma_hash"
 """Attributes of the store."""
 BYTE_ORDER = {"little": "<f8", "big": ">f8"}
+LARGEST_METADATA = 64 * 2**20
+"""Bytes of a file of metadata; larger ones are not read, nor written."""
+HOLLOW, HOLLOWS = 100, 256 * 2**20
+"""Ratio of the size of a file and of what it takes on disk, and bytes of such files, that are not believed."""
 STORE_FILES = ("zarr.json", ".zgroup")
 """What a zarr store of format 3 or 2 has at its top."""
 
@@ -80,6 +85,11 @@ def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> None:
         "hashes": {key: _hash(None, {key: table}) for key, table in arrays.items()},
     }
     text = json.dumps(header)
+    if len(text) > LARGEST_METADATA // 2:  # its quotes are escaped
+        raise ModelError(
+            f"the description of this response takes {len(text) / 1e6:.3g} MB, a store can hold "
+            f"{LARGEST_METADATA / 2e6:.3g} MB; simplify the regions, or fold fewer observations at once."
+        )
     with atomic_path(path, overwrite=overwrite) as temporary:
         root = zarr.open_group(str(temporary), mode="w", zarr_format=3)
         root.attrs.update({HEADER: text, HEADER_HASH: _hash_text(text)})
@@ -98,8 +108,10 @@ def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> None:
 def load(path: str | Path) -> Stored:
     """See :meth:`pymc_gamma.Response.load`."""
     with _reading(path):
-        header = _header(path)
-        arrays = _arrays(Path(path), header["hashes"])
+        store = user_path(path)
+        restore(store)
+        header = _header(store)
+        arrays = _arrays(store, header["hashes"])
         _compare(path, header["fingerprint"], _marks(header, arrays), "is damaged", DataFileError)
         return _build(header, arrays)
 
@@ -240,15 +252,26 @@ def _arrays(root: Path, hashes: Mapping[str, str]) -> Tree:
     if nodes != known | groups:
         odd = sorted(str(node) for node in nodes ^ (known | groups))
         raise DataFileError(f"the response at {str(root)!r} is damaged: missing or not part of it: {', '.join(odd)}.")
+    _refuse_hollow(root)
     for group in groups:
         _metadata(root / group, "group")
-    arrays = {key: _array(root / key) for key in hashes}
-    damaged = [key for key, table in arrays.items() if _hash(None, {key: table}) != hashes[key]]
-    if damaged:
-        raise DataFileError(
-            f"the response at {str(root)!r} is damaged: no match with the hash of {', '.join(damaged)}."
-        )
+    arrays = {}
+    for key, stored in hashes.items():
+        arrays[key] = _array(root / key)
+        if _hash(None, {key: arrays[key]}) != stored:  # before the next takes memory
+            raise DataFileError(f"the response at {str(root)!r} is damaged: no match with the hash of {key}.")
     return arrays
+
+
+def _refuse_hollow(root: Path) -> None:
+    """Raise a DataFileError for files that take next to nothing on disk, and would take much memory."""
+    found = [Path(folder, name).lstat() for folder, _, files in os.walk(root) for name in files]
+    size = sum(one.st_size for one in found if one.st_size > HOLLOW * 512 * getattr(one, "st_blocks", one.st_size))
+    if size > HOLLOWS:
+        raise DataFileError(
+            f"the response at {str(root)!r} has files of {size / 1e6:.3g} MB that are all but empty on disk; it is "
+            "taken for a damaged one. Copy it again, or make it again with fold."
+        )
 
 
 def _array(folder: Path) -> NDArray[np.float64]:
@@ -265,26 +288,34 @@ def _array(folder: Path) -> NDArray[np.float64]:
     }
     if codec["name"] != "bytes" or metadata.get("storage_transformers") or found != expected:
         raise ValueError(f"{folder.name} is not an array that Response.save writes")
-    content = _file(folder.joinpath("c", *("0" for _ in shape)), 8 * math.prod(shape))
-    return np.frombuffer(content, BYTE_ORDER[endian]).reshape(shape).astype(np.float64)
+    path = folder.joinpath("c", *("0" for _ in shape))
+    size = 8 * math.prod(shape)
+    if _size(path) != size:
+        raise ValueError(f"{path} has {_size(path)} bytes instead of {size}")
+    table = np.empty(shape, BYTE_ORDER[endian])
+    with path.open("rb") as file:
+        if file.readinto(table) != size:
+            raise ValueError(f"{path} ends before its end")
+    return table.astype(np.float64, copy=False)
 
 
 def _metadata(folder: Path, kind: str) -> dict[str, Any]:
     """What zarr says about a group or an array of format 3."""
-    metadata: dict[str, Any] = json.loads(_file(folder / "zarr.json"))
+    path = folder / "zarr.json"
+    if _size(path) > LARGEST_METADATA:
+        raise ValueError(f"{path} has {_size(path)} bytes, more than a description has")
+    metadata: dict[str, Any] = json.loads(path.read_bytes())
     if metadata["zarr_format"] != 3 or metadata["node_type"] != kind:
         raise ValueError(f"{folder.name} is not a zarr {kind} of format 3")
     return metadata
 
 
-def _file(path: Path, size: int | None = None) -> bytes:
-    """Content of a regular file, of the given size."""
+def _size(path: Path) -> int:
+    """Bytes of a regular file; of a link or a device one would not know."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is not a file")
-    if size is not None and status.st_size != size:
-        raise ValueError(f"{path} has {status.st_size} bytes instead of {size}")
-    return path.read_bytes()
+    return status.st_size
 
 
 def _compare(

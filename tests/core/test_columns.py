@@ -1,6 +1,7 @@
 """Densities and acceptances of small responses, against brute force, sums of parts and integrals over the region."""
 
 import dataclasses
+import warnings
 
 import astropy.units as u
 import numpy as np
@@ -67,7 +68,7 @@ def rows(single):
 def test_names_and_shapes(response):
     assert response.component_names == tuple(NAMES)
     assert response.reco == ("energy", "lon", "lat", "observation")
-    assert response.coords == {"component": NAMES, "reco": list(response.reco)}
+    assert response.coords == {"component": NAMES, "observation": [0, 1, 2], "reco": list(response.reco)}
     assert response.instrumental == ("ccr",)
     assert response.free_spectrum == ()
     counts = response.acceptance_by_observation
@@ -338,7 +339,7 @@ def test_background_in_bins(rate):
             for i in range(2):
                 density = one.density(np.tile(vectors[i], (len(energy), 1)), np.log(energy))
                 # a shape linear in log E is taken as a power law between nodes
-                assert found[b, i] == pytest.approx(np.trapezoid(density, energy), rel=3e-2 if one._shape else 1e-4)
+                assert found[b, i] == pytest.approx(np.trapezoid(density, energy), rel=3e-2 if one._shapes else 1e-4)
         counts = one.counts(edges)
         np.testing.assert_allclose(counts, one.density_in_bins(one.cells.vectors, edges) @ one.cells.solid_angle)
         per_cell, slope = one.cell_counts(one.segments(edges))
@@ -376,6 +377,21 @@ def test_contrast_of_the_background(rate):
         ]
         found = one.contrast(vectors, log_energy)
         np.testing.assert_allclose(found, one.density(vectors, log_energy) / mean, rtol=2e-2)
+
+
+@pytest.mark.parametrize("low", [1e-7, 1e7])
+def test_a_shape_of_the_background_is_not_a_lack_of_it(observations, rows, low):
+    """Where a shape takes it away everywhere nothing stands out: contrast is with the rest of that energy."""
+    free = pmg.fold(SKY, observations[1], small_region(), energy_true=ENERGY_TRUE, free_spectrum=["ccr"])
+    shaped = free.with_spectra({"ccr": lambda energy: np.where(energy < 2, low, 1.0)})
+    inside = np.abs(np.log(rows[:, 0] / 2)) > 0.3  # not where the shape turns
+    assert (rows[inside, 0] < 2).sum() > 5
+    np.testing.assert_allclose(
+        shaped._background_contrast(rows[inside]), free._background_contrast(rows[inside]), rtol=0.1
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shaped.column_densities(rows)
 
 
 def test_without_a_background():

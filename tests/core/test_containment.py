@@ -63,6 +63,17 @@ def test_a_wide_psf(distance):
     assert probability(inside, distance, 0.0, variance) == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.mark.parametrize("distance", [0.0, 1.0, 1.15])
+def test_a_wide_psf_does_not_come_back_from_the_other_side(distance):
+    """The picture ends soon after the domain, and is repeated as far away as the widest Gaussian reaches."""
+    variance = 0.5**2
+    _, mask = draw(radius=1.0, margin=0.2)
+    inside = Containment(mask, (0.1**2, variance))
+    expected = float(ncx2.cdf(1 / variance, 2, max(distance, 1e-6) ** 2 / variance))
+    for x, y in ((distance, 0.0), (0.0, -distance)):
+        assert probability(inside, x, y, variance) == pytest.approx(expected, rel=2e-3)
+
+
 @pytest.mark.parametrize("place", [(0.0, 0.0), (1.0, 0.3), (1.45, -0.4), (-1.5, 0.5), (1.6, 0.55), (-0.3, -0.75)])
 def test_rectangles(place):
     for turn in (1, -1):  # lying and upright

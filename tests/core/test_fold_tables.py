@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.interpolate import RegularGridInterpolator
 from setups import quick_start_irfs
 
 from pymc_gamma.folding.tables import IN_BIN_INDEX, OFFSET_STEP, build_tables, interpolate_area
@@ -118,6 +119,38 @@ def test_dispersion_in_bins(tables):
     assert inside.sum() >= 2
     sums = np.trapezoid(tables.edisp[:, :, inside], measured, axis=1)
     np.testing.assert_allclose(sums, 1, rtol=2e-3)
+
+
+def test_dispersion_between_offsets(irfs, rng):
+    """Linear between the offsets of the file; inside a bin it is weighted by the area of its own offset.
+
+    Area and dispersion are others at each offset, and the area goes up and down from one to the next.
+    """
+    energy, offset = np.geomspace(0.1, 100, 7), np.linspace(0, 3, 31)
+    values = 1e9 * rng.uniform(0.05, 1, (len(energy), len(offset)))
+    at, width = np.array([0.0, 0.34, 1.0, 2.9, 3.4]), np.array([0.5, 0.2, 0.6, 0.3, 0.4])
+    centre = np.array([1.0, 1.1, 0.9, 1.0, 1.2])
+    migra = irfs.edisp.migra
+    density = np.maximum(1 - np.abs(migra - centre[:, None]) / width[:, None], 0) / width[:, None]
+    changed = dataclasses.replace(
+        irfs,
+        aeff=EffectiveArea(energy, offset, values),
+        edisp=EnergyDispersion(energy, at, migra, np.tile(density, (len(energy), 1, 1)), offset_max=3.4),
+    )
+    assert changed.offset_max == 3.0
+    tables = build_tables(changed, tuple(EDGES.tolist()), SPAN)
+    measured = energies(tables)[::40]
+    for j, o in enumerate([0.0, 0.17, 0.34, 0.67, 1.0, 1.95, 2.9, 3.15, 3.4]):
+        assert tables.edisp_offset[j] == pytest.approx(o)
+        mixed = [np.interp(o, at, column) for column in density.T]
+        for e in range(1, len(EDGES) - 2):  # the others are seen in part
+            fine = np.geomspace(EDGES[e], EDGES[e + 1], 4001)
+            true = np.sqrt(fine[1:] * fine[:-1])
+            here = RegularGridInterpolator((np.log(energy), offset), values)((np.log(true), min(o, 3.0)))
+            weight = here * true**-IN_BIN_INDEX * np.diff(fine)
+            rate = np.interp(measured[:, None] / true, migra, mixed, left=0, right=0) / true
+            expected = rate @ weight / weight.sum()
+            np.testing.assert_allclose(tables.edisp[j, ::40, e], expected, atol=2e-2 * expected.max())
 
 
 def test_bands_hold_what_a_pair_of_rows_needs(tables):

@@ -175,3 +175,31 @@ def test_scales_neither_lose_nor_overflow():
     assert np.isfinite(numbers).all()
     np.testing.assert_allclose(numbers * reduced[[0, 0, 1, 2, 2, 3]], values.astype(float), rtol=1e-6)
     assert reduced[3] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("fraction", "expected"),
+    [
+        ((1e-150, 1e-150), np.log(0.5 * (1 + np.exp(-1.0)))),
+        ((1e-320, 1e-320), -np.inf),
+        ((1e-200, 0.0), 0.0),
+        ((-0.5, 1.5), -np.inf),
+        ((np.nan, 1.0), np.nan),
+    ],
+)
+def test_extreme_fractions_under_a_sampler(fraction, expected):
+    """Only ratios count; a negative fraction is impossible, and NaN stays NaN."""
+    with pm.Model() as model:
+        f = pm.Flat("f", shape=2, initval=[0.5, 0.5])
+        EventMixture("e", f, log_likelihood=np.array([[0.0, -1.0]]))
+    assert model.compile_logp()({"f": np.array(fraction)}) == pytest.approx(expected, rel=1e-12, nan_ok=True)
+    gradient = model.compile_dlogp()({"f": np.array(fraction)})
+    assert np.isnan(expected) or np.isfinite(gradient).all() or min(fraction) < 1e-300
+
+
+def test_priors_are_not_drawn_from_when_a_mixture_is_made():
+    """Nor must they be such that they can be."""
+    with pm.Model() as model:
+        f = pm.HalfFlat("f", shape=2, initval=[0.5, 0.5])
+        EventMixture("e", f, log_likelihood=np.zeros((3, 2)))
+    assert np.isfinite(model.compile_logp()(model.initial_point()))

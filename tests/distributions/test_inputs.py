@@ -6,6 +6,7 @@ import pandas as pd
 import pymc as pm
 import pytest
 import xarray as xr
+from astropy.utils.masked import Masked
 from setups import pointing, region, source
 from toy import ToyEvents, ToyResponse
 
@@ -355,6 +356,52 @@ class TestListsOfEvents:
         with pytest.raises(ModelError, match=r"ExtendedEventMixture has one. Join those"):
             poisson(fixed, [events, events])
 
+    @pytest.mark.parametrize("observed", [lambda ev: [ev], lambda ev: (ev,), lambda ev: [[ev]]])
+    def test_a_list_of_one_for_a_model_that_exists(self, lists, fixed, events, observed):
+        with pm.Model() as model:
+            pmg.EventMixture("events", self.F[0], response=ToyResponse(), n_events=7)
+        found = pmg.observe_events(model, observed(lists[0])).compile_logp(mode="FAST_COMPILE")({})
+        assert found == self.logp(self.F[0], lists[0])
+        with pm.Model() as model:
+            pmg.ExtendedEventMixture("events", response=fixed)
+        found = pmg.observe_events(model, observed(events)).compile_logp(mode="FAST_COMPILE")({})
+        assert found == pytest.approx(poisson(fixed, events), rel=1e-12)
+        with pytest.raises(ModelError, match=r"holds 2 lists of events.*Join those"):
+            pmg.observe_events(model, [events, events])
+
+    def test_a_batch_for_a_model_that_exists(self, lists):
+        with pm.Model() as model:
+            pmg.EventMixture("events", self.F, response=ToyResponse(), n_events=len(lists[0].rows))
+        same = [lists[0], ToyEvents(lists[0].rows[::-1] * [1, -1, 1])]
+        for observed in (same, np.stack([one.rows for one in same])):
+            found = pmg.observe_events(model, observed).compile_logp(mode="FAST_COMPILE")({})
+            assert found == pytest.approx(self.exact(same), rel=1e-10)
+        with pytest.raises(ModelError, match=r"holds 3 lists of events.* 2 vectors"):
+            pmg.observe_events(model, [lists[0]] * 3)
+        with pytest.raises(ModelError, match="holds one list of events"):
+            pmg.observe_events(model, lists[0])
+        with pytest.raises(ModelError, match=r"made for 40 events.* these are 25"):
+            pmg.observe_events(model, lists[1:] * 2)
+
+    def test_a_batch_of_two_axes(self, lists):
+        fraction = np.stack([self.F, self.F[::-1]])
+        plain = [[one.rows.tolist() for one in row] for row in (lists, lists)]
+        swapped = self.logp(fraction, [lists, lists[::-1]])
+        assert swapped == pytest.approx(2 * self.exact(lists), rel=1e-10)
+        for observed in ([lists, lists], (tuple(lists), lists), plain):
+            second = sum(
+                one.multiplicity @ np.log(ToyResponse().component_pdf(one.rows) @ own)
+                for one, own in zip(lists, self.F[::-1], strict=True)
+            )
+            assert self.logp(fraction, observed) == pytest.approx(self.exact(lists) + second, rel=1e-10)
+        for observed, message in (
+            ([lists, lists[0]], "must make a batch.*got rows of 2, one list"),
+            ([lists, lists[:1]], "must make a batch.*got rows of 2, 1"),
+            ([lists, lists, lists], r"holds 3 x 2 lists of events.* 2 x 2 vectors"),
+        ):
+            with pytest.raises(ModelError, match=message):
+                self.logp(fraction, observed)
+
     def test_bad_lists(self, lists):
         with pytest.raises(EventError, match="empty"):
             self.logp(self.F, [lists[0], ToyEvents(np.empty((0, 3)))])
@@ -472,3 +519,289 @@ class TestResponse:
             )
         assert model.named_vars_to_dims["background_tilt"] == ("observation",)
         assert np.isfinite(model.compile_logp(mode="FAST_COMPILE")(model.initial_point()))
+
+
+class TestListsOfVariables:
+    """Where a vector is wanted, a list may hold random variables: it says the same as their stack."""
+
+    @staticmethod
+    def logp(make):
+        """Log-likelihood of a model with two parameters, at b = 0.25 and a = 2."""
+        with pm.Model() as model:
+            make(pm.Beta("b", 1, 1), pm.HalfNormal("a", 1))
+        likelihood = model.logp(vars=model.observed_RVs)
+        function = model.compile_fn(likelihood, inputs=model.value_vars, mode="FAST_COMPILE", on_unused_input="ignore")
+        return float(function({"b_logodds__": np.log(0.25 / 0.75), "a_log__": np.log(2.0)}))
+
+    @pytest.mark.parametrize(
+        "fraction",
+        [
+            lambda b: [b, 1 - b],
+            lambda b: (b, 1 - b),
+            lambda b: np.array([b, 1 - b], dtype=object),
+            lambda b: pd.Series([1 - b, b], index=["ccr", "crab"]),
+        ],
+    )
+    def test_fractions(self, fixed, events, fraction):
+        value = self.logp(lambda b, a: pmg.EventMixture("e", fraction(b), response=fixed, observed=events))
+        density = fixed.density(events) / fixed.acceptance.values
+        assert value == pytest.approx(np.log(density @ [0.25, 0.75]).sum(), rel=1e-9)
+
+    def test_fractions_of_a_table(self):
+        table = np.random.default_rng(1).normal(size=(6, 2))
+        value = self.logp(lambda b, a: pmg.EventMixture("e", [b, 0.75], log_likelihood=table))
+        assert value == pytest.approx(np.log(np.exp(table) @ [0.25, 0.75]).sum(), rel=1e-9)
+
+    def test_a_batch_of_fractions(self):
+        with pm.Model():
+            b = pm.Beta("b", 1, 1)
+            rows = pmg.EventMixture.dist(
+                [[b, 1 - b], [0.5, 0.5]], response=ToyResponse((2.0, 2.4), (0.3, 1.0), ("source", "cosmic")), n_events=5
+            )
+        assert rows.type.shape[:2] == (2, 5)
+
+    @pytest.mark.parametrize(
+        ("norms", "expected"),
+        [
+            (lambda a: [a, 1.0], [2, 1]),
+            (lambda a: [a, 2 * a], [2, 4]),
+            (lambda a: {"crab": [a]}, [2, 1]),
+            (lambda a: pd.Series({"ccr": a, "crab": 3.0}), [3, 2]),
+            (lambda a: xr.DataArray(np.array([a, 3.0], dtype=object), {"component": ["ccr", "crab"]}), [3, 2]),
+        ],
+    )
+    def test_norms(self, fixed, events, norms, expected):
+        value = self.logp(lambda b, a: pmg.ExtendedEventMixture("e", response=fixed, observed=events, norms=norms(a)))
+        one = poisson(fixed, events)
+        assert value - one == pytest.approx(shift(fixed, events, expected), rel=1e-8)
+
+    @pytest.mark.parametrize(
+        "background",
+        [
+            lambda a: {"systematics": [pmg.BackgroundNorm(value=[a, 1.5])]},
+            lambda a: {"spectra": {"ccr": pmg.PowerLawNorm(norm=[a, 1.5])}},
+            lambda a: {"spectra": {"ccr": pmg.PowerLawNorm(norm=pd.Series([1.5, 2.0], index=[1, 0]))}},
+            lambda a: {"spectra": {"ccr": pmg.PowerLawNorm(norm=xr.DataArray([2.0, 1.5], dims="observation"))}},
+        ],
+    )
+    def test_a_background_in_each_observation(self, two_runs, background):
+        seen = two_runs.simulate(rng=1)
+
+        def of(given):
+            return self.logp(lambda b, a: pmg.ExtendedEventMixture("e", response=two_runs, observed=seen, **given(a)))
+
+        wanted = of(lambda a: {"spectra": {"ccr": pmg.PowerLawNorm(norm=np.array([2.0, 1.5]))}})
+        assert of(background) == pytest.approx(wanted, rel=1e-12)
+        assert wanted != pytest.approx(of(lambda a: {}), abs=1)
+
+    def test_what_does_not_fit(self, fixed, events):
+        with pm.Model(coords=fixed.coords):
+            a = pm.HalfNormal("a")
+            for norms, message in (
+                ([a, -1.0], "norms must be at least 0"),
+                ([a, np.nan], "norms must be finite"),
+                ([a, "2"], "norms must be numbers"),
+                ([a, [a, a]], "norms must have entries of one shape"),
+                ([a, 1 * u.TeV], "norms must be convertible|norms must be a number without unit"),
+            ):
+                with pytest.raises((TypeError, ValueError), match=message):
+                    pmg.ExtendedEventMixture("e", response=fixed, observed=events, norms=norms)
+            with pytest.raises(ModelError, match="one entry for each"):
+                pmg.ExtendedEventMixture("e", response=fixed, observed=events, norms=[a, a, a])
+
+
+def test_labels_of_spectra():
+    by_run = pd.Series([2.0, 1.0], index=[23523, 23526])
+    with pytest.raises(ModelError, match=r"PowerLawNorm\(norm=...\).*observation.*missing \['0', '1'\]"):
+        pmg.PowerLawNorm(norm=by_run)
+    with pytest.raises(TypeError, match=r"PowerLaw.*must be a number"):
+        pmg.PowerLaw(index=by_run)
+    energy = [0.1, 10] * u.TeV
+    given = pmg.EBLAbsorption(energy, pd.Series([0.5, 1.0], index=[10.0, 0.1]))
+    assert given.transmission.tolist() == [1.0, 0.5]
+    with pytest.raises(ModelError, match="missing"):
+        pmg.EBLAbsorption(energy, pd.Series([0.5, 1.0], index=[10.0, 0.2]))
+
+
+SYSTEMATICS = [
+    pmg.EffectiveAreaNorm,
+    pmg.EffectiveAreaShape,
+    pmg.EnergyScale,
+    pmg.PSFScale,
+    pmg.BackgroundNorm,
+    pmg.BackgroundTilt,
+]
+
+
+@pytest.mark.parametrize("kind", SYSTEMATICS)
+def test_the_checked_sigma_is_the_one_used(kind):
+    assert kind(sigma=10 * u.percent).sigma == pytest.approx(0.1)
+    assert isinstance(kind(sigma=np.float32(0.125)).sigma, float)
+    for sigma in ("0.1", 0.1 + 0j, np.ma.masked, 1 * u.TeV, [0.1, 0.1]):
+        with pytest.raises((TypeError, ValueError), match="sigma"):
+            kind(sigma=sigma)
+
+
+def test_the_prior_has_that_width():
+    with pm.Model() as model:
+        value = pmg.EffectiveAreaNorm(sigma=10 * u.percent).tensor(1, np.array([0.1, 100]))
+    logp = model.compile_logp(jacobian=False, mode="FAST_COMPILE")
+    assert logp({"aeff_norm_log__": 0.1}) - logp({"aeff_norm_log__": 0.0}) == pytest.approx(-0.5 - 0.1)
+    assert value.name == "aeff_norm"
+
+
+NOT_NUMBERS = ["2", b"2", 2 + 1j, np.datetime64("2020-01-01"), np.timedelta64(1, "s")]
+
+
+class TestOtherKindsOfValues:
+    """Text, times and complex numbers are refused, with the name of the argument."""
+
+    @pytest.mark.parametrize("wrong", NOT_NUMBERS, ids=repr)
+    @pytest.mark.parametrize("wrapped", [lambda one: one, np.asarray], ids=["alone", "array"])
+    def test_single_numbers(self, fixed, events, wrong, wrapped):
+        wrong = wrapped(wrong)
+        with pm.Model(coords=fixed.coords), pytest.raises(TypeError, match="norm of 'crab' must be numbers"):
+            pmg.ExtendedEventMixture("e", response=fixed, observed=events, norms={"crab": wrong})
+        for call, message in (
+            (lambda: pmg.EffectiveAreaNorm(value=wrong), r"EffectiveAreaNorm\(value=...\) must be numbers"),
+            (lambda: pmg.PowerLaw(index=wrong), r"PowerLaw\(index=...\) must be a number"),
+            (lambda: pmg.PowerLawNorm(norm=wrong), r"PowerLawNorm\(norm=...\) must be numbers"),
+            (lambda: fixed.with_spectra(norms={"crab": wrong}), "norm of 'crab' must be numbers"),
+        ):
+            with pytest.raises(TypeError, match=message):
+                call()
+
+    @pytest.mark.parametrize("wrong", NOT_NUMBERS, ids=repr)
+    @pytest.mark.parametrize("dtype", [None, object])
+    def test_vectors(self, fixed, events, wrong, dtype):
+        pair = np.array([wrong, wrong], dtype=dtype)
+        tree = pmg.MixtureTree(["a", "b"])
+        with pm.Model(), pytest.raises(TypeError, match=r"fractions.*must be numbers"):
+            pmg.EventMixture("e", pair, response=fixed, observed=events)
+        with pytest.raises(TypeError, match="weights must be numbers"):
+            fixed.simulate(pair, 10, rng=1)
+        with pytest.raises(TypeError, match=r"shares.*must be numbers"):
+            tree.flatten({"mixture": pair})
+        with pm.Model(), pytest.raises(ModelError, match="fractions must be numbers, got a Series"):
+            pmg.EventMixture("e", pd.Series(pair, index=["ccr", "crab"]), response=fixed, observed=events)
+
+    def test_numbers_in_arrays_of_objects_are_numbers(self, fixed, events):
+        for norms in ([2, 1.5], [2.0, 3 / 2]):
+            value = poisson(fixed, events, norms=np.array(norms, dtype=object), coords={})
+            assert value - poisson(fixed, events) == pytest.approx(shift(fixed, events, norms), rel=1e-8)
+
+
+class TestMasks:
+    """What is masked is not there: refused, where it is not left out with a warning as for events."""
+
+    MASKED = Masked(5 * u.h, mask=True)
+
+    def test_quantities(self):
+        observation = pointing(hours=1)
+        pair = Masked([0.5, 50] * u.TeV, mask=[False, True])
+        flux = Masked([1.0, 1.0] * u.Unit("TeV-1 cm-2 s-1"), mask=[False, True])
+        for call, name in (
+            (
+                lambda: pmg.Observation(observation.irfs, pointing=observation.pointing, livetime=self.MASKED),
+                "livetime",
+            ),
+            (
+                lambda: pmg.Observation(
+                    observation.irfs, pointing=observation.pointing, livetime=1 * u.h, energy_range=pair
+                ),
+                "energy_range",
+            ),
+            (lambda: pmg.RegionOfInterest(center=observation.pointing, width=2 * u.deg, energy=pair), "energy"),
+            (lambda: pmg.TemplateSpectrum(pair, flux.unmasked), "energy"),
+            (lambda: pmg.TemplateSpectrum(pair.unmasked, flux), "values"),
+            (lambda: pmg.PowerLaw(amplitude=flux[1]), "amplitude"),
+            (lambda: pmg.PowerLaw(reference=pair[1]), "reference"),
+            (lambda: pmg.EffectiveAreaShape(knots=pair), "knots"),
+        ):
+            with pytest.raises(ValueError, match=f"{name}.*masked"):
+                call()
+
+    def test_plain_numbers(self):
+        pair = np.ma.array([1.0, 0.5], mask=[False, True])
+        for call, name in (
+            (lambda: pmg.PowerLaw(index=np.ma.masked), "index"),
+            (lambda: pmg.PowerLawNorm(norm=pair), "norm"),
+            (lambda: pmg.PowerLawNorm(norm=[1.0, np.ma.masked]), "norm"),
+            (lambda: pmg.EBLAbsorption([0.1, 10] * u.TeV, pair), "transmission"),
+            (lambda: pmg.BackgroundNorm(value=Masked(np.ones(2), mask=[False, True])), "value"),
+            (lambda: pmg.MixtureTree(["a", "b"]).flatten({"mixture": pair}), "shares"),
+        ):
+            with pytest.raises(ValueError, match=f"{name}.*finite, got masked"):
+                call()
+
+    def test_a_range_of_energy(self, fixed, events):
+        span = Masked([1, 10] * u.TeV, mask=[False, True])
+        with pm.Model(coords=fixed.coords), pytest.raises(ValueError, match=r"integrated_flux.*masked"):
+            pmg.ExtendedEventMixture("e", response=fixed, observed=events, integrated_flux=span)
+
+    def test_nothing_masked(self):
+        assert pmg.PowerLaw(reference=Masked(2 * u.TeV, mask=False)).reference == 2
+        assert pmg.PowerLaw(index=np.ma.array(2.5)).index == 2.5
+
+
+@pytest.mark.parametrize("wrong", ["2", 2 + 1j], ids=repr)
+def test_observed_rows_and_spectra_are_numbers(free, fixed, events, wrong):
+    rows = np.full((3, 3), wrong)
+    with pm.Model(), pytest.raises(EventError, match="observed events must be Events, or an array of rows"):
+        pmg.EventMixture("e", [0.5, 0.5], response=fixed, observed=rows)
+    with pytest.raises(ModelError, match="spectrum of 'crab' must return numbers or a tensor"):
+        poisson(free, events, spectra={"crab": lambda energy: np.full(len(energy), wrong)})
+    with pytest.raises(ModelError, match="spectrum of 'crab' must return numbers or a tensor"):
+        free.with_spectra({"crab": lambda energy: np.full(len(energy), wrong)})
+
+
+def test_masked_rows_and_spectra(free, fixed, events):
+    rows = np.ma.array(fixed.event_rows(events), copy=True)
+    rows[2, 0] = np.ma.masked
+    with pm.Model(), pytest.raises(EventError, match="contain NaN: rows 2"):
+        pmg.EventMixture("e", [0.5, 0.5], response=fixed, observed=rows)
+    with pytest.raises(ModelError, match="crab"):
+        free.with_spectra({"crab": lambda energy: np.ma.masked_greater(1e-12 * energy**-2, 1e-14)})
+
+
+def test_a_labelled_scale_of_the_psf():
+    with pytest.raises(ValueError, match="within three sigma"):
+        pmg.PSFScale(value=pd.Series([5.0]))
+
+
+class TestOwnTables:
+    TABLE = np.log([[0.2, 0.5], [0.4, 0.1]])
+
+    @pytest.mark.parametrize(
+        ("table", "error"),
+        [
+            (TABLE * u.TeV, u.UnitConversionError),
+            (TABLE.astype(str), ModelError),
+            (TABLE.astype(str).astype(object), ModelError),
+            (TABLE + 1j, ModelError),
+            (pd.DataFrame(TABLE.astype(str)), ModelError),
+            (pd.DataFrame(TABLE + 1j), ModelError),
+        ],
+    )
+    def test_tables(self, table, error):
+        with pm.Model(), pytest.raises(error, match="log_likelihood must be"):
+            pmg.EventMixture("e", [0.5, 0.5], log_likelihood=table)
+
+    @pytest.mark.parametrize(
+        ("multiplicity", "error"),
+        [
+            (np.ones(2) * u.s, u.UnitConversionError),
+            (["1", "1"], TypeError),
+            (np.ones(2) + 0j, TypeError),
+            ((1 for _ in range(2)), TypeError),
+            (pd.Series(["1", "1"]), ModelError),
+        ],
+    )
+    def test_multiplicities(self, multiplicity, error):
+        with pm.Model(), pytest.raises(error, match="multiplicity must be"):
+            pmg.EventMixture("e", [0.5, 0.5], log_likelihood=self.TABLE, multiplicity=multiplicity)
+
+    @pytest.mark.parametrize("fraction", [np.full((2, 2), 0.5), np.full((3, 2), 0.5)])
+    def test_a_batch_of_fractions(self, fraction):
+        with pm.Model(), pytest.raises(ModelError, match="make one EventMixture for each table"):
+            pmg.EventMixture("e", fraction, log_likelihood=self.TABLE)

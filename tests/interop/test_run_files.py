@@ -176,7 +176,7 @@ def distorted(observation):
     ("arguments", "error", "message"),
     [
         (lambda one: {"events": [1, 2]}, TypeError, "events must be Events, got list"),
-        (lambda one: {"observations": ["run"]}, TypeError, "observations must be Observation, found str"),
+        (lambda one: {"observations": ["run"]}, TypeError, "observations must be of the class Observation, got str"),
         (lambda one: {"observations": []}, EventError, "no observation to write"),
         (lambda one: {"events": events(observation=2)}, EventError, "observation 2, but there are 1"),
         (lambda one: {"events": events(multiplicity=np.full(20, 2.0))}, EventError, "cells of several events"),

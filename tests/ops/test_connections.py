@@ -52,7 +52,7 @@ def test_patterns_say_what_the_outputs_depend_on(rng, kind, banded):
     assert len(pattern) == len(node.inputs)
     before = perform(node, values)
     for i, value in enumerate(values):
-        if value.dtype.kind == "f":
+        if value.dtype.kind == "f" and value.size:  # there are no rows of logarithms here
             other = list(values)
             other[i] = (value * 1.01 + 0.01).astype(value.dtype)
             changed = [not np.array_equal(a, b) for a, b in zip(before, perform(node, other), strict=True)]

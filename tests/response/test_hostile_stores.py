@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import tracemalloc
 
 import astropy.units as u
 import numpy as np
@@ -227,6 +228,71 @@ def test_files_that_are_missing_added_or_not_files(store, tmp_path, unbuilt):
     store.rmdir()
     store.write_text("{}")
     refused(store, "no response at")
+
+
+def test_chunks_of_another_size(store, unbuilt):
+    """One number too few or too many: of the right size is what its shape says."""
+    chunk = store / ARRAY / "c" / "0" / "0"
+    content = chunk.read_bytes()
+    for changed in (content[:-8], content + bytes(8), b""):
+        chunk.write_bytes(changed)
+        refused(store, f"has {len(changed)} bytes instead of {len(content)}")
+    chunk.write_bytes(content)
+    pmg.Response.load(store)
+
+
+def peak(store):
+    """Memory that an attempt to load takes, in bytes; it has to fail."""
+    tracemalloc.start()
+    refused(store)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+def make_hollow(store, key, n):
+    """Have an array say that it is large, in a file of holes."""
+
+    def enlarge(content):
+        content["shape"] = content["chunk_grid"]["configuration"]["chunk_shape"] = [n]
+
+    edit_json(store / key / "zarr.json", enlarge)
+    shutil.rmtree(store / key / "c")
+    (store / key / "c").mkdir()
+    with (store / key / "c" / "0").open("wb") as file:
+        file.truncate(8 * n)
+
+
+def test_files_of_holes_take_no_memory(store, unbuilt):
+    make_hollow(store, ARRAY, 2**27)  # 1 GiB
+    if (store / ARRAY / "c" / "0").stat().st_blocks > 1000:
+        pytest.skip("no sparse files here")
+    refused(store, "files of 1.07e\\+03 MB that are all but empty on disk")
+    assert peak(store) < 30e6
+
+
+def test_several_files_of_holes_count_together(store, unbuilt):
+    for key in (ARRAY, "energy_true_edges", "irfs/0/aeff_values"):
+        make_hollow(store, key, 2**24)  # 128 MiB
+    if (store / ARRAY / "c" / "0").stat().st_blocks > 1000:
+        pytest.skip("no sparse files here")
+    refused(store, "files of 403 MB that are all but empty on disk")
+
+
+def test_the_first_array_that_does_not_fit_ends_it_without_a_copy(store, unbuilt):
+    """Arrays of moderate size are read; of those that are not what was hashed, one."""
+    for key in (ARRAY, "energy_true_edges"):
+        make_hollow(store, key, 2**23)  # 64 MiB
+    refused(store, "no match with the hash")
+    assert 2**26 < peak(store) < 1.2 * 2**26 + 30e6
+
+
+@pytest.mark.parametrize("node", [".", ARRAY])
+def test_descriptions_of_any_size_are_not_read(store, unbuilt, node, monkeypatch):
+    monkeypatch.setattr(storage, "HOLLOWS", np.inf)  # they need not be files of holes
+    with (store / node / "zarr.json").open("r+b") as file:
+        file.truncate(2**37)
+    refused(store, "bytes, more than a description has")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import DataFileError, ResponseMismatchError
+from pymc_gamma.errors import DataFileError, ModelError, ResponseMismatchError
+from pymc_gamma.response import storage
 from pymc_gamma.response.storage import keep
 from pymc_gamma.workspace import Workspace
 
@@ -124,6 +125,24 @@ def test_other_formats_and_missing_files(store, tmp_path):
         pmg.Response.load(store)
     with pytest.raises(DataFileError, match="no response at"):
         pmg.Response.load(tmp_path / "nothing.zarr")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "lone\ud800", "~nobody-of-this-name/x"])
+def test_names_that_no_file_can_have(two_pointings, components, observation, roi, name):
+    for call in (
+        pmg.Response.load,
+        two_pointings.save,
+        lambda path: pmg.fold(components[2], observation, roi, path=path),
+    ):
+        with pytest.raises(DataFileError, match="cannot be the name of a file"):
+            call(name)
+
+
+def test_a_description_that_would_not_be_read_is_not_written(two_pointings, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "LARGEST_METADATA", 1000)
+    with pytest.raises(ModelError, match=r"a store can hold 0\.0005 MB; simplify the regions"):
+        two_pointings.save(tmp_path / "large.zarr")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_write_leaves_nothing(two_pointings, tmp_path, monkeypatch):

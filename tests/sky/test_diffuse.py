@@ -81,7 +81,7 @@ def test_own_power_law_and_its_units(roi):
         GalacticDiffuse(norm=1e-8)
     with pytest.raises(u.UnitConversionError, match="norm"):
         GalacticDiffuse(norm=1e-8 / u.TeV / u.cm**2 / u.s)
-    with pytest.raises(SkyModelError, match="power law"):
+    with pytest.raises(ValueError, match="index must be finite"):
         GalacticDiffuse(index=np.nan)
 
 
