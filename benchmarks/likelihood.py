@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from benchmarks._timing import Figures, interleaved_times
-from pymc_gamma.distributions import EventMixture
+from pymc_gamma.model import EventMixture
 from pymc_gamma.nested import sample_nested
 from pymc_gamma.ops import BLOCK, kernels, to_blocks
 

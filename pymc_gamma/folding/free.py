@@ -7,7 +7,8 @@ reconstructed one. Which of them a component has is a matter of its class.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import numpy as np
@@ -73,6 +74,9 @@ class FreeComponent:
         Unit of its spectrum.
     smooth : FreeComponent or None
         The same on fewer nodes, for spectra without narrow features; None for the background.
+    rows : numpy.ndarray or None
+        Expected counts per unit coefficient in each observation, shape (n_observations, n), where ``acceptance`` has
+        one row for all.
     """
 
     name: str
@@ -82,6 +86,14 @@ class FreeComponent:
     index: float
     unit: str
     smooth: "FreeComponent | None" = None
+    rows: FloatArray | None = None
+
+    def by_observation(self) -> "FreeComponent":
+        """The same with coefficients for each observation."""
+        if self.rows is None:
+            return self
+        smooth = None if self.smooth is None else self.smooth.by_observation()
+        return replace(self, acceptance=self.rows, rows=None, smooth=smooth)
 
     @property
     def size(self) -> int:
@@ -198,6 +210,16 @@ class FreeComponents:
 
         run_parallel(count, self._fine.sharing(folded))
         self.components = tuple(one.component for one in self.columns)
+
+    def take(self, names: Collection[str]) -> "FreeComponents":
+        """Some of them."""
+        which = [j for j, one in enumerate(self.components) if one.name in names]
+        if len(which) == len(self.components):
+            return self
+        some = copy(self)
+        some.columns = tuple(self.columns[j] for j in which)
+        some.components = tuple(self.components[j] for j in which)
+        return some
 
     def release(self) -> None:
         """Drop the tables of narrow bins, up to 0.4 GB for each set of IRFs; :meth:`bands` makes them again."""

@@ -97,16 +97,12 @@ class FreeSources(FreeColumns):
         name, unit = self._source.name, "TeV-1 cm-2 s-1"
         nominal = self._source.part_fluxes().sum(axis=0)
         every = nodes_per_bin(self._smooth_energy)
-        acceptance = np.sum([parts.sum(axis=0) for parts in self._part_acceptance], axis=0)
-        smooth = FreeComponent(
-            name,
-            self._smooth_energy,
-            np.sum(self._smooth_acceptance, axis=0)[None],
-            nominal[::every],
-            IN_BIN_INDEX,
-            unit,
-        )
-        return FreeComponent(name, self._energy, acceptance[None], nominal, IN_BIN_INDEX, unit, smooth)
+
+        def one(energy: FloatArray, rows: FloatArray, flux: FloatArray, smooth: FreeComponent | None) -> FreeComponent:
+            return FreeComponent(name, energy, rows.sum(axis=0)[None], flux, IN_BIN_INDEX, unit, smooth, rows)
+
+        few = one(self._smooth_energy, np.stack(self._smooth_acceptance), nominal[::every], None)
+        return one(self._energy, np.stack([parts.sum(axis=0) for parts in self._part_acceptance]), nominal, few)
 
     def bands(
         self,

@@ -25,8 +25,8 @@ from pymc_gamma.interop.background import BACKGROUND, BackgroundModels, datasets
 from pymc_gamma.interop.parameters import copy_models, free_names, read_models
 from pymc_gamma.interop.priors import Role, prior_variable
 from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
+from pymc_gamma.model.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
-from pymc_gamma.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 
 __all__ = ["GammapyTranslation"]
 

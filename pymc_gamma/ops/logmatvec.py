@@ -146,7 +146,7 @@ class LogMatVec(_EventOp):
     Examples
     --------
     >>> import numpy as np
-    >>> from pymc_gamma.distributions.table import EventTable
+    >>> from pymc_gamma.model.table import EventTable
     >>> table = EventTable(np.array([[0.5, 0.1], [0.2, 0.7]]))
     >>> log_matvec(*table.inputs, [0.3, 0.7]).eval().round(3).tolist()
     [-1.514, -0.598]

@@ -340,7 +340,9 @@ class Response:
         return found / self._fold.counts.sum(axis=1)
 
     @checked(smooth=texts)
-    def column_densities(self, rows: ArrayLike, smooth: Collection[str] = ()) -> tuple[FloatArray, Bands]:
+    def column_densities(
+        self, rows: ArrayLike, smooth: Collection[str] = (), names: Collection[str] | None = None
+    ) -> tuple[FloatArray, Bands]:
         """Densities as a model needs them: of fixed components as in :meth:`component_pdf`, bands of the free ones.
 
         Parameters
@@ -349,18 +351,21 @@ class Response:
             As for :meth:`component_pdf`.
         smooth : collection of str
             As for :meth:`spectral_bands`.
+        names : collection of str, optional
+            Some of the components; all by default.
 
         Returns
         -------
         fixed : numpy.ndarray
-            Of the components that are not of free spectrum, in their order, TeV-1 sr-1, shape (N, n).
+            Of those that are not of free spectrum, in their order, TeV-1 sr-1, shape (N, n).
         bands : Bands
-            As of :meth:`spectral_bands`.
+            Of the others, as of :meth:`spectral_bands`.
         """
         events = EventRows.from_array(np.asarray(rows, float), self.reco)
-        fixed = [k for k, name in enumerate(self.component_names) if name not in self.free_spectrum]
-        free = self._free_components if self.free_spectrum else None
-        found = columns(self._fold, events, fixed, free, smooth)
+        wanted = self.component_names if names is None else names
+        fixed = [k for k, one in enumerate(self.component_names) if one in wanted and one not in self.free_spectrum]
+        free = [name for name in self.free_spectrum if name in wanted]
+        found = columns(self._fold, events, fixed, self._free_components.take(free) if free else None, smooth)
         own = no_bands(len(events)) if found.bands is None else found.bands
         return found.fixed / self._fold.counts.sum(axis=1)[fixed], own
 

@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
 
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.model.table import EventTable, TableArrays
 from pymc_gamma.ops import (
     BLOCK,
     LogMatVecHVP,

@@ -9,7 +9,7 @@ import pytest
 from pytensor.gradient import verify_grad
 from pytensor.tensor.basic import Split
 
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.model.table import EventTable, TableArrays
 from pymc_gamma.ops import BLOCK, LogMatVec, LogMatVecSum, kernels, log_matvec, log_matvec_sum, to_blocks
 from pymc_gamma.ops.logmatvec import log_matvec_hvp, log_matvec_jvp, log_matvec_vjp
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymc_gamma.distributions.table import TableArrays
+from pymc_gamma.model.table import TableArrays
 from pymc_gamma.ops import BLOCK, kernels, to_tiles
 from pymc_gamma.ops.tiles import LARGEST
 
