@@ -111,12 +111,12 @@ class FreeComponent:
         return np.tile(self.energy**self.index, len(self.acceptance))
 
     def coefficients(self, spectrum: ArrayLike) -> FloatArray:
-        """Coefficients (size,) of a spectrum (n,), or of one for each row (n_rows, n)."""
+        """Coefficients (size,) of a spectrum (n,), or of one for each row (n_rows, n) or observation."""
         if self.smooth is None:
             rows = hat_coefficients(spectrum, self.energy, self.index)
         else:
             rows = np.asarray(spectrum, float) * self.energy**self.index
-        return np.broadcast_to(rows, self.acceptance.shape).ravel()
+        return np.broadcast_to(rows, np.broadcast_shapes(rows.shape, self.acceptance.shape)).ravel()
 
 
 class FreeColumns(ABC):
@@ -161,11 +161,21 @@ class FreeColumns(ABC):
 
     @abstractmethod
     def part_counts(self, coefficients: FloatArray) -> list[FloatArray]:
-        """Expected counts of the parts in each observation, for coefficients (size,)."""
+        """Expected counts of the parts in each observation, for coefficients (size,), or of each observation."""
 
     @abstractmethod
     def with_coefficients(self, coefficients: FloatArray) -> CompiledComponent:
-        """The component with another spectrum, given by its coefficients: what the simulator draws from."""
+        """The component with another spectrum, given by its coefficients.
+
+        Raises
+        ------
+        ModelError
+            If there are coefficients for each observation, and the component has one spectrum for all.
+        """
+
+    def seen_by(self, observation: int, coefficients: FloatArray) -> CompiledComponent:
+        """What one observation sees of it, for coefficients (size,), or of each observation: the simulator draws it."""
+        return self.with_coefficients(coefficients)
 
 
 @singledispatch
@@ -253,8 +263,8 @@ class FreeComponents:
         """
         component = self.components[k]
         values = numbers(spectrum, f"the spectrum of {component.name!r}", component.unit, finite=False)
-        n_rows, n = component.acceptance.shape
-        if values.shape not in {(n,), (n_rows, n)}:
+        n_rows, n = len(self._folded), len(component.energy)
+        if values.shape not in {(n,), (1, n), (n_rows, n)}:
             raise ModelError(
                 f"the spectrum of {component.name!r} must have {n} values, one for each of its energies"
                 + (f", or one such row for each of {n_rows} observations" if n_rows > 1 else "")

@@ -41,6 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.bands import Averaging, Bands, compress, concatenate
 from pymc_gamma.folding.energies import Energies
 from pymc_gamma.folding.engine import CHUNK
@@ -137,12 +138,26 @@ class FreeSources(FreeColumns):
         return concatenate(run_parallel(one_chunk, averaging.chunks(size)), 1)
 
     def part_counts(self, coefficients: FloatArray) -> list[FloatArray]:
-        """Expected counts of the parts in each observation, for coefficients (size,)."""
-        return [weighted_sum(parts, coefficients) for parts in self._part_acceptance]
+        """Expected counts of the parts in each observation, for coefficients (size,), or of each observation."""
+        return [weighted_sum(parts, self._own(o, coefficients)) for o, parts in enumerate(self._part_acceptance)]
 
     def with_coefficients(self, coefficients: FloatArray) -> CompiledSources:
         """The component with another spectrum, given by its coefficients."""
+        if len(coefficients) > len(self._energy):
+            raise ModelError(
+                f"the spectrum of {self._source.name!r} is one for all observations here; got one for each of "
+                f"{len(coefficients) // len(self._energy)}. Pick that of an observation."
+            )
         return self._source.with_fluxes(self._shares * coefficients * self._energy**-IN_BIN_INDEX)
+
+    def seen_by(self, observation: int, coefficients: FloatArray) -> CompiledSources:
+        """What one observation sees of it."""
+        return self.with_coefficients(self._own(observation, coefficients))
+
+    def _own(self, observation: int, coefficients: FloatArray) -> FloatArray:
+        """Coefficients of one observation."""
+        rows = coefficients.reshape(-1, len(self._energy))
+        return np.asarray(rows[observation if len(rows) > 1 else 0])
 
     def _on(self, level: Level) -> CompiledSources:
         """The component with a power law of the reference index on the nodes of narrow bins."""

@@ -1,7 +1,7 @@
 r"""Spectral models of gammapy as spectra with PyMC parameters.
 
-Each gammapy model with a counterpart in :mod:`pymc_gamma.model.spectra` becomes that counterpart; a norm model becomes the
-spectrum of the same form whose amplitude is the norm. Three take a rewriting:
+Each gammapy model with a counterpart in :mod:`pymc_gamma.model.spectra` becomes that counterpart; a norm model becomes
+the spectrum of the same form whose amplitude is the norm. Three take a rewriting:
 
 .. math::
 

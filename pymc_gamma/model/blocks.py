@@ -13,7 +13,7 @@ and a Poisson process :math:`v = C_b u`.
 With those of all linear blocks in one table, :math:`\lambda(x_i) = (D v)_i + \sum_b r_{bi}`.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -31,7 +31,7 @@ __all__ = ["AddedBlock", "Block", "LinearBlock"]
 FloatArray = NDArray[np.float64]
 
 
-class Block(ABC):
+class Block:
     """What one component adds to the intensity.
 
     Parameters
@@ -88,9 +88,7 @@ class Block(ABC):
         """Keywords with which the response draws this block, for given parameters."""
         return {}
 
-    def expected_parts(
-        self, theta: FloatArray, spectra: Sequence[FloatArray] | None, k: int
-    ) -> list[FloatArray]:
+    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, k: int) -> list[FloatArray]:
         """Expected counts of the parts in each observation, for parameters of its own.
 
         Parameters
@@ -161,7 +159,7 @@ class LinearBlock(Block):
         raise NotImplementedError(f"the columns of {type(self).__name__} are those of the response")
 
     def spread(self, theta: Variable, v: Variable) -> Variable:
-        """Coefficients of these columns, for parameters and coefficients (size,); they are either all dense, or none."""
+        """Coefficients of these columns, for parameters and coefficients (size,); all dense, or none."""
         raise NotImplementedError(f"the coefficients of {type(self).__name__} go with columns as they are")
 
 

@@ -1,6 +1,7 @@
 """From what a user gives, spectra, norms and systematics, to the blocks of an intensity and their parameters."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.labelled import as_mapping
 from pymc_gamma.model.blocks import Block, LinearBlock
 from pymc_gamma.model.component import ModelComponent, Spectrum
+from pymc_gamma.model.groups import GroupMember, SpectrumGroup, one_by_one, together
 from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.refolded import Refolded, Variants
@@ -54,7 +56,9 @@ def model_components(
         If spectra are given for what is no component of free spectrum, or a systematic is refused.
     """
     names = tuple(response.component_names)
-    given = as_mapping(spectra, names, f"{name}: spectra")
+    what = f"{name}: spectra"
+    separate = one_by_one(what, spectra, lambda members, spectrum: SpectrumGroup(members, spectrum).members())
+    given = as_mapping(separate, names, what)
     free = tuple(getattr(response, "free_spectrum", ()))
     fixed = [component for component in given if component not in free]
     if fixed:
@@ -63,7 +67,13 @@ def model_components(
     irfs = {one.name: frozenset(one.irfs) for one in getattr(response, "components", ())}
     components = [
         ModelComponent(
-            component, response, irfs.get(component, _SKY), component in free, given.get(component), (), norms.get(component)
+            component,
+            response,
+            irfs.get(component, _SKY),
+            component in free,
+            given.get(component),
+            (),
+            norms.get(component),
         )
         for component in names
     ]
@@ -103,19 +113,18 @@ def build_intensity[I: Intensity](
     narrow = {one.name for one in components if one.free and is_narrow(one, free[one.name])}
     variants: dict[bytes, Variants] = {}
     while True:
-        blocks, flux, norms, thetas = [], [], [], []
+        blocks, spectra, norms, thetas = [], [], [], []
         for k, component in enumerate(components):
             block, values, theta = _block(name, k, component, free, component.name in narrow, variants)
             blocks.append(block)
             if values is not None:
-                rows = pt.broadcast_to(values, block.acceptance.shape) if block.n_rows > 1 else values
-                flux.append(rows.reshape((block.size,)))
+                spectra.append((component, block, values))
             thetas += [] if theta is None else [theta]
             norm = pt.constant(1.0) if component.norm is None else component.norm
             norms.append(pt.broadcast_to(norm, (block.n_rows,)))
         has_norms = needs_norms or any(component.norm is not None for component in components)
         source = kind(response, blocks, has_norms=has_norms)
-        parameters = Parameters(_joined(norms) if has_norms else None, _joined(flux) if flux else None, tuple(thetas))
+        parameters = Parameters(_joined(norms) if has_norms else None, _flux(spectra), tuple(thetas))
         if not source.free or model is None:
             return source, parameters
         start = value_at_start(parameters.flux, model)
@@ -124,6 +133,33 @@ def build_intensity[I: Intensity](
             check_spectra(name, source, start, dark=needs_norms)
             return source, parameters
         narrow |= more
+
+
+def _flux(spectra: Sequence[tuple[ModelComponent, Block, Variable]]) -> Variable | None:
+    """Spectra one after the other; those of neighbours in a group in one expression."""
+    parts = []
+    for _, run in groupby(spectra, key=lambda one: _group(one[0], one[1])):
+        own = list(run)
+        nodes = own[0][1].nodes
+        assert nodes is not None
+        rows = None
+        if _group(own[0][0], own[0][1]) is not None:
+            rows = together([component.spectrum for component, _, _ in own], nodes.energy)
+        if rows is not None:
+            parts.append(rows.reshape((len(own) * len(nodes.energy),)))
+            continue
+        for _, block, values in own:
+            every = pt.broadcast_to(values, block.acceptance.shape) if block.n_rows > 1 else values
+            parts.append(every.reshape((block.size,)))
+    return _joined(parts) if parts else None
+
+
+def _group(component: ModelComponent, block: Block) -> Any:
+    """What spectra must share to be evaluated together: the group, and the nodes, which those of few nodes share."""
+    spectrum = component.spectrum
+    if component.factors or block.n_rows > 1 or not block.few_nodes or not isinstance(spectrum, GroupMember):
+        return None
+    return spectrum.group
 
 
 def _joined(vectors: Sequence[Variable]) -> Variable:

@@ -197,7 +197,15 @@ class EventMixture(Distribution):
         elif n_events is not None:
             kwargs["n_events"] = n_events
         return super().__new__(
-            cls, name, fraction, parameters=parameters, source=source, extra=extra, observed=observed, dims=dims, **kwargs
+            cls,
+            name,
+            fraction,
+            parameters=parameters,
+            source=source,
+            extra=extra,
+            observed=observed,
+            dims=dims,
+            **kwargs,
         )
 
     @classmethod
@@ -405,8 +413,8 @@ def _response_source(
     cancels = [one.name for one in components if one.norm is not None and not one.norm.type.ndim]
     if cancels:
         raise ModelError(
-            f"{name}: a factor on all events of {cancels} cancels in an EventMixture, whose fractions say how many there "
-            "are; leave that systematic out, give it a value for each observation, or use ExtendedEventMixture."
+            f"{name}: a factor on all events of {cancels} cancels in an EventMixture, whose fractions say how many "
+            "there are; leave that systematic out, give it a value for each observation, or use ExtendedEventMixture."
         )
     return build_intensity(name, FixedNumber, components, model, needs_norms=False)
 

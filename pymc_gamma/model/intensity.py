@@ -26,6 +26,7 @@ from scipy.interpolate import PchipInterpolator
 from pymc_gamma.folding.bands import Bands, merge, no_bands
 from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.model.blocks import AddedBlock, Block, LinearBlock
+from pymc_gamma.model.protocol import MixtureResponse
 from pymc_gamma.model.sources import ResponseSource
 from pymc_gamma.model.table import ScaledDensities, TableArrays, TableInputs
 from pymc_gamma.ops.hats import hat_map
@@ -79,16 +80,21 @@ class Intensity(ResponseSource):
         Names of those on the fewer nodes of smooth spectra.
     """
 
-    def __init__(self, response: Any, blocks: Sequence[Block], *, has_norms: bool = False) -> None:
+    response: Any
+
+    def __init__(self, response: MixtureResponse, blocks: Sequence[Block], *, has_norms: bool = False) -> None:
         super().__init__(response)
         self.blocks, self.has_norms = tuple(blocks), has_norms
-        which = range(len(self.blocks))
-        self._dense = [k for k in which if _is_plain(self.blocks[k]) and self.blocks[k].dense]
+        linear = {k: one for k, one in enumerate(self.blocks) if isinstance(one, LinearBlock)}
+        plain = {k: one for k, one in linear.items() if not one.has_theta}
+        self._dense = [k for k, one in plain.items() if one.dense]
         # of the others first those of free spectrum: their coefficients are one vector
-        self._wide = sorted((k for k in which if k not in self._dense), key=lambda k: self.blocks[k].nodes is None)
-        self._runs = [k for k in self._wide if _is_plain(self.blocks[k])]
-        self._odd = [k for k in self._wide if isinstance(self.blocks[k], LinearBlock) and k not in self._runs]
-        self._added = [k for k in self._wide if isinstance(self.blocks[k], AddedBlock)]
+        wide = (k for k in range(len(self.blocks)) if k not in self._dense)
+        self._wide = sorted(wide, key=lambda k: self.blocks[k].nodes is None)
+        self._runs = {k: plain[k] for k in self._wide if k in plain}
+        self._odd = {k: linear[k] for k in self._wide if k in linear and k not in plain}
+        added = {k: one for k, one in enumerate(self.blocks) if isinstance(one, AddedBlock)}
+        self._added = {k: added[k] for k in self._wide if k in added}
         self.free: tuple[FreeComponent, ...] = tuple(one.nodes for one in self.blocks if one.nodes is not None)
         self.smooth = tuple(one.name for one in self.blocks if one.few_nodes)
 
@@ -105,12 +111,12 @@ class Intensity(ResponseSource):
     @property
     def banded(self) -> bool:
         """Whether the table has columns stored as bands."""
-        return bool(self._runs) or any(self.blocks[k].sizes for k in self._odd)
+        return bool(self._runs) or any(block.sizes for block in self._odd.values())
 
     @property
     def n_columns(self) -> int:
         """Number of columns of the table that are not stored as bands."""
-        return len(self._dense) + sum(self.blocks[k].n_dense for k in self._odd)
+        return len(self._dense) + sum(block.n_dense for block in self._odd.values())
 
     @property
     def signature(self) -> str:
@@ -138,8 +144,7 @@ class Intensity(ResponseSource):
         present = np.flatnonzero(~np.isnan(rows[:, 0]))
         own = rows[present]
         densities, bands = self._columns(own)
-        added = [self.blocks[k] for k in self._added]
-        others = [block.reference(own) for block in added]
+        others = [block.reference(own) for block in self._added.values()]
         if len(present) < len(rows):
             densities, bands = _spread(densities, bands, present, len(rows))
         largest = densities.max(axis=1, initial=0)
@@ -155,25 +160,25 @@ class Intensity(ResponseSource):
         packed: tuple[NDArray[Any], ...] = ()
         if self.banded:
             scale = _scale_for_single_precision(scale, bands)
-            sizes = [self.blocks[k].size for k in self._runs]
-            sizes += [size for k in self._odd for size in self.blocks[k].sizes]
+            sizes = [block.size for block in self._runs.values()]
+            sizes += [size for block in self._odd.values() for size in block.sizes]
             numbers = (bands.values * np.repeat(1 / scale, per_event)).astype(np.float32)
             packed = (numbers, bands.pointer, bands.column + self.n_columns + np.cumsum([0, *sizes[:-1]]))
         scaled, log_scale, logs = ScaledDensities.of(densities, scale)
-        tables = tuple((present, 1 / scale[present], *block.tables(own)) for block in added)
+        tables = tuple((present, 1 / scale[present], *block.tables(own)) for block in self._added.values())
         return TableArrays.build(scaled, multiplicity, log_scale, packed, logs, tables)
 
     def added_types(self) -> list[list[Any]]:
         """Types of the variables that hold the tables of added blocks."""
         first = [pt.lvector, pt.dvector]
-        return [[*first, *self.blocks[k].table_types()] for k in self._added]
+        return [[*first, *block.table_types()] for block in self._added.values()]
 
     def _columns(self, rows: FloatArray) -> tuple[FloatArray, Bands]:
         """Densities (N, n_columns) of the dense columns, and bands."""
         plain = [*self._dense, *self._runs]
         names = [self.component_names[k] for k in plain]
         fixed = sorted(k for k in plain if self.blocks[k].nodes is None)
-        given, bands = no_bands(len(rows)), no_bands(len(rows))
+        bands = no_bands(len(rows))
         if hasattr(self.response, "column_densities"):
             given, bands = self.response.column_densities(rows, self.smooth, names)
             densities = self.checked(given, rows, fixed)
@@ -182,18 +187,18 @@ class Intensity(ResponseSource):
         place = {k: j for j, k in enumerate(fixed)}
         dense, groups = [densities[:, [place[k] for k in self._dense]]], []
         observation = self._observation(rows)
-        free = [k for k in self._runs if self.blocks[k].nodes is not None]
+        free = [block for block in self._runs.values() if block.nodes is not None]
         if free:
             column = bands.column.copy()
-            for j, k in enumerate(free):
-                column[:, [j]] += self.blocks[k].offsets(observation)
+            for j, block in enumerate(free):
+                column[:, [j]] += block.offsets(observation)
             groups.append(bands._replace(column=column))
         for k in self._runs:
             if k in place:
                 values = densities[:, place[k]].astype(np.float32)
                 groups.append(Bands(values, np.arange(len(rows) + 1), observation[:, None]))
-        for k in self._odd:
-            own, more = self.blocks[k].columns(rows, observation)
+        for block in self._odd.values():
+            own, more = block.columns(rows, observation)
             dense.append(own)
             groups += [more] if more is not None else []
         return np.concatenate(dense, axis=1), merge(groups) if groups else no_bands(len(rows))
@@ -239,10 +244,10 @@ class Intensity(ResponseSource):
         if len(self._runs) == len(wide):
             parts.append(v)
         else:
-            odd = {k: self.blocks[k].spread(thetas[k], v[place[k]]) for k in self._odd}
-            parts += [one for k, one in odd.items() if self.blocks[k].n_dense]
+            odd = {k: block.spread(thetas[k], v[place[k]]) for k, block in self._odd.items()}
+            parts += [one for k, one in odd.items() if self._odd[k].n_dense]
             parts += [v[place[k]] for k in self._runs]
-            parts += [one for k, one in odd.items() if self.blocks[k].sizes]
+            parts += [one for k, one in odd.items() if self._odd[k].sizes]
         columns = pt.concatenate(parts) if len(parts) > 1 else (parts[0] if parts else pt.zeros(0))
         every = pt.concatenate([dense, counts]) if self._dense else counts
         order = np.argsort([*self._dense, *self._wide])
@@ -260,10 +265,10 @@ class Intensity(ResponseSource):
     def log_density(self, inputs: TableInputs, weighted: "Weighted") -> Variable:
         """Logarithm of the intensity at events, times their multiplicities, for table inputs; shape (N,)."""
         own, rest = inputs.columns, None
-        for tables, k in zip(inputs.added, self._added, strict=True):
+        for tables, (k, block) in zip(inputs.added, self._added.items(), strict=True):
             present, scale, *arrays = tables
             theta, v = weighted.added[k]
-            density = self.blocks[k].density(tuple(arrays), theta, v) * scale
+            density = block.density(tuple(arrays), theta, v) * scale
             density = pt.zeros(own[1].shape)[present].set(density)
             rest = density if rest is None else rest + density
         return LogMatVec(self.banded)(*own, weighted.columns)
@@ -283,7 +288,9 @@ class Intensity(ResponseSource):
         if parameters.norms is None:
             return u
         norms = _take(parameters.norms, self._rows(self._wide), self.n_norms)
-        repeats = np.concatenate([np.full(b.n_rows, b.size // b.n_rows) for b in map(self.blocks.__getitem__, self._wide)])
+        repeats = np.concatenate(
+            [np.full(b.n_rows, b.size // b.n_rows) for b in map(self.blocks.__getitem__, self._wide)]
+        )
         return u * (norms[0] if len(repeats) == 1 else norms[np.repeat(np.arange(len(repeats)), repeats)])
 
     def _unit_counts(
@@ -350,11 +357,6 @@ class Intensity(ResponseSource):
     def _with_theta(self, parameters: Parameters) -> list[tuple[Block, FloatArray]]:
         blocks = [one for one in self.blocks if one.has_theta]
         return [(block, np.asarray(theta)) for block, theta in zip(blocks, parameters.thetas, strict=True)]
-
-
-def _is_plain(block: Block) -> bool:
-    """Whether coefficients of a block go with columns as they are."""
-    return isinstance(block, LinearBlock) and not block.has_theta
 
 
 def _take(vector: Variable, which: Sequence[int], n: int) -> Variable:

@@ -18,6 +18,7 @@ from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.labelled import aligned, as_mapping, has_labels, match_labels
 from pymc_gamma.model.component import ModelComponent
+from pymc_gamma.model.groups import entries, one_by_one
 from pymc_gamma.model.intensity import Intensity
 from pymc_gamma.model.own_table import coords_of_last_dim
 from pymc_gamma.model.protocol import EventList, PoissonResponse
@@ -122,14 +123,14 @@ def checked_norms(name: str, response: PoissonResponse, norms: Any) -> dict[str,
             )
         labels = coords_of_last_dim(model, norms)
         places = (
-            range(len(names))
-            if labels is None
-            else match_labels(labels, names, f"the coords of {what}", "component")
+            range(len(names)) if labels is None else match_labels(labels, names, f"the coords of {what}", "component")
         )
         norms = {component: vector[k] for component, k in zip(names, places, strict=True)}
     n_observations = len(response.coords["observation"])
+    separate = one_by_one(what, norms, lambda members, vector: entries(what, members, vector))
     return {
-        component: _one_norm(name, component, value, n_observations) for component, value in as_mapping(norms, names, what).items()
+        component: _one_norm(name, component, value, n_observations)
+        for component, value in as_mapping(separate, names, what).items()
     }
 
 

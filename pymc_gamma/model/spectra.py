@@ -18,6 +18,9 @@ Parameters are numbers, quantities or PyTensor variables such as the random vari
 variables are in the units named with each class. Spectra can be added, and multiplied by numbers, variables or
 functions of energy such as :class:`EBLAbsorption`.
 
+A parameter may be a vector: the spectrum then has a row for each entry, one for each observation
+(``spectra={"crab": ...}``) or for each of several components (``spectra={("S0", "S1"): ...}``).
+
 Where a spectrum is wanted, any function of the energy that returns a PyTensor vector will do.
 """
 
@@ -75,9 +78,17 @@ class Spectrum(ABC):
         """Whether the spectrum has no narrow features."""
         return False
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether a parameter is a vector, so that there is a row for each of its entries."""
+        return False
+
     @abstractmethod
     def evaluate(self, energy: Variable) -> Variable:
-        """Flux in TeV-1 cm-2 s-1 at energies in TeV, of the same shape."""
+        """Flux in TeV-1 cm-2 s-1 at energies in TeV, of the same shape.
+
+        Where parameters are vectors, energies come as a column, and there is a column for each entry.
+        """
 
     def __call__(self, energy: Any) -> Variable:
         """Differential flux.
@@ -90,11 +101,12 @@ class Spectrum(ABC):
         Returns
         -------
         TensorVariable
-            TeV-1 cm-2 s-1, of the same shape.
+            TeV-1 cm-2 s-1, of the same shape, with a row for each entry of parameters that are vectors.
         """
         if isinstance(energy, u.Quantity):
             energy = to_value(energy, "TeV", "energy")
-        return self.evaluate(pt.as_tensor_variable(energy).astype("float64"))
+        at = pt.as_tensor_variable(energy).astype("float64")
+        return self.evaluate(at[:, None]).T if self.has_rows and at.type.ndim == 1 else self.evaluate(at)
 
     def __add__(self, other: Callable[[Any], Any]) -> "Spectrum":
         """Sum of two spectra."""
@@ -123,6 +135,11 @@ class _Sum(Spectrum):
         """Whether both are."""
         return is_smooth(self.first) and is_smooth(self.second)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether one of them has."""
+        return _has_rows(self.first) or _has_rows(self.second)
+
     def evaluate(self, energy: Variable) -> Variable:
         """Sum of both."""
         return self.first(energy) + self.second(energy)
@@ -145,6 +162,11 @@ class _Product(Spectrum):
         varies = callable(self.factor) and not isinstance(self.factor, Variable)
         return is_smooth(self.spectrum) and (not varies or is_smooth(self.factor))
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether the spectrum has, or the factor is a vector."""
+        return _has_rows(self.spectrum) or _has_rows(self.factor)
+
     def evaluate(self, energy: Variable) -> Variable:
         """Product of both."""
         varies = callable(self.factor) and not isinstance(self.factor, Variable)
@@ -160,6 +182,11 @@ class _Parametric(Spectrum):
     def smooth(self) -> bool:
         """Power laws, and how they bend and are cut off."""
         return True
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether a parameter is a vector."""
+        return any(_has_rows(getattr(self, name)) for name in self.units)
 
     def __post_init__(self) -> None:
         for name, unit in self.units.items():
@@ -239,6 +266,11 @@ class PowerLawNorm(Spectrum):
         """A power law has no features."""
         return True
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether a parameter is a vector."""
+        return _has_rows(self.norm) or _has_rows(self.tilt)
+
     def __post_init__(self) -> None:
         for name in ("norm", "tilt"):
             object.__setattr__(self, name, _scalar_or_vector(getattr(self, name), f"PowerLawNorm({name}=...)"))
@@ -246,9 +278,8 @@ class PowerLawNorm(Spectrum):
         object.__setattr__(self, "reference", reference)
 
     def evaluate(self, energy: Variable) -> Variable:
-        """Factor at energies in TeV (n,): (n,), or (n_observations, n)."""
-        norm, tilt = (value[:, None] if value.type.ndim else value for value in (self.norm, self.tilt))
-        return norm * _power(energy / self.reference, -tilt)
+        """Factor at energies in TeV."""
+        return self.norm * _power(energy / self.reference, -self.tilt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -578,18 +609,25 @@ def _is_smooth_table(energy: NDArray[np.float64], values: NDArray[np.float64]) -
     return bool(np.all(bend <= _LARGEST_BEND * scale))
 
 
+def _has_rows(value: Any) -> bool:
+    """Whether a parameter is a vector, or a spectrum has parameters that are."""
+    return bool(getattr(value, "has_rows", getattr(getattr(value, "type", None), "ndim", 0)))
+
+
 def _parameter(value: Any, unit: str, name: str) -> Any:
-    """A float in the unit, or a PyTensor scalar, which is in that unit already."""
+    """A float in the unit, or a PyTensor scalar or vector, which is in that unit already."""
+    value = joined(value, name)
     if isinstance(value, Variable):
-        if getattr(value.type, "ndim", None) != 0:
-            raise TypeError(f"{name} must be a scalar variable, got {value.type}; pick one element of it.")
+        if getattr(value.type, "ndim", None) not in (0, 1):
+            raise TypeError(f"{name} must be a scalar or a vector, got {value.type}; pick one row of it.")
         return value
     if isinstance(value, u.Quantity):
         value = to_value(value, unit, name)
     number = np.ma.asarray(value)
-    if number.ndim or number.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be a number, a Quantity or a scalar PyTensor variable, got {value!r}.")
-    return float(numbers(value, name))
+    if number.ndim > 1 or number.dtype.kind not in "fiu" or has_labels(value):
+        raise TypeError(f"{name} must be a number, a Quantity or a PyTensor variable, or a vector, got {value!r}.")
+    values = numbers(value, name)
+    return pt.constant(values) if number.ndim else float(values)
 
 
 def _scalar_or_vector(value: Any, name: str) -> Variable:

@@ -146,11 +146,11 @@ class Draws:
     ) -> Simulator:
         """A simulator that draws component *k* with another spectrum."""
         assert self._free is not None
-        component = self._free.columns[j].with_coefficients(coefficients)
+        columns = self._free.columns[j]
         return simulator.with_component(
             k,
             [
-                sampler.with_component(component, folded, of_observation[k])
+                sampler.with_component(columns.seen_by(folded.index, coefficients), folded, of_observation[k])
                 for sampler, folded, of_observation in zip(
                     simulator.of_component(k), self._fold.folded, parts, strict=True
                 )

@@ -121,6 +121,13 @@ class Systematic(ABC):
 
 
 def observation_dim(n_observations: int) -> str:
+    """Name of the dim of observations, added to the model on the context stack if it has none.
+
+    Raises
+    ------
+    ModelError
+        If the model has one of another length.
+    """
     model = pm.modelcontext(None)
     known = model.coords.get("observation")
     if "observation" not in model.coords:

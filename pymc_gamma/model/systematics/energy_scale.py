@@ -86,9 +86,9 @@ class EnergyScale(Systematic):
     """Factor on the energies that the response assumes for gamma rays; prior LogNormal(0, ``sigma``).
 
     A photon of energy E is dispersed and blurred like one of the factor times E
-    (:mod:`pymc_gamma.model.systematics.energy_scale`), while the effective area stays. The residual background stays too:
-    it was measured in reconstructed energies. All sky components must be of free spectrum.
-    One factor for all observations by default; a ``value`` with an entry for each is one for each.
+    (:mod:`pymc_gamma.model.systematics.energy_scale`), while the effective area stays. The residual background stays
+    too: it was measured in reconstructed energies. All sky components must be of free spectrum. There is one factor for
+    all observations by default; a ``value`` with an entry for each is one for each.
     """
 
     variable = "energy_scale"
@@ -123,19 +123,22 @@ def shift_spectrum(
     component : str
         Name of the component.
     scale : TensorVariable
-        The factor.
+        The factor, for all observations or for each, shape (n_observations,).
 
     Returns
     -------
     callable
-        From energies of the response in TeV (n,) to TeV-1 cm-2 s-1.
+        From energies of the response in TeV (n,) to TeV-1 cm-2 s-1, with a row for each observation if the factor has
+        an entry for each.
     """
     low, high = np.log(response.energy_true[[0, -1]])
     grid, fine = (np.exp(np.arange(low - _REACH, high + _REACH + step, step)) for step in (_STEP, _FINE_STEP))
     inside = np.clip(grid, np.exp(low), np.exp(high))
     exposures = response.mean_exposure(component, inside)
-    _compare(component, exposures, grid)
-    exposure = _Table(grid, _without_cliffs(exposures.sum(axis=0)))
+    if scale.type.ndim == 0:
+        _compare(component, exposures, grid)
+        exposures = exposures.sum(axis=0, keepdims=True)
+    areas = [_Table(grid, _without_cliffs(exposure)) for exposure in exposures]
     tabulated = None
     if spectrum is None:
         inside = np.clip(fine, np.exp(low), np.exp(high))
@@ -143,9 +146,9 @@ def shift_spectrum(
     elif is_gammapy_model(spectrum):
         tabulated = _Table(fine, spectrum_values(spectrum, fine, FLUX, component))
 
-    def shifted(energy: FloatArray) -> Variable:
+    def seen(energy: FloatArray, one: Variable, exposure: _Table) -> Variable:
         log_energy = pt.constant(np.log(energy))
-        before = log_energy - pt.log(scale)
+        before = log_energy - pt.log(one)
         if tabulated is not None:
             log_flux = tabulated.log(before)
             flux = pt.switch(log_flux <= np.log(2 * _TINY), 0.0, pt.exp(log_flux))
@@ -158,7 +161,14 @@ def shift_spectrum(
                     f"the spectrum of {component!r} must take a PyTensor vector of energies where EnergyScale shifts "
                     f"them, and failed with: {error}"
                 ) from error
-        return flux * pt.exp(exposure.log(before) - exposure.log(log_energy)) / scale
+        return flux * pt.exp(exposure.log(before) - exposure.log(log_energy)) / one
+
+    def shifted(energy: FloatArray) -> Variable:
+        if scale.type.ndim == 0:
+            return seen(energy, scale, areas[0])
+        rows = [seen(energy, scale[o], exposure) for o, exposure in enumerate(areas)]
+        # a spectrum that differs between observations has its own row for each of them
+        return pt.stack([row[o] if row.type.ndim > 1 else row for o, row in enumerate(rows)])
 
     return _Shifted(shifted, is_smooth(spectrum) or (tabulated is not None and tabulated.smooth))
 
