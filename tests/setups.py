@@ -15,6 +15,7 @@ from scipy import stats
 import pymc_gamma as pmg
 from pymc_gamma.folding.energies import AtEnergies
 from pymc_gamma.folding.engine import density
+from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import lonlat_from_vectors, separation_deg, tangent_basis, unit_vectors
 
 QUICK_START = "prod5-south-20deg-50h"
@@ -98,7 +99,8 @@ def energy_nodes(edges, per_decade=30):
 
 def compact_shape(response, name, margin=0.9):
     """Centre and radius (deg) beyond which a component of analytic sources is dark; None for others."""
-    analytic = response.components[column(response, name)].analytic
+    component = response.components[column(response, name)]
+    analytic = component.analytic if isinstance(component, CompiledSources) else None
     if analytic is None or len(analytic.names) > 1:
         return None
     return analytic.vectors[0], margin + 6 * float(np.sqrt(analytic.variance[0]))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.domain import Domain
+from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.folded import FoldedObservation
@@ -48,6 +49,15 @@ class CompiledBackground(CompiledComponent):
     def with_shape(self, energy: FloatArray, values: FloatArray) -> "CompiledBackground":
         """The background times a factor that depends on the reconstructed energy, see :attr:`shapes`."""
         return replace(self, shapes=(*self.shapes, (energy, values)))
+
+    def check_observations(self, n: int) -> None:
+        """Raise ModelError unless its shapes are those of *n* observations."""
+        for _, values in self.shapes:
+            if len(values) != n:
+                raise ModelError(
+                    f"the shape of {self.name!r} was given for {len(values)} observation(s) and says nothing of "
+                    f"{n}: fold for as many, or give the shape after that."
+                )
 
     def offsets(self, axis: FloatArray) -> tuple[float, float]:
         """None: it knows no true energies."""

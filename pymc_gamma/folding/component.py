@@ -104,8 +104,14 @@ class CompiledComponent(ABC):
         """
         raise self._has_no_true_energy()
 
+    def check_observations(self, n: int) -> None:  # noqa: B027
+        """Raise ModelError if it cannot be folded for *n* observations; by default it can for any number."""
+
     def _has_no_true_energy(self) -> SkyModelError:
-        return SkyModelError(f"{self.name!r} is given in reconstructed coordinates; it has no true energies.")
+        return SkyModelError(
+            f"{self.name!r} is given in reconstructed coordinates, as a residual background is; "
+            "it has no true energies."
+        )
 
     @abstractmethod
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

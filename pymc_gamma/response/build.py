@@ -16,6 +16,7 @@ from pymc_gamma.folding.reach import true_energy_range
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
+from pymc_gamma.response.checks import check_true_energies
 from pymc_gamma.response.core import Response
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.sky import SkyComponent, check_unique_names
@@ -195,9 +196,9 @@ def _reach(observations: Sequence[Observation], roi: RegionOfInterest) -> tuple[
 
 
 def _energy_edges(energy_true: Any, observations: Sequence[Observation], roi: RegionOfInterest) -> FloatArray:
-    low = max(obs.irfs.energy_true_range[0] for obs in observations)
-    high = min(obs.irfs.energy_true_range[1] for obs in observations)
     if energy_true is None or isinstance(energy_true, int | np.integer):
+        low = max(obs.irfs.energy_true_range[0] for obs in observations)
+        high = min(obs.irfs.energy_true_range[1] for obs in observations)
         first, last = _reach(observations, roi)
         first, last = max(first, low), min(last, high)
     if energy_true is None:
@@ -211,10 +212,7 @@ def _energy_edges(energy_true: Any, observations: Sequence[Observation], roi: Re
     ascending = edges.ndim == 1 and len(edges) > 2 and np.all(np.diff(edges) > 0) and edges[0] > 0
     if not ascending:
         raise ValueError(f"energy_true must be at least 3 ascending positive bin edges, got {edges} TeV.")
-    if edges[0] < low * (1 - 1e-6) or edges[-1] > high * (1 + 1e-6):
-        raise RegionError(
-            f"energy_true {edges[0]:g}-{edges[-1]:g} TeV exceeds the range of the IRFs, {low:.4g}-{high:.4g} TeV."
-        )
+    check_true_energies(edges, observations)
     if edges[0] > roi.energy_min or edges[-1] < roi.energy_max:
         raise RegionError(
             f"energy_true {edges[0]:g}-{edges[-1]:g} TeV must hold the range of reconstructed energy, "

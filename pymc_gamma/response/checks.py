@@ -9,8 +9,9 @@ from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, RegionError, warn_user
 from pymc_gamma.events.rows import EventRows
 from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.observation import Observation
 
-__all__ = ["check_coverage", "check_rows", "warn_unexplained"]
+__all__ = ["check_coverage", "check_rows", "check_true_energies", "warn_unexplained"]
 
 FloatArray = NDArray[np.float64]
 
@@ -75,6 +76,16 @@ def warn_unexplained(rows: EventRows, contrast: FloatArray, domains: Sequence[Do
         f"{len(found)} of {len(rows)} events lie where the model has all but no background: {', '.join(told)}{more}. A "
         "source has to explain them; is the background right there? Smaller offsets or energies may be needed."
     )
+
+
+def check_true_energies(edges: FloatArray, observations: Sequence[Observation]) -> None:
+    """Raise RegionError if bins of true energy (edges in TeV) reach beyond the IRFs of an observation."""
+    low = max(one.irfs.energy_true_range[0] for one in observations)
+    high = min(one.irfs.energy_true_range[1] for one in observations)
+    if edges[0] < low * (1 - 1e-6) or edges[-1] > high * (1 + 1e-6):
+        raise RegionError(
+            f"energy_true {edges[0]:g}-{edges[-1]:g} TeV exceeds the range of the IRFs, {low:.4g}-{high:.4g} TeV."
+        )
 
 
 def check_coverage(domains: Sequence[Domain]) -> None:

@@ -23,7 +23,20 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.arguments import array, checked, generator, instance, integer, kind, number, path, plain, text, texts
+from pymc_gamma.arguments import (
+    array,
+    checked,
+    generator,
+    instance,
+    integer,
+    kind,
+    number,
+    path,
+    plain,
+    several,
+    text,
+    texts,
+)
 from pymc_gamma.datasets import Citation
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError
@@ -222,9 +235,10 @@ class Response:
             components[k] = components[k].scaled(float(norm))
         return Response(self._fold.with_components(components), self._citations, self.free_spectrum)
 
+    @checked(observations=several("Observation"), free_spectrum=texts)
     def refold(
         self,
-        observations: Sequence[Observation] | None = None,
+        observations: Observation | Sequence[Observation] | None = None,
         *,
         free_spectrum: Collection[str] | None = None,
     ) -> "Response":
@@ -232,8 +246,9 @@ class Response:
 
         Parameters
         ----------
-        observations : sequence of Observation, optional
-            Pointings; those of the response by default.
+        observations : Observation or sequence of Observation, optional
+            Pointings; those of the response by default. A shape of the residual background goes with the numbers of the
+            observations.
         free_spectrum : collection of str, optional
             Names of the components whose spectrum is free; those of the response by default.
 
@@ -244,18 +259,27 @@ class Response:
         Raises
         ------
         ModelError
-            If ``free_spectrum`` names something that is not a component.
+            If ``free_spectrum`` names something that is not a component, or the residual background has a shape for
+            another number of observations.
         RegionError
-            If an observation sees nothing of the region.
+            If there is no observation, one sees nothing of the region, or its IRFs do not reach all true energies.
+        IRFError
+            If there is a residual background, and the IRFs of an observation have none.
+
+        Examples
+        --------
+        >>> longer = response.refold(Observation(irfs, pointing, livetime=100 * u.h))  # doctest: +SKIP
         """
         free = self.free_spectrum if free_spectrum is None else tuple(free_spectrum)
         unknown = [name for name in free if name not in self.component_names]
         if unknown:
             raise ModelError(f"free_spectrum names {unknown}, but the components are {self.component_names}.")
-        fold = self._fold
-        if observations is not None:
-            fold = Fold.make(fold.components, tuple(observations), self.roi, self.energy_true_edges)
-        return Response(fold, self._citations, free)
+        if observations is None:
+            return Response(self._fold, self._citations, free)
+        each = [observations] if isinstance(observations, Observation) else observations
+        fold = Fold.make(self.components, each, self.roi, self.energy_true_edges)
+        citations = dict.fromkeys([*self._citations, *(one for obs in each for one in obs.irfs.citations)])
+        return Response(fold, tuple(citations), free)
 
     @checked(energy_scale=partial(number, low=0), psf_scale=partial(number, low=0))
     def with_systematics(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> "Response":

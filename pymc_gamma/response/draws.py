@@ -99,7 +99,9 @@ class Draws:
         k = self._fold.index(component)
         sampler = self._simulator.samplers[self._fold.observation_index(observation)][k]
         if not isinstance(sampler, SourceSampler):
-            raise SkyModelError(f"{component!r} is given in reconstructed coordinates; it has no photons.")
+            raise SkyModelError(
+                f"{component!r} is given in reconstructed coordinates, as a residual background is; it has no photons."
+            )
         return sampler.sample_true(rng, n)
 
     def reconstruct(self, photons: TrueEvents, observation: int, rng: np.random.Generator) -> Events:

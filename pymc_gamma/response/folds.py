@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.domain import Domain
-from pymc_gamma.errors import EventError, ModelError, SkyModelError
+from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import folded_edges, shining_offsets
 from pymc_gamma.folding.component import CompiledComponent
 from pymc_gamma.folding.containment import DomainMask
@@ -26,7 +26,7 @@ from pymc_gamma.folding.raster import Ladder, spill_margin
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.observation import Observation
-from pymc_gamma.response.checks import check_coverage
+from pymc_gamma.response.checks import check_coverage, check_true_energies
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["Fold"]
@@ -68,10 +68,17 @@ class Fold:
         Raises
         ------
         RegionError
-            If an observation sees nothing of the region.
+            If there is no observation, one sees nothing of the region, or its IRFs do not reach all true energies.
+        ModelError
+            If a component cannot be folded for as many observations.
         SkyModelError
             If no event is expected from a component.
         """
+        if not observations:
+            raise RegionError("no observation to fold with; give at least one Observation.")
+        for component in components:
+            component.check_observations(len(observations))
+        check_true_energies(energy_true_edges, observations)
         domains = tuple(Domain(roi, observation) for observation in observations)
         check_coverage(domains)
         edges = np.ascontiguousarray(energy_true_edges, float)
