@@ -1,0 +1,450 @@
+r"""A source whose position, extension and spectrum are left to the model: tables of the events near it.
+
+A *reference* says where the source is roughly, how large, and with which spectrum. Around it the density of an event,
+
+.. math:: r_i = \sum_n \rho_n \sum_g K_{ing}(u)\, F(d_i; v_{ng}(u)) ,
+
+a sum over true energies *n* and the Gaussians *g* of the PSF, is reduced to a few widths per event, once per data set:
+
+* rates :math:`K` and widths :math:`v` are expanded to first order in :math:`u`, the squared offset of the posterior
+  mean of the true direction. It is smooth on the axis too, and rates are nearly exponential in it: their common slope
+  :math:`\Lambda` is taken out;
+* with :math:`F_0` the reference, :math:`F(d; v)/F_0(v)` is interpolated in :math:`\ln v` through :math:`L` Chebyshev
+  nodes (Lagrange), within the range of widths that matter for the event. The weights go into :math:`K_{iln}`. At the
+  reference this is exact whatever :math:`L`.
+
+:mod:`pymc_gamma.folding.live_kernels` evaluates what is left. For a free spectrum *n* are the hats of smooth spectra
+(:mod:`pymc_gamma.folding.free`), integrated on two binnings and extrapolated as there; a fixed one is a single number
+per rung.
+
+Tables are valid within ``reach`` of the reference in position, and within the limits of the shape.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.errors import SkyModelError
+from pymc_gamma.folding import kernels
+from pymc_gamma.folding.engine import FoldedObservation
+from pymc_gamma.folding.free import FINE_STEP, hat_coefficients
+from pymc_gamma.folding.live_kernels import LANES, N_FIELDS, LiveArrays, out_shape, scatter
+from pymc_gamma.folding.live_shapes import LiveShape
+from pymc_gamma.folding.live_table_kernels import Band, Profile, Rungs, fill_rungs, reference_state
+from pymc_gamma.folding.nodes import at_bins, nodes_per_bin, spectrum_nodes
+from pymc_gamma.folding.tables import IN_BIN_INDEX, FoldTables, build_tables
+from pymc_gamma.geometry import separation_deg, tangent_basis
+from pymc_gamma.irfs import IRFs
+from pymc_gamma.threads import run_parallel
+
+__all__ = ["LiveSource", "LiveTables"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+REACH = 0.3
+"""How far in deg the position may be from the reference."""
+RUNG_COUNTS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64])
+"""Widths per event are made up to one of these: then blocks have events of similar energies."""
+CHUNK = 128 * LANES
+PROFILE_NODES = 128
+"""Variances at which the reference source is tabulated."""
+OFFSET_REACH = 0.1
+"""Half the range of offsets in deg over which changes of the response are taken: the spacing of its tables."""
+NEGLIGIBLE = 1e-7
+"""Share of the density of an event below which nodes at the ends of its band are left out."""
+LEAST_WEIGHT = 1e-3
+"""Weight of a Gaussian of the PSF below which events are not sought for its sake."""
+
+
+class Level(NamedTuple):
+    """A binning in true energy.
+
+    Attributes
+    ----------
+    tables : FoldTables
+        The response on it.
+    flux : numpy.ndarray
+        Spectrum of a unit coefficient in its bins.
+    per_bin : int
+        Number of its bins between two hats; 0 for one coefficient in all.
+    factor : float
+        With which it counts.
+    """
+
+    tables: FoldTables
+    flux: FloatArray
+    per_bin: int
+    factor: float
+
+
+@dataclass(frozen=True, eq=False)
+class LiveTables:
+    """Events near a source, under all observations.
+
+    Attributes
+    ----------
+    arrays : LiveArrays
+        What the kernels read.
+    n_events : int
+        Number of all events, near or not.
+    source : LiveSource
+        What they were made for.
+    """
+
+    arrays: LiveArrays
+    n_events: int
+    source: "LiveSource"
+
+    @property
+    def near(self) -> IntArray:
+        """Indices of the events that the source may reach; the density of all others is zero."""
+        place = self.arrays.place
+        return np.sort(place[place >= 0])
+
+    def density(self, shape: LiveShape, coefficients: FloatArray, psf_scale: float = 1.0) -> FloatArray:
+        """Density of all events in TeV-1 sr-1, shape (N,), for a shape of numbers.
+
+        Parameters
+        ----------
+        shape : LiveShape
+            Of the family of the reference.
+        coefficients : numpy.ndarray
+            Of the spectrum, shape (n,), or for each observation, (n_observations, n).
+        psf_scale : float
+            Scale of the widths of the PSF.
+        """
+        theta = np.tile(np.array(shape.theta(psf_scale), float), (len(self.arrays.axes), 1))
+        rho = np.ascontiguousarray(np.broadcast_to(coefficients, (len(theta), self.source.n_coefficients)), dtype=float)
+        out, density = np.empty(out_shape(self.arrays, theta.shape[1])), np.empty(self.n_events)
+        shape.family.density(theta, rho, self.arrays, out)
+        scatter(out, self.arrays, theta.shape[1], density)
+        return density
+
+
+class LiveSource:
+    """The reference of a source of free shape, under one or several observations.
+
+    Parameters
+    ----------
+    shape : LiveShape
+        Position and extension, as numbers; near the truth.
+    folded : sequence of FoldedObservation
+        The observations.
+    energy_edges : numpy.ndarray
+        Edges of the true-energy bins in TeV, equidistant in the logarithm: the nodes of a free spectrum.
+    spectrum : numpy.ndarray
+        Spectrum in TeV-1 cm-2 s-1 at ``spectrum_nodes(energy_edges)``; near the truth if it is free.
+    free_spectrum : bool
+        Whether coefficients are those of the hats of a free spectrum, or one factor on the spectrum.
+    reach : float
+        How far in deg the position may be from the reference.
+
+    Raises
+    ------
+    SkyModelError
+        If the reach is not positive.
+    """
+
+    def __init__(
+        self,
+        shape: LiveShape,
+        folded: Sequence[FoldedObservation],
+        energy_edges: FloatArray,
+        spectrum: FloatArray,
+        *,
+        free_spectrum: bool = True,
+        reach: float = REACH,
+    ) -> None:
+        if not reach > 0:
+            raise SkyModelError(f"the position of a live shape needs a reach of more than 0 deg, got {reach!r}.")
+        self.shape, self.folded, self.free_spectrum, self.reach = shape, tuple(folded), free_spectrum, float(reach)
+        self.energy_edges, self.spectrum = energy_edges, spectrum
+        theta = np.array(shape.theta(), float)
+        self.lon, self.lat, self.own = float(theta[0]), float(theta[1]), theta[3:]
+        self._levels: dict[IRFs, list[Level]] = {}
+
+    @cached_property
+    def basis(self) -> FloatArray:
+        """Rows: direction of the reference, east and north of it."""
+        return tangent_basis(self.lon, self.lat)
+
+    @property
+    def nominal(self) -> FloatArray:
+        """Coefficients of the reference, shape (n,)."""
+        if not self.free_spectrum:
+            return np.ones(1)
+        return hat_coefficients(self.spectrum[:: nodes_per_bin(self.energy_edges)], self.energy_edges)
+
+    @property
+    def n_coefficients(self) -> int:
+        """Number of coefficients of the spectrum."""
+        return len(self.energy_edges) if self.free_spectrum else 1
+
+    def offset(self, observation: int) -> float:
+        """Offset of the reference in an observation, in deg."""
+        return float(separation_deg(self.basis[0], self.folded[observation].axis))
+
+    def levels(self, observation: int) -> list[Level]:
+        """Binnings of the true energy for the response of an observation."""
+        irfs = self.folded[observation].observation.irfs
+        if irfs not in self._levels:
+            # dispersions are needed wherever the source may shine, and changes of it
+            extent = self.reach + self.shape.family.moments(np.array(self.shape.largest().own, float))[0] + OFFSET_REACH
+            own = [self.offset(o) for o, one in enumerate(self.folded) if one.observation.irfs is irfs]
+            offsets = max(min(own) - extent, 0.0), max(own) + extent
+            roi = self.folded[observation].roi
+            span = (roi.energy_min, roi.energy_max)
+            self._levels[irfs] = [
+                Level(self._tables(irfs, edges, span, offsets), flux, per_bin, factor)
+                for edges, flux, per_bin, factor in self._binnings()
+            ]
+        return self._levels[irfs]
+
+    def release(self) -> None:
+        """Drop the responses, which are large; :meth:`tables` makes them again."""
+        self._levels.clear()
+
+    @staticmethod
+    def _tables(irfs: IRFs, edges: FloatArray, span: tuple[float, float], offsets: tuple[float, float]) -> FoldTables:
+        # not kept for others: they are large, and no other has the same bins
+        return build_tables.__wrapped__(irfs, tuple(edges.tolist()), span, offsets)
+
+    def _binnings(self) -> list[tuple[FloatArray, FloatArray, int, float]]:
+        edges = self.energy_edges
+        if not self.free_spectrum:
+            return [(edges, at_bins(self.spectrum, edges), 0, 1.0)]
+        per_bin = 2 * math.ceil(math.log(edges[1] / edges[0]) / (2 * FINE_STEP))
+        found = []
+        for n, factor in ((per_bin, 4 / 3), (per_bin // 2, -1 / 3)):
+            position = np.arange((len(edges) - 1) * n + 1) / n
+            finer = np.exp(np.interp(position, np.arange(len(edges)), np.log(edges)))
+            found.append((finer, at_bins(spectrum_nodes(finer) ** -IN_BIN_INDEX, finer), n, factor))
+        return found
+
+    def _reference_flux(self, level: Level) -> FloatArray:
+        """Spectrum of the reference in the bins of a level."""
+        if not self.free_spectrum:
+            return level.flux
+        centre = np.log(level.tables.energy)
+        ratio = self.spectrum * spectrum_nodes(self.energy_edges) ** IN_BIN_INDEX
+        return level.flux * np.interp(centre, np.log(spectrum_nodes(self.energy_edges)), ratio)
+
+    def tables(
+        self,
+        vectors: FloatArray,
+        energy: FloatArray,
+        observation: IntArray | int = 0,
+    ) -> LiveTables:
+        """Tables of some events.
+
+        Parameters
+        ----------
+        vectors : numpy.ndarray
+            Unit vectors of their directions, shape (N, 3).
+        energy : numpy.ndarray
+            Their energies in TeV, shape (N,).
+        observation : numpy.ndarray or int
+            Index of the observation of each.
+
+        Returns
+        -------
+        LiveTables
+        """
+        which = np.broadcast_to(np.asarray(observation, np.int64), (len(energy),))
+        blocks: list[_Blocks] = []
+        for o in range(len(self.folded)):
+            mine = np.flatnonzero(which == o)
+            mine = mine[self._is_near(o, vectors[mine])]
+            mine = mine[np.argsort(energy[mine], kind="stable")]
+            self.levels(o)
+            chunks = [mine[k : k + CHUNK] for k in range(0, len(mine), CHUNK)]
+
+            def one_chunk(rows: IntArray, o: int = o) -> _Blocks:
+                return self._blocks(o, rows, np.ascontiguousarray(vectors[rows]), energy[rows])
+
+            blocks += run_parallel(one_chunk, chunks)
+        arrays = _join(blocks, np.stack([one.axis for one in self.folded]), self.shape.family.profile)
+        return LiveTables(arrays, len(energy), self)
+
+    def _is_near(self, o: int, vectors: FloatArray) -> NDArray[np.bool_]:
+        tables = self.levels(o)[0].tables
+        widest = float(tables.variance[tables.weight > LEAST_WEIGHT].max())
+        largest = self.shape.largest()
+        limit = self.reach + largest.family.widest(np.array(largest.own, float), widest)
+        return np.asarray(separation_deg(vectors, self.basis[0]) < limit)
+
+    def _blocks(self, o: int, rows: IntArray, vectors: FloatArray, energy: FloatArray) -> "_Blocks":
+        one, levels, n = self.folded[o], self.levels(o), len(rows)
+        x, y = _tangent(vectors, self.basis)
+        px, py = _tangent(one.axis, self.basis)
+        turn = self.shape.family.turn(self.own)
+        log_range = np.log([min(t.tables.variance.min() for t in levels), max(t.tables.variance.max() for t in levels)])
+        logs = np.linspace(log_range[0] - 0.01, log_range[1] + 0.01, PROFILE_NODES)
+
+        def seen(shrink: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+            across, along = math.cos(turn) * x - math.sin(turn) * y, math.sin(turn) * x + math.cos(turn) * y
+            return self.shape.family.seen(self.own, across * shrink, along * shrink, np.exp(logs))
+
+        distance = np.hypot(x, y)
+        log_density, m1, m2 = seen(np.ones(n))
+        log_closer, _, _ = seen(np.maximum(distance - self.reach, 0) / np.maximum(distance, 1e-9))
+        log_peak = self.shape.family.seen(self.own, np.zeros(1), np.zeros(1), np.exp(logs))[0][0]
+        mx, my = math.cos(turn) * m1 + math.sin(turn) * m2, math.cos(turn) * m2 - math.sin(turn) * m1
+        profile = Profile(
+            log_density,
+            log_closer,
+            log_peak,
+            (mx - px) ** 2 + (my - py) ** 2,
+            float(logs[0]),
+            float(logs[1] - logs[0]),
+            self.shape.family.blur(self.own),
+        )
+        fields, widths = np.empty((n, 4)), Rungs.empty(n)
+        bands = [_band(level.tables, np.log(energy)) for level in levels]
+        first = levels[0]
+        reference_state(
+            bands[0],
+            first.tables.aeff_smooth,
+            self._reference_flux(first),
+            profile,
+            self.offset(o),
+            OFFSET_REACH,
+            fields,
+            widths,
+        )
+        dense = np.zeros((n, self.n_coefficients + 1, max(int(widths.total.max(initial=0)), 1), 2))
+        for level, band in zip(levels, bands, strict=True):
+            last = (level.tables.aeff.shape[0] - 1) * level.tables.offset_step
+            factor = level.factor * one.observation.livetime_s
+            fill_rungs(band, level.flux, profile, fields, widths, OFFSET_REACH, last, level.per_bin, factor, dense)
+        return _pack(o, rows, vectors, fields, widths, dense[:, :-1], self.nominal)
+
+
+class _Blocks(NamedTuple):
+    """Blocks of some events of one observation; counts instead of pointers."""
+
+    events: FloatArray
+    rungs: FloatArray
+    rung_count: IntArray
+    numbers: NDArray[np.float32]
+    node: IntArray
+    length: IntArray
+    observation: IntArray
+    place: IntArray
+
+    @classmethod
+    def none(cls) -> "_Blocks":
+        """No blocks."""
+        whole: IntArray = np.empty(0, np.int64)
+        rows, numbers = np.empty((0, LANES)), np.empty(0, np.float32)
+        place: IntArray = np.empty((0, LANES), np.int64)
+        return cls(np.empty((0, N_FIELDS, LANES)), rows, whole, numbers, whole, whole, whole, place)
+
+
+def _band(tables: FoldTables, log_energy: FloatArray) -> Band:
+    n = len(log_energy)
+    place = (np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64))
+    kernels.locate_bands(log_energy, *tables.log_energy, tables.band_start, tables.band_stop, *place)
+    return Band(
+        *place,
+        tables.edisp,
+        tables.edisp_offset,
+        tables.aeff,
+        tables.variance,
+        tables.weight,
+        tables.offset_step,
+    )
+
+
+def _tangent(vectors: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Coordinates east and north in deg of unit vectors, as long as the arc from the origin of a basis."""
+    x, y = vectors @ basis[1], vectors @ basis[2]
+    sine = np.hypot(x, y)
+    arc = separation_deg(vectors, basis[0]) / np.where(sine > 0, sine, 1.0)
+    return x * arc, y * arc
+
+
+def _pack(
+    o: int,
+    rows: IntArray,
+    vectors: FloatArray,
+    fields: FloatArray,
+    rungs: Rungs,
+    dense: FloatArray,
+    nominal: FloatArray,
+) -> _Blocks:
+    """Blocks of events that are reached, each with a band of nodes and a number of rungs common to its lanes."""
+    weight = np.abs(dense[..., 0]).sum(axis=2) * nominal
+    used = np.flatnonzero(weight.max(axis=1, initial=0.0) > 0)
+    n, n_nodes = len(used), dense.shape[1]
+    if n == 0:
+        return _Blocks.none()
+    count = RUNG_COUNTS[np.searchsorted(RUNG_COUNTS, rungs.total[used])]
+    order = np.argsort(count, kind="stable")  # within a number of rungs by energy, as before
+    used, count = used[order], count[order]
+    keep = weight[used] > NEGLIGIBLE * weight[used].max(axis=1, keepdims=True)
+    first, stop = keep.argmax(axis=1), n_nodes - keep[:, ::-1].argmax(axis=1)
+    starts = np.concatenate([np.arange(a, z, LANES) for a, z in pairwise(_runs(count))])
+    lanes = [used[k : min(k + LANES, z)] for k, z in zip(starts, _run_end(starts, count), strict=True)]
+    blocks = []
+    for k, lane in zip(starts, lanes, strict=True):
+        m, n_l = len(lane), int(count[k])
+        a, z = int(first[k : k + m].min()), int(stop[k : k + m].max())
+        full = np.append(lane, np.repeat(lane[-1:], LANES - m))  # the last event fills its block
+        own = rungs.total[full]
+        # rungs that an event does not have are any width with no weight
+        width = np.where(np.arange(n_l) < own[:, None], rungs.variance[full, :n_l], rungs.variance[full, :1])
+        numbers = np.zeros((z - a, 2, n_l, LANES), np.float32)
+        given = min(n_l, dense.shape[2])
+        numbers[:, :, :given] = dense[full, a:z, :given].transpose(1, 3, 2, 0)
+        blocks.append(
+            _Blocks(
+                np.concatenate([vectors[full], fields[full]], axis=1).T[None],
+                width.T,
+                np.array([n_l]),
+                numbers.ravel(),
+                np.array([a]),
+                np.array([numbers.size]),
+                np.array([o]),
+                np.append(rows[lane], np.full(LANES - m, -1))[None],
+            )
+        )
+    return _Blocks(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _runs(values: IntArray) -> IntArray:
+    """Where runs of equal values begin, and at last their number."""
+    return np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
+
+
+def _run_end(starts: IntArray, values: IntArray) -> IntArray:
+    """End of the run of equal values that each start lies in."""
+    bounds = _runs(values)
+    return bounds[np.searchsorted(bounds, starts, side="right")]
+
+
+def _join(blocks: Sequence[_Blocks], axes: FloatArray, profile: FloatArray) -> LiveArrays:
+    """Blocks of all observations."""
+    joined = _Blocks(*(np.concatenate(parts) for parts in zip(_Blocks.none(), *blocks, strict=True)))
+    rung_pointer, pointer = (
+        np.append(0, np.cumsum(one)).astype(np.int64) for one in (joined.rung_count, joined.length)
+    )
+    return LiveArrays(
+        np.ascontiguousarray(joined.events),
+        np.ascontiguousarray(joined.rungs),
+        rung_pointer,
+        joined.numbers,
+        joined.node.astype(np.int64),
+        pointer,
+        joined.observation.astype(np.int64),
+        joined.place.astype(np.int64),
+        np.ascontiguousarray(axes),
+        profile,
+    )

@@ -1,0 +1,135 @@
+"""What a live shape is: parameters of the user, as the numbers that the kernels take.
+
+To add a shape, write one file: a subclass of :class:`LiveShape` with the parameters of the user, and with what a
+*family* of shapes, whose kernels exist, takes instead of them. Expressions must be plain arithmetic, so that they serve
+for numbers and for variables of a model alike. A profile that depends on the distance alone needs no kernel of its own;
+see :mod:`pymc_gamma.folding.live_shapes.radial`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.errors import SkyModelError
+
+__all__ = ["Family", "Limits", "LiveShape"]
+
+FloatArray = NDArray[np.float64]
+Limits = dict[str, tuple[float, float]]
+"""Range in which each parameter is valid."""
+
+
+class Family(ABC):
+    """Numerics that several shapes share: how a brightness and the PSF look together.
+
+    Attributes
+    ----------
+    density : callable
+        Kernel ``(theta, rho, tables, out)``, see `pymc_gamma.folding.live_kernels.gaussian_density`.
+    profile : numpy.ndarray
+        Table that the kernel reads, two-dimensional; empty where it needs none.
+    source_version : int
+        Changes with the kernel.
+    """
+
+    density: Callable[..., None]
+    profile: FloatArray
+    source_version: int
+
+    @abstractmethod
+    def seen(
+        self, own: FloatArray, across: FloatArray, along: FloatArray, variance: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The source convolved with Gaussians, at points.
+
+        Parameters
+        ----------
+        own : numpy.ndarray
+            Parameters of the family.
+        across, along : numpy.ndarray
+            Coordinates in deg on the axes of the source, shape (N,).
+        variance : numpy.ndarray
+            Of the Gaussians, deg2, shape (M,).
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            Logarithm of the brightness in deg-2, and coordinates of the posterior mean of the true direction, (N, M).
+        """
+
+    @abstractmethod
+    def turn(self, own: FloatArray) -> float:
+        """Position angle in rad of the second axis of the source, from north to east."""
+
+    @abstractmethod
+    def widest(self, own: FloatArray, variance: float) -> float:
+        """Distance in deg beyond which the source, convolved with a Gaussian, is negligible."""
+
+    def blur(self, own: FloatArray) -> float:
+        """Variance in deg2 below which differences between widths of the PSF do not matter."""
+        return 0.0
+
+    @abstractmethod
+    def moments(self, own: FloatArray) -> tuple[float, float]:
+        """Distance in deg from the centre within which nearly all of the source lies, and its smallest width."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+class LiveShape(ABC):
+    """A brightness of unit integral whose parameters may be numbers or variables of a model.
+
+    Subclasses are frozen dataclasses; the names, units and definitions of their fields are gammapy's, positions in the
+    frame of the region of interest.
+    """
+
+    family: ClassVar[Family]
+    lon_0: Any
+    lat_0: Any
+
+    @property
+    @abstractmethod
+    def own(self) -> tuple[Any, ...]:
+        """What the family takes of it besides the position."""
+
+    @abstractmethod
+    def limits(self) -> Limits:
+        """Ranges around a shape of numbers, taken as the reference, in which tables made for it are valid.
+
+        Those of the position follow from the reach of the tables and are not here.
+        """
+
+    @abstractmethod
+    def largest(self) -> "LiveShape":
+        """The shape within the limits that reaches furthest."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameters by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+
+    def theta(self, psf_scale: Any = 1.0) -> tuple[Any, ...]:
+        """Row of parameters as the kernels take it: lon, lat (deg), scale of the PSF, and those of the family."""
+        return (self.lon_0, self.lat_0, psf_scale, *self.own)
+
+    def check(self) -> None:
+        """Raise SkyModelError if a parameter that is a number has no meaning."""
+        for name, value in self.parameters.items():
+            if isinstance(value, int | float | np.number) and not np.isfinite(value):
+                raise SkyModelError(f"{type(self).__name__}: {name} must be finite, got {value!r}.")
+
+    def _refuse(self, name: str, needed: str) -> SkyModelError:
+        return SkyModelError(f"{type(self).__name__} needs {name} {needed}, got {getattr(self, name)!r}.")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a parameter is a number, rather than a variable of a model."""
+    return isinstance(value, int | float | np.number)

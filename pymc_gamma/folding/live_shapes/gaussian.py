@@ -1,0 +1,151 @@
+r"""Round and elongated Gaussians, and points.
+
+.. math:: S = \frac{1}{2\pi ab}\, e^{-u^2/2a^2 - w^2/2b^2}, \qquad a = \sigma,\quad b = \sigma\sqrt{1 - e^2},
+
+with :math:`u` along the major axis, whose position angle :math:`\varphi` counts from north to east, and :math:`w`
+across it. The PSF adds its variance to both :math:`a^2` and :math:`b^2`. A point has :math:`a = b = 0`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymc_gamma.folding import live_kernels
+from pymc_gamma.folding.live_shapes.base import Family, Limits, LiveShape, is_number
+
+__all__ = ["GaussianFamily", "GaussianShape", "PointShape"]
+
+FloatArray = NDArray[np.float64]
+
+TAIL = 6.0
+"""Widths beyond which nothing of a Gaussian is looked at."""
+SHARE = 0.25
+ELONGATED_MAX = 0.98
+"""Largest eccentricity for which expected counts are tabulated: axes as 5 to 1."""
+
+
+class GaussianFamily(Family):
+    """Parameters: variances along the major and the minor axis in deg2, position angle of the major axis in rad."""
+
+    density = staticmethod(live_kernels.gaussian_density)
+    profile = np.empty((0, 0))
+    source_version = live_kernels.SOURCE_VERSION
+
+    def seen(
+        self, own: FloatArray, across: FloatArray, along: FloatArray, variance: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """See :class:`Family`."""
+        minor, major = own[1] + variance, own[0] + variance
+        a, c = across[:, None], along[:, None]
+        log_density = -0.5 * (a**2 / minor + c**2 / major + np.log(minor * major)) - math.log(2 * math.pi)
+        return log_density, own[1] / minor * a, own[0] / major * c
+
+    def turn(self, own: FloatArray) -> float:
+        """See :class:`Family`."""
+        return float(own[2])
+
+    def widest(self, own: FloatArray, variance: float) -> float:
+        """See :class:`Family`."""
+        return TAIL * math.sqrt(own[0] + variance)
+
+    def blur(self, own: FloatArray) -> float:
+        """See :class:`Family`; a share of the own variance, since that is free."""
+        return SHARE * float(own[1])
+
+    def moments(self, own: FloatArray) -> tuple[float, float]:
+        """See :class:`Family`."""
+        return 5.2 * math.sqrt(own[0]), math.sqrt(own[1])
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianShape(LiveShape):
+    """A Gaussian, as gammapy's ``GaussianSpatialModel``.
+
+    Parameters
+    ----------
+    lon_0, lat_0 : float or variable
+        Position in deg.
+    sigma : float or variable
+        Standard deviation along the major axis in deg.
+    e : float or variable
+        Eccentricity, 0 (round) to 1.
+    phi : float or variable
+        Position angle of the major axis in deg, from north to east.
+
+    Raises
+    ------
+    SkyModelError
+        If a number is not finite, ``sigma`` negative, or ``e`` outside 0 to 1.
+
+    Examples
+    --------
+    >>> GaussianShape(83.6, 22.0, sigma=0.1, e=0.6).own
+    (0.010000000000000002, 0.006400000000000001, 0.0)
+    """
+
+    lon_0: Any
+    lat_0: Any
+    sigma: Any
+    e: Any = 0.0
+    phi: Any = 0.0
+    family = GaussianFamily()
+
+    def __post_init__(self) -> None:
+        self.check()
+        if is_number(self.sigma) and not self.sigma >= 0:
+            raise self._refuse("sigma", "of at least 0 deg")
+        if is_number(self.e) and not 0 <= self.e <= 1:
+            raise self._refuse("e", "between 0 and 1")
+
+    @property
+    def own(self) -> tuple[Any, ...]:
+        """Variances in deg2 and position angle in rad."""
+        variance = self.sigma * self.sigma
+        return variance, variance * ((1 - self.e) * (1 + self.e)), self.phi * (math.pi / 180)
+
+    def limits(self) -> Limits:
+        """The extension from zero to three times that of the reference, and 0.2 deg at least."""
+        return {"sigma": (0.0, max(3 * self.sigma, 0.2)), "e": (0.0, ELONGATED_MAX), "phi": (-math.inf, math.inf)}
+
+    def largest(self) -> LiveShape:
+        """Round, of the largest extension."""
+        return GaussianShape(self.lon_0, self.lat_0, self.limits()["sigma"][1])
+
+
+@dataclass(frozen=True, eq=False)
+class PointShape(LiveShape):
+    """A point, as gammapy's ``PointSpatialModel``.
+
+    Parameters
+    ----------
+    lon_0, lat_0 : float or variable
+        Position in deg.
+
+    Raises
+    ------
+    SkyModelError
+        If a number is not finite.
+    """
+
+    lon_0: Any
+    lat_0: Any
+    family = GaussianFamily()
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    @property
+    def own(self) -> tuple[Any, ...]:
+        """A Gaussian without extension."""
+        return 0.0, 0.0, 0.0
+
+    def limits(self) -> Limits:
+        """Nothing but a position."""
+        return {}
+
+    def largest(self) -> LiveShape:
+        """Itself."""
+        return self
