@@ -21,7 +21,7 @@ Tables are valid within ``reach`` of the reference in position, and within the l
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -35,7 +35,7 @@ from pymc_gamma.folding import kernels
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.free import FINE_STEP, hat_coefficients
 from pymc_gamma.folding.live_kernels import LANES, N_FIELDS, LiveArrays, out_shape, scatter
-from pymc_gamma.folding.live_shapes import LiveShape
+from pymc_gamma.folding.live_shapes import Limits, LiveShape
 from pymc_gamma.folding.live_table_kernels import Band, Profile, Rungs, fill_rungs, reference_state
 from pymc_gamma.folding.nodes import at_bins, nodes_per_bin, spectrum_nodes
 from pymc_gamma.folding.tables import IN_BIN_INDEX, FoldTables, build_tables
@@ -143,13 +143,16 @@ class LiveSource:
         Spectrum in TeV-1 cm-2 s-1 at ``spectrum_nodes(energy_edges)``; near the truth if it is free.
     free_spectrum : bool
         Whether coefficients are those of the hats of a free spectrum, or one factor on the spectrum.
+    free : collection of str, optional
+        Names of the parameters that a model leaves free; all of them unless given. Position apart, others stay as they
+        are, which saves tables.
     reach : float
         How far in deg the position may be from the reference.
 
     Raises
     ------
     SkyModelError
-        If the reach is not positive.
+        If the reach is not positive, or the shape has no parameter of a name.
     """
 
     def __init__(
@@ -160,15 +163,36 @@ class LiveSource:
         spectrum: FloatArray,
         *,
         free_spectrum: bool = True,
+        free: Collection[str] | None = None,
         reach: float = REACH,
     ) -> None:
         if not reach > 0:
             raise SkyModelError(f"the position of a live shape needs a reach of more than 0 deg, got {reach!r}.")
+        names = shape.parameters
+        self.free = tuple(names) if free is None else tuple(free)
+        unknown = [name for name in self.free if name not in names]
+        if unknown:
+            raise SkyModelError(f"{type(shape).__name__} has no parameters {unknown}; it has {list(names)}.")
         self.shape, self.folded, self.free_spectrum, self.reach = shape, tuple(folded), free_spectrum, float(reach)
         self.energy_edges, self.spectrum = energy_edges, spectrum
         theta = np.array(shape.theta(), float)
         self.lon, self.lat, self.own = float(theta[0]), float(theta[1]), theta[3:]
         self._levels: dict[IRFs, list[Level]] = {}
+
+    @property
+    def limits(self) -> Limits:
+        """Range of each parameter but the position in which tables are valid."""
+        limits = self.shape.limits()
+        return {
+            name: limits[name] if name in self.free else (float(value),) * 2
+            for name, value in self.shape.parameters.items()
+            if name in limits
+        }
+
+    @cached_property
+    def largest(self) -> LiveShape:
+        """The shape within the limits that reaches furthest."""
+        return self.shape.largest(self.limits)
 
     @cached_property
     def basis(self) -> FloatArray:
@@ -196,7 +220,7 @@ class LiveSource:
         irfs = self.folded[observation].observation.irfs
         if irfs not in self._levels:
             # dispersions are needed wherever the source may shine, and changes of it
-            extent = self.reach + self.shape.family.moments(np.array(self.shape.largest().own, float))[0] + OFFSET_REACH
+            extent = self.reach + self.shape.family.extent(np.array(self.largest.own, float)) + OFFSET_REACH
             own = [self.offset(o) for o, one in enumerate(self.folded) if one.observation.irfs is irfs]
             offsets = max(min(own) - extent, 0.0), max(own) + extent
             roi = self.folded[observation].roi
@@ -276,8 +300,7 @@ class LiveSource:
     def _is_near(self, o: int, vectors: FloatArray) -> NDArray[np.bool_]:
         tables = self.levels(o)[0].tables
         widest = float(tables.variance[tables.weight > LEAST_WEIGHT].max())
-        largest = self.shape.largest()
-        limit = self.reach + largest.family.widest(np.array(largest.own, float), widest)
+        limit = self.reach + self.shape.family.widest(np.array(self.largest.own, float), widest)
         return np.asarray(separation_deg(vectors, self.basis[0]) < limit)
 
     def _blocks(self, o: int, rows: IntArray, vectors: FloatArray, energy: FloatArray) -> "_Blocks":

@@ -32,7 +32,15 @@ from pymc_gamma.folding.live import LiveTables
 from pymc_gamma.folding.live_kernels import LiveArrays
 from pymc_gamma.folding.live_shapes import Family
 
-__all__ = ["LiveDensity", "LiveDensityHVP", "LiveDensityJVP", "LiveDensityVJP", "live_density", "table_inputs"]
+__all__ = [
+    "LiveDensity",
+    "LiveDensityHVP",
+    "LiveDensityJVP",
+    "LiveDensityVJP",
+    "live_density",
+    "rows_of",
+    "table_inputs",
+]
 
 STEP = 1e-30
 """Imaginary step; its square vanishes beside one."""
@@ -77,12 +85,19 @@ def live_density(theta: Any, rho: Any, tables: LiveTables) -> Variable:
     TensorVariable
     """
     n = len(tables.arrays.axes)
-    rows = []
-    for value in (theta, rho):
-        variable = pt.as_tensor_variable(value).astype("float64")
-        row = variable[None, :] if variable.type.ndim == 1 else variable
-        rows.append(row if row.type.shape[0] == n else pt.broadcast_to(row, (n, row.shape[1])))
-    return LiveDensity(tables.source.shape.family)(*rows, *table_inputs(tables))[0]
+    return LiveDensity(tables.source.shape.family)(rows_of(theta, n), rows_of(rho, n), *table_inputs(tables))[0]
+
+
+def rows_of(value: Any, n_observations: int) -> Variable:
+    """One row of each observation, of a vector or of such rows."""
+    variable = pt.as_tensor_variable(value).astype("float64")
+    if variable.type.ndim == 1:
+        variable = variable[None, :]
+    if variable.type.ndim != 2 or variable.type.shape[0] not in (None, 1, n_observations):
+        raise ValueError(f"expected a vector, or a row for each of {n_observations} observations, got {variable.type}")
+    if variable.type.shape[0] == n_observations:
+        return variable
+    return pt.broadcast_to(variable, (n_observations, variable.shape[1]))
 
 
 def _is_disconnected(variable: Variable) -> bool:

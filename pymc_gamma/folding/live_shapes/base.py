@@ -8,7 +8,7 @@ see :mod:`pymc_gamma.folding.live_shapes.radial`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,13 +30,16 @@ class Family(ABC):
     ----------
     density : callable
         Kernel ``(theta, rho, tables, out)``, see `pymc_gamma.folding.live_kernels.gaussian_density`.
+    counts : callable
+        Kernel ``(theta, tables, out)``, see `pymc_gamma.folding.live_counts_kernels.gaussian_counts`.
     profile : numpy.ndarray
         Table that the kernel reads, two-dimensional; empty where it needs none.
     source_version : int
-        Changes with the kernel.
+        Changes with the kernels.
     """
 
     density: Callable[..., None]
+    counts: Callable[..., None]
     profile: FloatArray
     source_version: int
 
@@ -74,8 +77,12 @@ class Family(ABC):
         return 0.0
 
     @abstractmethod
-    def moments(self, own: FloatArray) -> tuple[float, float]:
-        """Distance in deg from the centre within which nearly all of the source lies, and its smallest width."""
+    def extent(self, own: FloatArray) -> float:
+        """Distance in deg from the centre within which nearly all of the source lies."""
+
+    @abstractmethod
+    def transform(self, wave: FloatArray, size: float) -> FloatArray:
+        """Fourier transform of the round brightness of a size, at wave numbers in rad / deg; 1 at zero."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -88,10 +95,11 @@ class LiveShape(ABC):
     """A brightness of unit integral whose parameters may be numbers or variables of a model.
 
     Subclasses are frozen dataclasses; the names, units and definitions of their fields are gammapy's, positions in the
-    frame of the region of interest.
+    frame of the region of interest. ``extents`` names those with which a shape grows.
     """
 
     family: ClassVar[Family]
+    extents: ClassVar[tuple[str, ...]]
     lon_0: Any
     lat_0: Any
 
@@ -108,8 +116,16 @@ class LiveShape(ABC):
         """
 
     @abstractmethod
-    def largest(self) -> "LiveShape":
-        """The shape within the limits that reaches furthest."""
+    def sizes(self, limits: Limits) -> tuple[float, float, float]:
+        """Smallest and largest size of the family within limits, and the scale of its logarithm, 0 for a linear one."""
+
+    def elongated(self, limits: Limits) -> bool:
+        """Whether the shape may be elongated."""
+        return False
+
+    def largest(self, limits: Limits) -> "LiveShape":
+        """The shape within limits that reaches furthest."""
+        return replace(self, **{name: limits[name][1] for name in self.extents})  # type: ignore[type-var]
 
     @property
     def parameters(self) -> dict[str, Any]:

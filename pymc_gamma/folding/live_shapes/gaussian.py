@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.folding import live_kernels
+from pymc_gamma.folding import live_counts_kernels, live_kernels
 from pymc_gamma.folding.live_shapes.base import Family, Limits, LiveShape, is_number
 
 __all__ = ["GaussianFamily", "GaussianShape", "PointShape"]
@@ -23,6 +23,9 @@ FloatArray = NDArray[np.float64]
 TAIL = 6.0
 """Widths beyond which nothing of a Gaussian is looked at."""
 SHARE = 0.25
+"""Share of the own variance of a reference below which differences between widths of the PSF do not matter."""
+SIZE_SCALE = 0.05**2
+"""Variance in deg2 above which sizes are counted by their logarithm."""
 ELONGATED_MAX = 0.98
 """Largest eccentricity for which expected counts are tabulated: axes as 5 to 1."""
 
@@ -31,8 +34,9 @@ class GaussianFamily(Family):
     """Parameters: variances along the major and the minor axis in deg2, position angle of the major axis in rad."""
 
     density = staticmethod(live_kernels.gaussian_density)
+    counts = staticmethod(live_counts_kernels.gaussian_counts)
     profile = np.empty((0, 0))
-    source_version = live_kernels.SOURCE_VERSION
+    source_version = live_kernels.SOURCE_VERSION ^ live_counts_kernels.SOURCE_VERSION
 
     def seen(
         self, own: FloatArray, across: FloatArray, along: FloatArray, variance: FloatArray
@@ -55,9 +59,13 @@ class GaussianFamily(Family):
         """See :class:`Family`; a share of the own variance, since that is free."""
         return SHARE * float(own[1])
 
-    def moments(self, own: FloatArray) -> tuple[float, float]:
+    def extent(self, own: FloatArray) -> float:
         """See :class:`Family`."""
-        return 5.2 * math.sqrt(own[0]), math.sqrt(own[1])
+        return live_counts_kernels.NODE_REACH * math.sqrt(own[0])
+
+    def transform(self, wave: FloatArray, size: float) -> FloatArray:
+        """See :class:`Family`; the size is the variance in deg2."""
+        return np.asarray(np.exp(-0.5 * size * wave**2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +100,7 @@ class GaussianShape(LiveShape):
     e: Any = 0.0
     phi: Any = 0.0
     family = GaussianFamily()
+    extents = ("sigma",)
 
     def __post_init__(self) -> None:
         self.check()
@@ -107,12 +116,17 @@ class GaussianShape(LiveShape):
         return variance, variance * ((1 - self.e) * (1 + self.e)), self.phi * (math.pi / 180)
 
     def limits(self) -> Limits:
-        """The extension from zero to three times that of the reference, and 0.2 deg at least."""
-        return {"sigma": (0.0, max(3 * self.sigma, 0.2)), "e": (0.0, ELONGATED_MAX), "phi": (-math.inf, math.inf)}
+        """The extension from zero to twice that of the reference, and 0.2 deg at least."""
+        return {"sigma": (0.0, max(2 * self.sigma, 0.2)), "e": (0.0, ELONGATED_MAX), "phi": (-math.inf, math.inf)}
 
-    def largest(self) -> LiveShape:
-        """Round, of the largest extension."""
-        return GaussianShape(self.lon_0, self.lat_0, self.limits()["sigma"][1])
+    def sizes(self, limits: Limits) -> tuple[float, float, float]:
+        """Variances along the minor axis."""
+        (narrow, wide), (round_, long) = limits["sigma"], limits["e"]
+        return narrow**2 * (1 - long) * (1 + long), wide**2 * (1 - round_) * (1 + round_), SIZE_SCALE
+
+    def elongated(self, limits: Limits) -> bool:
+        """Whether the eccentricity may differ from zero."""
+        return limits["e"][1] > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +147,7 @@ class PointShape(LiveShape):
     lon_0: Any
     lat_0: Any
     family = GaussianFamily()
+    extents = ()
 
     def __post_init__(self) -> None:
         self.check()
@@ -146,6 +161,6 @@ class PointShape(LiveShape):
         """Nothing but a position."""
         return {}
 
-    def largest(self) -> LiveShape:
-        """Itself."""
-        return self
+    def sizes(self, limits: Limits) -> tuple[float, float, float]:
+        """Zero."""
+        return 0.0, 0.0, SIZE_SCALE
