@@ -38,8 +38,6 @@ PIXEL_RANGE = (0.012, 0.05)
 """Pixel in deg, as the narrowest PSF needs it at an edge of the domain, and where there is none."""
 MAX_PIXELS, MAX_KEPT = 640, 60
 """Pixels of the plane, and of half the images that are kept, at most."""
-SIZES = 10
-"""Sizes at which images are convolved."""
 RANK_ERROR = 2e-5
 """Share of the counts that the images leave out."""
 MINOR = 1e-3
@@ -80,7 +78,7 @@ def live_counts(source: LiveSource) -> LiveCounts:
     stretch = extent if elongated else 0.0
     needed = source.reach + stretch
     low, high, scale = source.shape.sizes(source.limits)
-    n_sizes = SIZES if high > low else 1
+    n_sizes = family.n_sizes if high > low else 1
     whole = all(
         one.mask.is_whole(source.basis[0], needed + extent + _edge(source, o)) for o, one in enumerate(source.folded)
     )
@@ -236,7 +234,7 @@ def _by_coefficient(source: LiveSource, o: int) -> tuple[FloatArray, FloatArray,
 
 
 def _seen(level: Level, energy_range: FloatArray) -> FloatArray:
-    """Effective area times probability to be reconstructed in the range of energies, of a unit coefficient, (n_o, n_e)."""
+    """Effective area times probability to be reconstructed at the energies kept, of a unit coefficient, (n_o, n_e)."""
     tables = level.tables
     inside = tables.migration(energy_range)[:, 0]
     offset = np.arange(len(tables.aeff)) * tables.offset_step

@@ -1,7 +1,7 @@
 r"""Ops of live shapes: expected counts of a source of free position and extension, per coefficient of its spectrum.
 
-:data:`live_counts` returns :math:`C_{on}(\theta_o)` for rows of parameters, one of each observation *o*; expected counts
-are :math:`\sum_n C_{on}\, \rho_{on}`. Second derivatives are those of the kernels at complex parameters, as in
+:func:`live_counts` returns :math:`C_{on}(\theta_o)` for rows of parameters, one of each observation *o*; expected
+counts are :math:`\sum_n C_{on}\, \rho_{on}`. Second derivatives are those of the kernels at complex parameters, as in
 :mod:`pymc_gamma.ops.live_density`.
 """
 

@@ -1,6 +1,9 @@
 """Shapes whose position and extension are left to the model, one file for each kind."""
 
 from pymc_gamma.folding.live_shapes.base import Family, Limits, LiveShape
+from pymc_gamma.folding.live_shapes.disk import DiskShape
 from pymc_gamma.folding.live_shapes.gaussian import GaussianShape, PointShape
+from pymc_gamma.folding.live_shapes.radial import RadialFamily
+from pymc_gamma.folding.live_shapes.shell import ShellShape
 
-__all__ = ["Family", "GaussianShape", "Limits", "LiveShape", "PointShape"]
+__all__ = ["DiskShape", "Family", "GaussianShape", "Limits", "LiveShape", "PointShape", "RadialFamily", "ShellShape"]

@@ -34,6 +34,8 @@ class Family(ABC):
         Kernel ``(theta, tables, out)``, see `pymc_gamma.folding.live_counts_kernels.gaussian_counts`.
     profile : numpy.ndarray
         Table that the kernel reads, two-dimensional; empty where it needs none.
+    n_sizes : int
+        Sizes between which expected counts are interpolated.
     source_version : int
         Changes with the kernels.
     """
@@ -41,6 +43,7 @@ class Family(ABC):
     density: Callable[..., None]
     counts: Callable[..., None]
     profile: FloatArray
+    n_sizes: int
     source_version: int
 
     @abstractmethod

@@ -36,6 +36,7 @@ class GaussianFamily(Family):
     density = staticmethod(live_kernels.gaussian_density)
     counts = staticmethod(live_counts_kernels.gaussian_counts)
     profile = np.empty((0, 0))
+    n_sizes = 10
     source_version = live_kernels.SOURCE_VERSION ^ live_counts_kernels.SOURCE_VERSION
 
     def seen(
