@@ -22,11 +22,13 @@ import numpy as np
 import scipy.fft
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
+from scipy.ndimage import spline_filter
 
 from pymc_gamma.folding.containment import containment
 from pymc_gamma.folding.live import Level, LiveSource
 from pymc_gamma.folding.live_counts_kernels import NODE_REACH, NODE_STEP, CountArrays, acceptance_map
 from pymc_gamma.folding.live_shapes import LiveShape
+from pymc_gamma.folding.raster import spill_margin
 from pymc_gamma.geometry import separation_deg
 from pymc_gamma.threads import run_parallel
 
@@ -36,8 +38,12 @@ FloatArray = NDArray[np.float64]
 
 PIXEL_RANGE = (0.012, 0.05)
 """Pixel in deg, as the narrowest PSF needs it at an edge of the domain, and where there is none."""
-MAX_PIXELS, MAX_KEPT = 640, 60
+PIXELS = 0.7
+"""Pixel over the width of the narrowest Gaussian of the PSF."""
+MAX_PIXELS, MAX_KEPT = 512, 50
 """Pixels of the plane, and of half the images that are kept, at most."""
+SPLINE_MARGIN = 12
+"""Pixels around an image within which its end makes itself felt in the coefficients of a spline."""
 RANK_ERROR = 2e-5
 """Share of the counts that the images leave out."""
 MINOR = 1e-3
@@ -82,31 +88,38 @@ def live_counts(source: LiveSource) -> LiveCounts:
     whole = all(
         one.mask.is_whole(source.basis[0], needed + extent + _edge(source, o)) for o, one in enumerate(source.folded)
     )
-    pixel = PIXEL_RANGE[1] if whole else min(max(0.7 * _sharpest(source), PIXEL_RANGE[0]), PIXEL_RANGE[1])
-    half = needed + extent + 4 * pixel
-    pixel = max(pixel, 2 * half / MAX_PIXELS, needed / MAX_KEPT)
-    n = scipy.fft.next_fast_len(math.ceil(2 * half / pixel) + 1, real=True)
-    crop = math.ceil(needed / pixel) + 3
+    pixel = PIXEL_RANGE[1] if whole else min(max(PIXELS * _sharpest(source), PIXEL_RANGE[0]), PIXEL_RANGE[1])
+    # photons come from no further than this; a period of the plane is long enough for no source to meet them twice
+    half = min(needed + extent, max(_seen_radius(source, o) for o in range(len(source.folded))))
+    period = needed + extent + half + 8 * pixel
+    pixel = max(pixel, period / MAX_PIXELS)
+    n = scipy.fft.next_fast_len(math.ceil(period / pixel), real=True)
+    # what has been convolved is smooth: every so many pixels are enough
+    coarser = max(math.ceil(needed / (MAX_KEPT * pixel)), 1)
+    crop = math.ceil(needed / (coarser * pixel)) + 3
+    n = max(n, scipy.fft.next_fast_len(2 * coarser * (crop + SPLINE_MARGIN) + 2, real=True))
     middle = n // 2
-    kept = slice(middle - crop, middle + crop + 1)
+    more = crop + SPLINE_MARGIN
+    kept = middle + coarser * np.arange(-more, more + 1)
+    inner = slice(more - crop, more + crop + 1)
     x = np.cos((np.arange(n_sizes) + 0.5) * math.pi / n_sizes)
     if scale > 0:
         values = (scale + low) * np.exp(0.5 * (x + 1) * math.log((scale + high) / (scale + low))) - scale
     else:
         values = low + 0.5 * (x + 1) * (high - low)
     kx, ky = 2 * np.pi * scipy.fft.rfftfreq(n), 2 * np.pi * scipy.fft.fftfreq(n)[:, None]
-    prefilter = (2 + np.cos(kx)) * (2 + np.cos(ky)) / 9
     wave = np.sqrt(kx**2 + ky**2) / pixel
-    filters = [family.transform(wave, float(size)) / prefilter for size in values]
+    filters = [family.transform(wave, float(size)) for size in values]
     to_coefficients = np.linalg.inv(chebyshev.chebvander(x, n_sizes - 1))
 
     def one_observation(o: int) -> tuple[FloatArray, FloatArray]:
-        maps, basis = _images(source, o, n, pixel)
+        maps, basis = _images(source, o, n, pixel, half)
         images = np.empty((2 * crop + 1, 2 * crop + 1, n_sizes, len(maps)))
         for k, image in enumerate(maps):
             spectrum = scipy.fft.rfft2(image)
             for m, filtered in enumerate(filters):
-                images[:, :, m, k] = scipy.fft.irfft2(spectrum * filtered, (n, n))[kept, kept]
+                image = scipy.fft.irfft2(spectrum * filtered, (n, n))[np.ix_(kept, kept)]
+                images[:, :, m, k] = spline_filter(image, 3)[inner, inner]
         smaller, smaller_basis = _compressed(images.reshape(-1, len(maps)), basis, source.nominal)
         images = smaller.reshape(*images.shape[:3], -1)
         return np.einsum("ms,yxsk->yxmk", to_coefficients, images), smaller_basis
@@ -124,7 +137,7 @@ def live_counts(source: LiveSource) -> LiveCounts:
         images,
         basis,
         np.ascontiguousarray(source.basis),
-        np.array([-crop * pixel, pixel]),
+        coarser * pixel * np.array([-crop, 1.0]),
         np.array([low, high, scale], float),
         np.stack([xi, weight / weight.sum()]),
     )
@@ -137,12 +150,19 @@ def _edge(source: LiveSource, o: int) -> float:
     return EDGE_WIDTHS * math.sqrt(float(tables.variance[tables.weight > 1e-3].max()))
 
 
+def _seen_radius(source: LiveSource, o: int) -> float:
+    """How far in deg from the reference photons come from that are seen in the domain."""
+    one = source.folded[o]
+    reach = spill_margin(math.sqrt(source.levels(o)[0].tables.variance_range[1]))
+    return float(separation_deg(source.basis[0], one.roi.basis[0])) + one.roi.radius * 1.01 + reach
+
+
 def _sharpest(source: LiveSource) -> float:
     """Width in deg of the narrowest Gaussian of the PSF."""
     return math.sqrt(min(float(source.levels(o)[0].tables.variance.min()) for o in range(len(source.folded))))
 
 
-def _images(source: LiveSource, o: int, n: int, pixel: float) -> tuple[FloatArray, FloatArray]:
+def _images(source: LiveSource, o: int, n: int, pixel: float, half: float) -> tuple[FloatArray, FloatArray]:
     """Images of the acceptance of an observation, (K, n, n), and what each counts, (K, 2, n_coefficients)."""
     one = source.folded[o]
     coordinate = (np.arange(n) - n // 2) * math.radians(pixel)
@@ -157,7 +177,9 @@ def _images(source: LiveSource, o: int, n: int, pixel: float) -> tuple[FloatArra
     tables = source.levels(o)[0].tables
     n_parts = rate.shape[1]
     # rows beyond what is seen are zero and stay out
-    seen = np.flatnonzero((offset <= (len(rate) - 1) * tables.offset_step) & (np.abs(np.maximum(x, y)) < 90))
+    seen = np.flatnonzero(
+        (offset <= (len(rate) - 1) * tables.offset_step) & (np.degrees(arc.ravel()) <= math.sqrt(2) * half)
+    )
     counts = np.zeros((len(seen), 2, n_parts))
     chunks = np.array_split(np.arange(len(seen)), max(len(seen) // 4096, 1))
 

@@ -32,9 +32,9 @@ from pymc_gamma.folding.kernels import FASTMATH
 from pymc_gamma.folding.live_counts_kernels import CountArrays, _spread_counts, plane_point, terms
 from pymc_gamma.folding.live_kernels import (
     A_,
-    BARE,
     B1_,
     B2_,
+    BARE,
     C_,
     GAM,
     KAP,
@@ -199,8 +199,8 @@ def radial_density(theta: _Numbers, rho: _Numbers, tables: LiveArrays, out: _Num
     Parameters
     ----------
     theta : numpy.ndarray
-        lon, lat (deg), scale of the PSF, variance of the brightness along an axis (deg2), and radius (deg) and amplitude
-        of each term; one row per observation.
+        lon, lat (deg), scale of the PSF, variance of the brightness along an axis (deg2), and of each term radius (deg)
+        and amplitude; one row per observation.
     rho, tables, out : numpy.ndarray, LiveArrays, numpy.ndarray
         See `pymc_gamma.folding.live_kernels.gaussian_density`.
     """

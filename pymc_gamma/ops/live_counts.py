@@ -19,7 +19,7 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 from pymc_gamma.folding.live_counts import LiveCounts
 from pymc_gamma.folding.live_counts_kernels import CountArrays
 from pymc_gamma.folding.live_shapes import Family
-from pymc_gamma.ops.live_density import STEP, rows_of
+from pymc_gamma.ops.live_density import STEP, rows_of, shared_tables
 
 __all__ = ["LiveCountsHVP", "LiveCountsOp", "LiveCountsVJP", "live_counts"]
 
@@ -49,9 +49,8 @@ def live_counts(theta: Any, counts: LiveCounts) -> Variable:
     -------
     TensorVariable
     """
-    tables = [pt.constant(value, name=name) for name, value in zip(_TABLE_TYPES, counts.arrays, strict=True)]
-    family = counts.source.shape.family
-    return LiveCountsOp(family)(rows_of(theta, len(counts.arrays.images)), *tables)[0]
+    tables, family = shared_tables(_TABLE_TYPES, counts.arrays), counts.source.shape.family
+    return LiveCountsOp(family)(rows_of(theta, len(counts.arrays.images)), *tables)
 
 
 class _CountsOp(Op):

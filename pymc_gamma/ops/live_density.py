@@ -16,12 +16,14 @@ Second derivatives run the kernels once more at complex parameters: the imaginar
 Tables are data: nothing may be differentiated with respect to them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numba as nb
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
+from numpy.typing import NDArray
 from pytensor.gradient import DisconnectedType, disconnected_type, grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
@@ -63,9 +65,17 @@ N_TABLES = len(_TABLE_TYPES)
 
 
 def table_inputs(tables: LiveTables) -> list[Variable]:
-    """Constants that describe the events."""
+    """Events as shared variables: compilation does not depend on their number, and their values can be swapped."""
     values = (*tables.arrays, np.asarray(tables.n_events, np.int64))
-    return [pt.constant(value, name=name) for name, value in zip(_TABLE_TYPES, values, strict=True)]
+    return shared_tables(_TABLE_TYPES, values)
+
+
+def shared_tables(names: Iterable[str], values: Iterable[NDArray[Any]]) -> list[Variable]:
+    """Arrays as shared variables of their rank."""
+    return [
+        pytensor.shared(np.asarray(value), name=f"live_{name}", borrow=True, shape=(None,) * np.ndim(value))
+        for name, value in zip(names, values, strict=True)
+    ]
 
 
 def live_density(theta: Any, rho: Any, tables: LiveTables) -> Variable:
@@ -85,7 +95,7 @@ def live_density(theta: Any, rho: Any, tables: LiveTables) -> Variable:
     TensorVariable
     """
     n = len(tables.arrays.axes)
-    return LiveDensity(tables.source.shape.family)(rows_of(theta, n), rows_of(rho, n), *table_inputs(tables))[0]
+    return LiveDensity(tables.source.shape.family)(rows_of(theta, n), rows_of(rho, n), *table_inputs(tables))
 
 
 def rows_of(value: Any, n_observations: int) -> Variable:

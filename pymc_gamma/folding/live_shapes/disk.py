@@ -47,8 +47,8 @@ class DiskShape(LiveShape):
 
     Examples
     --------
-    >>> DiskShape(83.6, 22.0, r_0=0.2).own
-    (0.010000000000000002, 0.2, 1.0)
+    >>> [round(value, 6) for value in DiskShape(83.6, 22.0, r_0=0.2).own]
+    [0.01, 0.2, 1.0]
     """
 
     lon_0: Any

@@ -60,7 +60,7 @@ class ShellShape(LiveShape):
     Examples
     --------
     >>> [round(value, 4) for value in ShellShape(258.4, -39.8, radius=0.4, width=0.2).own]
-    [0.0889, 0.6, 1.4211, 0.4, -0.4211]
+    [0.0888, 0.6, 1.4211, 0.4, -0.4211]
     """
 
     lon_0: Any
