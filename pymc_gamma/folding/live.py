@@ -24,7 +24,6 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +33,8 @@ from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.engine import FoldedObservation
 from pymc_gamma.folding.free import FINE_STEP, hat_coefficients
-from pymc_gamma.folding.live_kernels import LANES, N_FIELDS, LiveArrays, out_shape, scatter
+from pymc_gamma.folding.live_blocks import Blocks, join_blocks, pack_blocks
+from pymc_gamma.folding.live_kernels import LANES, LiveArrays, out_shape, scatter
 from pymc_gamma.folding.live_shapes import Limits, LiveShape
 from pymc_gamma.folding.live_table_kernels import Band, Profile, Rungs, fill_rungs, reference_state
 from pymc_gamma.folding.nodes import at_bins, nodes_per_bin, spectrum_nodes
@@ -50,15 +50,11 @@ IntArray = NDArray[np.int64]
 
 REACH = 0.3
 """How far in deg the position may be from the reference."""
-RUNG_COUNTS = np.array([1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64])
-"""Widths per event are made up to one of these: then blocks have events of similar energies."""
 CHUNK = 128 * LANES
 PROFILE_NODES = 128
 """Variances at which the reference source is tabulated."""
 OFFSET_REACH = 0.1
 """Half the range of offsets in deg over which changes of the response are taken: the spacing of its tables."""
-NEGLIGIBLE = 1e-7
-"""Share of the density of an event below which nodes at the ends of its band are left out."""
 LEAST_WEIGHT = 1e-3
 """Weight of a Gaussian of the PSF below which events are not sought for its sake."""
 
@@ -119,7 +115,13 @@ class LiveTables:
             Of the spectrum, shape (n,), or for each observation, (n_observations, n).
         psf_scale : float
             Scale of the widths of the PSF.
+
+        Raises
+        ------
+        SkyModelError
+            If the shape is of another family.
         """
+        shape.check_family(self.source.shape)
         theta = np.tile(np.array(shape.theta(psf_scale), float), (len(self.arrays.axes), 1))
         rho = np.ascontiguousarray(np.broadcast_to(coefficients, (len(theta), self.source.n_coefficients)), dtype=float)
         out, density = np.empty(out_shape(self.arrays, theta.shape[1])), np.empty(self.n_events)
@@ -282,7 +284,7 @@ class LiveSource:
         LiveTables
         """
         which = np.broadcast_to(np.asarray(observation, np.int64), (len(energy),))
-        blocks: list[_Blocks] = []
+        blocks: list[Blocks] = []
         for o in range(len(self.folded)):
             mine = np.flatnonzero(which == o)
             mine = mine[self._is_near(o, vectors[mine])]
@@ -290,11 +292,11 @@ class LiveSource:
             self.levels(o)
             chunks = [mine[k : k + CHUNK] for k in range(0, len(mine), CHUNK)]
 
-            def one_chunk(rows: IntArray, o: int = o) -> _Blocks:
+            def one_chunk(rows: IntArray, o: int = o) -> Blocks:
                 return self._blocks(o, rows, np.ascontiguousarray(vectors[rows]), energy[rows])
 
             blocks += run_parallel(one_chunk, chunks)
-        arrays = _join(blocks, np.stack([one.axis for one in self.folded]), self.shape.family.profile)
+        arrays = join_blocks(blocks, np.stack([one.axis for one in self.folded]), self.shape.family.profile)
         return LiveTables(arrays, len(energy), self)
 
     def _is_near(self, o: int, vectors: FloatArray) -> NDArray[np.bool_]:
@@ -303,7 +305,7 @@ class LiveSource:
         limit = self.reach + self.shape.family.widest(np.array(self.largest.own, float), widest)
         return np.asarray(separation_deg(vectors, self.basis[0]) < limit)
 
-    def _blocks(self, o: int, rows: IntArray, vectors: FloatArray, energy: FloatArray) -> "_Blocks":
+    def _blocks(self, o: int, rows: IntArray, vectors: FloatArray, energy: FloatArray) -> Blocks:
         one, levels, n = self.folded[o], self.levels(o), len(rows)
         x, y = _tangent(vectors, self.basis)
         px, py = _tangent(one.axis, self.basis)
@@ -347,28 +349,7 @@ class LiveSource:
             last = (level.tables.aeff.shape[0] - 1) * level.tables.offset_step
             factor = level.factor * one.observation.livetime_s
             fill_rungs(band, level.flux, profile, fields, widths, OFFSET_REACH, last, level.per_bin, factor, dense)
-        return _pack(o, rows, vectors, fields, widths, dense[:, :-1], self.nominal)
-
-
-class _Blocks(NamedTuple):
-    """Blocks of some events of one observation; counts instead of pointers."""
-
-    events: FloatArray
-    rungs: FloatArray
-    rung_count: IntArray
-    numbers: NDArray[np.float32]
-    node: IntArray
-    length: IntArray
-    observation: IntArray
-    place: IntArray
-
-    @classmethod
-    def none(cls) -> "_Blocks":
-        """No blocks."""
-        whole: IntArray = np.empty(0, np.int64)
-        rows, numbers = np.empty((0, LANES)), np.empty(0, np.float32)
-        place: IntArray = np.empty((0, LANES), np.int64)
-        return cls(np.empty((0, N_FIELDS, LANES)), rows, whole, numbers, whole, whole, whole, place)
+        return pack_blocks(o, rows, vectors, fields, widths, dense[:, :-1], self.nominal)
 
 
 def _band(tables: FoldTables, log_energy: FloatArray) -> Band:
@@ -392,82 +373,3 @@ def _tangent(vectors: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatA
     sine = np.hypot(x, y)
     arc = separation_deg(vectors, basis[0]) / np.where(sine > 0, sine, 1.0)
     return x * arc, y * arc
-
-
-def _pack(
-    o: int,
-    rows: IntArray,
-    vectors: FloatArray,
-    fields: FloatArray,
-    rungs: Rungs,
-    dense: FloatArray,
-    nominal: FloatArray,
-) -> _Blocks:
-    """Blocks of events that are reached, each with a band of nodes and a number of rungs common to its lanes."""
-    weight = np.abs(dense[..., 0]).sum(axis=2) * nominal
-    used = np.flatnonzero(weight.max(axis=1, initial=0.0) > 0)
-    n, n_nodes = len(used), dense.shape[1]
-    if n == 0:
-        return _Blocks.none()
-    count = RUNG_COUNTS[np.searchsorted(RUNG_COUNTS, rungs.total[used])]
-    order = np.argsort(count, kind="stable")  # within a number of rungs by energy, as before
-    used, count = used[order], count[order]
-    keep = weight[used] > NEGLIGIBLE * weight[used].max(axis=1, keepdims=True)
-    first, stop = keep.argmax(axis=1), n_nodes - keep[:, ::-1].argmax(axis=1)
-    starts = np.concatenate([np.arange(a, z, LANES) for a, z in pairwise(_runs(count))])
-    lanes = [used[k : min(k + LANES, z)] for k, z in zip(starts, _run_end(starts, count), strict=True)]
-    blocks = []
-    for k, lane in zip(starts, lanes, strict=True):
-        m, n_l = len(lane), int(count[k])
-        a, z = int(first[k : k + m].min()), int(stop[k : k + m].max())
-        full = np.append(lane, np.repeat(lane[-1:], LANES - m))  # the last event fills its block
-        own = rungs.total[full]
-        # rungs that an event does not have are any width with no weight
-        width = np.where(np.arange(n_l) < own[:, None], rungs.variance[full, :n_l], rungs.variance[full, :1])
-        numbers = np.zeros((z - a, 2, n_l, LANES), np.float32)
-        given = min(n_l, dense.shape[2])
-        numbers[:, :, :given] = dense[full, a:z, :given].transpose(1, 3, 2, 0)
-        blocks.append(
-            _Blocks(
-                np.concatenate([vectors[full], fields[full]], axis=1).T[None],
-                width.T,
-                np.array([n_l]),
-                numbers.ravel(),
-                np.array([a]),
-                np.array([numbers.size]),
-                np.array([o]),
-                np.append(rows[lane], np.full(LANES - m, -1))[None],
-            )
-        )
-    return _Blocks(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
-
-
-def _runs(values: IntArray) -> IntArray:
-    """Where runs of equal values begin, and at last their number."""
-    return np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
-
-
-def _run_end(starts: IntArray, values: IntArray) -> IntArray:
-    """End of the run of equal values that each start lies in."""
-    bounds = _runs(values)
-    return bounds[np.searchsorted(bounds, starts, side="right")]
-
-
-def _join(blocks: Sequence[_Blocks], axes: FloatArray, profile: FloatArray) -> LiveArrays:
-    """Blocks of all observations."""
-    joined = _Blocks(*(np.concatenate(parts) for parts in zip(_Blocks.none(), *blocks, strict=True)))
-    rung_pointer, pointer = (
-        np.append(0, np.cumsum(one)).astype(np.int64) for one in (joined.rung_count, joined.length)
-    )
-    return LiveArrays(
-        np.ascontiguousarray(joined.events),
-        np.ascontiguousarray(joined.rungs),
-        rung_pointer,
-        joined.numbers,
-        joined.node.astype(np.int64),
-        pointer,
-        joined.observation.astype(np.int64),
-        joined.place.astype(np.int64),
-        np.ascontiguousarray(axes),
-        profile,
-    )

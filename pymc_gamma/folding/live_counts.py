@@ -69,6 +69,7 @@ class LiveCounts:
 
     def per_coefficient(self, shape: LiveShape, psf_scale: float = 1.0) -> FloatArray:
         """Expected counts per unit coefficient, shape (n_observations, n), for a shape of numbers."""
+        shape.check_family(self.source.shape)
         theta = np.tile(np.array(shape.theta(psf_scale), float), (len(self.arrays.images), 1))
         out = np.empty((len(theta), theta.shape[1] + 1, self.source.n_coefficients))
         shape.family.counts(theta, self.arrays, out)

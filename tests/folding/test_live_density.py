@@ -1,15 +1,18 @@
 """Densities of a source of free shape against the source folded anew, and against sums of points."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from live_scene import ROUND, GaussianShape, PointShape, Scene, mixed_irfs, moved, points_of, rms, wider_irfs
+from scipy import special
 
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.live import LiveSource
+from pymc_gamma.folding.live_counts import live_counts
 from pymc_gamma.folding.live_kernels import LANES
+from pymc_gamma.folding.live_shapes import DiskShape, LiveShape, RadialFamily
 from pymc_gamma.folding.parts import Analytic, CompiledComponent
 from pymc_gamma.geometry import unit_vectors
 
@@ -203,8 +206,63 @@ def test_discs_and_shells_against_points(name):
 
 
 def test_errors(elongated):
-    scene, _, _ = elongated
+    scene, source, tables = elongated
+    with pytest.raises(SkyModelError, match="DiskShape is of another family than GaussianShape"):
+        tables.density(DiskShape(0.2, -0.1, 0.1), source.nominal)
     with pytest.raises(SkyModelError, match="reach of more than 0 deg"):
         scene.live(reach=0.0)
     with pytest.raises(SkyModelError, match=r"no parameters \['r_0'\]"):
         scene.live(free=["r_0"])
+
+
+class ParabolicFamily(RadialFamily):
+    """A user's own profile, (2 / pi) (1 - r^2)."""
+
+    def brightness(self, y):
+        return 2 * y**2 / np.pi
+
+    def transform(self, wave, size):
+        x = np.maximum(wave * size, 1e-3)
+        return 8 * special.jv(2, x) / x**2
+
+
+@dataclass(frozen=True, eq=False)
+class ParabolicShape(LiveShape):
+    lon_0: float
+    lat_0: float
+    r_0: float
+    family = ParabolicFamily()
+    extents = ("r_0",)
+
+    @property
+    def own(self):
+        return self.r_0 * self.r_0 / 6, self.r_0, 1.0
+
+    def limits(self):
+        return {"r_0": (0.5 * self.r_0, 2 * self.r_0)}
+
+    def sizes(self, limits):
+        return *limits["r_0"], 0.0
+
+
+def test_a_shape_of_a_user():
+    scene = Scene(GaussianShape(0.9, -0.1, 0.12), n_events=100)
+    response = scene.response(scene.shape)
+    spectrum, folded = response._components[0].part_fluxes()[0], response._folded[0]
+    shape = ParabolicShape(0.9, -0.1, 0.3)
+    source = LiveSource(shape, response._folded, response.energy_true_edges, spectrum, free_spectrum=False)
+    tables, counts = scene.tables(source), live_counts(source)
+    inside = folded.tables.migration(np.array(folded.domain.energy_range))[:, 0]
+    for other in (shape, moved(shape, lon=0.004, lat=-0.003, r_0=0.32)):
+
+        def profile(one):
+            return lambda r: max(1 - (r / one.r_0) ** 2, 0.0) * 2 / (np.pi * one.r_0**2)
+
+        expected = sum_of_points(folded, other, profile, spectrum, scene)
+        found = tables.density(other, np.ones(1))
+        assert np.median(np.abs(found / expected - 1)) < 3e-4
+        assert np.abs(found - expected).max() < 4e-3 * expected.max()
+        seen = folded._true_sky(*points_of(other, profile(other)))
+        flux = folded._at_bins(spectrum) * folded.observation.livetime_s
+        accepted = np.einsum("je,je,e->", seen, inside, flux)
+        assert counts.per_coefficient(other).item() == pytest.approx(accepted, rel=2e-4)

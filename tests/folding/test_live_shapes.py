@@ -1,5 +1,6 @@
 """Parameters of live shapes, their limits, and tables of round profiles."""
 
+import pickle
 from itertools import pairwise
 
 import astropy.units as u
@@ -130,3 +131,12 @@ def test_posterior_mean_is_tweedies(shape):
 def test_numbers_without_meaning(kind, parameters, message):
     with pytest.raises(SkyModelError, match=message):
         kind(**{"lon_0": 1.0, "lat_0": 2.0, **parameters})
+
+
+def test_families_are_keys_without_their_tables():
+    family = DiskShape.family
+    bare = pickle.dumps(type(family)())
+    assert family.profile.size > 0
+    assert pickle.dumps(family) == bare
+    assert pickle.loads(bare) == family
+    assert family != ShellShape.family

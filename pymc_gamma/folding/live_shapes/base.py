@@ -87,6 +87,10 @@ class Family(ABC):
     def transform(self, wave: FloatArray, size: float) -> FloatArray:
         """Fourier transform of the round brightness of a size, at wave numbers in rad / deg; 1 at zero."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # PyTensor makes keys of what is pickled: tables must not be part of them
+        return type(self), ()
+
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
 
@@ -144,6 +148,14 @@ class LiveShape(ABC):
         for name, value in self.parameters.items():
             if isinstance(value, int | float | np.number) and not np.isfinite(value):
                 raise SkyModelError(f"{type(self).__name__}: {name} must be finite, got {value!r}.")
+
+    def check_family(self, reference: "LiveShape") -> None:
+        """Raise SkyModelError unless tables made for another shape serve for this one."""
+        if self.family != reference.family:
+            raise SkyModelError(
+                f"{type(self).__name__} is of another family than {type(reference).__name__}, for which the tables "
+                "were made; make them with a reference of the shape of the model."
+            )
 
     def _refuse(self, name: str, needed: str) -> SkyModelError:
         return SkyModelError(f"{type(self).__name__} needs {name} {needed}, got {getattr(self, name)!r}.")

@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float64]
 
 TAIL = 6.0
 """Widths beyond which nothing of a Gaussian is looked at."""
-SHARE = 0.25
+SHARE = 0.5
 """Share of the own variance of a reference below which differences between widths of the PSF do not matter."""
 SIZE_SCALE = 0.05**2
 """Variance in deg2 above which sizes are counted by their logarithm."""
