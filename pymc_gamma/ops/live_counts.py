@@ -21,7 +21,7 @@ from pymc_gamma.folding.live_counts_kernels import CountArrays
 from pymc_gamma.folding.live_shapes import Family
 from pymc_gamma.ops.live_density import STEP, rows_of, shared_tables
 
-__all__ = ["LiveCountsHVP", "LiveCountsOp", "LiveCountsVJP", "live_counts"]
+__all__ = ["LiveCountsHVP", "LiveCountsJVP", "LiveCountsOp", "LiveCountsVJP", "live_counts"]
 
 _TABLE_TYPES = {
     "images": (5, "float32"),
@@ -140,7 +140,8 @@ class LiveCountsOp(_CountsOp):
         """Derivative along a direction."""
         if isinstance(tangents[0].type, DisconnectedType):
             return [disconnected_type(), disconnected_type()]
-        return [pt.sum(outputs[1] * tangents[0][:, :, None], axis=1), disconnected_type()]
+        theta, *tables = inputs
+        return [LiveCountsJVP(self.family)(tangents[0], theta, outputs[1], *tables), disconnected_type()]
 
 
 class LiveCountsVJP(_CountsOp):
@@ -171,9 +172,41 @@ class LiveCountsVJP(_CountsOp):
         (along,) = cotangents
         if isinstance(along.type, DisconnectedType):
             return [disconnected_type() for _ in inputs]
-        of_weight = pt.sum(derivatives * along[:, :, None], axis=1)
+        of_weight = LiveCountsJVP(self.family)(along, theta, derivatives, *tables)
         second = LiveCountsHVP(self.family)(weight, theta, along, *tables)
         return [of_weight, second, disconnected_type(), *self._data(inputs)]
+
+
+class LiveCountsJVP(_CountsOp):
+    """``(dtheta, theta, derivatives, *tables) -> dC_on/dtheta_o . dtheta_o``, shape (n_observations, n)."""
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Apply node on a direction, what :class:`LiveCountsOp` took and returned, and tables."""
+        return Apply(self, self._as_inputs(inputs, (2, 2, 3)), [pt.matrix(dtype="float64")])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Run the kernel."""
+        output_storage[0][0] = _push(inputs[0], inputs[2])
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        """One number per observation and coefficient."""
+        return [(shapes[1][0], shapes[2][2])]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """The derivatives are a function of what they are taken at, not an input of their own."""
+        return [[True], [True], [False], *[[True]] * N_TABLES]
+
+    def pullback(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Cotangents of the direction and of the parameters (Hessian)."""
+        along, theta, derivatives, *tables = inputs
+        (cotangent,) = cotangents
+        if isinstance(cotangent.type, DisconnectedType):
+            return [disconnected_type() for _ in inputs]
+        first = LiveCountsVJP(self.family)(cotangent, theta, derivatives, *tables)
+        second = LiveCountsHVP(self.family)(cotangent, theta, along, *tables)
+        return [first, second, disconnected_type(), *self._data(inputs)]
 
 
 class LiveCountsHVP(_CountsOp):
@@ -220,6 +253,16 @@ def _pull(weight, derivatives):  # type: ignore[no-untyped-def]
 
 
 @nb.njit
+def _push(along, derivatives):  # type: ignore[no-untyped-def]
+    out = np.zeros((derivatives.shape[0], derivatives.shape[2]))
+    for o in range(derivatives.shape[0]):
+        for k in range(derivatives.shape[1]):
+            for n in range(derivatives.shape[2]):
+                out[o, n] += along[o, k] * derivatives[o, k, n]
+    return out
+
+
+@nb.njit
 def _curvature(weight, out):  # type: ignore[no-untyped-def]
     """Hessian product from derivatives at complex parameters."""
     return _pull(weight, out[:, 1:].imag) / STEP
@@ -250,6 +293,15 @@ def _live_counts_vjp(op: LiveCountsVJP, node: Apply, **kwargs: Any) -> tuple[Cal
         return _pull(weight, derivatives)
 
     return live_counts_vjp, _version(op)
+
+
+@register_funcify_default_op_cache_key(LiveCountsJVP)
+def _live_counts_jvp(op: LiveCountsJVP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    @nb.njit
+    def live_counts_jvp(along, theta, derivatives, *tables):  # type: ignore[no-untyped-def]
+        return _push(along, derivatives)
+
+    return live_counts_jvp, _version(op)
 
 
 @register_funcify_default_op_cache_key(LiveCountsHVP)

@@ -66,15 +66,14 @@ N_TABLES = len(_TABLE_TYPES)
 
 def table_inputs(tables: LiveTables) -> list[Variable]:
     """Events as shared variables: compilation does not depend on their number, and their values can be swapped."""
-    values = (*tables.arrays, np.asarray(tables.n_events, np.int64))
-    return shared_tables(_TABLE_TYPES, values)
+    return [*shared_tables(_TABLE_TYPES, tables.arrays), pt.constant(np.asarray(tables.n_events, np.int64))]
 
 
 def shared_tables(names: Iterable[str], values: Iterable[NDArray[Any]]) -> list[Variable]:
     """Arrays as shared variables of their rank."""
     return [
         pytensor.shared(np.asarray(value), name=f"live_{name}", borrow=True, shape=(None,) * np.ndim(value))
-        for name, value in zip(names, values, strict=True)
+        for name, value in zip(names, values, strict=False)  # the number of events is a constant: a shape
     ]
 
 

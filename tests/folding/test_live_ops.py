@@ -1,5 +1,6 @@
 """Ops of live shapes: gradients, second derivatives, shapes, back ends."""
 
+import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from live_scene import GaussianShape, Scene, mixed_irfs, wider_irfs
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import DisconnectedType, NullType
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import graph_inputs
 
 from pymc_gamma.folding.live import LiveSource
 from pymc_gamma.folding.live_counts import live_counts as tabulate_counts
@@ -87,6 +91,21 @@ def test_modes_agree(model):
     values = [pytensor.function([model.x], outputs, mode=mode)(model.at) for mode in MODES]
     for one, other in zip(*values, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
+def test_jax_differentiates_for_itself():
+    """An independent form: PyTensor's own derivatives of the formulas, against those of the kernels."""
+    model = Model(*SHAPES["Gaussian"])
+    gradient = pt.grad(model.log_likelihood, model.x)
+    along = pt.dot(gradient, np.linspace(0.5, 1.5, len(model.at)))
+    outputs = [model.density, model.per_coefficient, gradient, pt.grad(along, model.x)]
+    shared = [one for one in graph_inputs(outputs) if isinstance(one, SharedVariable)]
+    frozen = graph_replace(outputs, {one: pt.constant(one.get_value()) for one in shared})
+    expected = pytensor.function([model.x], outputs, mode="NUMBA")(model.at)
+    found = pytensor.function([model.x], frozen, mode="JAX")(model.at)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8 * np.abs(other).max())
 
 
 def test_pushforward_is_the_transpose(model):

@@ -34,6 +34,8 @@ class Family(ABC):
         Kernel ``(theta, tables, out)``, see `pymc_gamma.folding.live_counts_kernels.gaussian_counts`.
     profile : numpy.ndarray
         Table that the kernel reads, two-dimensional; empty where it needs none.
+    n_own : int
+        Number of parameters, where it is fixed.
     n_sizes : int
         Sizes between which expected counts are interpolated.
     source_version : int
@@ -43,6 +45,7 @@ class Family(ABC):
     density: Callable[..., None]
     counts: Callable[..., None]
     profile: FloatArray
+    n_own: int
     n_sizes: int
     source_version: int
 
@@ -74,6 +77,52 @@ class Family(ABC):
     @abstractmethod
     def widest(self, own: FloatArray, variance: float) -> float:
         """Distance in deg beyond which the source, convolved with a Gaussian, is negligible."""
+
+    def expression(self, xp: Any, own: Any, pointing: Any, event: Any, fields: Any, rung: Any) -> Any:
+        """What the kernel computes for a rung, in elementary functions of numpy or another namespace ``xp``.
+
+        Back ends that compile and differentiate for themselves use it.
+
+        Parameters
+        ----------
+        xp : module
+            With ``exp``, ``sqrt``, ``sin`` and ``cos``.
+        own : tuple
+            Scale of the PSF, and parameters of the family.
+        pointing, event : tuple
+            The source as seen from the pointing, and the event as seen from the source, east and north in deg.
+        fields : tuple
+            Squared offset of the reference, and changes with it: of widths, of curvature, of rates.
+        rung : tuple
+            Width in deg2, and gathered K and K'.
+
+        Returns
+        -------
+        array
+            Contribution to the density in TeV-1 sr-1.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no form for this back end; use the default one (numba).")
+
+    def count_points(self, xp: Any, own: Any, north: Any, east: Any, nodes: Any) -> Any:
+        """Which images the counts kernel adds up, as :meth:`expression` does for densities.
+
+        Parameters
+        ----------
+        xp : module
+            Namespace.
+        own : tuple
+            Parameters of the family, shape (n_observations, 1) each.
+        north, east : tuple
+            Their components at the source on the axes of the plane, shape (n_observations, 1) each.
+        nodes : tuple
+            Nodes and weights of the standard normal, shape (n_nodes,) each.
+
+        Returns
+        -------
+        tuple of array
+            Distances from the source in deg, east and north, size and amplitude, shape (n_observations, n_points) each.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no form for this back end; use the default one (numba).")
 
     def blur(self, own: FloatArray) -> float:
         """Variance in deg2 below which differences between widths of the PSF do not matter."""

@@ -36,6 +36,7 @@ class GaussianFamily(Family):
     density = staticmethod(live_kernels.gaussian_density)
     counts = staticmethod(live_counts_kernels.gaussian_counts)
     profile = np.empty((0, 0))
+    n_own = 3
     n_sizes = 14
     source_version = live_kernels.SOURCE_VERSION ^ live_counts_kernels.SOURCE_VERSION
 
@@ -55,6 +56,38 @@ class GaussianFamily(Family):
     def widest(self, own: FloatArray, variance: float) -> float:
         """See :class:`Family`."""
         return TAIL * math.sqrt(own[0] + variance)
+
+    def expression(self, xp: Any, own: Any, pointing: Any, event: Any, fields: Any, rung: Any) -> Any:
+        """See :class:`Family`."""
+        psf, major, minor, turn = own
+        reference, widening, curvature, change = fields
+        width, value, slope = psf * psf * rung[0], rung[1], rung[2]
+        cosine, sine = xp.cos(turn), xp.sin(turn)
+        (p, q), (a, c) = (
+            (cosine * east - sine * north, sine * east + cosine * north) for east, north in (pointing, event)
+        )
+        first = widening * (p * p + q * q - reference)
+        before = width * (1 + first + 0.5 * first * first)
+        f, h = minor / (minor + before), major / (major + before)
+        mean_a, mean_c = p + f * a, q + h * c
+        moved = mean_a * mean_a + mean_c * mean_c - reference
+        first = widening * moved
+        after = width * (1 + first + 0.5 * first * first)
+        v, w = minor + after, major + after
+        exponent = -0.5 * (a * a / v + c * c / w) + change * moved
+        exponent -= 2 * widening * (f * (1 - f) * a * mean_a + h * (1 - h) * c * mean_c)
+        smooth = 1 + 0.5 * psf * psf * curvature * (f + h)
+        return xp.exp(exponent) / (2 * math.pi * xp.sqrt(v * w)) * smooth * (value + slope * moved)
+
+    def count_points(self, xp: Any, own: Any, north: Any, east: Any, nodes: Any) -> Any:
+        """See :class:`Family`."""
+        major, minor, turn = own
+        node, weight = nodes
+        step = node * xp.sqrt(major - minor + live_counts_kernels.TINY)
+        x, y = (step * (xp.cos(turn) * n + xp.sin(turn) * e) for n, e in zip(north, east, strict=True))
+        # a quadrature of one node is that of a round source
+        size = minor + 0 * step if len(weight) > 1 else 0.5 * (major + minor)
+        return x, y, size, weight + 0 * step
 
     def blur(self, own: FloatArray) -> float:
         """See :class:`Family`; a share of the own variance, since that is free."""
