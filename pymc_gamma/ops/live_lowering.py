@@ -6,8 +6,8 @@ Derivatives are those that PyTensor takes of it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile import optdb
 from pytensor.graph.basic import Apply, Constant, Variable
@@ -115,7 +115,7 @@ def _spline(t: Variable) -> Variable:
     return pt.stack([u**3 / 6, *middle, t**3 / 6], axis=-1)
 
 
-def _polynomials(size: Variable, tables: CountArrays, n: int) -> Variable:
+def _polynomials(size: Variable, tables: Any, n: int) -> Variable:
     """Chebyshev polynomials of a size, or of its logarithm, on a new last axis."""
     low, high, scale = (tables.size[k] for k in range(3))
     safe = pt.switch(pt.gt(scale, 0), scale, 1.0)
@@ -129,7 +129,7 @@ def _polynomials(size: Variable, tables: CountArrays, n: int) -> Variable:
     return pt.stack(found[:n], axis=-1)
 
 
-def _counts(family: Family, theta: Variable, tables: CountArrays) -> Variable:
+def _counts(family: Family, theta: Variable, tables: Any) -> Variable:
     lon, lat = theta[:, 0, None] * DEG, theta[:, 1, None] * DEG
     cl, sl, cb, sn = pt.cos(lon), pt.sin(lon), pt.cos(lat), pt.sin(lat)
     zero = pt.zeros_like(lon)
@@ -150,7 +150,7 @@ def _counts(family: Family, theta: Variable, tables: CountArrays) -> Variable:
     observation = pt.arange(theta.shape[0])[:, None, None, None]
     images = tables.images[observation, place[0][..., :, None], place[1][..., None, :]].astype("float64")
     weight = amplitude[..., None, None] * _spline(fraction[0])[..., :, None] * _spline(fraction[1])[..., None, :]
-    polynomial = _polynomials(size, tables, np.shape(tables.images.data)[3])
+    polynomial = _polynomials(size, tables, tables.images.data.shape[3])
     # axes: observation, point, 4, 4, M, K
     values = (weight[..., None, None] * polynomial[:, :, None, None, :, None] * images).sum(axis=(1, 2, 3, 4))
     change = 2 * pt.log(theta[:, 2, None, None])
