@@ -3,6 +3,11 @@
 
 VENV ?= .venv
 OUTPUT ?= quickstart
+MUTANTS ?= 200
+SEED ?= 1
+# make fuzz: how long, and which cases; another seed tries others.
+FUZZ_SECONDS ?= 600
+FUZZ_SEED ?= 1
 BIN := $(VENV)/bin
 # Each test process takes about 1 GB: no more than four of them.
 PYTEST_WORKERS ?= auto
@@ -13,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test lint types docs bench validate clean
+.PHONY: help quickstart test mutants lint types docs bench validate fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +28,9 @@ quickstart: $(VENV)/.installed-base  ## simulate and fit the Galactic centre; re
 
 test: $(VENV)/.installed-test  ## run the tests and the examples in the docstrings
 	$(PYTEST) --doctest-modules -m "not slow" pymc_gamma tests
+
+mutants: $(VENV)/.installed-test  ## how many of MUTANTS small changes of the core do the tests notice? SEED draws others
+	$(BIN)/python scripts/mutants.py --sample $(MUTANTS) --seed $(SEED)
 
 lint: $(VENV)/.installed-lint  ## check style and spelling
 	$(BIN)/ruff check .
@@ -41,8 +49,11 @@ bench: $(VENV)/.installed-test  ## measure and print the figures of the README
 validate: $(VENV)/.installed-test  ## run the slow comparisons with gammapy and brute force (minutes)
 	$(PYTEST) -m slow -rP tests
 
+fuzz: $(VENV)/.installed-test  ## read changed files for FUZZ_SECONDS (600) from FUZZ_SEED (1) on; failures in fuzz-failures/
+	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
+
 clean:  ## remove caches and built files; results and .venv stay
-	rm -rf docs/_build docs/jupyter_execute docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf fuzz-failures docs/_build docs/jupyter_execute docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 $(VENV)/.installed-base: pyproject.toml scripts/environment.sh

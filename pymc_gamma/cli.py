@@ -9,12 +9,14 @@ interrupted.
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 
 from pymc_gamma import __version__
 
 __all__ = ["main"]
 
+PROGRAM = "pymc-gamma"
 _USAGE_ERROR, _FAILURE, _INTERRUPTED = 2, 1, 130
 
 
@@ -31,21 +33,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code.
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if arguments.command is None:
-        parser.print_help()
-        return _USAGE_ERROR
     try:
+        parser = _parser()
+        arguments = parser.parse_args(argv)
+        if arguments.command is None:
+            parser.print_help()
+            return _USAGE_ERROR
         return _quickstart(parser, arguments)
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; nothing half-written is left behind\n")
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"\n{PROGRAM}: interrupted; {str(stop) or 'nothing was written'}\n")
         return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pymc-gamma", description="Event-by-event Bayesian inference for gamma-ray astronomy, with PyMC."
+        prog=PROGRAM, description="Event-by-event Bayesian inference for gamma-ray astronomy, with PyMC."
     )
     parser.add_argument("--version", action="version", version=f"pymc-gamma {__version__}")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
@@ -80,11 +82,16 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 def _quickstart(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    from pymc_gamma.workflow import check_arguments, check_output, quickstart
+    from pymc_gamma.errors import FolderInUseError
+    from pymc_gamma.files import locked_folder
+    from pymc_gamma.workflow import Interface, check_arguments, check_output, quickstart
 
+    interface = Interface(output="--output", overwrite="--force")
     try:
         check_arguments(arguments.events, arguments.fractions, arguments.seed)
-        check_output(arguments.output, force=arguments.force)
+        folder = check_output(arguments.output, overwrite=arguments.force, interface=interface)
+        with suppress(FolderInUseError), locked_folder(folder):
+            pass  # where it cannot be made, that is said before the work
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{parser.prog} quickstart: error: {error}\n")
         return _USAGE_ERROR
@@ -98,7 +105,8 @@ def _quickstart(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
             arguments.fractions,
             seed=arguments.seed,
             output=arguments.output,
-            force=arguments.force,
+            overwrite=arguments.force,
+            interface=interface,
         )
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{parser.prog} quickstart: error: {error}\n")

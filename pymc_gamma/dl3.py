@@ -21,7 +21,8 @@ run of a data store knows its files and the tables that the index lists, so both
 """
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ import astropy.units as u
 import numpy as np
 from astropy.utils import iers
 
-from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning, warn_user
+from pymc_gamma.arguments import is_several
+from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning, warn_user
+from pymc_gamma.fits_files import reading
 from pymc_gamma.good_time import good_time, phase_band
 from pymc_gamma.irfs import IRFs, load_irfs
 from pymc_gamma.irfs.background import unaligned
@@ -43,8 +46,11 @@ __all__ = [
     "check_files",
     "field_orientation",
     "gammapy_runs",
+    "has_response",
+    "index_of",
     "is_gammapy_run",
     "missing_keyword",
+    "reading_run",
     "run_arguments",
     "run_label",
     "run_responses",
@@ -116,11 +122,13 @@ def gammapy_runs(source: Any, required: Collection[str] = REQUIRED_HDUS) -> list
     if is_gammapy_run(source):
         return [source]
     if isinstance(source, DataStore):
-        runs = _runs_of_store(source, required)
-    elif not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
+        with reading(index_of(source, "hdu-index"), "an index of files"):
+            runs = _runs_of_store(source, required)
+    elif not is_several(source):
         raise TypeError(
             "expected a gammapy Observation, Observations, DataStore or a list of observations, got "
-            f"{type(source).__name__}; read files with gammapy.data.Observation.read or DataStore.from_dir."
+            f"{type(source).__name__} as source of observations; read files with "
+            "gammapy.data.Observation.read or DataStore.from_dir."
         )
     else:
         runs = list(source)
@@ -128,8 +136,13 @@ def gammapy_runs(source: Any, required: Collection[str] = REQUIRED_HDUS) -> list
         raise DataFileError(f"there is no observation in the {type(source).__name__}; give at least one.")
     for run in runs:
         if not is_gammapy_run(run):
-            raise TypeError(f"expected gammapy observations, found {type(run).__name__} among them.")
+            raise TypeError(f"expected gammapy observations as source, found {type(run).__name__} among them.")
     return runs
+
+
+def index_of(store: Any, name: str) -> str:
+    """What an index of a gammapy ``DataStore`` is called in messages."""
+    return f"{name} of the data store {store.hdu_table.meta.get('BASE_DIR', 'in memory')}"
 
 
 def _runs_of_store(store: Any, required: Collection[str]) -> list[Any]:
@@ -160,6 +173,41 @@ def _runs_of_store(store: Any, required: Collection[str]) -> list[Any]:
 
 def _is_point_like(run: Any) -> bool:
     return any(getattr(getattr(run, key), "is_pointlike", False) for key in ("aeff", "edisp"))
+
+
+def has_response(run: Any) -> bool:
+    """Whether a run has any table of an instrument response, in memory or by the index of its data store."""
+    held = vars(run)
+    names = (name for key in IRF_TABLES for name in (key, f"_{key}", f"_{key}_hdu", f"__{key}_hdu"))
+    return any(held.get(name) is not None for name in names)
+
+
+@contextmanager
+def reading_run(run: Any, what: str) -> Iterator[None]:
+    """Make one error of every way in which a table of a run can fail, which gammapy reads only when it is used.
+
+    Parameters
+    ----------
+    run : gammapy.data.Observation
+        The run.
+    what : str
+        The table, for the message.
+
+    Raises
+    ------
+    DataFileError
+        If the block raises anything but an error of this package, which passes; names the run and its files.
+    """
+    try:
+        yield
+    except PymcGammaError:
+        raise
+    except Exception as error:
+        files = sorted({str(_path(place)) for _, place in _places(run, READ_HDUS)})
+        raise DataFileError(
+            f"observation {run_label(run)}: its {what} cannot be used ({type(error).__name__}: {error})."
+            + (f" It is read from {', '.join(files)}: copy the file again, or correct it." if files else "")
+        ) from error
 
 
 def run_label(run: Any) -> str:
@@ -230,12 +278,7 @@ def _missing_extensions(path: Path, names: Collection[str], label: str) -> list[
     except IRFError as error:
         raise IRFError(f"observation {label}: {error}") from error
     except DataFileError as error:
-        raise DataFileError(f"observation {label}, in {path.parent}: {error}") from error
-    except Exception as error:
-        raise DataFileError(
-            f"observation {label}: {path} cannot be read ({type(error).__name__}: {error}). The file is cut or "
-            "damaged; copy it again."
-        ) from error
+        raise DataFileError(f"observation {label}: {error}") from error
 
 
 def _check_headers(run: Any, kinds: Collection[str]) -> None:
@@ -243,10 +286,10 @@ def _check_headers(run: Any, kinds: Collection[str]) -> None:
     for kind, place in list(_places(run, [kind for kind in ("gti", "pointing", "meta") if kind in kinds])):
         try:
             value = getattr(run, f"_{kind}")
-        except (OSError, TypeError, ValueError) as error:
+        except Exception as error:
             raise DataFileError(
                 f"observation {run_label(run)}: the header of {place.hdu_name!r} in {_path(place)} cannot be used: "
-                f"{error}. Correct the header (astropy.io.fits.setval)."
+                f"{type(error).__name__}: {error}. Correct the header (astropy.io.fits.setval)."
             ) from error
         if value is None:
             raise DataFileError(missing_keyword(run, kind) or f"observation {run_label(run)} has no {kind}.")
@@ -277,8 +320,9 @@ def run_arguments(run: Any) -> dict[str, Any]:
         time does not reflect, or a dead time that leaves nothing; names the run.
     """
     label = run_label(run)
-    good = good_time(run, label)
-    band, dead = phase_band(run, label), float(run.observation_dead_time_fraction)
+    with reading_run(run, "good time"):
+        good = good_time(run, label)
+        band, dead = phase_band(run, label), float(run.observation_dead_time_fraction)
     share = 1.0 if band is None else band[1] - band[0]
     if not 0 <= dead < 1:
         raise DataFileError(
@@ -286,8 +330,10 @@ def run_arguments(run: Any) -> dict[str, Any]:
             "DEADC is the share of the time that is live, above 0 and at most 1."
         )
     ontime = share * good.duration_s
+    with reading_run(run, "pointing"):
+        pointing = _fixed_pointing(run, label)
     return {
-        "pointing": _fixed_pointing(run, label),
+        "pointing": pointing,
         "ontime": ontime * u.s,
         "livetime": (1 - dead) * ontime * u.s,
         "name": label,
@@ -309,7 +355,11 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
         describe well, by how much and where; which runs have no background and no index that says so, because a cut
         file looks the same.
     """
-    if point_like := [run_label(run) for run in runs if _is_point_like(run)]:
+    point_like = []
+    for run in runs:
+        with reading_run(run, "response"):
+            point_like += [run_label(run)] if _is_point_like(run) else []
+    if point_like:
         raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
     known: dict[str, IRFs] = {}
     repaired: dict[tuple[str, ...], list[str]] = {}
@@ -443,15 +493,16 @@ def _assumed(kind: str, place: Any) -> bool:
 
 def _table(run: Any, key: str) -> Any:
     """A table of a run; gammapy reads it from the file only now."""
-    try:
-        return getattr(run, key)
-    except ValueError as error:
-        if "FoVAlignment" not in str(error):
-            raise
-        raise IRFError(
-            f"observation {run_label(run)}: the alignment of its {key} (FOVALIGN) is not known: {error}; expected "
-            "RADEC, ALTAZ or REVERSE_LON_RADEC."
-        ) from error
+    with reading_run(run, key):
+        try:
+            return getattr(run, key)
+        except ValueError as error:
+            if "FoVAlignment" not in str(error):
+                raise
+            raise IRFError(
+                f"observation {run_label(run)}: the alignment of its {key} (FOVALIGN) is not known: {error}; expected "
+                "RADEC, ALTAZ or REVERSE_LON_RADEC."
+            ) from error
 
 
 def _fixed_pointing(run: Any, label: str) -> Any:

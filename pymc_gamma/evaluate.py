@@ -7,6 +7,7 @@ variables, seen from its result, that the posterior holds.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import astropy.units as u
@@ -19,6 +20,7 @@ from pymc.logprob.abstract import MeasurableOp
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 
+from pymc_gamma.arguments import checked, integer, kind
 from pymc_gamma.errors import ModelError
 from pymc_gamma.posterior import SAMPLE_DIMS, posterior_dataset
 from pymc_gamma.spectra import FLUX
@@ -32,6 +34,7 @@ FloatArray = NDArray[np.float64]
 _MODE = "FAST_COMPILE"
 
 
+@checked(idata=kind("DataTree", "Dataset"), max_draws=partial(integer, low=1))
 def spectrum_draws(
     idata: xr.DataTree | xr.Dataset,
     spectrum: Callable[[Any], Any],

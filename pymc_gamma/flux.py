@@ -1,12 +1,17 @@
 """Values of whatever stands for a spectrum, in the units of this package."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
+from pytensor.graph.basic import Variable
 
-from pymc_gamma.units import to_value
+from pymc_gamma.errors import ModelError
+from pymc_gamma.tensors import has_variables
+from pymc_gamma.units import numbers
 
 __all__ = ["is_gammapy_model", "spectrum_values"]
 
@@ -33,10 +38,14 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
     Returns
     -------
     numpy.ndarray or TensorVariable
-        As the spectrum gives them, without unit.
+        As the spectrum gives them, without unit; NaN where they are masked.
 
     Raises
     ------
+    ModelError
+        If a function does not take the energies, or returns something else than numbers.
+    TypeError
+        If they are no real numbers.
     astropy.units.UnitConversionError
         If they have another unit.
 
@@ -48,7 +57,45 @@ def spectrum_values(spectrum: Any, energy: NDArray[np.float64], unit: str, name:
     array([1.])
     """
     if callable(spectrum):
-        spectrum = spectrum(energy * u.TeV) if is_gammapy_model(spectrum) else spectrum(energy)
-    if isinstance(spectrum, u.Quantity):
-        return to_value(spectrum, unit, f"the spectrum of {name!r}")
-    return spectrum
+        of_function = _called(spectrum, energy, name)
+        if not (isinstance(of_function, u.Quantity) or _are_values(of_function)):
+            raise ModelError(
+                f"the spectrum of {name!r} must return numbers or a tensor, one value for each energy it is called "
+                f"with, got {type(of_function).__name__}; does it end with return?"
+            )
+        spectrum = of_function
+    if isinstance(spectrum, Variable) or (isinstance(spectrum, list | tuple) and has_variables(spectrum)):
+        return spectrum
+    return numbers(spectrum, f"the spectrum of {name!r}", unit, finite=False)
+
+
+def _called(spectrum: Callable[..., Any], energy: NDArray[np.float64], name: str) -> Any:
+    """What a function returns for energies."""
+    if isinstance(spectrum, type):
+        raise ModelError(
+            f"the spectrum of {name!r} is the class {spectrum.__name__} itself; make one of it, with its parameters: "
+            f"{spectrum.__name__}(...)."
+        )
+    given = energy * u.TeV if is_gammapy_model(spectrum) else energy
+    try:
+        inspect.signature(spectrum).bind(given)
+    except ValueError:  # one of a library in C, which does not tell
+        pass
+    except TypeError as error:
+        raise ModelError(
+            f"the spectrum of {name!r} must be a function of the energy in TeV alone, such as pmg.PowerLaw(index=2) or "
+            f"lambda energy: 1e-12 * energy**-2 ({error})."
+        ) from None
+    return spectrum(given)
+
+
+def _are_values(values: Any) -> bool:
+    """Whether something is numbers, or expressions of PyTensor."""
+    if isinstance(values, list | tuple):
+        return all(map(_are_values, values))
+    if isinstance(values, Variable):
+        return True
+    try:
+        return np.asarray(values).dtype.kind in "biuf"
+    except (TypeError, ValueError):
+        return False

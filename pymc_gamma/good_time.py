@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.errors import DataFileError
+from pymc_gamma.errors import DataFileError, warn_user
 
 __all__ = [
     "NO_TIMES_KEY",
@@ -37,6 +37,9 @@ TOLERANCE = 1e-6
 
 ANOTHER_NIGHT = 86400.0
 """Seconds between all events and the intervals from which on their clocks are taken to differ."""
+
+LONGEST = 100 * 365.25 * 86400.0
+"""Seconds, a century, from which on an interval cannot be one of observation."""
 
 NO_TIMES_KEY = "PGNOTIME"
 """Header key of events of this package that have no arrival times; their TIME is the reference time."""
@@ -148,12 +151,12 @@ def of_intervals(gti: Any, what: str) -> GoodTime:
         raise DataFileError(f"{what} has no good time interval (GTI), so its duration is not known.")
     reference = gti.time_start[0]
     start, stop = (seconds_since(reference, times) for times in (gti.time_start, gti.time_stop))
-    bad = ~(np.isfinite(start) & np.isfinite(stop) & (stop >= start))
+    bad = ~(np.isfinite(start) & np.isfinite(stop) & (stop >= start) & (stop - start < LONGEST))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise DataFileError(
-            f"{what}: {int(bad.sum())} of its {len(bad)} good time intervals (GTI) are not finite or end before they "
-            f"start; the first is row {row}, {stop[row] - start[row]:g} s long."
+            f"{what}: {int(bad.sum())} of its {len(bad)} good time intervals (GTI) are not finite, end before they "
+            f"start, or are longer than a century; the first is row {row}, {stop[row] - start[row]:g} s long."
         )
     good = GoodTime(reference, *union(start, stop))
     if not good.duration_s > 0:
@@ -233,6 +236,11 @@ def require_times(table: Any, good: GoodTime, what: str) -> bool:
         raise DataFileError(
             f"{what}: its events have no arrival times (TIME), so it is not known which of them lie in "
             "its good time intervals" + (" and in the selection in time." if good.selected else ".")
+        )
+    if times is None:
+        warn_user(
+            f"{what}: its events have no arrival times (TIME); all {len(table)} are taken to lie in its good time "
+            "interval."
         )
     return False
 

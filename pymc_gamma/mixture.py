@@ -19,7 +19,10 @@ import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, generator, integer, mapping, text, texts
 from pymc_gamma.errors import ModelError
+from pymc_gamma.labelled import aligned
+from pymc_gamma.units import numbers
 
 __all__ = ["MixtureTree"]
 
@@ -52,6 +55,7 @@ class MixtureTree:
 'gamma': ('diffuse', 'hgps')}
     """
 
+    @checked(name=text)
     def __init__(self, spec: Spec, name: str = "mixture") -> None:
         self.name = name
         self.nodes: dict[str, tuple[str, ...]] = {}
@@ -84,6 +88,7 @@ class MixtureTree:
     def _as_spec(self, node: str) -> dict[str, Any]:
         return {child: self._as_spec(child) if child in self.nodes else None for child in self.nodes[node]}
 
+    @checked(name=text, dims=text, components=texts, concentration=mapping)
     def fractions(
         self,
         name: str = "fraction",
@@ -143,6 +148,7 @@ class MixtureTree:
         flat = pt.stack([self._product(leaf, shares) for leaf in self.leaves])
         return pm.Deterministic(name, flat[list(order)], dims=dims)
 
+    @checked(shares=mapping, components=texts)
     def flatten(self, shares: Mapping[str, ArrayLike], components: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Fractions of the leaves from the shares of the nodes, as numbers.
 
@@ -176,7 +182,12 @@ class MixtureTree:
                 f"shares are needed for the nodes {sorted(needed)}; missing {sorted(needed - set(shares))}, "
                 f"unknown {sorted(set(shares) - needed)}."
             )
-        values = {node: np.asarray(value, dtype=np.float64) for node, value in shares.items()}
+        values = {
+            node: numbers(
+                aligned(value, {f"{node}_child": self.nodes[node]}, f"the shares of {node!r}"), f"shares[{node!r}]"
+            )
+            for node, value in shares.items()
+        }
         for node, value in values.items():
             n_children = len(self.nodes[node])
             if value.ndim == 0 or value.shape[-1] != n_children:
@@ -190,6 +201,7 @@ class MixtureTree:
         flat = np.broadcast_arrays(*(self._product(leaf, values) for leaf in self.leaves))
         return np.stack([np.asarray(flat[i], dtype=np.float64) for i in order], axis=-1)
 
+    @checked(n_events=integer, shares=mapping, components=texts, rng=generator)
     def counts(
         self,
         n_events: int,
@@ -228,6 +240,7 @@ class MixtureTree:
         probabilities = fractions / fractions.sum(axis=-1, keepdims=True)
         return np.random.default_rng(rng).multinomial(n_events, probabilities).astype(np.float64)
 
+    @checked(labels=mapping)
     def plot(self, *, labels: Mapping[str, str] | None = None, ax: Any = None) -> Any:
         """Draw the tree.
 
@@ -319,7 +332,8 @@ class MixtureTree:
             raise ModelError(f"concentration is given for {unknown}, but the nodes of the tree are {list(self.nodes)}.")
         alphas = {}
         for node, children in self.nodes.items():
-            alpha = np.asarray(given.get(node, 1.0), dtype=np.float64)
+            label = f"the concentration of node {node!r}"
+            alpha = numbers(aligned(given.get(node, 1.0), {f"{node}_child": children}, label), label)
             if alpha.ndim == 0:
                 alpha = np.full(len(children), alpha)
             if alpha.shape != (len(children),) or not np.all(alpha > 0):
@@ -344,4 +358,4 @@ def _children(node: str, spec: Any) -> Iterator[tuple[str, Any]]:
             else:
                 raise ModelError(f"node {node!r}: an entry must be a name or a mapping, got {entry!r}.")
     else:
-        raise ModelError(f"node {node!r}: give its children as a list of names or a mapping, got {spec!r}.")
+        raise ModelError(f"node {node!r}: its spec must be a list of names or a mapping, got {spec!r}.")

@@ -8,6 +8,7 @@ uses the on-time, because its rate is given per unit of on-time
 import math
 from collections.abc import Sequence
 from copy import copy
+from functools import partial
 from typing import Any, Self
 
 import astropy.units as u
@@ -15,6 +16,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, kind, mapping, number, plain, quantity, text
 from pymc_gamma.dl3 import (
     check_files,
     field_orientation,
@@ -95,6 +97,7 @@ class Observation:
     Observation('prod5-south-20deg-50h', galactic lon=0 lat=0 deg, livetime=50 h)
     """
 
+    @checked(name=text)
     def __init__(
         self,
         irfs: IRFs,
@@ -287,6 +290,7 @@ class Observation:
         """On-time, which the residual background is proportional to."""
         return (self.ontime_s / 3600) * u.h
 
+    @checked(irfs=kind("IRFs"))
     def with_irfs(self, irfs: IRFs) -> "Observation":
         """The same observation with another instrument response."""
         other = copy(self)
@@ -308,6 +312,7 @@ class Observation:
         }
 
     @classmethod
+    @checked(data=mapping)
     def from_dict(cls, data: dict[str, Any], irfs: IRFs) -> "Observation":
         """Inverse of :meth:`to_dict`."""
         pointing = SkyCoord(data["lon"] * u.deg, data["lat"] * u.deg, frame=sky_frame(data["frame"]))
@@ -319,14 +324,17 @@ class Observation:
         observation.fov_rotation = data["fov_rotation"]
         return observation
 
+    @checked(frame=text)
     def axis_vector(self, frame: str) -> FloatArray:
         """Unit vector of the pointing in a frame."""
         return unit_vectors(*convert_lonlat(self.lon, self.lat, self.frame, frame))
 
+    @checked("lon", "lat", lon=plain("deg"), lat=plain("deg"), frame=text)
     def offset(self, lon: ArrayLike, lat: ArrayLike, frame: str) -> FloatArray:
         """Offset in degrees of directions in degrees."""
         return separation_deg(unit_vectors(lon, lat), self.axis_vector(frame))
 
+    @checked(frame=text)
     def fov_basis(self, frame: str) -> FloatArray:
         """Rotation matrix (3, 3) from a frame to the field of view: rows are axis, fov_lon and fov_lat.
 
@@ -338,6 +346,7 @@ class Observation:
         axes = [unit_vectors(*convert_lonlat(*_lonlat(axis), "icrs", frame)) for axis in (towards, -east, north)]
         return np.stack(axes)
 
+    @checked(frame=text)
     def background_basis(self, frame: str) -> FloatArray:
         """Rotation matrix (3, 3) from a frame to the field of view in which the residual background is given.
 
@@ -354,6 +363,7 @@ class Observation:
         left = -math.cos(angle) * west - math.sin(angle) * north
         return np.stack([towards, left, up])
 
+    @checked("lon", "lat", energy_true=partial(number, low=0), lon=plain("deg"), lat=plain("deg"), frame=text)
     def exposure(self, energy_true: float, lon: ArrayLike, lat: ArrayLike, frame: str) -> FloatArray:
         """Exposure in cm2 s at one true energy (TeV) and directions in degrees."""
         aeff = self.irfs.aeff
@@ -365,6 +375,7 @@ class Observation:
         offset = self.offset(lon, lat, frame)
         return np.maximum(np.interp(offset, aeff.offset, profile, right=0.0), 0) * self.livetime_s
 
+    @checked(roi=kind("RegionOfInterest"), energy_true=quantity("TeV"))
     def peek(self, roi: RegionOfInterest, energy_true: u.Quantity = 1 * u.TeV, ax: Any = None) -> Any:
         """Exposure map over a region at one true energy, in the offset frame of the region.
 

@@ -32,7 +32,7 @@ def posterior_dataset(idata: xr.DataTree | xr.Dataset) -> xr.Dataset:
         if idata.has_data:
             return idata.to_dataset()
         raise ModelError(f"There is no group 'posterior'; the groups are {', '.join(idata.children) or 'none'}.")
-    raise TypeError(f"Expected an xarray DataTree or Dataset, got {type(idata).__name__}.")
+    raise TypeError(f"Expected an xarray DataTree or Dataset as idata, got {type(idata).__name__}.")
 
 
 def resample_dataset(posterior: xr.Dataset, weights: ArrayLike, n: int, rng: np.random.Generator) -> xr.Dataset:

@@ -7,7 +7,6 @@ and the finished files are read back and compared with the response in memory: w
 """
 
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +19,13 @@ from astropy.coordinates import EarthLocation
 from astropy.time import Time
 
 from pymc_gamma import datasets
+from pymc_gamma.arguments import checked, path, seed, several
 from pymc_gamma.dl3 import run_responses
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.container import Events
 from pymc_gamma.events.gadf import FRAME_KEY, GADF_HEADER, SUFFIXES, TIME_REFERENCE, coordinate_columns
-from pymc_gamma.files import atomic_path, check_compression, refuse_overwrite
+from pymc_gamma.files import atomic_path, refuse_overwrite, user_path
+from pymc_gamma.fits_files import open_fits, reading
 from pymc_gamma.observation import NO_LIMIT, Observation
 
 __all__ = ["write_runs"]
@@ -64,6 +65,7 @@ class _Run:
         return f"run_{self.obs_id:06d}.fits.gz"
 
 
+@checked(path=path, observations=several("Observation"), rng=seed)
 def write_runs(
     path: str | os.PathLike[str],
     events: Events,
@@ -120,6 +122,8 @@ def write_runs(
         If the response of an observation is not that of its file.
     FileExistsError
         If the folder exists and ``overwrite`` is false, or holds other files.
+    OSError
+        If it cannot be written, on a full disk for instance; a folder that was there is unchanged.
 
     Warns
     -----
@@ -155,7 +159,7 @@ def write_runs(
     >>> again
     Observation('7', icrs lon=83.63 lat=22.01 deg, livetime=0.5 h)
     """
-    folder = Path(path)
+    folder = user_path(path)
     pointings = [observations] if isinstance(observations, Observation) else list(observations)
     _check(folder, events, pointings, overwrite)
     generator = np.random.default_rng(rng)
@@ -252,27 +256,14 @@ def _runs(
     return runs
 
 
-@contextmanager
-def _opened(source: Path) -> Iterator[Any]:
-    from astropy.io import fits
-
-    try:
-        check_compression(source)
-        hdus = fits.open(source, memmap=False)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataFileError(f"cannot read the response from {source}: {error}") from error
-    with hdus:
-        yield hdus
-
-
 def _location(source: Path) -> EarthLocation:
     """Place of the telescopes in the file of a response, or that of the instrument it names."""
-    with _opened(source) as hdus:
+    with reading(source, "a file of instrument responses"), open_fits(source) as hdus:
         headers = [hdu.header for hdu in hdus]
-    for header in headers:
-        if "GEOLON" in header and "GEOLAT" in header:
-            height = header.get("ALTITUDE", header.get("GEOALT", 0.0))
-            return EarthLocation.from_geodetic(header["GEOLON"] * u.deg, header["GEOLAT"] * u.deg, height * u.m)
+        for header in headers:
+            if "GEOLON" in header and "GEOLAT" in header:
+                height = header.get("ALTITUDE", header.get("GEOALT", 0.0))
+                return EarthLocation.from_geodetic(header["GEOLON"] * u.deg, header["GEOLAT"] * u.deg, height * u.m)
     from gammapy.data import observatory_locations
 
     for header in headers:
@@ -319,19 +310,20 @@ def _response(run: _Run) -> Iterator[dict[str, Any]]:
     from astropy.io import fits
 
     tables: dict[str, Any] = {}
-    with _opened(run.source) as hdus:
-        events = next((hdu.header for hdu in hdus if hdu.name == "EVENTS"), fits.Header())
-        # gammapy knows the mirrored backgrounds of these files by the header of their events, which is not copied
-        mirrored = events.get("CREATOR") == "SASH FITS::EventListWriter" and events.get("HDUVERS") == "0.2"
-        for hdu in hdus:
-            kind = TABLE_TYPES.get(str(hdu.header.get("HDUCLAS2", "")).upper())
-            if str(hdu.header.get("HDUCLAS1", "")).upper() != "RESPONSE" or kind is None or kind in tables:
-                continue
-            if kind == "bkg" and run.observation.irfs.bkg is None:
-                continue
-            tables[kind] = hdu.copy()
-            if kind == "bkg" and mirrored:
-                tables[kind].header["FOVALIGN"] = "REVERSE_LON_RADEC"
+    with open_fits(run.source) as hdus:
+        with reading(run.source, "a file of instrument responses"):
+            events = next((hdu.header for hdu in hdus if hdu.name == "EVENTS"), fits.Header())
+            # gammapy knows the mirrored backgrounds of these files by the header of their events, which is not copied
+            mirrored = events.get("CREATOR") == "SASH FITS::EventListWriter" and events.get("HDUVERS") == "0.2"
+            for hdu in hdus:
+                kind = TABLE_TYPES.get(str(hdu.header.get("HDUCLAS2", "")).upper())
+                if str(hdu.header.get("HDUCLAS1", "")).upper() != "RESPONSE" or kind is None or kind in tables:
+                    continue
+                if kind == "bkg" and run.observation.irfs.bkg is None:
+                    continue
+                tables[kind] = hdu.copy()
+                if kind == "bkg" and mirrored:
+                    tables[kind].header["FOVALIGN"] = "REVERSE_LON_RADEC"
         missing = [kind for kind in ("aeff", "edisp", "psf") if kind not in tables]
         if missing:
             raise IRFError(f"{run.source} has no table {', '.join(missing)} of the response.")

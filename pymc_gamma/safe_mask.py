@@ -27,7 +27,9 @@ from typing import Any, Literal, NamedTuple
 import astropy.units as u
 import numpy as np
 
+from pymc_gamma.dl3 import index_of, reading_run
 from pymc_gamma.errors import DataFileError
+from pymc_gamma.fits_files import reading
 from pymc_gamma.good_time import whole_run
 from pymc_gamma.units import scalar_value, to_value
 
@@ -149,7 +151,9 @@ def run_limits(
     else:
         largest = float(maker.offset_max.to_value("deg")) if maker and "offset-max" in maker.methods else math.inf
     if not largest > 0:
-        raise DataFileError(f"observation {label}: the largest offset must be positive, got {largest:g} deg.")
+        raise DataFileError(
+            f"observation {label}: the largest offset must be positive, got {largest:g} deg (offset_max)."
+        )
     return RunLimits((low, high), largest)
 
 
@@ -161,9 +165,10 @@ def index_energies(source: Any) -> dict[str, tuple[float | None, float | None]]:
     if table is None:
         return {}
     found: dict[str, tuple[float | None, float | None]] = {}
-    for row in table:
-        low, high = (_of_index(table, row, keys[1]) for keys in FILE_KEYS)
-        found[str(row["OBS_ID"])] = (low, high)
+    with reading(index_of(source, "obs-index"), "an index of observations"):
+        for row in table:
+            low, high = (_of_index(table, row, keys[1]) for keys in FILE_KEYS)
+            found[str(row["OBS_ID"])] = (low, high)
     return found
 
 
@@ -204,7 +209,8 @@ def _by_hand(energy_range: Any) -> tuple[float, float]:
 
 def _of_file(run: Any, label: str, index: tuple[float | None, float | None]) -> tuple[float, float]:
     """Thresholds in the header of the effective area, else of the index; 0 and negative numbers stand for none."""
-    aeff = run.aeff
+    with reading_run(run, "aeff"):
+        aeff = run.aeff
     meta = {} if aeff is None else (aeff.meta or {})
     bounds: list[float] = []
     for keys, of_index, none in zip(FILE_KEYS, index, (0.0, math.inf), strict=True):

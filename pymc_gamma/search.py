@@ -3,12 +3,12 @@
 `numpy.searchsorted` does the same, but each kernel that calls it takes half a second longer to compile.
 """
 
-import numba as nb
+from pymc_gamma.compilation import kernel
 
 __all__ = ["count_below", "interval"]
 
 
-@nb.njit(inline="always")
+@kernel(inline="always")
 def count_below(nodes, x, last):
     """Number of the first ``last`` ascending nodes that are at most ``x``."""
     low, high = 0, last
@@ -21,7 +21,7 @@ def count_below(nodes, x, last):
     return low
 
 
-@nb.njit(inline="always")
+@kernel(inline="always")
 def interval(nodes, x):
     """Index of the interval between ascending nodes that holds ``x``, and where in it, 0 to 1; clipped to the ends.
 

@@ -33,7 +33,10 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 from scipy.ndimage import maximum_filter1d
 
-from pymc_gamma.units import to_value
+from pymc_gamma.arguments import checked, kind
+from pymc_gamma.labelled import aligned, has_labels
+from pymc_gamma.tensors import joined
+from pymc_gamma.units import numbers, to_value
 
 __all__ = [
     "BrokenPowerLaw",
@@ -207,7 +210,8 @@ class PowerLawNorm(Spectrum):
     Parameters
     ----------
     norm, tilt : float, Quantity or TensorVariable
-        Numbers, or vectors with one entry for each observation: then the factor has one row for each.
+        Numbers, or vectors with one entry for each observation: then the factor has one row for each. Labels of xarray
+        and pandas are the numbers of the observations, from 0.
     reference : float or Quantity
         Energy in TeV at which the factor is the norm.
 
@@ -478,7 +482,7 @@ class TemplateSpectrum(_Parametric):
         super().__post_init__()
         object.__setattr__(self, "energy", to_value(self.energy, "TeV", "TemplateSpectrum(energy=...)"))
         object.__setattr__(self, "values", to_value(self.values, FLUX, "TemplateSpectrum(values=...)"))
-        _check_table(type(self).__name__, self.energy, self.values)
+        _check_table(type(self).__name__, "values", self.energy, self.values)
 
     @property
     def smooth(self) -> bool:
@@ -518,9 +522,10 @@ class EBLAbsorption:
 
     def __init__(self, energy: Any, transmission: Any, alpha_norm: Any = 1.0) -> None:
         self.energy = to_value(energy, "TeV", "EBLAbsorption(energy=...)")
-        self.transmission = np.asarray(transmission, dtype=np.float64)
+        label = "EBLAbsorption(transmission=...)"
+        self.transmission = numbers(aligned(transmission, {"energy": self.energy.ravel().tolist()}, label), label)
         self.alpha_norm = _parameter(alpha_norm, "", "EBLAbsorption(alpha_norm=...)")
-        _check_table(type(self).__name__, self.energy, self.transmission)
+        _check_table(type(self).__name__, "transmission", self.energy, self.transmission)
         if self.transmission.max() > 1 + 1e-6:
             raise ValueError(
                 f"EBLAbsorption: the transmission must lie between 0 and 1, the largest is {self.transmission.max():g}."
@@ -532,6 +537,7 @@ class EBLAbsorption:
         return _is_smooth_table(self.energy, self.transmission)
 
     @classmethod
+    @checked(model=kind("EBLAbsorptionNormSpectralModel"))
     def from_gammapy(cls, model: Any, alpha_norm: Any = None) -> "EBLAbsorption":
         """Absorption at the redshift of a gammapy ``EBLAbsorptionNormSpectralModel``, which stays fixed.
 
@@ -580,22 +586,19 @@ def _parameter(value: Any, unit: str, name: str) -> Any:
         return value
     if isinstance(value, u.Quantity):
         value = to_value(value, unit, name)
-    number = np.asarray(value)
+    number = np.ma.asarray(value)
     if number.ndim or number.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be a number, a Quantity or a scalar PyTensor variable, got {value!r}.")
-    if not np.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {value!r}.")
-    return float(number)
+    return float(numbers(value, name))
 
 
 def _scalar_or_vector(value: Any, name: str) -> Variable:
-    """A PyTensor scalar or vector without unit."""
-    if isinstance(value, u.Quantity):
-        value = to_value(value, "", name)
+    """A PyTensor scalar or vector without unit; one with labels, of the observations, in their order."""
+    value = joined(value, name)
+    if has_labels(value):
+        value = aligned(value, {"observation": range(np.shape(value)[0] if np.ndim(value) else 0)}, name)
     if not isinstance(value, Variable):
-        value = np.asarray(value)
-        if value.dtype.kind not in "fiu" or not np.all(np.isfinite(value)):
-            raise TypeError(f"{name} must be finite numbers or a PyTensor variable, got {value!r}.")
+        value = numbers(value, name)
     variable = pt.as_tensor_variable(value).astype("float64")
     if variable.type.ndim > 1:
         raise TypeError(
@@ -609,12 +612,14 @@ def _power(base: Variable, exponent: Any) -> Variable:
     return pt.exp(exponent * pt.log(base))
 
 
-def _check_table(name: str, energy: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+def _check_table(name: str, what: str, energy: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     if energy.ndim != 1 or len(energy) < 2 or not (np.all(np.diff(energy) > 0) and energy[0] > 0):
-        raise ValueError(f"{name}: energies must be at least two, positive and ascending, got {energy} TeV.")
+        raise ValueError(
+            f"{name}(energy=...): energies must be at least two, positive and ascending, got {energy} TeV."
+        )
     if values.shape != energy.shape or not np.all(np.isfinite(values) & (values >= 0)):
         raise ValueError(
-            f"{name}: there must be one finite value >= 0 for each of the {len(energy)} energies, "
+            f"{name}({what}=...): there must be one finite value >= 0 for each of the {len(energy)} energies, "
             f"got shape {values.shape} from {np.min(values):g} to {np.max(values):g}."
         )
 

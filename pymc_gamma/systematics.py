@@ -20,7 +20,7 @@ as ``value``.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,8 +31,11 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arguments import integer, is_several
 from pymc_gamma.errors import ModelError
-from pymc_gamma.units import to_value
+from pymc_gamma.labelled import aligned, has_labels
+from pymc_gamma.tensors import joined
+from pymc_gamma.units import numbers, scalar_value, to_value
 
 __all__ = [
     "BackgroundNorm",
@@ -42,7 +45,7 @@ __all__ = [
     "EnergyScale",
     "PSFScale",
     "Systematic",
-    "check_systematics",
+    "Systematics",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -63,10 +66,21 @@ class Systematic(ABC):
     sigma: float = 0.1
     value: Any = None
     variable: ClassVar[str]
+    of_sky: ClassVar[bool] = True
+    """Whether it changes sky components, not the residual background."""
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"{type(self).__name__}(sigma=...) must be a positive number, got {self.sigma}.")
+        label = f"{type(self).__name__}(sigma=...)"
+        sigma = numbers(self.sigma, label)
+        if sigma.ndim or not sigma > 0:
+            raise ValueError(f"{label} must be a positive number, got {self.sigma}.")
+        object.__setattr__(self, "sigma", float(sigma))
+        object.__setattr__(self, "value", joined(self.value, f"{type(self).__name__}(value=...)"))
+        if not (self.value is None or isinstance(self.value, Variable) or has_labels(self.value)):
+            label = f"{type(self).__name__}(value=...)"
+            object.__setattr__(self, "value", numbers(self.value, label))
+            if np.ndim(self.value) > 1:
+                raise ValueError(f"{label} must be a number or a vector, got shape {np.shape(self.value)}.")
 
     @abstractmethod
     def prior(self, n_observations: int, energy: FloatArray) -> Variable:
@@ -88,7 +102,10 @@ class Systematic(ABC):
             If the model has a variable of that name already.
         """
         if self.value is not None:
-            return self._checked(pt.as_tensor_variable(self.value).astype("float64"), n_observations, energy)
+            label = f"{type(self).__name__}(value=...)"
+            value = aligned(self.value, {"observation": range(n_observations)}, label)
+            value = value if isinstance(value, Variable) else numbers(value, label)
+            return self._checked(pt.as_tensor_variable(value).astype("float64"), n_observations, energy)
         model = pm.modelcontext(None)
         if self.variable in model.named_vars:
             raise ModelError(
@@ -103,6 +120,8 @@ class Systematic(ABC):
 
     def _checked(self, value: Variable, n_observations: int, energy: FloatArray) -> Variable:
         shapes = self.shapes(n_observations, energy)
+        if n_observations == 1 and () in shapes and value.type.ndim == 1 and value.type.shape[0] in (None, 1):
+            return pt.specify_shape(value, (1,))[0]  # an entry for each observation
         for shape in shapes:
             if len(shape) == value.type.ndim and all(
                 known in (None, wanted) for known, wanted in zip(value.type.shape, shape, strict=True)
@@ -152,6 +171,8 @@ class EffectiveAreaShape(Systematic):
                 "EffectiveAreaShape(value=...) needs knots=[...] too, the energies that its entries belong to: the "
                 "default ones differ from response to response."
             )
+        if not isinstance(self.knots, int | np.integer):
+            self.energies(np.empty(0))  # refused here, where the user is
 
     def shapes(self, n_observations: int, energy: FloatArray) -> list[tuple[int, ...]]:
         """One number for each knot."""
@@ -165,7 +186,9 @@ class EffectiveAreaShape(Systematic):
             return np.geomspace(energy[0], energy[-1], int(self.knots))
         knots = np.atleast_1d(to_value(self.knots, "TeV", "EffectiveAreaShape(knots=...)"))
         if knots.ndim != 1 or len(knots) < 2 or not (np.all(np.diff(knots) > 0) and knots[0] > 0):
-            raise ValueError(f"knots must be at least 2 ascending positive energies, got {knots} TeV.")
+            raise ValueError(
+                f"EffectiveAreaShape(knots=...) must be at least 2 ascending positive energies, got {knots} TeV."
+            )
         return np.asarray(knots)
 
     def prior(self, n_observations: int, energy: FloatArray) -> Variable:
@@ -228,6 +251,7 @@ class PSFScale(Systematic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "nodes", integer(self.nodes, "PSFScale(nodes=...)"))
         if self.nodes < 5:
             raise ValueError(f"PSFScale(nodes=...) must be at least 5, got {self.nodes}.")
         if self.sigma > 0.2:
@@ -237,7 +261,8 @@ class PSFScale(Systematic):
             )
         if self.knots[0] < self.knots[1] - self.knots[0]:
             raise ValueError(f"PSFScale(sigma={self.sigma}) needs more than nodes={self.nodes}.")
-        if isinstance(self.value, int | float) and abs(self.value - 1) > 3 * self.sigma * (1 + 1e-9):
+        value = aligned(self.value, {"observation": None}, "PSFScale(value=...)")
+        if isinstance(value, np.ndarray) and np.any(np.abs(value - 1) > 3 * self.sigma * (1 + 1e-9)):
             raise ValueError(f"PSFScale(value=...) must lie within three sigma ({self.sigma}) of 1, got {self.value}.")
 
     @property
@@ -255,6 +280,7 @@ class BackgroundNorm(Systematic):
     """Factor on the residual background in each observation; prior LogNormal(0, ``sigma``)."""
 
     variable = "background_norm"
+    of_sky = False
 
     def shapes(self, n_observations: int, energy: FloatArray) -> list[tuple[int, ...]]:
         """One number, or one for each observation."""
@@ -282,6 +308,12 @@ class BackgroundTilt(Systematic):
     sigma: float = 0.05
     reference: Any = 1 * u.TeV
     variable: ClassVar[str] = "background_tilt"
+    of_sky: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not scalar_value(self.reference, "TeV", "BackgroundTilt(reference=...)") > 0:
+            raise ValueError(f"BackgroundTilt(reference=...) must be a positive energy, got {self.reference}.")
 
     def shapes(self, n_observations: int, energy: FloatArray) -> list[tuple[int, ...]]:
         """One number, or one for each observation."""
@@ -305,21 +337,76 @@ def _observation_dim(n_observations: int) -> str:
     return "observation"
 
 
-def check_systematics(name: str, systematics: Sequence[Any]) -> dict[type[Systematic], Systematic]:
-    """The systematics by their class.
+class Systematics:
+    """The systematics of a model by their kind, and which kinds it knew an effect of.
+
+    A kind is a class that derives from `Systematic` directly; a subclass of it, with a prior of its own for example, is
+    of that kind and has its effect.
+
+    Parameters
+    ----------
+    name : str
+        Name of the distribution, for messages.
+    given : Systematic or sequence of Systematic
+        What the user gave; classes stand for objects with default priors.
 
     Raises
     ------
     ModelError
         If one is not a systematic, or two are of a kind.
     """
-    found: dict[type[Systematic], Systematic] = {}
-    for one in [systematics] if isinstance(systematics, Systematic) else systematics:
-        if isinstance(one, type) and issubclass(one, Systematic):
-            one = one()
-        if not isinstance(one, Systematic):
-            raise ModelError(f"{name}: systematics must be objects such as pmg.EnergyScale(), got {one!r}.")
-        if type(one) in found:
-            raise ModelError(f"{name}: systematics has {type(one).__name__} twice.")
-        found[type(one)] = one
-    return found
+
+    def __init__(self, name: str, given: Any) -> None:
+        self.name = name
+        self._by_kind: dict[type[Systematic], Systematic] = {}
+        self._known: set[type[Systematic]] = set()
+        for one in _listed(name, given):
+            one = one() if isinstance(one, type) and issubclass(one, Systematic) else one
+            if not isinstance(one, Systematic):
+                raise ModelError(f"{name}: systematics must be objects such as pmg.EnergyScale(), got {one!r}.")
+            kinds = [base for base in type(one).__mro__ if Systematic in base.__bases__]
+            if len(kinds) != 1:
+                raise ModelError(
+                    f"{name}: {type(one).__name__} is {' and '.join(kind.__name__ for kind in kinds)} at once; pass "
+                    "one systematic for each, with the same value= if they share it."
+                )
+            if kinds[0] in self._by_kind:
+                other = type(self._by_kind[kinds[0]]).__name__
+                raise ModelError(
+                    f"{name}: systematics has {kinds[0].__name__} twice ({other}, {type(one).__name__}); pass one, and "
+                    "combine their variables in its value=."
+                )
+            self._by_kind[kinds[0]] = one
+
+    def __iter__(self) -> Iterator[tuple[type[Systematic], Systematic]]:
+        return iter(self._by_kind.items())
+
+    def get[S: Systematic](self, kind: type[S]) -> S | None:
+        """The systematic of a kind that the caller has an effect for; None if there is none."""
+        self._known.add(kind)
+        found = self._by_kind.get(kind)
+        assert found is None or isinstance(found, kind)
+        return found
+
+    def __contains__(self, kind: type[Systematic]) -> bool:
+        return self.get(kind) is not None
+
+    def check_known(self) -> None:
+        """Raise a ModelError if there is one that nobody asked for: it would have no effect."""
+        for kind, one in self:
+            if kind not in self._known:
+                known = sorted(other.__name__ for other in self._known)
+                raise ModelError(
+                    f"{self.name}: {type(one).__name__} would have no effect: the model knows what {', '.join(known)} "
+                    "do. Derive it from one of these, or put its variable into spectra= or norms=."
+                )
+
+
+def _listed(name: str, given: Any) -> list[Any]:
+    if given is None:
+        return []
+    if isinstance(given, Systematic | type):
+        return [given]
+    if is_several(given):
+        return list(given)
+    raise ModelError(f"{name}: systematics must be a list of objects such as pmg.EnergyScale(), got {given!r}.")

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-__all__ = ["cpu_count", "run_parallel"]
+__all__ = ["cpu_count", "piece_size", "run_parallel"]
 
 _WORKER = "pymc_gamma-worker"
+_PIECES, _SMALLEST = 16, 256
 
 
 def cpu_count() -> int:
@@ -21,6 +22,29 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
+
+
+def piece_size(n: int, largest: int) -> int:
+    """How many of ``n`` items one task works on, for results that are the same on any number of cores.
+
+    Parameters
+    ----------
+    n : int
+        Number of items.
+    largest : int
+        What a task can hold.
+
+    Returns
+    -------
+    int
+        A sixteenth of the items, within bounds.
+
+    Examples
+    --------
+    >>> piece_size(10, 8192), piece_size(32_000, 8192), piece_size(1_000_000, 8192)
+    (256, 2000, 8192)
+    """
+    return min(largest, max(_SMALLEST, -(-n // _PIECES)))
 
 
 def run_parallel[T](task: Callable[[T], Any], items: Iterable[T]) -> list[Any]:

@@ -10,14 +10,17 @@ then infers them:
 by Hamiltonian Monte Carlo and by nested sampling, which also gives the evidence.
 """
 
+import io
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -25,7 +28,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pymc_gamma.files import atomic_path
+from pymc_gamma.files import atomic_path, locked_folder, refuse_full_disk, restore, user_path
+from pymc_gamma.workspace import left_behind
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from pymc_gamma.events import Events
     from pymc_gamma.response import Response
 
-__all__ = ["OUTPUT_FILES", "QuickStart", "check_arguments", "check_output", "quickstart"]
+__all__ = ["OUTPUT_FILES", "Interface", "QuickStart", "check_arguments", "check_output", "quickstart"]
 
 OUTPUT_FILES = ("events.fits", "posterior.nc", "corner.png", "counts.png", "ppc.png")
 
@@ -43,6 +47,26 @@ _CHAINS, _TUNE, _DRAWS = 4, 1000, 1000
 _NLIVE, _DLOGZ = 500, 0.5
 _INTERVAL = (0.05, 0.95)
 _DPI = 130
+_SIZE, _SIZE_PER_EVENT = 1_500_000, 150
+"""Bytes of the results: of the pictures and the posterior, and of each event in two files."""
+
+
+class Interface(NamedTuple):
+    """How a user of the quick start says things, for messages.
+
+    Parameters
+    ----------
+    output : str
+        The folder for the results.
+    overwrite : str
+        That results which are there may be replaced.
+    """
+
+    output: str = "output="
+    overwrite: str = "overwrite=True"
+
+
+PYTHON = Interface()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +101,14 @@ def quickstart(
     *,
     seed: int = 1,
     output: str | os.PathLike[str] = "quickstart",
-    force: bool = False,
+    overwrite: bool = False,
     console: Console | None = None,
+    interface: Interface = PYTHON,
 ) -> QuickStart:
     """Run the quick start and write its results.
+
+    They appear together at the end. Until then the results of an earlier run stay as they are, and other files in the
+    folder stay in any case.
 
     Parameters
     ----------
@@ -92,10 +120,12 @@ def quickstart(
         Seed of everything random.
     output : path-like
         Folder for the results.
-    force : bool
+    overwrite : bool
         Replace results that are already there.
     console : `rich.console.Console`, optional
         Where to show progress and the tables; ``Console(quiet=True)`` for silence.
+    interface : Interface, optional
+        How messages name the arguments.
 
     Returns
     -------
@@ -107,47 +137,29 @@ def quickstart(
     ValueError
         If a number makes no sense; the message names it.
     FileExistsError
-        If results are already there and ``force`` is false. Checked before the work starts.
+        If results are already there and ``overwrite`` is false. Checked before the work starts.
+    FolderInUseError
+        If another run is at work for the same folder. Checked before the work starts.
+    OSError
+        If the results cannot be written: no permission, no space. Checked before the work starts as far as possible.
+    KeyboardInterrupt
+        If it is interrupted; the message says what the folder holds.
     """
     check_arguments(n_events, fractions, seed)
-    folder = check_output(output, force=force)
+    folder = check_output(output, overwrite=overwrite, interface=interface)
     console = console or Console()
     truth = np.asarray(fractions, dtype=np.float64)
-    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(4)]
-
-    with _Stages(console) as stages, _quiet_pymc():
-        with stages.run("import libraries"):
-            import pymc as pm
-
-            import pymc_gamma as pmg
-        with stages.run("fold the sky through the instrument response"):
-            response = galactic_centre_response()
-        with stages.run(f"simulate {n_events} events"):
-            events = _simulate(response, n_events, truth, seeds[0])
-        with stages.run("fold the events"):
-            model = _mixture_model(response, observed=events)
-        with stages.run("sample the posterior", total=_CHAINS * (_TUNE + _DRAWS)) as advance:
-            # PyMC's own sampler, because its compilation, most of the time here, is cached between runs.
-            idata = pm.sample(
-                model=model,
-                draws=_DRAWS,
-                tune=_TUNE,
-                chains=_CHAINS,
-                cores=1,
-                nuts_sampler="pymc",
-                random_seed=seeds[1],
-                progressbar=False,
-                callback=lambda **_: advance(),
-            )
-        with stages.run("sample the evidence"):
-            nested = pmg.sample_nested(model, nlive=_NLIVE, dlogz=_DLOGZ, random_seed=seeds[2], progressbar=False)
-        posterior = _collect(idata, nested, truth, n_events, seed)
-        with stages.run("draw the pictures"):
-            figures = _draw(events, response, idata, nested, truth, seeds[3])
-        with stages.run("write the results"):
-            _write(folder, events, posterior, figures, overwrite=force)
-    result = QuickStart(events, response, posterior, stages.seconds, folder)
-    _report(result, truth, console)
+    with _interruptible(folder):
+        with locked_folder(folder):
+            restore(folder, OUTPUT_FILES)
+            check_output(folder, overwrite=overwrite, interface=interface)  # completed just now, or by another run
+            refuse_full_disk(folder, _SIZE + _SIZE_PER_EVENT * n_events)
+            with _Stages(console) as stages, _quiet_pymc():
+                results = _work(stages, n_events, truth, seed)
+                with stages.run("write the results"):
+                    _write(folder, results, overwrite=overwrite, interface=interface)
+        result = QuickStart(results.events, results.response, results.posterior, stages.seconds, folder)
+        _report(result, truth, console)
     return result
 
 
@@ -175,26 +187,25 @@ def check_arguments(n_events: int, fractions: Sequence[float], seed: int) -> Non
         raise ValueError(f"fractions must be at least 0 and sum to 1, got {told} (sum {values.sum():.6g}).")
 
 
-def check_output(output: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Folder for the results, made if missing.
+def check_output(output: str | os.PathLike[str], *, overwrite: bool = False, interface: Interface = PYTHON) -> Path:
+    """Folder for the results; it is not made.
 
     Raises
     ------
     FileExistsError
-        If results are already there and ``force`` is false.
+        If results are already there and ``overwrite`` is false.
     NotADirectoryError
         If ``output`` is a file.
     """
-    folder = Path(output)
+    folder = user_path(output)
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; choose a folder for the results with --output.")
+        raise NotADirectoryError(f"{folder} is a file; choose a folder for the results with {interface.output}.")
     present = [name for name in OUTPUT_FILES if (folder / name).exists()]
-    if present and not force:
+    if present and not overwrite:
         raise FileExistsError(
-            f"{folder} already holds {', '.join(present)}; choose another folder with --output, "
-            "or replace them with --force."
+            f"{folder} already holds {', '.join(present)}; choose another folder with {interface.output}, "
+            f"or replace them with {interface.overwrite}."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -216,6 +227,49 @@ def galactic_centre_response() -> "Response":
     roi = pmg.RegionOfInterest(center=centre, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
     components = [pmg.GalacticDiffuse(), pmg.HGPSCatalog(), pmg.CosmicRayBackground()]
     return pmg.fold(components, observation, roi)
+
+
+@dataclass(frozen=True, eq=False)
+class _Results:
+    """What is written, before it is."""
+
+    events: "Events"
+    response: "Response"
+    posterior: xr.DataTree
+    figures: dict[str, Any]
+
+
+def _work(stages: "_Stages", n_events: int, truth: np.ndarray, seed: int) -> _Results:
+    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(4)]
+    with stages.run("import libraries"):
+        import pymc as pm
+
+        import pymc_gamma as pmg
+    with stages.run("fold the sky through the instrument response"):
+        response = galactic_centre_response()
+    with stages.run(f"simulate {n_events} events"):
+        events = _simulate(response, n_events, truth, seeds[0])
+    with stages.run("fold the events"):
+        model = _mixture_model(response, observed=events)
+    with stages.run("sample the posterior", total=_CHAINS * (_TUNE + _DRAWS)) as advance:
+        # PyMC's own sampler, because its compilation, most of the time here, is cached between runs.
+        idata = pm.sample(
+            model=model,
+            draws=_DRAWS,
+            tune=_TUNE,
+            chains=_CHAINS,
+            cores=1,
+            nuts_sampler="pymc",
+            random_seed=seeds[1],
+            progressbar=False,
+            callback=lambda **_: advance(),
+        )
+    with stages.run("sample the evidence"):
+        nested = pmg.sample_nested(model, nlive=_NLIVE, dlogz=_DLOGZ, random_seed=seeds[2], progressbar=False)
+    posterior = _collect(idata, nested, truth, n_events, seed)
+    with stages.run("draw the pictures"):
+        figures = _draw(events, response, idata, nested, truth, seeds[3])
+    return _Results(events, response, posterior, figures)
 
 
 def _mixture_model(response: "Response", **events: Any) -> "pm.Model":
@@ -274,16 +328,21 @@ def _draw(
     }
 
 
-def _write(folder: Path, events: "Events", posterior: xr.DataTree, figures: dict[str, Any], *, overwrite: bool) -> None:
+def _write(folder: Path, results: _Results, *, overwrite: bool, interface: Interface) -> None:
     import matplotlib.pyplot as plt
 
-    events.write(folder / "events.fits", overwrite=overwrite)
-    with atomic_path(folder / "posterior.nc", overwrite=overwrite) as temporary:
-        posterior.to_netcdf(temporary, engine="h5netcdf")
-    for name, figure in figures.items():
-        with atomic_path(folder / name, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, dpi=_DPI)
+    # In memory first: HDF5 crashes the process at its end when the disk was full while it wrote.
+    contents = {"posterior.nc": bytes(results.posterior.to_netcdf(engine="h5netcdf"))}
+    for name, figure in results.figures.items():
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=_DPI)
         plt.close(figure)
+        contents[name] = picture.getvalue()
+    with atomic_path(folder, overwrite=overwrite, owned=OUTPUT_FILES, hint=interface.overwrite) as temporary:
+        temporary.mkdir()
+        results.events.write(temporary / "events.fits")
+        for name, content in contents.items():
+            (temporary / name).write_bytes(content)
 
 
 def _report(result: QuickStart, truth: np.ndarray, console: Console) -> None:
@@ -368,3 +427,50 @@ def _quiet_pymc() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+class _Interruption(BaseException):
+    """Ctrl-C, by a name that samplers do not catch: PyMC would end a chain early and go on with the next."""
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """End at Ctrl-C wherever it comes, and say in the message of ``KeyboardInterrupt`` what a folder holds."""
+    before = _identities(folder)
+
+    def interrupt(*_: object) -> None:
+        raise _Interruption
+
+    is_main = threading.current_thread() is threading.main_thread()
+    own = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if own:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except (_Interruption, KeyboardInterrupt):
+        raise KeyboardInterrupt(_what_is_there(folder, before)) from None
+    finally:
+        if own:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _identities(folder: Path) -> dict[str, tuple[int, int]]:
+    """Which files of results a folder holds; another file of the same name is another one."""
+    found = {}
+    for name in OUTPUT_FILES:
+        with suppress(OSError):
+            status = (folder / name).stat()
+            found[name] = (status.st_ino, status.st_mtime_ns)
+    return found
+
+
+def _what_is_there(folder: Path, before: dict[str, tuple[int, int]]) -> str:
+    now = _identities(folder)
+    if hidden := left_behind(Path(os.path.realpath(folder)), OUTPUT_FILES):
+        where = ", ".join(map(str, hidden))
+        return f"the results in {folder} are being replaced; until the next run into this folder the rest is in {where}"
+    if now == before:
+        return f"the earlier results in {folder} are unchanged" if now else f"nothing was written into {folder}"
+    if set(now) == set(OUTPUT_FILES) and not set(now.values()) & set(before.values()):
+        return f"the new results in {folder} are complete"
+    return f"the results in {folder} are being replaced; the next run into this folder completes that"

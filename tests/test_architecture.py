@@ -95,3 +95,77 @@ def test_heavy_libraries_are_imported_where_they_are_used(path):
             names = [node.module or ""]
         heavy = [name for name in names if name.partition(".")[0] in HEAVY]
         assert not heavy, f"{path.name} imports {heavy} when it is loaded"
+
+
+COMPILERS = {"jit", "njit", "vectorize", "guvectorize", "cfunc", "stencil", "jit_module"}
+VERSIONED = {"register_funcify_default_op_cache_key", "register_funcify_and_cache_key"}
+
+
+def name_of(node: ast.AST) -> str:
+    """Last part of the name of what is called, decorates or is read."""
+    node = node.func if isinstance(node, ast.Call) else node
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def own_returns(node: ast.AST) -> list[ast.Return]:
+    """Return statements of a function, not those of functions inside it."""
+    found = []
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Return):
+            found.append(child)
+        elif not isinstance(child, ast.FunctionDef):
+            found += own_returns(child)
+    return found
+
+
+def unkeyed_compilations(source: str) -> list[int]:
+    """Lines that compile with numba, but for functions inside others: what PyTensor compiles and caches by version.
+
+    Also lines that ask for numba's own cache, and those that return another version to PyTensor than cache_version.
+    """
+    lines = []
+    for outer in ast.parse(source).body:
+        inside = outer.body if isinstance(outer, ast.FunctionDef) else []
+        hidden = {id(node) for child in inside for node in ast.walk(child)}
+        for node in ast.walk(outer):
+            if isinstance(node, ast.Attribute) and name_of(node) in COMPILERS and id(node) not in hidden:
+                lines.append(node.lineno)
+            if isinstance(node, ast.keyword) and node.arg == "cache":
+                lines.append(node.value.lineno)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "numba":
+                lines += [node.lineno for alias in node.names if alias.name in COMPILERS]
+        if isinstance(outer, ast.FunctionDef) and VERSIONED & {name_of(one) for one in outer.decorator_list}:
+            lines += [
+                one.lineno
+                for one in own_returns(outer)
+                if not isinstance(one.value, ast.Tuple) or name_of(one.value.elts[1]) != "cache_version"
+            ]
+    return lines
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.name != "compilation.py"], ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_kernels_are_cached_under_their_sources(path):
+    lines = unkeyed_compilations(path.read_text(encoding="utf-8"))
+    assert not lines, (
+        f"{path.name}, lines {lines}: compile with pymc_gamma.compilation.kernel, version by cache_version"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "bad"),
+    [
+        ("@nb.njit(cache=True, nogil=True)\ndef f(): pass", True),
+        ("@nb.njit\ndef f(): pass", True),
+        ("jit = nb.njit(nogil=True)", True),
+        ("from numba import njit", True),
+        ("def g():\n    @nb.njit(cache=True)\n    def f(): pass", True),
+        ("@kernel(nogil=True)\ndef f(): pass", False),
+        ("def g():\n    @nb.njit\n    def f(): pass\n    return f", False),
+        ("@register_funcify_default_op_cache_key(Op)\ndef g(op):\n    return f, 1", True),
+        ("@register_funcify_default_op_cache_key(Op)\ndef g(op):\n    return f, cache_version()", False),
+    ],
+)
+def test_the_reader_of_compilations(source, bad):
+    assert bool(unkeyed_compilations(source)) == bad

@@ -1,6 +1,8 @@
 """The command line, and the quick start it runs."""
 
 import re
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -93,13 +95,43 @@ def test_output_may_not_be_a_file(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("/proc/results", "/proc/results"),
+        ("/dev/null/results", "/dev/null/results"),
+        ("a\0b", "cannot be the name of a file"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_places_that_cannot_be_written_are_said_before_the_work(output, told, capsys, monkeypatch):
+    monkeypatch.setattr(workflow, "quickstart", lambda *_, **__: pytest.fail("it must not begin"))
+    assert cli.main(["quickstart", "--output", output]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_looking_whether_a_place_can_be_written_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "quickstart", lambda *_, **__: None)
+    assert cli.main(["quickstart", "--output", str(tmp_path / "new")]) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_while_libraries_are_imported(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parser", interrupt)
+    assert cli.main(["quickstart"]) == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err
+
+
 def test_other_files_in_the_folder_do_not_matter(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     assert workflow.check_output(tmp_path) == tmp_path
     (tmp_path / "ppc.png").write_bytes(b"")
     with pytest.raises(FileExistsError, match=r"ppc\.png"):
         workflow.check_output(tmp_path)
-    assert workflow.check_output(tmp_path, force=True) == tmp_path
+    assert workflow.check_output(tmp_path, overwrite=True) == tmp_path
 
 
 def test_failures_and_interruptions_have_their_exit_codes(tmp_path, monkeypatch, capsys):
@@ -115,6 +147,7 @@ def test_failures_and_interruptions_have_their_exit_codes(tmp_path, monkeypatch,
 
     monkeypatch.setattr(workflow, "quickstart", interrupt)
     assert cli.main(["quickstart", "--output", str(tmp_path)]) == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err
 
 
 def test_fractions_may_be_ratios(tmp_path, monkeypatch):
@@ -158,3 +191,128 @@ def test_quickstart_refuses_before_it_works(tmp_path):
     with pytest.raises(ValueError, match="number of events"):
         workflow.quickstart(0, output=tmp_path / "new", console=console)
     assert not (tmp_path / "new").exists()
+
+
+STUB = """
+import signal, sys, time
+from pymc_gamma import cli, workflow
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit that it is ignored
+
+def work(*_):
+    print("at work", flush=True)
+    end = time.monotonic() + 600
+    while time.monotonic() < end:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            pass  # as PyMC does: the chain ends early and the next begins
+
+workflow._work = work
+sys.exit(cli.main(["quickstart", *sys.argv[1:]]))
+"""
+
+
+def at_work(*arguments):
+    """A quick start that works for ever, and notices Ctrl-C no more than a sampler does."""
+    command = [sys.executable, "-c", STUB, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "at work" not in (line := process.stdout.readline()):
+        assert line or process.poll() is None, process.stderr.read()
+    return process
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_ctrl_c_says_what_is_there(earlier, tmp_path):
+    folder = tmp_path / "results"
+    if earlier:
+        folder.mkdir()
+        for name in workflow.OUTPUT_FILES:
+            (folder / name).write_text("earlier")
+        before = content(folder)
+    with at_work("--output", folder, "--force") as process:
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    if earlier:
+        assert f"interrupted; the earlier results in {folder} are unchanged" in told
+        assert content(folder) == before
+    else:
+        assert f"interrupted; nothing was written into {folder}" in told
+        assert not folder.exists()
+
+
+def test_ctrl_c_when_the_results_are_there(tmp_path, monkeypatch):
+    def write(folder, *_, **__):
+        for name in written:
+            (folder / name).write_text("new")
+
+    monkeypatch.setattr(workflow, "_work", lambda *_: workflow._Results(None, None, None, {}))
+    monkeypatch.setattr(workflow, "_write", write)
+    monkeypatch.setattr(workflow, "_report", lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    for written, told in (
+        (workflow.OUTPUT_FILES, "the new results in .* are complete"),
+        (["ppc.png"], "are being replaced; the next run into this folder completes that"),
+    ):
+        with pytest.raises(KeyboardInterrupt, match=told):
+            workflow.quickstart(output=tmp_path / str(len(written)), console=Console(quiet=True))
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+def test_ctrl_c_names_the_place_of_what_is_not_back(tmp_path, monkeypatch):
+    def write(folder, *_, **__):
+        hidden.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    hidden = tmp_path / ".results.0123abcd.set" / "whole"
+    monkeypatch.setattr(workflow, "_work", lambda *_: workflow._Results(None, None, None, {}))
+    monkeypatch.setattr(workflow, "_write", write)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt, match=f"until the next run into this folder the rest is in {hidden.parent}"):
+        workflow.quickstart(output="results", console=Console(quiet=True))
+
+
+def test_the_loser_of_two_runs_learns_it_before_it_works(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(workflow, "_work", lambda *_: pytest.fail("it must not begin"))
+    arguments = ["--output", str(tmp_path), "--force"]
+    with at_work(*arguments) as first:
+        assert cli.main(["quickstart", *arguments]) == 1
+        told = capsys.readouterr().err
+        assert f"another run is writing into {tmp_path} (process {first.pid} on" in told
+        first.kill()
+    with at_work(*arguments) as second:  # the lock of a killed run does not count
+        second.kill()
+
+
+def test_messages_name_the_interface_in_use(tmp_path, capsys):
+    (tmp_path / "corner.png").write_bytes(b"")
+    with pytest.raises(FileExistsError, match=r"with output=, or replace them with overwrite=True"):
+        workflow.quickstart(10, output=tmp_path, console=Console(quiet=True))
+    assert cli.main(["quickstart", "--output", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "with --output, or replace them with --force" in told
+    assert "overwrite" not in told
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="results with output="):
+        workflow.quickstart(10, output=tmp_path / "file", console=Console(quiet=True))
+
+
+def test_a_full_disk_is_noticed_before_the_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(workflow, "_work", lambda *_: pytest.fail("it must not begin"))
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert cli.main(["quickstart", "--output", str(tmp_path / "new")]) == 1
+    assert re.search(r"No space left.*MB are needed and 1 MB are free.*new", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_room_that_is_asked_for_is_what_the_results_need(finished):
+    _, folder = finished
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert 0.5 < size / (workflow._SIZE + workflow._SIZE_PER_EVENT * 400) < 1

@@ -317,3 +317,22 @@ def test_shipped_files_are_reproducible(maker, source, name, tmp_path):
     if maker == "make_fermi":  # the compressed bytes depend on the version of zlib
         made, shipped = gzip.decompress(made), gzip.decompress(shipped)
     assert made == shipped
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_file_that_was_changed_is_refused(name, monkeypatch, tmp_path, cache):
+    """One bit, of the last file of the data set; a reader does not see it."""
+    dataset = datasets.info(name)
+    original = datasets.path(name)
+    for member in dataset.members or [""]:
+        copy = tmp_path / "data" / dataset.file_name / member
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((original / member).read_bytes())
+    monkeypatch.setattr(access, "files", lambda _: tmp_path)
+    assert datasets.path(name) == tmp_path / "data" / dataset.file_name
+    changed = bytearray(copy.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    copy.write_bytes(changed)
+    for find in (datasets.path, datasets.fetch):
+        with pytest.raises(DataFileError, match=rf"{copy.name} of the installation is damaged or was changed; reinst"):
+            find(name)

@@ -94,7 +94,7 @@ def test_only_the_first_bad_rows_are_listed():
         ({"observation": [0, -1]}, "observation must be an index.*row 1"),
         ({"observation": [0.5, 0]}, "observation must be an integer"),
         ({"observation": [0, np.nan]}, "observation must be an integer"),
-        ({"observation": ["a", "b"]}, "integer indices"),
+        ({"observation": ["a", "b"]}, "observation must be numbers, got text"),
         ({"observation": [0, 1, 2]}, "same length"),
         ({"multiplicity": [1, 0]}, "multiplicity must be positive.*row 1"),
         ({"multiplicity": [1, np.nan]}, "multiplicity must be finite"),

@@ -1,5 +1,7 @@
 """Event lists in and out: predictive samples, tables, gammapy, GADF files."""
 
+import shutil
+import warnings
 from types import SimpleNamespace
 
 import astropy.units as u
@@ -14,7 +16,7 @@ from astropy.utils.masked import Masked
 from gammapy.data import EventList
 
 from pymc_gamma.errors import DataFileError, EventError, PymcGammaWarning
-from pymc_gamma.events import Events
+from pymc_gamma.events import Events, gadf
 
 RECO = ["energy", "lon", "lat"]
 RESPONSE = SimpleNamespace(roi=SimpleNamespace(frame="galactic"), reco=("energy", "lon", "lat"))
@@ -156,6 +158,17 @@ def test_fits_round_trip(events, tmp_path, name, frame):
     assert [path.name for path in tmp_path.iterdir()] == [name]  # nothing temporary stays behind
 
 
+@pytest.mark.parametrize("name", ["events.fits", "events.fits.gz", "EVENTS.FITS.GZ"])
+def test_every_extension_that_is_written_has_checksums(events, tmp_path, name):
+    events.write(tmp_path / name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # astropy warns of sums that do not fit
+        with fits.open(tmp_path / name, checksum=True) as hdus:
+            for hdu in hdus:
+                assert {"CHECKSUM", "DATASUM"} <= set(hdu.header)
+                assert hdu.verify_checksum() == hdu.verify_datasum() == 1
+
+
 def test_gammapy_reads_our_files(events, tmp_path):
     events.write(tmp_path / "events.fits")
     event_list = EventList.read(tmp_path / "events.fits", checksum=True)
@@ -169,6 +182,18 @@ def test_empty_fits_round_trip(tmp_path):
     assert len(Events.read(tmp_path / "none.fits")) == 0
 
 
+def test_no_room_for_the_file_is_noticed_before_it_is_written(events, tmp_path, monkeypatch):
+    path = tmp_path / "events.fits"
+    events.write(path)
+    before = path.read_bytes()
+    usage = shutil.disk_usage(tmp_path)._replace(free=5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(gadf, "atomic_path", lambda *_, **__: pytest.fail("it must not begin"))
+    with pytest.raises(OSError, match=r"No space left.*MB are needed.*events\.fits"):
+        events.write(path, overwrite=True)
+    assert path.read_bytes() == before
+
+
 def test_write_never_overwrites_unasked(events, tmp_path):
     path = tmp_path / "events.fits"
     path.write_text("precious")
@@ -180,10 +205,10 @@ def test_write_never_overwrites_unasked(events, tmp_path):
 
 
 def test_files_that_cannot_be_read_are_named(events, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.fits"):
+    with pytest.raises(DataFileError, match=r"no file .*nothing\.fits"):
         Events.read(tmp_path / "nothing.fits")
     (tmp_path / "text.fits").write_text("no FITS at all")
-    with pytest.raises(DataFileError, match=r"text\.fits cannot be read"):
+    with pytest.raises(DataFileError, match=r"text\.fits is no FITS file"):
         Events.read(tmp_path / "text.fits")
     fits.PrimaryHDU().writeto(tmp_path / "other.fits")
     with pytest.raises(DataFileError, match=r"other\.fits has no HDU EVENTS"):
@@ -192,8 +217,15 @@ def test_files_that_cannot_be_read_are_named(events, tmp_path):
     big.write(tmp_path / "whole.fits")
     whole = (tmp_path / "whole.fits").read_bytes()
     (tmp_path / "cut.fits").write_bytes(whole[: len(whole) - 9000])
-    with pytest.raises(DataFileError, match=r"cut\.fits .*truncated"):
+    with pytest.raises(DataFileError, match=r"cut\.fits: extension 'EVENTS' is cut"):
         Events.read(tmp_path / "cut.fits")
+
+
+@pytest.mark.parametrize("name", ["a\0b.fits", "lone\ud800.fits", "~nobody-of-this-name/x.fits"])
+def test_names_that_no_file_can_have(events, name):
+    for call in (Events.read, events.write):
+        with pytest.raises(DataFileError, match="cannot be the name of a file"):
+            call(name)
 
 
 def test_bad_rows_in_a_file_name_the_file(tmp_path):
@@ -436,3 +468,15 @@ def test_cells_in_tables(events):
     cells = events.binned(5, pixel=0.5 * u.deg)
     np.testing.assert_allclose(Events.from_table(cells.to_table()).cells.edges, cells.cells.edges, atol=1e-10)
     assert set(cells.to_gammapy().table["MULTIPLICITY"]) == set(cells.multiplicity)
+
+
+def test_checksums_of_a_file_do_not_travel_to_another(tmp_path):
+    """Tables of astropy and gammapy write the keywords that they have, also those of other data."""
+    lists = Events([1.0, 2.0, 3.0] * u.TeV, [0.1, 0.2, 0.3] * u.deg, [0.0, 0.1, 0.2] * u.deg)
+    lists.write(tmp_path / "first.fits")
+    read = Events.read(tmp_path / "first.fits")
+    assert not {"CHECKSUM", "DATASUM", "EXTNAME"} & set(read.meta)
+    read[:2].to_table().write(tmp_path / "table.fits")
+    assert len(Events.read(tmp_path / "table.fits", hdu=1)) == 2
+    read[:1].to_gammapy().table.write(tmp_path / "gammapy.fits")
+    assert len(Events.read(tmp_path / "gammapy.fits", hdu=1)) == 1

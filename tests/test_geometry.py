@@ -112,6 +112,8 @@ def test_region_survives_a_round_trip():
         ({"radius": 1 * u.deg}, RegionError, "exactly one"),
         ({"energy": (0.1, 100)}, TypeError, "energy must be an astropy Quantity"),
         ({"energy": (100, 0.1) * u.TeV}, RegionError, "0 < minimum < maximum"),
+        ({"energy": (0, 10) * u.TeV}, RegionError, "0 < minimum < maximum"),
+        ({"energy": (1, 1) * u.TeV}, RegionError, "0 < minimum < maximum"),
         ({"energy": (0.1, np.nan) * u.TeV}, RegionError, "0 < minimum < maximum"),
         ({"center": (0, 0)}, TypeError, "SkyCoord"),
         ({"center": SkyCoord([0, 1] * u.deg, [0, 1] * u.deg, frame="galactic")}, RegionError, "single direction"),

@@ -1,9 +1,12 @@
 """Nested sampling: the prior transform against exact priors, the evidence against quadrature."""
 
 import arviz as az
+import dynesty
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
+from pymc.distributions import transforms
 from scipy import stats
 from scipy.special import logsumexp
 from toy import ToyResponse
@@ -27,7 +30,8 @@ def test_dirichlet_transform(rng):
         pm.Potential("nothing", 0 * f.sum())
     problem, points = draws_of_prior(model, rng)
     assert problem.n_dim == 2
-    assert problem.parameter_names == ["f[0]", "f[1]", "f[2]"]
+    assert problem.parameter_names == ["f[0]", "f[1]"]
+    points = problem.parameters(points)["f"]
     np.testing.assert_allclose(points.sum(axis=1), 1, rtol=1e-12)
     for k in range(3):
         assert stats.kstest(points[:, k], stats.beta(alpha[k], alpha.sum() - alpha[k]).cdf).pvalue > 1e-3
@@ -40,7 +44,7 @@ def test_batched_dirichlet_and_its_hyperprior(rng):
         pm.Potential("nothing", 0 * f.sum())
     problem, points = draws_of_prior(model, rng)
     assert problem.n_dim == 1 + 2 * 2
-    f = points[:, 1:].reshape(-1, 2, 3)
+    f = problem.parameters(points)["f"]
     np.testing.assert_allclose(f.sum(axis=-1), 1, rtol=1e-12)
     # given a, each fraction is Beta(a, 2 a)
     for row in range(2):
@@ -143,7 +147,7 @@ def test_tree_of_mixtures(rng):
     problem = NestedProblem(model)
     assert problem.n_dim == 2
     shares = {"mixture": [0.2, 0.8], "background": [0.6, 0.4]}
-    parameters = np.concatenate([shares[name.split("[")[0]] for name in problem.parameter_names[::2]])
+    parameters = np.concatenate([shares[name.split("[")[0]][:1] for name in problem.parameter_names])
     f = tree.flatten(shares, response.component_names)
     expected = np.log(response.component_pdf(rows) @ f).sum()
     np.testing.assert_allclose(problem.log_likelihood(parameters), expected, rtol=1e-10)
@@ -171,5 +175,200 @@ def test_models_that_cannot_be_integrated():
     with pm.Model() as model:
         n = pm.Poisson("n", 3)
         pm.Normal("y", n, 1, observed=0.0)
-    with pytest.raises(ModelError, match=r"discrete: \['n'\]"):
+    with pytest.raises(ModelError, match=r"discrete: \['n'\]. Sum them out .* scan them .* pm.sample"):
         sample_nested(model)
+
+
+def quantiles(model, u):
+    """Values of the variable x for numbers of the unit interval."""
+    problem = NestedProblem(model)
+    return problem.parameters(problem.prior_transform(np.asarray(u)[:, None]))["x"]
+
+
+def one_variable(build):
+    with pm.Model() as model:
+        build()
+        pm.Potential("nothing", pt.constant(0.0))
+    return model
+
+
+U = np.array([1e-3, 0.1, 0.5, 0.9, 0.999])
+
+
+@pytest.mark.parametrize(
+    ("build", "exact"),
+    [
+        (lambda: pm.Uniform("x", 1, 3), stats.uniform(1, 2)),
+        (lambda: pm.Gamma("x", 2, 3), stats.gamma(2, scale=1 / 3)),
+        (lambda: pm.StudentT("x", nu=3), stats.t(3)),
+        (lambda: pm.TruncatedNormal("x", 1, 2, lower=-1, upper=2), stats.truncnorm(-1, 0.5, 1, 2)),
+        (lambda: pm.Truncated("x", pm.Normal.dist(), upper=-1), stats.truncnorm(-np.inf, -1)),
+        (lambda: pm.LogNormal("x", 0.2, 0.7, initval=3.0), stats.lognorm(0.7, scale=np.exp(0.2))),
+        (lambda: pm.HalfNormal("x", 2.0, default_transform=None), stats.halfnorm(scale=2)),
+    ],
+)
+def test_quantiles(build, exact):
+    # PyMC computes constants such as sqrt(2), and functions of whole numbers, in single precision
+    np.testing.assert_allclose(quantiles(one_variable(build), U), exact.ppf(U), rtol=1e-6)
+
+
+def test_truncated_between_bounds():
+    base = stats.gamma(2)
+    low, high = base.cdf([0.5, 3])
+    model = one_variable(lambda: pm.Truncated("x", pm.Gamma.dist(2, 1), lower=0.5, upper=3))
+    np.testing.assert_allclose(quantiles(model, U), base.ppf(low + U * (high - low)), rtol=1e-6)
+
+
+def test_censored_prior_has_atoms():
+    model = one_variable(lambda: pm.Censored("x", pm.Normal.dist(), lower=-1, upper=1))
+    np.testing.assert_allclose(quantiles(model, U), np.clip(stats.norm.ppf(U), -1, 1))
+
+
+def test_correlated_normals(rng):
+    covariance = np.array([[2.0, -0.8], [-0.8, 1.0]])
+    with pm.Model() as model:
+        pm.MvNormal("x", np.array([1.0, -1.0]), covariance, shape=(3, 2))
+        pm.Potential("nothing", pt.constant(0.0))
+    problem = NestedProblem(model)
+    assert problem.n_dim == 6
+    x = problem.parameters(problem.prior_transform(rng.random((4000, 6))))["x"]
+    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (x - [1.0, -1.0]).reshape(-1, 2).T)
+    for row in whitened:
+        assert stats.kstest(row, "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(whitened)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: pm.LKJCholeskyCov("x", n=3, eta=1, sd_dist=pm.HalfNormal.dist(1, shape=3), compute_corr=False),
+        lambda: pm.LKJCorr("x", n=3, eta=1),
+        lambda: pm.ZeroSumNormal("x", shape=3),
+        lambda: pm.VonMises("x", 0, 1),
+        lambda: pm.Flat("x"),
+        lambda: pm.NormalMixture("x", w=[0.5, 0.5], mu=[0, 1], sigma=1),
+        lambda: pm.Truncated("x", pm.VonMises.dist(0, 1), lower=0, upper=1),
+    ],
+)
+def test_priors_without_a_transform_are_named(build):
+    with pytest.raises(ModelError, match=r"inverse cumulative distribution of 'x', .*Write the prior with"):
+        NestedProblem(one_variable(build))
+
+
+def test_events_that_are_not_observed():
+    response = ToyResponse()
+    with pm.Model(coords=response.coords) as model:
+        fraction = pm.Dirichlet("fraction", a=np.ones(3), dims="component")
+        EventMixture("events", fraction, response=response, n_events=4)
+        pm.Potential("more", fraction[0])
+    with pytest.raises(ModelError, match=r"'events', and there is none for 'EventMixture'"):
+        NestedProblem(model)
+
+
+@pytest.mark.parametrize("transform", [transforms.ordered, transforms.log])
+def test_transforms_that_restrict_a_prior(transform):
+    with pm.Model() as model:
+        x = pm.Normal("x", shape=3, transform=transform, initval=[0.5, 1, 2])
+        pm.Normal("y", x.sum(), 1, observed=0.0)
+    with pytest.raises(ModelError, match="'x' has the transform"):
+        NestedProblem(model)
+
+
+def test_lengths_of_dims_are_asked_when_they_are_needed():
+    with pm.Model(coords={"band": ["low", "high", "top"]}) as model:
+        x = pm.Normal("x", dims="band")
+        pm.Normal("y", x, 1, observed=np.zeros(3), dims="band")
+    assert model["x"].type.shape == (None,)
+    assert NestedProblem(model).parameter_names == ["x[low]", "x[high]", "x[top]"]
+
+
+def test_initial_values_stay():
+    with pm.Model() as model:
+        x = pm.Normal("x", initval=0.5)
+        pm.Normal("y", x, 1, observed=0.0)
+    NestedProblem(model)
+    assert model.initial_point()["x"] == 0.5
+
+
+def fractions_and_norm():
+    response = ToyResponse()
+    rows = response.simulate_rows([1, 2, 3], 50, np.random.default_rng(3))
+    with pm.Model(coords=response.coords) as model:
+        norm = pm.HalfNormal("norm")
+        fraction = pm.Dirichlet("fraction", a=[1.0, 2.0, 3.0], dims="component")
+        EventMixture("events", fraction, response=response, observed=rows)
+        pm.Normal("monitor", norm, 0.1, observed=1.0)
+    return model, response, rows
+
+
+def test_by_hand_with_dynesty(seed):
+    model, *_ = fractions_and_norm()
+    problem = NestedProblem(model)
+    assert sorted(problem.parameter_names) == ["fraction[diffuse]", "fraction[source]", "norm"]
+    sampler = dynesty.NestedSampler(
+        problem.log_likelihood, problem.prior_transform, problem.n_dim, nlive=100, rstate=np.random.default_rng(seed)
+    )
+    sampler.run_nested(dlogz=0.5, print_progress=False)
+    ours = sample_nested(model, nlive=100, random_seed=seed, progressbar=False).attrs
+    error = np.hypot(sampler.results.logzerr[-1], ours["log_evidence_err"])
+    assert abs(sampler.results.logz[-1] - ours["log_evidence"]) < 4 * error
+    posterior = problem.variables(sampler.results.samples)
+    np.testing.assert_allclose(posterior["fraction"].sum("component"), 1, rtol=1e-12)
+    norm = problem.parameter_names.index("norm")
+    np.testing.assert_array_equal(posterior["norm"].values[0], sampler.results.samples[:, norm])
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_by_hand_with_ultranest(vectorized):
+    """What UltraNest checks of its functions when it is given them: shapes, finite numbers, one name per parameter."""
+    model, response, rows = fractions_and_norm()
+    problem = NestedProblem(model)
+    u = np.random.default_rng(1).uniform(size=(2, problem.n_dim))
+    assert len(problem.parameter_names) == problem.n_dim
+    p = problem.prior_transform(u if vectorized else u[0])
+    assert p.shape == ((2, problem.n_dim) if vectorized else (problem.n_dim,))
+    values = problem.log_likelihood(p)
+    assert np.shape(values) == ((2,) if vectorized else ())
+    full = problem.parameters(p)
+    for norm, f, value in zip(
+        np.atleast_1d(full["norm"]), np.atleast_2d(full["fraction"]), np.atleast_1d(values), strict=True
+    ):
+        expected = np.log(response.component_pdf(rows) @ f).sum() + stats.norm(norm, 0.1).logpdf(1.0)
+        np.testing.assert_allclose(value, expected, rtol=1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_ultranest(vectorized):
+    ultranest = pytest.importorskip("ultranest")
+    model, *_ = fractions_and_norm()
+    problem = NestedProblem(model)
+    np.random.seed(1)  # noqa: NPY002 UltraNest knows no other way
+    sampler = ultranest.ReactiveNestedSampler(
+        problem.parameter_names, problem.log_likelihood, problem.prior_transform, vectorized=vectorized
+    )
+    result = sampler.run(min_num_live_points=100, dlogz=0.5, show_status=False, viz_callback=False)
+    ours = sample_nested(model, nlive=100, random_seed=1, progressbar=False).attrs
+    assert abs(result["logz"] - ours["log_evidence"]) < 4 * np.hypot(result["logzerr"], ours["log_evidence_err"])
+
+
+def test_points_that_are_none():
+    problem = NestedProblem(fractions_and_norm()[0])
+    norm = problem.parameter_names.index("norm")
+    with pytest.raises(ModelError, match=r"shape \(3,\), .* got \(4,\)"):
+        problem.log_likelihood(np.zeros(4))
+    with pytest.raises(ModelError, match=r"NaN at .*fraction"):
+        problem.log_likelihood(np.insert([0.9, 0.9], norm, 1.0))
+    assert np.isfinite(problem.log_likelihood(np.insert([0.3, 0.7], norm, 1.0)))
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [lambda: pm.Dirichlet("x", [1.0]), lambda: pm.Normal("x", shape=0), lambda: pm.Dirichlet("x", np.ones((4, 1)))],
+)
+def test_variables_without_any_freedom(variables):
+    with pm.Model() as model:
+        variables()
+        pm.Normal("y", 0, 1, observed=0.0)
+    with pytest.raises(ModelError, match=r"nothing to sample: the free variables \['x'\]"):
+        NestedProblem(model)

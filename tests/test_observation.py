@@ -2,6 +2,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
+from astropy.time import Time, TimeDelta
 
 import pymc_gamma as pmg
 
@@ -49,12 +50,21 @@ def test_round_trip_and_picture(irfs):
     assert "exposure" in observation.peek(roi).get_title()
 
 
+def test_times_as_astropy_gives_them(irfs):
+    start = Time("2020-01-01T00:00:00", scale="utc")
+    livetime, ontime = TimeDelta(5 * u.h), Time("2020-01-01T06:00:00", scale="utc") - start
+    observation = pmg.Observation(irfs, pointing=POINTING, livetime=livetime, ontime=ontime)
+    assert observation.livetime_s == pytest.approx(18000, rel=1e-12)
+    assert observation.ontime_s == pytest.approx(21600, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         ({"irfs": "prod5"}, TypeError, "load_irfs"),
         ({"livetime": 50}, TypeError, "livetime must be an astropy Quantity"),
         ({"livetime": 50 * u.TeV}, u.UnitConversionError, "livetime"),
+        ({"livetime": TimeDelta(0, format="sec")}, ValueError, "0 < livetime"),
         ({"livetime": 0 * u.h}, ValueError, "0 < livetime"),
         ({"livetime": np.nan * u.h}, ValueError, "0 < livetime"),
         ({"livetime": 5 * u.h, "ontime": 4 * u.h}, ValueError, "livetime <= ontime"),

@@ -7,7 +7,9 @@ import pytest
 from setups import direction, pointing, region
 
 import pymc_gamma as pmg
+from pymc_gamma.arguments import integer
 from pymc_gamma.errors import EventError, SkyModelError
+from pymc_gamma.units import numbers
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +44,24 @@ def test_observed(response, distribution):
         for observed in (events.to_table(), events.coords, "events.fits"):
             with pytest.raises(EventError, match="must be Events, or an array of rows"):
                 getattr(pmg, distribution)("events", *arguments, response=response, observed=observed)
+
+
+@pytest.mark.parametrize("three", [3, 3.0, np.int8(3), np.float32(3), np.array(3), np.array(3.0, "f4"), np.float16(3)])
+def test_whole_numbers_of_numpy(three):
+    found = integer(three, "bins")
+    assert found == 3
+    assert type(found) is int
+
+
+@pytest.mark.parametrize(
+    "wrong", [True, np.True_, np.array(True), 2.5, np.float32(2.5), np.array(2.5), np.nan, np.array([3]), "3", None]
+)
+def test_no_whole_numbers(wrong):
+    with pytest.raises(TypeError, match="bins must be a whole number"):
+        integer(wrong, "bins")
+
+
+@pytest.mark.parametrize("wrong", ["5", b"5", ["1", "2"], np.timedelta64(5, "s"), np.datetime64("2020-01-01")])
+def test_no_numbers(wrong):
+    with pytest.raises(TypeError, match="step must be numbers, got"):
+        numbers(wrong, "step")

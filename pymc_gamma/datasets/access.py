@@ -215,9 +215,11 @@ def fetch(name: str) -> Path:
 def _local(dataset: Dataset) -> Path | None:
     if dataset.bundled:
         bundled = Path(str(files("pymc_gamma.datasets") / "data" / dataset.file_name))
-        for file in [bundled / member for member in dataset.members] or [bundled]:
+        for file, sha256 in _members(dataset, bundled).items():
             if not file.is_file():
                 raise DataFileError(f"{file} is missing from the installation; reinstall pymc-gamma.")
+            if _sha256(file) != sha256:
+                raise DataFileError(f"{file} of the installation is damaged or was changed; reinstall pymc-gamma.")
         return bundled
     for folder in _folders():
         for candidate in _find(folder, dataset.file_name):
@@ -229,6 +231,11 @@ def _local(dataset: Dataset) -> Path | None:
                 _verify(archive, dataset.archive.sha256)
                 return _extract_from_tar(archive, cache_folder() / dataset.file_name)
     return None
+
+
+def _members(dataset: Dataset, path: Path) -> dict[Path, str | None]:
+    """Files of a data set that lies at a path, and their checksums."""
+    return {path / member: sha256 for member, sha256 in dataset.members.items()} or {path: dataset.sha256}
 
 
 def _folders() -> Iterator[Path]:
@@ -249,9 +256,13 @@ def _find(folder: Path, file_name: str) -> Iterator[Path]:
         yield from sorted(p for p in folder.rglob(file_name) if p.is_file())
 
 
-def _verify(file: Path, sha256: str) -> None:
+def _sha256(file: Path) -> str:
     with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _verify(file: Path, sha256: str) -> None:
+    digest = _sha256(file)
     if digest != sha256:
         raise DataFileError(
             f"{file} is damaged or another version: its SHA-256 is {digest}, expected {sha256}. "

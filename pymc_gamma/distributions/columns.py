@@ -33,7 +33,7 @@ from scipy.interpolate import PchipInterpolator
 
 from pymc_gamma.distributions.protocol import SpectralResponse
 from pymc_gamma.distributions.sources import ResponseSource
-from pymc_gamma.distributions.table import TableArrays
+from pymc_gamma.distributions.table import ScaledDensities, TableArrays
 from pymc_gamma.folding.free import Bands, FreeComponent, merge, no_bands, take_components
 from pymc_gamma.ops.hats import hat_map
 
@@ -198,7 +198,8 @@ class ColumnSource(ResponseSource):
     def arrays(self, value: FloatArray) -> TableArrays:
         """Blocked arrays of an observed value: the fixed columns, and bands for the free ones.
 
-        Rows are scaled by the largest density, where that of a free component is the one with all coefficients 1.
+        Rows are scaled by the largest density, where that of a free component is the one with all coefficients 1, or
+        by less where numbers of bands would be lost.
         """
         rows, multiplicity = self.split(value)
         present = np.flatnonzero(~np.isnan(rows[:, 0]))
@@ -215,10 +216,12 @@ class ColumnSource(ResponseSource):
         scale = np.where(largest > 0, largest, 1.0)
         packed: tuple[NDArray[Any], ...] = ()
         if self.banded:
+            scale = _scale_for_single_precision(scale, bands)
             sizes = [self.free[j].size for _, j in self.groups()]
             numbers = (bands.values * np.repeat(1 / scale, per_event)).astype(np.float32)
             packed = (numbers, bands.pointer, bands.column + self.n_columns + np.cumsum([0, *sizes[:-1]]))
-        return TableArrays.build(densities / scale[:, None], multiplicity, np.log(scale), packed)
+        scaled, log_scale, logs = ScaledDensities.of(densities, scale)
+        return TableArrays.build(scaled, multiplicity, log_scale, packed, logs)
 
     def _columns(self, rows: FloatArray) -> tuple[FloatArray, Bands]:
         """Densities (N, n_columns) of the fixed columns, and the bands of the free ones."""
@@ -260,6 +263,17 @@ def _onto(energy: FloatArray, nodes: FloatArray, rows: FloatArray) -> FloatArray
     tiny = np.finfo(float).tiny
     logs = PchipInterpolator(np.log(nodes), np.log(np.maximum(rows, tiny)), axis=-1)(np.log(energy))
     return np.where(logs <= np.log(2 * tiny), 0.0, np.exp(logs))
+
+
+def _scale_for_single_precision(scale: FloatArray, bands: Bands) -> FloatArray:
+    """Scales of events, reduced where a number of a band is positive and would fall below the normal numbers."""
+    limits = np.finfo(np.float32)
+    (small,) = np.nonzero((bands.values > 0) & (bands.values < limits.tiny * scale.max(initial=0)))
+    ends = bands.pointer[bands.column.shape[1] :: bands.column.shape[1]]
+    event = np.searchsorted(ends, small, side="right")
+    wanted = scale.copy()
+    np.minimum.at(wanted, event, bands.values[small] / float(limits.tiny))
+    return np.maximum(wanted, scale / float(limits.max))
 
 
 def _spread(densities: FloatArray, bands: Bands, present: NDArray[np.intp], n_rows: int) -> tuple[FloatArray, Bands]:

@@ -24,10 +24,15 @@ from numpy.typing import NDArray
 from pymc.distributions.distribution import Distribution, _support_point
 from pymc.logprob.abstract import _logprob
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
+from pytensor.tensor.random.op import RNGConsumerOp
 
+from pymc_gamma.arguments import checked, integer, kind, text
 from pymc_gamma.distributions.columns import ColumnSource
 from pymc_gamma.distributions.live_table import LiveTable
+from pymc_gamma.distributions.own_table import coords_of_last_dim, fraction_tensor, own_table
 from pymc_gamma.distributions.protocol import MixtureResponse, SpectralResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
 from pymc_gamma.distributions.sources import EventSource, ResponseSource, TabulatedSource
@@ -39,11 +44,18 @@ from pymc_gamma.distributions.spectral import (
     value_at_start,
 )
 from pymc_gamma.errors import ModelError
+from pymc_gamma.keywords import check_keywords, keywords_of
+from pymc_gamma.labelled import as_mapping
 from pymc_gamma.ops.logmatvec import banded_log_matvec, log_matvec
 
 __all__ = ["EventMixture", "observe_events"]
 
+DIST_KEYWORDS = ("shape", "size", "rng", "return_next_rng")
+"""What PyMC passes on to the random variable of any distribution."""
+
 _EVENT_DIM, _RECO_DIM, _COMPONENT_DIM = "event", "reco", "component"
+_LEAST = 1e-300
+"""Fractions below are zero: their reciprocals are infinite."""
 
 
 class EventMixture(Distribution):
@@ -54,7 +66,8 @@ class EventMixture(Distribution):
     name : str
         Name of the variable.
     fraction : tensor_like, shape (..., K)
-        Fractions of the components; leading axes are batch axes, each with its own events. Only ratios matter.
+        Fractions of the components; leading axes are batch axes, each with its own events. Only ratios matter. Those of
+        xarray or pandas are taken by the names of the components.
     response : MixtureResponse, optional
         Densities of the components and draws from them, usually from `fold`.
     spectra : mapping of str to callable, optional
@@ -63,12 +76,15 @@ class EventMixture(Distribution):
         of a spectrum cancels; leave it at any number.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. Arrays hold one event per row, in the columns ``response.reco``; one column more is the
-        multiplicity, and six after it are the edges of cells (:mod:`pymc_gamma.events.rows`).
+        multiplicity, and six after it are the edges of cells (:mod:`pymc_gamma.events.rows`). For a batch of fractions
+        a list with events for each; shorter ones are filled up with rows of multiplicity 0.
     n_events : int, optional
         Number of events to draw, when there are no observed ones.
-    log_likelihood : array_like, shape (N, K), optional
+    log_likelihood : array_like, DataArray, DataFrame or pymc.Data, shape (N, K), optional
         Instead of a response and observed events: your own log-likelihood of each event under each component, up to a
-        constant per event. ``-inf`` is allowed.
+        constant per event. ``-inf`` is allowed. Labels of xarray and pandas are put into the order of the model's
+        coordinates: those of the components, and of the events where the model has them too. A transposed table is
+        known by its dims or labels.
     multiplicity : array_like, shape (N,), optional
         Multiplicity of the rows of ``log_likelihood``.
     dims : tuple of str, optional
@@ -79,15 +95,22 @@ class EventMixture(Distribution):
     Raises
     ------
     ModelError
-        If fractions and components do not match, or arguments contradict each other; if a free component has no
+        If fractions, labels or lists of events and components do not match, arguments contradict each other, or a table
+        depends on parameters of the model; if a free component has no
         spectrum, a fixed one has, or a spectrum is negative or not finite at the initial point of the model.
+    TypeError
+        If a keyword is unknown; names the nearest known one.
     EventError
         If observed events are malformed, outside the region, or impossible under every component.
 
     Notes
     -----
-    The number of events is fixed: it carries no information on the fractions. The log-likelihood is available event by
-    event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum.
+    The number of events is fixed: it carries no information on the fractions. Events are impossible where a fraction
+    is negative or all are zero (below 1e-300). Values are exact for any others;
+    derivatives need a sum of fractions above 1e-150, whose square is a number, and are infinite where they exceed the
+    largest floating-point number. The log-likelihood is
+    available event by event (`pymc.compute_log_likelihood`); samplers run a fused form of its sum. Pictures of a model
+    (`pymc.model_to_graphviz`) draw no events, unless other variables depend on them.
 
     Observed values that do not change (arrays, `Events`) are folded once, when the log-probability is built. For
     `pymc.Data` the table is kept with the graph and made anew when `pymc.set_data` brings other numbers.
@@ -141,20 +164,23 @@ class EventMixture(Distribution):
         **kwargs: Any,
     ) -> Any:
         """Add the events to the model on the context stack."""
+        check_keywords(cls.__name__, kwargs, (*keywords_of(cls.__new__, Distribution.__new__), "shape", "size"))
         model = pm.modelcontext(None)
-        fraction = pt.as_tensor_variable(fraction)
+        n_events = None if n_events is None else number_of_events(n_events, f"{name}: n_events")
         source: EventSource
+        events = None
         if log_likelihood is not None:
             if any(argument is not None for argument in (response, spectra, observed, n_events)):
                 raise ModelError(
                     f"{name}: log_likelihood replaces response, spectra, observed and n_events; pass it alone."
                 )
-            source = TabulatedSource(_tabulated_names(model, fraction, log_likelihood))
-            observed = source.value(log_likelihood, multiplicity)
+            source, fraction, observed, events = own_table(name, model, fraction, log_likelihood, multiplicity, dims)
         else:
             if multiplicity is not None:
                 raise ModelError(f"{name}: multiplicity goes with log_likelihood; observed events carry their own.")
+            spectra = _named_spectra(name, response, spectra)
             source = _response_source(name, response, spectra)
+            fraction = fraction_tensor(name, model, fraction, source.component_names)
             if observed is not None and n_events is not None:
                 raise ModelError(f"{name}: pass either observed or n_events; observed events say how many they are.")
         _check_components(name, model, fraction, source)
@@ -166,14 +192,14 @@ class EventMixture(Distribution):
                 flux = _flux(name, source, spectra)
                 start = value_at_start(flux, model)
             check_spectra(name, source, start)
-        if log_likelihood is None and not isinstance(observed, Variable | None):
-            observed = source.value(observed)
+        if isinstance(source, ResponseSource) and not isinstance(observed, Variable | None):
+            observed = source.batch(observed, fraction.type.shape[:-1], name, fraction.name or "the fractions")
 
         extra = () if observed is None else source.layout(n_columns(observed)).extra
         if observed is None and n_events is None and dims is None and not {"shape", "size"} & kwargs.keys():
             raise ModelError(f"{name}: say how many events there are: pass observed=, n_events= or dims=.")
         if dims is None and fraction.type.ndim == 1 and not {"shape", "size"} & kwargs.keys():
-            dims = default_dims(name, model, source, extra, observed, n_events)
+            dims = default_dims(name, model, source, extra, observed, n_events, events)
         elif n_events is not None:
             kwargs["n_events"] = n_events
         return super().__new__(
@@ -219,15 +245,16 @@ class EventMixture(Distribution):
         TensorVariable, shape (..., n_events, len(response.reco))
             The events.
         """
+        check_keywords(f"{cls.__name__}.dist", kwargs, (*keywords_of(cls.dist), *DIST_KEYWORDS))
+        spectra = _named_spectra(cls.__name__, response, spectra)
         if source is None:
             source = _response_source(cls.__name__, response, spectra)
             flux = _flux(cls.__name__, source, spectra)
-        fraction = pt.as_tensor_variable(fraction)
+        fraction = fraction_tensor(cls.__name__, None, fraction, source.component_names)
         if fraction.type.ndim > 1:
             fraction = pt.expand_dims(fraction, -2)  # the axis of events, which share their fractions
         if n_events is not None:
-            if n_events < 1:
-                raise ModelError(f"n_events must be at least 1, got {n_events}.")
+            n_events = number_of_events(n_events, "n_events")
             kwargs["size"] = (*(fraction.shape[i] for i in range(fraction.type.ndim - 2)), n_events)
         parameters = [fraction] if flux is None else [fraction, flux]
         return super().dist(parameters, source=source, extra=extra, **kwargs)
@@ -249,6 +276,7 @@ class EventMixture(Distribution):
         return op(fraction, *flux, size=size, rng=rng, return_next_rng=True)[1]
 
 
+@checked(model=kind("Model"), name=text)
 def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.Model:
     """Copy of a model in which events are observed; their number may differ from what was simulated.
 
@@ -256,8 +284,8 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
     ----------
     model : pymc.Model
         A model with an `EventMixture` or `ExtendedEventMixture` made with a response.
-    events : Events or array of shape (N, len(response.reco))
-        The observed events.
+    events : Events, array of shape (N, len(response.reco)) or list of such
+        The observed events; a list with events for each vector of a batch of fractions.
     name : str, optional
         Which variable; needed if the model has several.
 
@@ -295,12 +323,20 @@ def observe_events(model: pm.Model, events: Any, name: str | None = None) -> pm.
             "EventMixture(..., observed=events)."
         )
     if extra != op.extra:
-        value = op.layout.completed(value)
+        completed = op.layout.completed(value.reshape(-1, value.shape[-1]))
+        value = completed.reshape(*value.shape[:-1], -1)
+    fixed = candidates[name].type.shape[-2]
+    if fixed not in (None, value.shape[-2]):
+        raise ModelError(
+            f"{name} was made for {fixed} events, a number that its shape keeps, and these are {value.shape[-2]}; make "
+            "a new model with EventMixture(..., observed=events), or give the variable dims= instead of a shape."
+        )
     observed_model = pm.observe(model, {name: value})
     dims = observed_model.named_vars_to_dims.get(name)
     if dims:
         coords = observed_model.coords.get(dims[-2])
-        observed_model.set_dim(dims[-2], len(value), coord_values=None if coords is None else np.arange(len(value)))
+        length = value.shape[-2]
+        observed_model.set_dim(dims[-2], length, coord_values=None if coords is None else np.arange(length))
     return observed_model
 
 
@@ -318,7 +354,7 @@ def _event_mixture_logp(
     if not fraction.type.broadcastable[-2]:
         raise NotImplementedError("all events of an EventMixture share their fractions; got fractions for each event")
     fraction = fraction[..., 0, :]
-    coefficients = fraction / fraction.sum(axis=-1, keepdims=True)
+    coefficients = _normalised(fraction)
     batch_shape = value.type.shape[:-2]
     if None in batch_shape:
         raise NotImplementedError(f"batch axes of observed events must have known lengths, got {value.type}")
@@ -339,6 +375,21 @@ def _event_mixture_logp(
     return pt.stack(logps).reshape((*batch_shape, -1))
 
 
+def _normalised(fraction: Variable) -> Variable:
+    """Fractions over their sum; all zero, and the events impossible, where none is positive or one is negative."""
+
+    def over_sum(x: Variable, *, constant: bool) -> Variable:
+        total = x.sum(axis=-1, keepdims=True)
+        safe = pt.switch(pt.eq(total, 0), 1.0, total)
+        return x / (disconnected_grad(safe) if constant else safe)
+
+    largest = fraction.max(axis=-1, keepdims=True)
+    impossible = pt.any(fraction < 0, axis=-1, keepdims=True) | (largest < pt.constant(_LEAST, dtype="float64"))
+    possible = pt.switch(impossible, 0.0, fraction)
+    # only ratios count, so a first division may be by a constant: the square of a tiny sum in a gradient is zero
+    return over_sum(over_sum(possible, constant=True), constant=False)
+
+
 @_support_point.register(EventMixtureRV)
 def _event_mixture_support_point(op: EventMixtureRV, rv: Variable, *inputs: Variable) -> Variable:
     return representative_rows(op, rv)
@@ -349,6 +400,12 @@ def table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -
     if isinstance(value, Constant):
         return source.table(value.data[index]).inputs
     return LiveTable(source)(value[index])
+
+
+def _named_spectra(name: str, response: Any, spectra: Any) -> Any:
+    """Spectra by component; a ModelError if a name is not that of one."""
+    known = spectra is not None and isinstance(response, MixtureResponse)
+    return as_mapping(spectra, tuple(response.component_names), f"{name}: spectra") if known else spectra
 
 
 def _response_source(name: str, response: Any, spectra: Any) -> ResponseSource:
@@ -371,6 +428,14 @@ def _flux(name: str, source: EventSource, spectra: Any) -> Variable | None:
     return None
 
 
+def number_of_events(value: Any, what: str) -> int:
+    """A number of events that a user gave; a ModelError if there is none."""
+    number = integer(value, what, low=None)
+    if number < 1:
+        raise ModelError(f"{what} must be at least 1, got {number}.")
+    return number
+
+
 def n_columns(observed: NDArray[np.float64] | Variable) -> int:
     """Number of columns of observed events."""
     if isinstance(observed, SharedVariable):
@@ -383,27 +448,12 @@ def n_columns(observed: NDArray[np.float64] | Variable) -> int:
     return int(columns)
 
 
-def _coords_of_fraction(model: pm.Model, fraction: Variable) -> tuple[str, ...] | None:
-    """Coordinate values of the last dim of the fractions, if they have any in this model."""
-    dims = model.named_vars_to_dims.get(fraction.name or "")
-    values = model.coords.get(dims[-1]) if dims else None
-    return None if values is None else tuple(str(v) for v in values)
-
-
-def _tabulated_names(model: pm.Model, fraction: Variable, log_likelihood: Any) -> tuple[str, ...]:
-    """Names for the columns of a user's table: those of the fractions, else numbers."""
-    names = _coords_of_fraction(model, fraction)
-    shape = np.shape(log_likelihood)
-    n_components = fraction.type.shape[-1] or (shape[-1] if shape else 0)
-    return names or tuple(f"component {k}" for k in range(n_components))
-
-
 def _check_components(name: str, model: pm.Model, fraction: Variable, source: EventSource) -> None:
     """Raise a ModelError unless the fractions are those of the components, in their order."""
     if fraction.type.ndim == 0:
         raise ModelError(f"{name}: fractions must be a vector with one entry for each of {source.component_names}.")
     label = fraction.name or "the fractions"
-    given = _coords_of_fraction(model, fraction)
+    given = coords_of_last_dim(model, fraction)
     if given is not None and given != source.component_names:
         missing = [c for c in source.component_names if c not in given]
         extra = [c for c in given if c not in source.component_names]
@@ -418,6 +468,12 @@ def _check_components(name: str, model: pm.Model, fraction: Variable, source: Ev
             f"{name}: {label!r} has {length} entries, but the response has {source.n_components} components, "
             f"{source.component_names}."
         )
+    is_random = any(one.owner is not None and isinstance(one.owner.op, RNGConsumerOp) for one in ancestors([fraction]))
+    if not is_random and all(isinstance(variable, Constant) for variable in explicit_graph_inputs([fraction])):
+        try:
+            source.check_parameters(fraction.eval())
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
 
 
 def default_dims(
@@ -427,8 +483,9 @@ def default_dims(
     extra: tuple[str, ...],
     observed: Any,
     n_events: int | None,
+    events: tuple[Any, ...] | None = None,
 ) -> tuple[str, ...] | None:
-    """Dims of the variable, added to the model: events, and what is known of each."""
+    """Dims of the variable, added to the model: events with labels if given, and what is known of each."""
     if isinstance(observed, Variable):
         own = model.named_vars_to_dims.get(observed.name or "")
         if own is not None:
@@ -438,8 +495,12 @@ def default_dims(
         length = n_events if observed is None else len(observed)
     if length is None:
         return None
-    event_dim = _EVENT_DIM if _EVENT_DIM not in model.coords else f"{name}_{_EVENT_DIM}"
-    model.add_coord(event_dim, length=length)
+    known = model.coords.get(_EVENT_DIM)
+    if events is not None and known is not None and tuple(known) == events:
+        event_dim = _EVENT_DIM
+    else:
+        event_dim = _EVENT_DIM if _EVENT_DIM not in model.coords else f"{name}_{_EVENT_DIM}"
+        model.add_coord(event_dim, events, length=length)
     columns = (*source.columns, *extra)
     plain = _COMPONENT_DIM if isinstance(source, TabulatedSource) else _RECO_DIM
     for dim in (plain, f"{name}_{plain}"):

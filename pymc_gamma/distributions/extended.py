@@ -23,12 +23,19 @@ from pymc.distributions.distribution import Distribution, _support_point
 from pymc.logprob.abstract import _logprob
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.distributions.event_mixture import default_dims, n_columns, table_inputs
-from pymc_gamma.distributions.poisson import PoissonProcess, PoissonSource, Spectra
+from pymc_gamma.distributions.event_mixture import (
+    DIST_KEYWORDS,
+    default_dims,
+    n_columns,
+    number_of_events,
+    table_inputs,
+)
+from pymc_gamma.distributions.poisson import PoissonProcess, PoissonSource, Spectra, one_list
 from pymc_gamma.distributions.protocol import PoissonResponse
 from pymc_gamma.distributions.random import EventMixtureRV, representative_rows
 from pymc_gamma.distributions.spectral import value_at_start
 from pymc_gamma.errors import ModelError
+from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.ops.logmatvec import banded_log_matvec, log_matvec
 from pymc_gamma.systematics import Systematic
 
@@ -57,9 +64,11 @@ class ExtendedEventMixture(Distribution):
         instead, a function of the reconstructed energy such as `PowerLawNorm`, and may have one row for each
         observation. A free component that is not named keeps the spectrum it was folded with.
     norms : mapping of str to tensor_like, or tensor_like of shape (K,), optional
-        Factors on the fluxes of components, fixed or free, by name or all in order; 1 by default.
+        Factors on the fluxes of components, fixed or free, by name or all in order (or by the labels of a vector of
+        xarray or pandas); 1 by default.
     systematics : sequence of Systematic, optional
-        Uncertainties of the instrument, such as `EnergyScale`; each adds a variable to the model.
+        Uncertainties of the instrument, such as `EnergyScale`; each adds a variable to the model. A subclass acts like
+        its base.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. An array may have one column more, of multiplicities, and six after it, of edges of cells.
         `pymc.Data` has no rows to spare for predictive draws of more events than observed: use `observe_events` for
@@ -81,7 +90,9 @@ class ExtendedEventMixture(Distribution):
     ------
     ModelError
         If names do not match the components, a spectrum or norm is negative or not finite at the initial point of the
-        model, or a systematic needs a component of free spectrum.
+        model, or a systematic needs a component of free spectrum, has no effect, or is there twice.
+    TypeError
+        If a keyword is unknown; names the nearest known one.
     EventError
         If observed events are malformed, outside the region, or impossible under every component.
 
@@ -145,7 +156,10 @@ class ExtendedEventMixture(Distribution):
         **kwargs: Any,
     ) -> Any:
         """Add the events to the model on the context stack."""
+        check_keywords(cls.__name__, kwargs, keywords_of(cls.__new__, Distribution.__new__))
         model = pm.modelcontext(None)
+        max_events = None if max_events is None else number_of_events(max_events, f"{name}: max_events")
+        observed = one_list(name, observed)
         process = PoissonProcess(name, response, spectra, norms, systematics)
         source = process.source
         expected = _checked_expectation(name, process, model)
@@ -155,9 +169,7 @@ class ExtendedEventMixture(Distribution):
             observed = pt.constant(source.padded(observed, max_events))  # a Variable: PyMC imputes NaN of arrays
             n_rows = observed.type.shape[0]
         else:
-            n_rows = int(2 * expected + 10 * np.sqrt(expected) + 100) if max_events is None else int(max_events)
-            if n_rows < 1:
-                raise ModelError(f"{name}: max_events must be at least 1, got {max_events}.")
+            n_rows = int(2 * expected + 10 * np.sqrt(expected) + 100) if max_events is None else max_events
         extra = () if observed is None else source.layout(n_columns(observed)).extra
         if expected_counts:
             pm.Deterministic(f"{name}_expected_counts", process.counts, dims=_component_dims(name, model, source))
@@ -215,6 +227,7 @@ class ExtendedEventMixture(Distribution):
         TensorVariable, shape (max_events, len(response.reco))
             The events, and rows of NaN.
         """
+        check_keywords(f"{cls.__name__}.dist", kwargs, (*keywords_of(cls.dist), *DIST_KEYWORDS))
         if max_events is not None:
             for sizes in ("shape", "size"):
                 kwargs.pop(sizes, None)

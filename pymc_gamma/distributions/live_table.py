@@ -49,6 +49,7 @@ class LiveTable(Op):
             pt.vector(dtype="bool"),
             pt.vector(dtype="float64", shape=(n_events,)),
             pt.scalar(dtype="float64"),
+            pt.matrix(dtype="float64", shape=(None, 1 + self.source.n_columns)),
         ]
         if self.source.banded:
             tiles = [
@@ -78,9 +79,12 @@ class LiveTable(Op):
         n_events = shapes[0][0]
         n_blocks = (n_events + BLOCK - 1) // BLOCK
         per_event = (n_events,)
-        shapes = [(n_blocks, self.source.n_columns, BLOCK), per_event, (n_blocks,), per_event, ()]
-        if self.source.banded:  # how many tiles there are is known only once they are there
-            numbers, tiles, _, _ = node.outputs[len(shapes) :]
+        # how many rows of logarithms and tiles there are is known only once they are there
+        log_rows, *bands = node.outputs[5:]
+        table = (n_blocks, self.source.n_columns, BLOCK)
+        shapes = [table, per_event, (n_blocks,), per_event, (), tuple(log_rows.shape)]
+        if bands:
+            numbers, tiles, _, _ = bands
             return [*shapes, tuple(numbers.shape), tuple(tiles.shape), (n_blocks + 1,), per_event]
         return shapes
 

@@ -16,7 +16,9 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.columns import ColumnSource, Variants
 from pymc_gamma.distributions.energy_scale import shift_spectrum
+from pymc_gamma.distributions.own_table import coords_of_last_dim
 from pymc_gamma.distributions.protocol import EventList, PoissonResponse
+from pymc_gamma.distributions.sources import lists_of_events
 from pymc_gamma.distributions.spectral import (
     check_spectra,
     narrow_spectra,
@@ -27,6 +29,7 @@ from pymc_gamma.distributions.spectral import (
 from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.nodes import NODE_STEP
+from pymc_gamma.labelled import aligned, as_mapping, has_labels, match_labels
 from pymc_gamma.spectra import FLUX, PowerLawNorm
 from pymc_gamma.systematics import (
     BackgroundNorm,
@@ -36,11 +39,12 @@ from pymc_gamma.systematics import (
     EnergyScale,
     PSFScale,
     Systematic,
-    check_systematics,
+    Systematics,
 )
-from pymc_gamma.units import to_value
+from pymc_gamma.tensors import joined
+from pymc_gamma.units import numbers, to_value
 
-__all__ = ["PoissonProcess", "PoissonSource"]
+__all__ = ["PoissonProcess", "PoissonSource", "one_list"]
 
 FloatArray = NDArray[np.float64]
 Spectra = Mapping[str, Callable[[Any], Any]]
@@ -77,7 +81,7 @@ class PoissonSource(ColumnSource):
     def padded(self, events: Any, n_rows: int | None) -> FloatArray:
         """Rows of events, checked, and rows of NaN after them up to ``n_rows``; by default enough for other draws."""
         listed = events.multiplicity if isinstance(events, EventList) else events
-        empty = isinstance(listed, np.ndarray) and len(listed) == 0
+        empty = isinstance(listed, np.ndarray) and listed.ndim > 0 and len(listed) == 0
         if isinstance(events, np.ndarray) and events.ndim == 2 and not empty:
             events = events[~np.isnan(events).all(axis=1)]
             empty = len(events) == 0
@@ -133,6 +137,7 @@ class PoissonSource(ColumnSource):
 
     def observed_value(self, events: Any, variable: Variable) -> FloatArray:
         """Rows of other events, as many as the variable has, or more where it has too few."""
+        events = one_list(variable.name or "events", events)
         n_rows = variable.type.shape[-2]
         return self.padded(events, None if n_rows is not None and len(events) > n_rows else n_rows)
 
@@ -211,16 +216,19 @@ class PoissonProcess:
                 f"{name}: response must come from `fold`: a Poisson process needs expected counts, got "
                 f"{type(response).__name__}."
             )
-        self.name, self.response, self.spectra = name, response, dict(spectra or {})
-        self._given = self._check_norms(norms)
-        kinds = check_systematics(name, systematics)
-        n_observations = len(response.expected_parts())
+        self.name, self.response = name, response
+        self.spectra = as_mapping(spectra, tuple(response.component_names), f"{name}: spectra")
+        self._n_observations = len(response.expected_parts())
+        self._given = self._checked_norms(norms)
+        kinds = Systematics(name, systematics)
+        n_observations = self._n_observations
         span = response.energy_true[[0, -1]]
-        self._values = {kind: one.tensor(n_observations, span) for kind, one in kinds.items()}
-        psf = kinds.get(PSFScale)
-        variants = Variants.build(response, psf.knots) if isinstance(psf, PSFScale) else None
         self._sky = [c for c in response.component_names if c not in response.instrumental]
         self._background = [c for c in response.component_names if c in response.instrumental]
+        self._check_targets(kinds)
+        self._values = {kind: one.tensor(n_observations, span) for kind, one in kinds}
+        psf = kinds.get(PSFScale)
+        variants = None if psf is None else Variants.build(response, psf.knots)
         factors = self._factors(kinds, span, n_observations)
         seen = self._seen_spectra(kinds)
         narrow = narrow_spectra(response, seen)
@@ -234,35 +242,70 @@ class PoissonProcess:
                 start = value_at_start(self.flux, pm.modelcontext(None))
             check_spectra(name, self.source, start, dark=True)
         self.norms = pt.stack([self._norm(component, kinds) for component in response.component_names])
+        kinds.check_known()
         self.psf_scale = pt.stack([self._values.get(PSFScale, pt.constant(1.0))])
         _, self.counts = self.source.poisson_coefficients(self.norms, self.flux, self.psf_scale)
 
-    def _check_norms(self, norms: Any) -> dict[str, Variable]:
-        names = self.response.component_names
-        if norms is not None and not isinstance(norms, Mapping):
-            vector = pt.as_tensor_variable(norms)
+    def _checked_norms(self, norms: Any) -> dict[str, Variable]:
+        names, model = tuple(self.response.component_names), pm.modelcontext(None)
+        what = f"{self.name}: norms"
+        norms = joined(norms, what, low=0.0)
+        if isinstance(norms, Variable) or not (norms is None or isinstance(norms, Mapping) or has_labels(norms)):
+            vector = pt.as_tensor_variable(norms if isinstance(norms, Variable) else numbers(norms, what))
             if vector.type.ndim != 1 or vector.type.shape[0] not in (None, len(names)):
                 raise ModelError(
-                    f"{self.name}: norms must be a mapping from names of components, or a vector with one entry "
-                    f"for each of {names}, got {vector.type}."
+                    f"{what} must be a mapping from names of components, or a vector with one entry for each of "
+                    f"{names}, got {vector.type}."
                 )
-            norms = {component: vector[k] for k, component in enumerate(names)}
-        given = {str(component): pt.as_tensor_variable(value) for component, value in dict(norms or {}).items()}
-        unknown = [component for component in given if component not in self.response.component_names]
-        if unknown:
-            raise ModelError(
-                f"{self.name}: norms are given for {unknown}, but the components are {self.response.component_names}."
+            labels = coords_of_last_dim(model, norms)
+            places = (
+                range(len(names))
+                if labels is None
+                else match_labels(labels, names, f"the coords of {what}", "component")
             )
-        for component, value in given.items():
-            if value.type.ndim:
-                raise ModelError(
-                    f"{self.name}: the norm of {component!r} must be a single number, got {value.type}; a "
-                    f"background of one norm for each observation is folded with free_spectrum=[{component!r}] and "
-                    f"given by spectra={{{component!r}: pmg.PowerLawNorm(norm=...)}}."
-                )
-        return given
+            norms = {component: vector[k] for component, k in zip(names, places, strict=True)}
+        return {
+            component: self._one_norm(component, value) for component, value in as_mapping(norms, names, what).items()
+        }
 
-    def _norm(self, component: str, kinds: Mapping[type[Systematic], Systematic]) -> Variable:
+    def _one_norm(self, component: str, value: Any) -> Variable:
+        """Norm of one component, a number; of one for each of a single observation, that one."""
+        n_observations = self._n_observations
+        label = f"{self.name}: the norm of {component!r}"
+        if not isinstance(value, Variable):
+            value = joined(aligned(value, {"observation": range(n_observations)}, label), label, low=0.0)
+        if not isinstance(value, Variable):
+            value = numbers(value, label, finite=False)
+            if not np.all(np.isfinite(value) & (value >= 0)):
+                raise ModelError(f"{label} must be finite and not negative, got {value.tolist()}.")
+        norm = pt.as_tensor_variable(value)
+        if norm.type.ndim == 1 and n_observations == 1 and norm.type.shape[0] in (None, 1):
+            return pt.specify_shape(norm, (1,))[0]
+        if norm.type.ndim == 0:
+            return norm
+        free = self.response.free_spectrum
+        if component not in self.response.instrumental:
+            remedy = (
+                "the norm of a sky component is the same in all observations. For one in each, fold the observations "
+                f"one by one and give each its own ExtendedEventMixture with norms={{{component!r}: norm[i]}}; "
+                "components, spectra and other variables may be shared."
+            )
+        else:
+            again = "" if component in free else f"fold with free_spectrum={[*free, component]}, and "
+            remedy = (
+                f"for a background with a norm in each observation {again}give spectra="
+                f"{{{component!r}: pmg.PowerLawNorm(norm=...)}} instead."
+            )
+        raise ModelError(f"{label} must be a single number, got {norm.type}: {remedy}")
+
+    def _check_targets(self, kinds: Systematics) -> None:
+        """Raise a ModelError if there is nothing that a systematic could change."""
+        for kind, _ in kinds:
+            if not (self._sky if kind.of_sky else self._background):
+                what = "sky component" if kind.of_sky else "residual background"
+                raise ModelError(f"{self.name}: the response has no {what} for {kind.__name__}; leave it out.")
+
+    def _norm(self, component: str, kinds: Systematics) -> Variable:
         norm = self._given.get(component, pt.constant(1.0)).astype("float64")
         if component in self._sky and EffectiveAreaNorm in kinds:
             norm = norm * self._values[EffectiveAreaNorm]
@@ -272,7 +315,7 @@ class PoissonProcess:
             norm = norm * (value[0] if value.type.ndim else value)
         return norm
 
-    def _seen_spectra(self, kinds: Mapping[type[Systematic], Systematic]) -> dict[str, Callable[[Any], Any]]:
+    def _seen_spectra(self, kinds: Systematics) -> dict[str, Callable[[Any], Any]]:
         """Spectra as the response sees them if the energy scale is off."""
         if EnergyScale not in kinds:
             return self.spectra
@@ -295,22 +338,17 @@ class PoissonProcess:
             )
 
     def _factors(
-        self, kinds: Mapping[type[Systematic], Systematic], span: FloatArray, n_observations: int
+        self, kinds: Systematics, span: FloatArray, n_observations: int
     ) -> dict[str, Callable[[FloatArray], Any]]:
         """Factors of the systematics on the spectra of free components."""
         free = self.response.free_spectrum
         factors: dict[str, Callable[[FloatArray], Any]] = {}
-        if EffectiveAreaShape in kinds:
+        if (shape := kinds.get(EffectiveAreaShape)) is not None:
             self._check_free("EffectiveAreaShape")
-            shape = kinds[EffectiveAreaShape]
-            assert isinstance(shape, EffectiveAreaShape)
             factors |= dict.fromkeys(self._sky, shape.factor(self._values[EffectiveAreaShape], span))
-        if not {BackgroundNorm, BackgroundTilt} & set(kinds):
+        of_background = [kind for kind in (BackgroundNorm, BackgroundTilt) if kind in kinds]
+        if not of_background:
             return factors
-        if not self._background:
-            raise ModelError(
-                f"{self.name}: the response has no residual background for BackgroundNorm or BackgroundTilt."
-            )
         fixed = [component for component in self._background if component not in free]
         if fixed and (BackgroundTilt in kinds or n_observations > 1):
             raise ModelError(
@@ -321,12 +359,12 @@ class PoissonProcess:
             factors[component] = self._background_factor(kinds)
         return factors
 
-    def _background_factor(self, kinds: Mapping[type[Systematic], Systematic]) -> Callable[[FloatArray], Any]:
+    def _background_factor(self, kinds: Systematics) -> Callable[[FloatArray], Any]:
         tilt = kinds.get(BackgroundTilt)
         return PowerLawNorm(
             norm=self._values.get(BackgroundNorm, 1.0),
             tilt=self._values.get(BackgroundTilt, 0.0),
-            reference=tilt.reference if isinstance(tilt, BackgroundTilt) else 1.0,
+            reference=1.0 if tilt is None else tilt.reference,
         )
 
     def add_integrated_flux(self, energies: Any) -> None:
@@ -335,9 +373,10 @@ class PoissonProcess:
         if len(span) != 2:
             raise ModelError(f"{self.name}: integrated_flux must be two energies, got {len(span)}.")
         low, high = span
-        if not 0 < low < high:
+        if not 0 < low < high < np.inf:
             raise ModelError(
-                f"{self.name}: integrated_flux must be two ascending energies, got {low:g} and {high:g} TeV."
+                f"{self.name}: integrated_flux must be two finite, positive and ascending energies, got {low:g} and "
+                f"{high:g} TeV."
             )
         fluxes = []
         for component in self._sky:
@@ -355,6 +394,18 @@ class PoissonProcess:
         dim = f"{self.name}_source"
         model.add_coord(dim, self._sky)
         pm.Deterministic(f"{self.name}_flux", pt.stack(fluxes), dims=dim)
+
+
+def one_list(name: str, observed: Any) -> Any:
+    """The one list of events; a ModelError for several of them: a Poisson process has no batch axes."""
+    lists, _ = lists_of_events(observed, name)
+    if len(lists) == 1:
+        return lists[0]
+    raise ModelError(
+        f"{name}: observed holds {len(lists)} lists of events, and an ExtendedEventMixture has one. Join those of "
+        "the observations of a response with + (`Events.with_observation` says which is which), or give each its own "
+        "ExtendedEventMixture; they may share variables."
+    )
 
 
 def _power_law_integral(flux: Variable, energy: FloatArray) -> Variable:

@@ -12,12 +12,28 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.link.numba.dispatch.basic import numba_funcify
 from pytensor.tensor.random.op import RandomVariable, RNGConsumerOp
+from pytensor.tensor.variable import TensorVariable
 
 from pymc_gamma.distributions.sources import EventSource
 from pymc_gamma.events.rows import RowLayout
 from pymc_gamma.ops.object_mode import object_mode_form
 
 __all__ = ["EventDraw", "EventMixtureRV"]
+
+
+class EventsVariable(TensorVariable):  # type: ignore[misc]
+    """Drawn events; their shape is known from how many are asked for, and takes no draw.
+
+    PyMC evaluates ``variable.shape`` without rewriting it, to group variables of a picture of the model.
+    """
+
+    @property
+    def shape(self) -> Variable:
+        """Symbolic shape, from the size and the parameters of the random variable."""
+        if self.owner is None or not isinstance(self.owner.op, EventMixtureRV):
+            return pt.shape(self)
+        op = self.owner.op
+        return pt.stack(op._infer_shape(op.size_param(self.owner), op.dist_params(self.owner)))
 
 
 class EventMixtureRV(RandomVariable):
@@ -48,6 +64,12 @@ class EventMixtureRV(RandomVariable):
     def layout(self) -> RowLayout:
         """Names of the columns of a row."""
         return RowLayout(self.source.columns, self.extra)
+
+    def make_node(self, *inputs: Variable) -> Apply:
+        """Apply node whose events know their shape."""
+        node = super().make_node(*inputs)
+        rng, events = node.outputs
+        return Apply(self, node.inputs, [rng.type(), EventsVariable(events.type, None)])
 
     def rng_fn(  # type: ignore[override]
         self, rng: np.random.Generator, *inputs: Any

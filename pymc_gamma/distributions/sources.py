@@ -1,7 +1,8 @@
 r"""Where the densities of an event mixture come from: a response, or a table that the user computed.
 
 A source turns rows of the observed value into scaled densities: :math:`p_{ik} = e^{o_i} P_{ik}` with
-:math:`\max_k P_{ik} = 1`, so that neither very small densities nor log-likelihoods of -1e5 overflow or underflow.
+:math:`\max_k P_{ik} = 1`, so that neither very small densities nor log-likelihoods of -1e5 overflow or underflow;
+where columns of one event differ by as much, their logarithms go with the table.
 """
 
 from abc import ABC, abstractmethod
@@ -10,16 +11,19 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, ClassVar
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.distributions.protocol import EventList, MixtureResponse
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.distributions.table import EventTable, ScaledDensities, TableArrays
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events.rows import EVENT_ROWS, MULTIPLICITY, RowLayout, row_layout
+from pymc_gamma.labelled import aligned
+from pymc_gamma.units import numbers
 
-__all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first"]
+__all__ = ["EventSource", "ResponseSource", "TabulatedSource", "list_first", "lists_of_events"]
 
 # enough for a model and its posterior predictive twin, without hoarding the tables of a loop over data sets
 _N_TABLES = 2
@@ -73,9 +77,8 @@ class EventSource(ABC):
             )
         if not (np.all(fraction >= 0) and np.all(np.isfinite(fraction)) and np.all(fraction.sum(axis=-1) > 0)):
             raise ModelError(
-                f"the fractions of {self.component_names} must be finite and not negative, with a positive sum, "
-                "to draw "
-                "events."
+                f"the fractions of {self.component_names} must be finite and not negative, with a positive sum; got "
+                f"{np.array2string(np.asarray(fraction), threshold=10)}."
             )
 
     def draw(self, n: int, rng: np.random.Generator, *parameters: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,8 +96,8 @@ class EventSource(ABC):
         return {**self.__dict__, "_tables": OrderedDict()}
 
     @abstractmethod
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Densities over their largest in each row (N, K), and the logarithm of that largest (N,)."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Densities of rows, each over the largest of its row."""
 
     @abstractmethod
     def simulate(
@@ -156,9 +159,9 @@ class EventSource(ABC):
             If rows are malformed, or no component can produce an event.
         """
         rows, multiplicity = self.split(value)
-        densities, log_scale = self.scaled_densities(rows)
+        densities, log_scale, logs = self.scaled_densities(rows)
         self._check_possible(densities.max(axis=1), multiplicity, rows)
-        return TableArrays.build(densities, multiplicity, log_scale)
+        return TableArrays.build(densities, multiplicity, log_scale, log_densities=logs)
 
     def _check_possible(
         self, largest: NDArray[np.float64], multiplicity: NDArray[np.float64], rows: NDArray[np.float64]
@@ -200,12 +203,11 @@ class ResponseSource(EventSource):
         super().__init__(tuple(response.reco), tuple(response.component_names))
         self.response = response
 
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Densities of the response over their largest in each row, and the logarithm of that largest."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Densities of the response over their largest in each row."""
         densities = self.densities(rows)
         largest = densities.max(axis=1)
-        scale = np.where(largest > 0, largest, 1.0)
-        return densities / scale[:, None], np.log(scale)
+        return ScaledDensities.of(densities, np.where(largest > 0, largest, 1.0))
 
     def densities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Densities of all components (N, K), checked."""
@@ -248,10 +250,16 @@ class ResponseSource(EventSource):
         """As :meth:`value`, before the densities of the events are asked for."""
         if isinstance(events, EventList):
             value = np.asarray(self.response.event_rows(events), dtype=np.float64)
+        elif isinstance(events, u.Quantity):
+            raise EventError(
+                f"observed events must be Events, or an array of rows with the columns {self.columns} without a unit, "
+                f"got a quantity in {str(events.unit)!r}."
+            )
         else:
+            events = aligned(events, {"event": None, "reco": self._labels(events)}, "observed events")
             try:
-                value = np.asarray(events, dtype=np.float64)
-            except (TypeError, ValueError) as error:
+                value = numbers(events, "observed events", finite=False)
+            except TypeError as error:
                 raise EventError(
                     f"observed events must be Events, or an array of rows with the columns {self.columns}, got "
                     f"{type(events).__name__}; make them with Events.from_table, from_skycoord or from_gammapy."
@@ -262,9 +270,63 @@ class ResponseSource(EventSource):
             _reject(np.isnan(flat).any(axis=1), "contain NaN", rows=flat)
         return value
 
+    def _labels(self, events: Any) -> tuple[str, ...]:
+        """Names of the columns of labelled events: those of the kind that has as many."""
+        found = row_layout(self.columns, np.shape(events)[-1] if np.ndim(events) else 0, self.row_kinds)
+        return self.columns if found is None else found.names
+
+    def stacked(self, lists: Sequence[Any]) -> NDArray[np.float64]:
+        """Observed value of several lists of events, one for each vector of fractions.
+
+        Lists of different lengths or kinds get multiplicities, and rows of multiplicity 0 after the shorter ones.
+        """
+        values = [self.numbers(events) for events in lists]
+        for one in values:
+            self.split(one)  # says what is wrong with it
+        layouts = [self.layout(one.shape[1]) for one in values]
+        longest = max(map(len, values))
+        if len({one.shape for one in values}) > 1:
+            layout = max((self.layout(len(self.columns) + 1), *layouts), key=lambda one: len(one.extra))
+            spare = layout.completed(np.asarray(self.representative_row())[None])
+            spare[:, layout.column(MULTIPLICITY)] = 0
+            values = [
+                np.concatenate([one if own == layout else layout.completed(one), spare.repeat(longest - len(one), 0)])
+                for one, own in zip(values, layouts, strict=True)
+            ]
+        for one in values:
+            self.table(one)
+        return np.stack(values)
+
+    def batch(
+        self, observed: Any, wanted: tuple[int | None, ...], name: str, label: str = "the fractions"
+    ) -> NDArray[np.float64]:
+        """Rows of observed events, as many lists of them as there are vectors of fractions.
+
+        Raises
+        ------
+        ModelError
+            If there are other numbers of lists; names the variable ``name`` and the fractions ``label``.
+        """
+        lists, shape = lists_of_events(observed, name)
+        if len(lists) == 1 and not wanted:
+            observed, shape = lists[0], ()
+        value = self.stacked(lists) if shape else self.value(observed)
+        if shape:
+            value = value.reshape(*shape, *value.shape[1:])
+        batches = value.shape[:-2]
+        if len(batches) != len(wanted) or any(w not in (None, n) for w, n in zip(wanted, batches, strict=True)):
+            told = f"{' x '.join(map(str, batches))} lists of events" if batches else "one list of events"
+            given = f"{' x '.join('?' if w is None else str(w) for w in wanted)} vectors" if wanted else "one vector"
+            raise ModelError(
+                f"{name}: observed holds {told}, and {label!r} {given} of fractions; each vector has a list of its "
+                f"own: pass fractions of shape {(*batches, self.n_components)}, or, for events that share their "
+                "fractions, one list (join Events with +)."
+            )
+        return value
+
     def observed_value(self, events: Any, variable: Variable) -> NDArray[np.float64]:
         """Value of a variable of this source that observes other events."""
-        return self.value(events)
+        return self.batch(events, variable.type.shape[:-2], variable.name or "events")
 
 
 class TabulatedSource(EventSource):
@@ -281,13 +343,14 @@ class TabulatedSource(EventSource):
     def __init__(self, component_names: tuple[str, ...]) -> None:
         super().__init__(component_names, component_names)
 
-    def scaled_densities(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Exponentials of the rows less their largest, and that largest."""
+    def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
+        """Exponentials of the rows less their largest."""
         _reject(np.isnan(rows).any(axis=1), "have NaN in the log_likelihood table")
         _reject((rows == np.inf).any(axis=1), "have +inf in the log_likelihood table")
         largest = rows.max(axis=1)
         scale = np.where(np.isfinite(largest), largest, 0.0)
-        return np.exp(rows - scale[:, None]), scale
+        logs = rows - scale[:, None]
+        return ScaledDensities(np.exp(logs), scale, logs)
 
     def simulate(
         self,
@@ -323,6 +386,41 @@ class TabulatedSource(EventSource):
             value = np.column_stack([table, counts])
         self.arrays(value)
         return value
+
+
+def lists_of_events(observed: Any, name: str) -> tuple[list[Any], tuple[int, ...]]:
+    """Lists of events one after the other, and the shape of the batch they make; () if it is but one list.
+
+    Raises
+    ------
+    ModelError
+        If they make no batch: some lie deeper than others, or rows of them have other lengths.
+    """
+    if not _is_batch(observed):
+        return [observed], ()
+    parts = [lists_of_events(one, name) for one in observed]
+    if len({shape for _, shape in parts}) > 1:
+        raise ModelError(
+            f"{name}: lists of events must make a batch, as many in each row as in the others; got rows of "
+            f"{', '.join(' x '.join(map(str, shape)) or 'one list' for _, shape in parts)}."
+        )
+    return [one for own, _ in parts for one in own], (len(parts), *parts[0][1])
+
+
+def _is_batch(observed: Any) -> bool:
+    """Whether this is a list of lists of events, not one of rows."""
+    return isinstance(observed, list | tuple) and any(map(_is_list, observed))
+
+
+def _is_list(one: Any) -> bool:
+    """Whether an entry is a list of events or several, not a row or a number."""
+    if isinstance(one, list | tuple):
+        return any(not isinstance(x, int | float) and _has_several(x) for x in one)
+    return getattr(one, "ndim", 0) == 2 or isinstance(one, EventList)
+
+
+def _has_several(one: Any) -> bool:
+    return isinstance(one, list | tuple) or getattr(one, "ndim", 0) > 0 or isinstance(one, EventList)
 
 
 def list_first(indices: NDArray[np.intp], n: int = 5) -> str:

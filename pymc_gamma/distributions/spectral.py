@@ -138,17 +138,17 @@ def _flux(name: str, component: FreeComponent, spectrum: Any) -> Variable:
         flux = spectrum_values(spectrum, component.energy, component.unit, component.name)
     flux = pt.as_tensor_variable(flux).astype("float64")
     n_rows, n = component.acceptance.shape
-    shapes = [(n,)] + ([(n_rows, n)] if n_rows > 1 else [])
-    for shape in shapes:
+    for shape in [(n,), (n_rows, n)]:  # a row for each observation of a background, or one
         if len(shape) == flux.type.ndim and all(
             known in (None, wanted) for known, wanted in zip(flux.type.shape, shape, strict=True)
         ):
             flux = pt.specify_shape(flux, shape)
+            flux = flux[0] if n_rows == 1 and len(shape) > 1 else flux
             return flux if projected is not None else _averages(component, flux)
-    per_row = f", or such a vector for each of {n_rows} observations," if n_rows > 1 else ""
+    per_row = f", or such a vector for each of {n_rows} observations" if n_rows > 1 else ""
     raise ModelError(
         f"{name}: the spectrum of {component.name!r} must return a vector with one flux for each of the {n} "
-        f"energies it is called with{per_row} got {flux.type}."
+        f"energies it is called with{per_row}, got {flux.type}."
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import EventError
+from pymc_gamma.events.validation import ENERGIES
 from pymc_gamma.units import to_value
 
 __all__ = ["Cells"]
@@ -123,6 +124,8 @@ def _check(edges: FloatArray) -> None:
     _refuse(~np.isfinite(edges).all(axis=1), "are not finite", edges)
     _refuse((edges[:, ::2] > edges[:, 1::2]).any(axis=1), "have their edges reversed", edges)
     _refuse(edges[:, 0] <= 0, "begin at an energy that is not positive", edges)
+    low, high = ENERGIES
+    _refuse((edges[:, 0] < low) | (edges[:, 1] > high), f"reach beyond energies from {low:g} to {high:g} TeV", edges)
     _refuse((edges[:, 4] < -90) | (edges[:, 5] > 90), "reach beyond a pole", edges)
     _refuse(edges[:, 3] - edges[:, 2] > 360, "go round the sky", edges)
 

@@ -16,8 +16,21 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import (
+    checked,
+    directions,
+    integer,
+    kind,
+    offering,
+    path,
+    several,
+    text,
+    texts,
+    unitless,
+)
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.cells import Cells
+from pymc_gamma.events.columns import plain_rows
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
 from pymc_gamma.events.validation import (
     as_multiplicity,
@@ -28,11 +41,12 @@ from pymc_gamma.events.validation import (
     without_masked,
     wrap_longitude,
 )
+from pymc_gamma.files import user_path
 from pymc_gamma.geometry import convert_lonlat
 
 if TYPE_CHECKING:
     import xarray as xr
-    from astropy.table import QTable, Table
+    from astropy.table import QTable
     from matplotlib.figure import Figure
 
     from pymc_gamma.events.selection import EventSelection
@@ -52,7 +66,8 @@ class Events:
     Parameters
     ----------
     energy : `~astropy.units.Quantity`
-        Reconstructed energies, shape ``(event,)``.
+        Reconstructed energies, shape ``(event,)``. This and the next may also be a column of an astropy table that has
+        a unit, or a list of quantities, masked or not.
     lon, lat : `~astropy.units.Quantity`
         Reconstructed directions in ``frame``, shape ``(event,)``. Longitudes are wrapped to (-180, 180] deg,
         so that a field around the Galactic centre has no jump.
@@ -75,8 +90,9 @@ class Events:
     astropy.units.UnitConversionError
         If it has the wrong one.
     EventError
-        If lengths differ, a value is NaN, an energy or a multiplicity is not positive, a latitude is
-        beyond a pole, or a row lies outside its cell. The message names the column and the rows.
+        If lengths differ, a column holds something else than numbers, a value is NaN, an energy or a multiplicity is
+        not positive, a latitude is beyond a pole, or a row lies outside its cell. The message names the column and the
+        rows.
 
     Warns
     -----
@@ -97,6 +113,7 @@ class Events:
 
     __slots__ = ("_cells", "_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
 
+    @checked(frame=text)
     def __init__(
         self,
         energy: u.Quantity,
@@ -117,6 +134,8 @@ class Events:
         self._lat = to_column(given["lat"], "deg", "lat")
         self._observation = as_observation(given["observation"], len(self._energy))
         self._multiplicity = as_multiplicity(given["multiplicity"], len(self._energy))
+        if not isinstance(meta, Mapping | None):
+            raise TypeError(f"meta must be a mapping of anything worth keeping, got {type(meta).__name__}.")
         self._meta = dict(meta or {})
         check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity)
         self._lon = wrap_longitude(self._lon)
@@ -181,6 +200,11 @@ class Events:
 
     def __getitem__(self, item: Any) -> Self:
         """Events of an index, a slice, an index array or a boolean mask; always a list of events."""
+        if (n_masked := int(np.count_nonzero(getattr(item, "mask", False)))) > 0:
+            raise EventError(
+                f"an index of events must say of each whether it is meant, but {n_masked} of its entries are masked; "
+                "fill them, for example by mask.filled(False)."
+            )
         if isinstance(item, np.ndarray | list) and np.asarray(item).dtype == bool:
             mask = np.asarray(item)
             if mask.shape != (len(self),):
@@ -193,9 +217,13 @@ class Events:
             raise EventError(
                 f"events are a list: choose some by a number, a slice, a mask or a list of numbers, got {item!r}."
             )
-        if isinstance(item, int | np.integer):
-            item = [range(len(self))[item]]  # negative indices and IndexError as in any sequence
-        return self._take(item)
+        try:
+            return self._take([item] if isinstance(item, int | np.integer) else item)
+        except IndexError:
+            raise IndexError(
+                f"there are {len(self)} events, chosen by numbers from 0 to {len(self) - 1}, negative ones from the "
+                f"end, a slice or a mask; got {item!r}."
+            ) from None
 
     def __add__(self, other: object) -> Self:
         """Both lists in one; observation indices are kept as they are, and single events may join cells."""
@@ -217,6 +245,10 @@ class Events:
             meta={k: v for k, v in {**other._meta, **self._meta}.items() if _agree(k, self._meta, other._meta)},
         )
 
+    def __radd__(self, other: object) -> Self:
+        """What ``sum`` begins with, the number 0, adds nothing."""
+        return self._take(slice(None)) if isinstance(other, int) and other == 0 else NotImplemented
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
         raise TypeError(
             "Events do not turn into an array by themselves, because observation indices and multiplicities "
@@ -236,6 +268,7 @@ class Events:
             parts.append(f"{n_observations} observations")
         return f"Events({', '.join(parts)})"
 
+    @checked(frame=text)
     def to_frame(self, frame: str) -> Self:
         """Express the directions in another frame.
 
@@ -290,6 +323,7 @@ class Events:
         new._cells = None
         return new
 
+    @checked(observation=unitless)
     def with_observation(self, observation: ArrayLike) -> Self:
         """Give the events other observation indices, shape ``(event,)`` or one number for all.
 
@@ -311,6 +345,7 @@ class Events:
             meta=self._meta,
         )
 
+    @checked(reco=texts)
     def to_rows(self, reco: Sequence[str] = RECO) -> NDArray[np.float64]:
         """Events as plain numbers in fixed units, the form that PyMC sees.
 
@@ -350,6 +385,7 @@ class Events:
         return rows
 
     @classmethod
+    @checked(reco=texts, frame=text)
     def from_rows(
         cls,
         rows: ArrayLike,
@@ -363,7 +399,8 @@ class Events:
         Parameters
         ----------
         rows : array_like
-            Shape ``(event, len(reco))``, in TeV and deg.
+            Shape ``(event, len(reco))``, in TeV and deg. The columns of a pandas data frame, and an xarray array with a
+            coordinate ``"reco"``, are taken by their names.
         reco : sequence of str
             Names of the columns; ``"energy"``, ``"lon"`` and ``"lat"`` are needed, and all edges of cells or none.
         frame : {"galactic", "icrs"}
@@ -393,9 +430,7 @@ class Events:
         edges = [name for name in CELL if name in reco]
         if edges and len(edges) < len(CELL):
             raise EventError(f"a cell needs all of {', '.join(CELL)}; got {', '.join(edges)}.")
-        table = np.asanyarray(rows, dtype=np.float64)
-        if table.ndim != 2 or table.shape[1] != len(reco):
-            raise EventError(f"rows must have shape (event, {len(reco)}) for reco={tuple(reco)}, got {table.shape}.")
+        table = plain_rows(rows, reco)
         columns = without_masked({name: table[:, column] for column, name in enumerate(reco)})
         return cls(
             columns["energy"] * u.TeV,
@@ -409,6 +444,7 @@ class Events:
         )
 
     @classmethod
+    @checked(coords=directions, frame=text)
     def from_skycoord(cls, energy: u.Quantity, coords: SkyCoord, *, frame: str = "galactic", **kwargs: Any) -> Self:
         """Events from energies and a `~astropy.coordinates.SkyCoord` in any frame.
 
@@ -436,9 +472,20 @@ class Events:
         >>> Events.from_skycoord(3 * u.TeV, crab).lat.round(1)
         <Quantity [-5.8] deg>
         """
-        spherical = coords.transform_to(check_frame(frame)).spherical
+        if coords.ndim > 1:
+            raise EventError(f"coords must be one-dimensional, one entry per event, got shape {coords.shape}.")
+        try:
+            spherical = coords.transform_to(check_frame(frame)).spherical
+        except EventError:
+            raise
+        except Exception as error:
+            raise EventError(
+                f"coords in the frame {coords.name!r} cannot be converted to {frame!r}; does the frame lack a time or "
+                f"a place? ({type(error).__name__}: {error})"
+            ) from error
         return cls(energy, spherical.lon, spherical.lat, frame=frame, **kwargs)
 
+    @checked(roi=kind("RegionOfInterest"), observations=several("Observation"))
     def selection(
         self, roi: "RegionOfInterest", observations: "Observation | Sequence[Observation] | None" = None
     ) -> "EventSelection":
@@ -461,6 +508,7 @@ class Events:
 
         return EventSelection.from_events(self, roi, observations)
 
+    @checked(roi=kind("RegionOfInterest"), observations=several("Observation"))
     def select(
         self, roi: "RegionOfInterest", observations: "Observation | Sequence[Observation] | None" = None
     ) -> Self:
@@ -550,6 +598,7 @@ class Events:
         return bin_events(self, energy, pixel=pixel, lon=lon, lat=lat)
 
     @classmethod
+    @checked(response=offering("reco", "roi"), draw=integer, chain=integer, var_name=text, group=text)
     def from_predictive(
         cls,
         idata: "xr.DataTree | xr.Dataset",
@@ -603,17 +652,20 @@ class Events:
         return to_table(self)
 
     @classmethod
-    def from_table(cls, table: "Table", *, frame: str | None = None) -> Self:
-        """Events from an astropy table with columns as in :meth:`to_table`.
+    @checked(frame=text)
+    def from_table(cls, table: Any, *, frame: str | None = None, units: Mapping[str, Any] | None = None) -> Self:
+        """Events from a table with columns as in :meth:`to_table`.
 
         Parameters
         ----------
-        table : `~astropy.table.Table` or `~astropy.table.QTable`
+        table : `~astropy.table.Table`, `~astropy.table.QTable`, `pandas.DataFrame`, structured array or mapping
             ``ENERGY`` and either ``RA`` and ``DEC`` (ICRS) or ``GLON`` and ``GLAT``, with units; ``OBS_INDEX`` and
             ``MULTIPLICITY`` are optional. Lower-case names are accepted. With both pairs of coordinates, ``RA`` and
             ``DEC`` count, the columns of the standard, except in a table that :meth:`to_table` made of galactic events.
         frame : {"galactic", "icrs"}, optional
             Frame of the result. Default: the one the table was made from, else ``"galactic"``.
+        units : mapping, optional
+            Name of a column to its unit, for those that have none: pandas knows no units, and none is guessed.
 
         Returns
         -------
@@ -622,17 +674,27 @@ class Events:
 
         Raises
         ------
+        TypeError
+            If it is no table, or ``units`` no mapping.
         EventError
-            If a column is missing or has no unit or the wrong one.
+            If a column is missing, is there twice, has no unit or the wrong one, or holds something else than numbers.
 
         Warns
         -----
         PymcGammaWarning
-            If rows are masked and were left out, or the two pairs of coordinates disagree; says how many rows.
+            If rows are masked (missing, in pandas) and were left out, the two pairs of coordinates disagree, or columns
+            are named as edges of cells but some of the edges are missing; says how many rows, and which columns.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"energy": [900.0, 2000.0], "glon": [0.1, 0.2], "glat": [0.0, -0.1]})
+        >>> Events.from_table(frame, units={"energy": "GeV", "glon": "deg", "glat": "deg"})
+        Events(2 events, 0.9 to 2 TeV, galactic)
         """
         from pymc_gamma.events.gadf import from_table
 
-        return from_table(cls, table, frame=frame)
+        return from_table(cls, table, frame=frame, units=units)
 
     def to_gammapy(self) -> Any:
         """Events as a gammapy event list.
@@ -647,6 +709,7 @@ class Events:
         return to_gammapy(self)
 
     @classmethod
+    @checked(frame=text, observation=integer, roi=kind("RegionOfInterest"))
     def from_gammapy(
         cls,
         source: Any,
@@ -701,21 +764,25 @@ class Events:
         as the live time of :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`. An event list
         alone has no intervals and is taken as it is.
         """
-        from pymc_gamma.events.gadf import covered_by, from_gammapy
+        from pymc_gamma.events.gadf import from_gammapy
 
+        if frame is not None:
+            check_frame(frame)
         if roi is None:
             if observations is not None:
                 raise EventError("observations= goes with roi=: together they say which events are kept.")
-            return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)
-        events = from_gammapy(cls, source, frame=frame or roi.frame, observation=observation)
-        if observations is None:
-            # whatever energies a user trusts: no analysis has counts where a response gives none
-            observations = covered_by(source)
+            return from_gammapy(cls, source, frame=frame or "galactic", observation=observation)[0]
+        # whatever energies a user trusts: no analysis has counts where a response gives none
+        events, covering = from_gammapy(
+            cls, source, frame=frame or roi.frame, observation=observation, respond=observations is None
+        )
+        observations = covering if observations is None else observations
         counted = events.with_observation(events.observation - observation) if observations is not None else events
         selection = counted.selection(roi, observations)
         selection.warn()
         return events[selection.inside]
 
+    @checked(path=path)
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write a GADF event file (FITS, HDU ``EVENTS``) that gammapy reads.
 
@@ -735,12 +802,15 @@ class Events:
             If the name ends otherwise.
         FileExistsError
             If the file exists and ``overwrite`` is false.
+        OSError
+            If it cannot be written, on a full disk for instance; a file that was there is unchanged.
         """
         from pymc_gamma.events.gadf import write_gadf
 
         write_gadf(self, path, overwrite=overwrite)
 
     @classmethod
+    @checked(path=path, frame=text)
     def read(cls, path: str | os.PathLike[str], *, hdu: str = "EVENTS", frame: str | None = None) -> Self:
         """Read a GADF event file, ours or any other.
 
@@ -763,10 +833,11 @@ class Events:
 
         Raises
         ------
-        FileNotFoundError
-            If there is no such file.
         DataFileError
-            If the file is truncated or holds no event list; names the file.
+            If there is no such file, it is cut or damaged, a checksum in it does not fit, or it holds no event list;
+            names the file, and the HDU.
+        EventError
+            If a column is missing, has no unit or the wrong one, or holds what no event has; names file and column.
 
         Warns
         -----
@@ -776,8 +847,9 @@ class Events:
         """
         from pymc_gamma.events.gadf import read_gadf
 
-        return read_gadf(cls, path, hdu=hdu, frame=frame)
+        return read_gadf(cls, user_path(path), hdu=hdu, frame=frame)
 
+    @checked(count_scaling=text)
     def peek(self, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
         """Draw a counts map and an energy histogram.
 

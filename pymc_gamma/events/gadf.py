@@ -9,21 +9,31 @@ standard's coordinates; ``GLON`` and ``GLAT`` are optional there, and some files
 
 import os
 import warnings
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from pymc_gamma.dl3 import EVENT_HDUS, check_files, gammapy_runs, missing_keyword, run_label
+from pymc_gamma.dl3 import (
+    EVENT_HDUS,
+    check_files,
+    gammapy_runs,
+    has_response,
+    missing_keyword,
+    reading_run,
+    run_label,
+)
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.cells import Cells
+from pymc_gamma.events.columns import as_table, plain_column
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
-from pymc_gamma.events.validation import without_masked
-from pymc_gamma.files import atomic_path, check_compression
+from pymc_gamma.events.validation import check_frame, without_masked
+from pymc_gamma.files import atomic_path, refuse_full_disk
+from pymc_gamma.fits_files import open_fits, reading
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
 from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, of_intervals, selected_events
 
@@ -31,6 +41,7 @@ if TYPE_CHECKING:
     from astropy.table import QTable, Table
 
     from pymc_gamma.events.container import Events
+    from pymc_gamma.observation import Observation
 
 __all__ = [
     "FRAME_KEY",
@@ -50,7 +61,10 @@ SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz")
 
 _PAIRS = {"galactic": ("GLON", "GLAT"), "icrs": ("RA", "DEC")}
 
+_EDGES = tuple(name.upper() for name in CELL)
 _CELL_UNITS = {name: "TeV" if name.startswith("energy") else "deg" for name in CELL}
+_OF_A_FILE = ("EXTNAME", "CHECKSUM", "DATASUM")
+"""Keywords that belong to a file and not to its events: another file with them would seem damaged."""
 _DISAGREEMENT = 1.0  # arcsec; tables in single precision are good to 0.1
 FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
 # MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
@@ -88,14 +102,17 @@ def to_table(events: "Events") -> "QTable":
     if events.cells is not None:
         for name, edges in zip(CELL, events.cells.edges.T, strict=True):
             table[name.upper()] = edges * u.Unit(_CELL_UNITS[name])
-    table.meta.update(events.meta)
+    table.meta.update({key: value for key, value in events.meta.items() if key not in _OF_A_FILE})
     table.meta[FRAME_KEY] = events.frame
     return table
 
 
-def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: str | None) -> EventsT:
+def from_table[EventsT: "Events"](
+    cls: type[EventsT], table: Any, *, frame: str | None, units: Mapping[str, Any] | None = None
+) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.from_table`."""
-    names = {name.upper(): name for name in table.colnames}
+    table = as_table(table, units)
+    names = _names(table)
     original = table.meta.get(FRAME_KEY)
     frame = frame or original or "galactic"
     order = ("galactic", "icrs") if original == "galactic" else ("icrs", "galactic")
@@ -112,7 +129,11 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
     if len(held) > 1:
         _compare_coordinates(table, names, found, held[1])
     cell = {names[name.upper()]: unit for name, unit in _CELL_UNITS.items() if name.upper() in names}
-    if len(cell) < len(CELL):
+    if 0 < len(cell) < len(CELL):
+        warn_user(
+            f"{', '.join(cell)} of the event table are not taken as edges of cells, which need all of "
+            f"{', '.join(_EDGES)}."
+        )
         cell = {}
     columns |= {name: _quantity(table[name], name, unit) for name, unit in cell.items()}
     columns = without_masked(columns)
@@ -129,16 +150,32 @@ def from_table[EventsT: "Events"](cls: type[EventsT], table: "Table", *, frame: 
         meta={
             key: value
             for key, value in table.meta.items()
-            if key not in GADF_HEADER and key not in (FRAME_KEY, NO_TIMES_KEY)
+            if key not in GADF_HEADER and key not in (FRAME_KEY, NO_TIMES_KEY, *_OF_A_FILE)
         },
     )
     return events.to_frame(frame)
 
 
+def _names(table: "Table") -> dict[str, str]:
+    """Column names of a table by their upper-case form; those that are read must be there once."""
+    names: dict[str, str] = {}
+    known = ("ENERGY", *(name for pair in _PAIRS.values() for name in pair), "OBS_INDEX", "MULTIPLICITY", *_EDGES)
+    for name in table.colnames:
+        if name.upper() in known and name.upper() in names:
+            raise EventError(
+                f"An event table must have one column {name.upper()}; this has {names[name.upper()]}, {name}."
+            )
+        names[name.upper()] = name
+    return names
+
+
 def _quantity(column: Any, name: str, unit: str) -> Any:
     """A column of a table, masked or not, in a unit."""
     if isinstance(column, SkyCoord) or (of_file := getattr(column, "unit", None)) is None:
-        raise EventError(f"Column {name} of the event table has no unit.")
+        raise EventError(
+            f"Column {name} of the event table has no unit, and none is guessed; give it with "
+            f"Events.from_table(table, units={{{name!r}: {unit!r}}}), or as table[{name!r}].unit."
+        )
     if not u.Unit(of_file).is_equivalent(unit):
         raise EventError(f"Column {name} of the event table is in '{of_file}', which is not convertible to {unit}.")
     return column
@@ -153,8 +190,8 @@ def _compare_coordinates(table: "Table", names: dict[str, str], used: str, other
             column = table[names[name]]
             if getattr(column, "unit", None) is None or not u.Unit(column.unit).is_equivalent("deg"):
                 return  # only the pair that is used needs a unit
-            values = u.Quantity(np.asarray(getattr(column, "unmasked", column), dtype=np.float64), column.unit)
-            pair.append(np.where(getattr(column, "mask", False), np.nan, values.to_value("deg")))
+            values, mask = plain_column(column, names[name])
+            pair.append(np.where(False if mask is None else mask, np.nan, values.to_value("deg")))
         lonlat[frame] = pair
     lon, lat = lonlat[other]
     here = convert_lonlat(lon, lat, other, used)
@@ -182,15 +219,23 @@ def to_gammapy(events: "Events") -> Any:
     return EventList(table)
 
 
-def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: str, observation: int) -> EventsT:
-    """See :meth:`pymc_gamma.events.Events.from_gammapy`."""
+def from_gammapy[EventsT: "Events"](
+    cls: type[EventsT], source: Any, *, frame: str, observation: int, respond: bool = False
+) -> tuple[EventsT, "list[Observation] | None"]:
+    """Events, and their runs as observations without limits of their own.
+
+    See :meth:`pymc_gamma.events.Events.from_gammapy`. There are observations if ``respond`` asks for them and the runs
+    have instrument responses, else None.
+    """
     from gammapy.data import EventList
 
     if isinstance(source, EventList):
         events = from_table(cls, source.table, frame=frame)
-        return events if "OBS_INDEX" in source.table.colnames else events.with_observation(observation)
+        return (events if "OBS_INDEX" in source.table.colnames else events.with_observation(observation)), None
     runs = gammapy_runs(source, EVENT_HDUS)
-    check_files(runs, EVENT_HDUS)
+    observations = _responding(runs) if respond else None
+    if observations is None:
+        check_files(runs, EVENT_HDUS)
     outside: dict[str, tuple[int, int]] = {}
     lists = [_events_of_run(cls, run, frame, observation + k, outside) for k, run in enumerate(runs)]
     if outside:
@@ -200,22 +245,22 @@ def from_gammapy[EventsT: "Events"](cls: type[EventsT], source: Any, *, frame: s
         "obs_ids": [run.obs_id for run in runs],
         "outside_good_time": {label: n for label, (n, _) in outside.items()},
     }
-    return _join(cls, lists, frame, meta)
+    return _join(cls, lists, frame, meta), observations
 
 
-def covered_by(source: Any) -> list[Any] | None:
-    """Observations, without limits of their own, of runs of gammapy; None for an event list, or without IRFs."""
-    from gammapy.data import EventList
-
+def _responding(runs: list[Any]) -> "list[Observation] | None":
+    """Runs as observations, their files checked; None, and a warning, where their responses cannot be used."""
     from pymc_gamma.observation import Observation
 
-    if isinstance(source, EventList):
+    if not any(has_response(run) for run in runs):
         return None
-    with warnings.catch_warnings(action="ignore", category=PymcGammaWarning):  # told where observations are made
-        try:
-            return Observation.list_from_gammapy(source, safe_mask=None)
-        except (DataFileError, IRFError):
-            return None
+    try:
+        with warnings.catch_warnings(action="ignore", category=PymcGammaWarning):  # told where observations are made
+            return Observation.list_from_gammapy(runs, safe_mask=None)
+    except (DataFileError, IRFError) as error:
+        check_files(runs, EVENT_HDUS)  # where the events are damaged too, that is what to tell
+        warn_user(f"events are kept wherever they are, not only where the response reaches, because: {error}")
+        return None
 
 
 def _events_of_run[EventsT: "Events"](
@@ -223,20 +268,21 @@ def _events_of_run[EventsT: "Events"](
 ) -> EventsT:
     """Events of a run in good time; those left out are added to ``outside``, with the number of all."""
     label = run_label(run)
-    table = selected_events(run, label)
-    if table is None:
-        raise EventError(missing_keyword(run, "events") or f"observation {label} has no event list.")
-    if run.gti is not None:
-        inside = events_inside(table, good_time(run, label), f"observation {label}")
-        if not inside.all():
-            n, total = outside.get(label, (0, 0))
-            outside[label] = (n + int((~inside).sum()), total + len(inside))
-            table = table[inside]
-    try:
-        # the place in the list counts, not the index an earlier analysis may have left in the file
-        return from_table(cls, table, frame=frame).with_observation(observation)
-    except EventError as error:
-        raise EventError(f"observation {label}: {error}") from error
+    with reading_run(run, "events"):
+        table = selected_events(run, label)
+        if table is None:
+            raise EventError(missing_keyword(run, "events") or f"observation {label} has no event list.")
+        if run.gti is not None:
+            inside = events_inside(table, good_time(run, label), f"observation {label}")
+            if not inside.all():
+                n, total = outside.get(label, (0, 0))
+                outside[label] = (n + int((~inside).sum()), total + len(inside))
+                table = table[inside]
+        try:
+            # the place in the list counts, not the index an earlier analysis may have left in the file
+            return from_table(cls, table, frame=frame).with_observation(observation)
+        except EventError as error:
+            raise EventError(f"observation {label}: {error}") from error
 
 
 def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame: str, meta: dict[str, Any]) -> EventsT:
@@ -284,45 +330,72 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
     hdu.header.update(GADF_HEADER)
     hdu.header[FRAME_KEY] = (events.frame, "frame of the analysis")
     hdu.header[NO_TIMES_KEY] = (True, "no arrival times: TIME is 0 for all")
+    if not str(path).lower().endswith(".gz"):
+        refuse_full_disk(path, hdu.size)
     with atomic_path(path, overwrite=overwrite) as temporary:
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, checksum=True)
+        _write_hdus(fits.HDUList([fits.PrimaryHDU(), hdu]), temporary)
+
+
+def _write_hdus(hdus: Any, path: Path) -> None:
+    """Write a FITS file by the methods of Python's files: NumPy's own do not say why the disk refused the data."""
+    if path.suffix.lower() == ".gz":
+        hdus.writeto(path, checksum=True)
+    else:
+        with path.open("wb") as file:
+            stream = SimpleNamespace(write=file.write, tell=file.tell, seek=file.seek, flush=file.flush)
+            hdus.writeto(stream, checksum=True)
 
 
 def read_gadf[EventsT: "Events"](
     cls: type[EventsT], path: str | os.PathLike[str], *, hdu: str, frame: str | None
 ) -> EventsT:
     """See :meth:`pymc_gamma.events.Events.read`."""
-    from astropy.io import fits
     from astropy.table import Table
-    from astropy.utils.exceptions import AstropyUserWarning
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no event file {path}.")
-    try:
-        check_compression(path)
-        # Memory maps would keep the file open, and would find a truncated one only later.
-        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
-            warnings.filterwarnings("error", message="File may have been truncated")
-            if hdu not in hdus:
-                held = ", ".join(h.name for h in hdus)
-                raise DataFileError(
-                    f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them."
-                )
-            table = Table.read(hdus[hdu])
-            intervals = hdus["GTI"].copy() if "GTI" in hdus else None
-    except DataFileError:
-        raise
-    except (OSError, TypeError, ValueError, EOFError, zlib.error, AstropyUserWarning) as error:
-        raise DataFileError(f"{path} cannot be read as a FITS event file; is it truncated? ({error})") from error
-    try:
+    if frame is not None:
+        check_frame(frame)
+    with reading(path, "a GADF event file"), open_fits(path) as hdus:
+        if hdu not in hdus:
+            held = ", ".join(h.name for h in hdus)
+            raise DataFileError(f"{path} has no HDU {hdu}; it has {held}. Give hdu= if the events are in one of them.")
+        if getattr(hdus[hdu], "columns", None) is None:
+            held = ", ".join(h.name for h in hdus if "ENERGY" in (n.upper() for n in _columns_of(h)))
+            raise DataFileError(
+                f"{path}: the HDU {hdu} is no table, so it holds no events; "
+                + (f"those with a column ENERGY are {held}: give hdu=." if held else "no HDU has a column ENERGY.")
+            )
+        table = Table.read(hdus[hdu])
         n = len(table)
-        table = table if intervals is None else _in_good_time(table, intervals, path)
-        events = from_table(cls, table, frame=frame)
-    except EventError as error:
-        raise EventError(f"{path}: {error}") from error
+        _check_own(hdus[hdu].header, table.colnames, path)
+        try:
+            if "GTI" in hdus:
+                table = _in_good_time(table, hdus["GTI"], path)
+            elif "OBS_ID" in hdus[hdu].header:
+                warn_user(f"{path} holds events of a run, but no good time intervals (GTI); all its events are taken.")
+            events = from_table(cls, table, frame=frame)
+        except EventError as error:
+            raise EventError(f"{path}: {error}") from error
     if len(table) < n:
         events.meta["outside_good_time"] = {Path(path).name: n - len(table)}
     return events
+
+
+def _check_own(header: Any, columns: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Refuse a list that :func:`write_gadf` wrote and that has lost one of its columns; files of runs have no such."""
+    if header.get("CREATOR") != GADF_HEADER["CREATOR"] or "OBS_ID" in header:
+        return
+    names = ("ENERGY", *(name for pair in _PAIRS.values() for name in pair), "OBS_INDEX", "MULTIPLICITY")
+    if missing := [name for name in names if name not in columns]:
+        raise DataFileError(
+            f"{path} was written by this package with the columns {', '.join(names)}, and has lost "
+            f"{', '.join(missing)}. Take the original; or remove the keyword CREATOR too."
+        )
+
+
+def _columns_of(hdu: Any) -> list[str]:
+    """Names of the columns of an HDU, none if it is no table."""
+    columns = getattr(hdu, "columns", None)
+    return [] if columns is None else list(columns.names)
 
 
 def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) -> "Table":
@@ -331,6 +404,8 @@ def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) 
     from gammapy.data import GTI
     from gammapy.utils.time import time_ref_from_dict
 
+    if missing := [name for name in ("START", "STOP") if name not in intervals.columns.names]:
+        raise DataFileError(f"{path}: its good time intervals (GTI) have no column {', '.join(missing)}.")
     try:
         good = of_intervals(GTI.from_table_hdu(intervals), str(path))
         times = Table(meta=table.meta)

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from astropy.coordinates import SkyCoord
 
+from pymc_gamma.arguments import checked, directions, offering, text
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.histogram import Bins
 
@@ -26,6 +27,7 @@ _RECO_DIM = "reco"
 _SAMPLE_DIMS = ("chain", "draw", "sample")
 
 
+@checked(response=offering("reco", "roi"), center=directions, var_name=text, group=text)
 def predictive_counts(
     idata: xr.DataTree | xr.Dataset,
     response: Any,

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import EventError, warn_user
+from pymc_gamma.events.columns import plain_column, with_unit
 from pymc_gamma.geometry import FRAMES
 from pymc_gamma.units import to_value
 
 __all__ = [
+    "ENERGIES",
     "as_multiplicity",
     "as_observation",
     "check_columns",
@@ -22,6 +24,12 @@ __all__ = [
 ]
 
 _ROWS_NAMED = 5
+_LARGEST = 2**53
+"""Largest index of an observation and largest count, up to which floats are exact."""
+ENERGIES = (1e-12, 1e9)
+"""Range of energies that a photon can have, in TeV: 1 eV to more than any cosmic ray that was seen (3e20 eV)."""
+_TURNS = 720.0
+"""Largest longitude in degrees; conventions differ by a turn."""
 
 
 def without_masked(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +53,7 @@ def without_masked(columns: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     masks: dict[str, NDArray[np.bool_]] = {}
     for name, values in columns.items():
-        plain[name], mask = _split(values)
+        plain[name], mask = plain_column(values, name)
         if mask is not None and mask.any():
             masks[name] = mask
     if not masks:
@@ -65,24 +73,6 @@ def without_masked(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {name: np.atleast_1d(one)[keep] if np.size(one) == size else one for name, one in plain.items()}
 
 
-def _split(values: Any) -> tuple[Any, NDArray[np.bool_] | None]:
-    """Values without their mask, and the mask; of a column with a unit the quantity."""
-    mask = getattr(values, "mask", None)
-    if hasattr(values, "unmasked"):  # astropy.utils.masked.Masked
-        plain = values.unmasked
-    elif isinstance(values, np.ma.MaskedArray):
-        plain = np.asarray(values)
-    else:
-        plain, mask = values, None
-    unit = getattr(values, "unit", None)
-    if unit is not None and not isinstance(plain, u.Quantity):
-        plain = u.Quantity(np.asarray(plain), unit)
-    if mask is not None:
-        mask, plain = np.atleast_1d(mask), np.atleast_1d(plain)
-        mask = np.broadcast_to(mask, plain.shape)
-    return plain, mask
-
-
 def check_frame(frame: Any) -> str:
     """``frame`` if it is a frame of the sky known here, else an :class:`~pymc_gamma.errors.EventError`."""
     if frame not in FRAMES:
@@ -92,7 +82,7 @@ def check_frame(frame: Any) -> str:
 
 def to_column(quantity: Any, unit: str, name: str) -> NDArray[np.float64]:
     """One-dimensional float64 copy of ``quantity`` in ``unit``; a scalar becomes one row."""
-    values = np.atleast_1d(to_value(quantity, unit, name)).copy()
+    values = np.atleast_1d(to_value(with_unit(quantity, unit, name), unit, name)).copy()
     if values.ndim != 1:
         raise EventError(f"{name} must be one-dimensional, one entry per event, got shape {values.shape}.")
     return values
@@ -129,8 +119,13 @@ def check_columns(
     for name in ("energy", "lon", "lat", "multiplicity"):
         _refuse(~np.isfinite(columns[name]), columns[name], name, "must be finite")
     _refuse(energy <= 0.0, energy, "energy", "must be positive [TeV]")
+    low, high = ENERGIES
+    outside = (energy < low) | (energy > high)
+    _refuse(outside, energy, "energy", f"must lie within {low:g} and {high:g} TeV; is it in another unit?")
+    _refuse(np.abs(lon) > _TURNS, lon, "lon", f"must lie within {-_TURNS:g} and {_TURNS:g} [deg]")
     _refuse(np.abs(lat) > 90.0, lat, "lat", "must lie within -90 and 90 [deg]")
     _refuse(multiplicity <= 0.0, multiplicity, "multiplicity", "must be positive; leave out empty cells")
+    _refuse(multiplicity > _LARGEST, multiplicity, "multiplicity", "must be a count below 2**53")
     _refuse(observation < 0, observation, "observation", "must be an index counted from 0")
 
 
@@ -138,15 +133,14 @@ def as_observation(observation: ArrayLike | None, length: int) -> NDArray[np.int
     """Integer observation indices; ``None`` means that all events belong to observation 0."""
     if observation is None:
         return np.zeros(length, dtype=np.int64)
-    values = np.atleast_1d(np.asarray(observation))
+    values = _bare(observation, "observation")
     if values.ndim != 1:
         raise EventError(f"observation must be one-dimensional, got shape {values.shape}.")
     if values.size == 0:
         return np.zeros(0, dtype=np.int64)
-    if values.dtype.kind not in "iuf":
-        raise EventError(f"observation must hold integer indices, got an array of {values.dtype}.")
     if values.dtype.kind == "f":
-        _refuse(values != np.floor(values), values, "observation", "must be an integer index")  # NaN too
+        _refuse(~(values == np.floor(values)), values, "observation", "must be an integer index")  # NaN too
+    _refuse(np.abs(values) > _LARGEST, values, "observation", "must be an index")
     return np.broadcast_to(values, (length,)).astype(np.int64) if values.size == 1 else values.astype(np.int64)
 
 
@@ -154,10 +148,20 @@ def as_multiplicity(multiplicity: ArrayLike | None, length: int) -> NDArray[np.f
     """Floating-point multiplicities; ``None`` means 1 for every event."""
     if multiplicity is None:
         return np.ones(length)
-    values = np.array(multiplicity, dtype=np.float64, ndmin=1)
+    values = _bare(multiplicity, "multiplicity").astype(np.float64)
     if values.ndim != 1:
         raise EventError(f"multiplicity must be one-dimensional, got shape {values.shape}.")
     return values
+
+
+def _bare(values: Any, name: str) -> NDArray[Any]:
+    """Numbers without a unit, as an array of one dimension or more."""
+    plain, _ = plain_column(values, name)
+    if isinstance(plain, u.Quantity):
+        if not plain.unit.is_equivalent(u.dimensionless_unscaled):
+            raise EventError(f"{name} must be numbers without a unit, got a quantity in '{plain.unit}'.")
+        plain = plain.to_value("")
+    return np.atleast_1d(np.asarray(plain))
 
 
 def _refuse(bad: NDArray[np.bool_], values: NDArray[Any], name: str, rule: str) -> None:

@@ -32,7 +32,8 @@ from pymc_gamma.folding.tables import FoldTables, interpolate_area
 from pymc_gamma.geometry import RegionOfInterest, separation_deg
 from pymc_gamma.irfs.core import TINY_RATE
 from pymc_gamma.observation import Observation
-from pymc_gamma.threads import cpu_count, run_parallel
+from pymc_gamma.sums import weighted_sum
+from pymc_gamma.threads import cpu_count, piece_size, run_parallel
 
 __all__ = ["BackgroundRate", "FoldedObservation"]
 
@@ -122,7 +123,7 @@ class FoldedObservation:
         out : numpy.ndarray
             Filled with TeV-1 sr-1, shape (N, K).
         """
-        size = min(CHUNK, max(256, -(-len(energy) // cpu_count())))
+        size = piece_size(len(energy), CHUNK)
 
         def one_chunk(first: int) -> None:
             rows = slice(first, first + size)
@@ -318,7 +319,7 @@ class FoldedObservation:
             fraction = position - left
             of_node = np.bincount(left[seen], (weight * (1 - fraction))[seen], area.shape[1])
             of_node += np.bincount(left[seen] + 1, (weight * fraction)[seen], area.shape[1])
-            out.append(self.observation.livetime_s * (area @ of_node) / weight.sum())
+            out.append(self.observation.livetime_s * weighted_sum(area, of_node) / weight.sum())
         return out
 
     def _at_bins(self, flux: FloatArray) -> FloatArray:
@@ -416,6 +417,7 @@ class FoldedObservation:
         offset = separation_deg(vectors, self.axis)
         n_e = tables.aeff.shape[1]
         out = np.zeros((len(tables.edisp_offset), n_e))
+        # the sum of a bin is the same in any division of the bins
         bounds = np.linspace(0, n_e, min(n_e, 2 * cpu_count()) + 1).astype(int)
 
         def some_bins(k: int) -> None:
@@ -466,12 +468,12 @@ class BackgroundRate:
             )
         self._bkg, self.domain, self.ontime_s = bkg, domain, observation.ontime_s
         self._basis = observation.background_basis(domain.roi.frame)
-        self._shape: tuple[FloatArray, FloatArray] | None = None
+        self._shapes: tuple[tuple[FloatArray, FloatArray], ...] = ()
 
     def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
         """The rate times a factor, linear in the logarithm of the energy between nodes in TeV, constant beyond."""
         other = copy(self)
-        other._shape = (np.log(energy), np.asarray(values, float))
+        other._shapes = (*self._shapes, (np.log(energy), np.asarray(values, float)))
         return other
 
     def scaled(self, factor: float) -> "BackgroundRate":
@@ -483,8 +485,8 @@ class BackgroundRate:
     def density(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
         """Counts density in TeV-1 sr-1 at unit vectors (N, 3) and natural logarithms of the energy in TeV (N,)."""
         out = self._bkg.rate_at(vectors, log_energy, self._basis) * self.ontime_s
-        if self._shape is not None:
-            out *= np.interp(log_energy, *self._shape)
+        for shape in self._shapes:
+            out *= np.interp(log_energy, *shape)
         return out
 
     def contrast(self, vectors: FloatArray, log_energy: FloatArray) -> FloatArray:
@@ -492,9 +494,9 @@ class BackgroundRate:
         energy = self.segments(np.array(self.domain.energy_range))
         at, solid_angle = np.log(energy), self.cells.solid_angle
         rate = self._bkg.spectra_at(self.cells.vectors, at, self._basis) * self.ontime_s
-        if self._shape is not None:
-            rate *= np.interp(at, *self._shape)[:, None]
-        mean = np.log(np.maximum(rate @ solid_angle / solid_angle.sum(), TINY_RATE))
+        for shape in self._shapes:
+            rate *= np.interp(at, *shape)[:, None]
+        mean = np.log(np.maximum(weighted_sum(rate, solid_angle) / solid_angle.sum(), TINY_RATE))
         return self.density(vectors, log_energy) / np.exp(np.interp(log_energy, at, mean))
 
     @cached_property
@@ -505,8 +507,7 @@ class BackgroundRate:
     def segments(self, energy_edges: FloatArray) -> FloatArray:
         """Energies in TeV between which the rate is a power law: the given edges and the nodes between them."""
         nodes = self._bkg.energy
-        if self._shape is not None:
-            nodes = np.concatenate([nodes, np.exp(self._shape[0])])
+        nodes = np.concatenate([nodes, *(np.exp(log_energy) for log_energy, _ in self._shapes)])
         inside = nodes[(nodes > energy_edges[0] * (1 + 1e-9)) & (nodes < energy_edges[-1] * (1 - 1e-9))]
         inside = np.sort(inside)
         fresh = np.r_[True, np.diff(inside) > 1e-9 * inside[1:]] if len(inside) else np.empty(0, bool)
@@ -526,14 +527,14 @@ class BackgroundRate:
 
     def counts(self, energy_edges: FloatArray) -> FloatArray:
         """Expected counts in the domain on the sky per bin of energy, shape (n_bins,)."""
-        return self.density_in_bins(self.cells.vectors, energy_edges) @ self.cells.solid_angle
+        return weighted_sum(self.density_in_bins(self.cells.vectors, energy_edges), self.cells.solid_angle)
 
     def _segment_integrals(self, vectors: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Counts per sr between neighbouring energies, and the index of the power law there; (n - 1, N)."""
         log_energy = np.log(energy)
         rate = self._bkg.spectra_at(vectors, log_energy, self._basis) * self.ontime_s
-        if self._shape is not None:
-            rate *= np.interp(log_energy, *self._shape)[:, None]
+        for shape in self._shapes:
+            rate *= np.interp(log_energy, *shape)[:, None]
         slope = np.diff(np.log(np.maximum(rate, TINY_RATE)), axis=0) / np.diff(log_energy)[:, None]
         power = slope + 1  # integral of E^slope is E^power / power
         span = np.diff(log_energy)[:, None]

@@ -55,7 +55,8 @@ from pymc_gamma.folding.parts import CompiledComponent, shining_offsets
 from pymc_gamma.folding.ranges import InRanges
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.irfs import IRFs
-from pymc_gamma.threads import cpu_count, run_parallel
+from pymc_gamma.sums import weighted_sum
+from pymc_gamma.threads import piece_size, run_parallel
 
 __all__ = [
     "Averaging",
@@ -346,9 +347,11 @@ class FreeSpectra:
         kinds = [name in smooth for name in self.names]
         kept, folded = self._levels_of(observation), self._folded[observation]
         largest = CHUNK if all(kinds) else CHUNK // nodes_per_bin(self.smooth_energy)
-        size = min(largest, max(256, -(-len(vectors) // cpu_count())))
+        size = piece_size(len(vectors), largest)
         totals = [(self.smooth_acceptance if kind else self.acceptance)[k].sum() for k, kind in enumerate(kinds)]
-        levels = [*((kept.fine, kept.coarse) if any(kinds) else ()), *(() if all(kinds) else (kept.boxes,))]
+        # another thread may make the same level: all that follows is of this one
+        boxes = None if all(kinds) else kept.boxes
+        levels = [*((kept.fine, kept.coarse) if any(kinds) else ()), *([] if boxes is None else [boxes])]
         tables = {
             level: energy.ranges.table(level.tables) if isinstance(energy, InRanges) else None for level in levels
         }
@@ -365,11 +368,11 @@ class FreeSpectra:
             rows, average = chunk
             groups = []
             for k, kind in enumerate(kinds):
-                if kind:
+                if kind or boxes is None:
                     fine, coarse = (average.apply(columns(level, k, rows)) for level in (kept.fine, kept.coarse))
                     dense = _extrapolate(fine, coarse)
                 else:
-                    dense = sharpened(average.apply(columns(kept.boxes, k, rows)))
+                    dense = sharpened(average.apply(columns(boxes, k, rows)))
                 groups.append(_compress(dense[:, None] / totals[k]))
             return merge(groups)
 
@@ -409,7 +412,7 @@ class FreeBackground:
         edges = np.r_[low, edges[(edges > low * (1 + 1e-9)) & (edges < high * (1 - 1e-9))], high]
         middle = np.interp(0.5 * np.log(edges[1:] * edges[:-1]), log_nodes, nodes)
         hats = np.maximum(1 - np.abs(middle[:, None] - nodes), 0)
-        return np.asarray(rate.counts(edges) @ hats)
+        return weighted_sum(hats.T, rate.counts(edges))
 
     def describe(self) -> FreeComponent:
         """What a model needs to know of it."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pymc_gamma.folding.engine import CHUNK, BackgroundRate, FoldedObservation, Place
 from pymc_gamma.folding.parts import CompiledComponent
 from pymc_gamma.folding.tables import FoldTables
-from pymc_gamma.threads import cpu_count, run_parallel
+from pymc_gamma.threads import piece_size, run_parallel
 
 __all__ = ["EnergyRanges", "InRanges", "RangeTable", "density_in_ranges"]
 
@@ -146,7 +146,7 @@ def density_in_ranges(
         TeV-1 sr-1, shape (N, K).
     """
     out = np.empty((len(vectors), len(components)))
-    size = min(CHUNK, max(256, -(-len(vectors) // cpu_count())))
+    size = piece_size(len(vectors), CHUNK)
 
     def one_chunk(begin: int) -> None:
         rows = slice(begin, begin + size)
@@ -154,7 +154,7 @@ def density_in_ranges(
         place, band = table.place(of)
         for k, component in enumerate(components):
             if component.instrumental:
-                out[rows, k] = _background(folded.background, here, ranges, of)
+                out[rows, k] = _background(folded.background_of(component.name), here, ranges, of)
                 continue
             band[:] = 0
             folded.band_density(component, here, place, table.edisp, band)

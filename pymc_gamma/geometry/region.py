@@ -1,7 +1,7 @@
 """The region of interest: an outline on the sky, what is cut out of it, and a range of reconstructed energy."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, directions, mapping, number, plain, text, vectors
 from pymc_gamma.errors import RegionError
 from pymc_gamma.geometry.cells import BoxCells, Cells, lattice
 from pymc_gamma.geometry.shapes import Circle, Rectangle, SkyShape
@@ -127,6 +128,7 @@ class RegionOfInterest:
         self._set(frame, outline, energy, exclude)
 
     @classmethod
+    @checked(frame=text)
     def from_region(
         cls,
         region: Any,
@@ -260,6 +262,7 @@ class RegionOfInterest:
         }
 
     @classmethod
+    @checked(data=mapping)
     def from_dict(cls, data: dict[str, Any]) -> "RegionOfInterest":
         """Inverse of :meth:`to_dict`."""
         roi = cls.__new__(cls)
@@ -267,33 +270,40 @@ class RegionOfInterest:
         roi._set(data["frame"], SkyShape.from_dict(data["outline"]), np.asarray(data["energy"]) * u.TeV, exclude)
         return roi
 
+    @checked(coords=directions)
     def lonlat(self, coords: SkyCoord) -> tuple[FloatArray, FloatArray]:
         """Longitude in (-180, 180] and latitude, in degrees, in the frame of the region."""
         here = coords.transform_to(sky_frame(self.frame)).spherical
         lon = (here.lon.deg + 180) % 360 - 180
         return np.asarray(lon, float), np.asarray(here.lat.deg, float)
 
+    @checked("lon", "lat", lon=plain("deg"), lat=plain("deg"))
     def offset_lonlat(self, lon: ArrayLike, lat: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Coordinates in the offset frame (degrees) of directions in the frame of the region (degrees)."""
         return lonlat_from_vectors(unit_vectors(lon, lat) @ self._basis.T)
 
+    @checked("lon", "lat", lon=plain("deg"), lat=plain("deg"))
     def from_offset(self, lon: ArrayLike, lat: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Inverse of :meth:`offset_lonlat`."""
         return lonlat_from_vectors(unit_vectors(lon, lat) @ self._basis)
 
+    @checked("lon", "lat", lon=plain("deg"), lat=plain("deg"))
     def offset(self, lon: ArrayLike, lat: ArrayLike) -> FloatArray:
         """Angle from the centre in degrees."""
         return separation_deg(unit_vectors(lon, lat), self._basis[0])
 
+    @checked("lon", "lat", lon=plain("deg"), lat=plain("deg"))
     def contains(self, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.bool_]:
         """Whether directions (degrees, frame of the region) lie in the region and in nothing that is cut out."""
         return self.contains_vectors(unit_vectors(lon, lat))
 
+    @checked(vectors=vectors)
     def contains_vectors(self, vectors: FloatArray) -> NDArray[np.bool_]:
         """As :meth:`contains`, for unit vectors (..., 3)."""
         inside = self.outline.contains(vectors)
         return inside & ~self.excludes_vectors(vectors) if self.exclude else inside
 
+    @checked(vectors=vectors)
     def excludes_vectors(self, vectors: FloatArray) -> NDArray[np.bool_]:
         """Whether unit vectors (..., 3) lie in something that is cut out."""
         out = np.zeros(np.shape(vectors)[:-1], bool)
@@ -301,6 +311,7 @@ class RegionOfInterest:
             out |= shape.contains(vectors)
         return out
 
+    @checked(step=partial(number, low=0))
     def quadrature(self, step: float = 0.05) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Nodes and weights of an integral over the outline, what is cut out of it included.
 
@@ -325,10 +336,12 @@ class RegionOfInterest:
         lon, lat = lonlat_from_vectors(cells.points(kept, half, half))
         return lon, lat, weight[kept]
 
+    @checked(step=partial(number, low=0))
     def cells(self, step: float = 0.05) -> Cells:
         """Small cells that cover the outline, no wider than ``step`` in degrees."""
         return self.outline.cells(step)
 
+    @checked(step=partial(number, low=0))
     def cell_edges(self, step: float = 0.05) -> tuple[FloatArray, FloatArray]:
         """Edges in the offset frame (degrees) of a grid of cells that covers the region.
 

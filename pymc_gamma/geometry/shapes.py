@@ -145,8 +145,8 @@ class Rectangle(SkyShape):
 
     @override
     def bounds(self) -> tuple[float, float, float]:
-        corner = unit_vectors(self.half_width, [0.0, self.half_height])
-        return self.lon, self.lat, float(separation_deg(corner, unit_vectors(0, 0)).max())
+        corner = unit_vectors(self.half_width, self.half_height)
+        return self.lon, self.lat, float(separation_deg(corner, unit_vectors(0, 0)))
 
     @override
     def cells(self, step: float) -> Cells:

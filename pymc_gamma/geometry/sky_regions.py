@@ -36,7 +36,7 @@ def shapes_of(source: Any, frame: str) -> list[SkyShape]:
         If it is none of these, or cannot be used; says what it is.
     """
     if isinstance(source, str | PathLike):
-        return [_shape(region, frame) for region in _read(Path(source))]
+        return _shapes_of_file(source, frame)
     if _is_map(source):
         return [_mask(source, frame, inside=False)]
     if type(source).__name__ == "Regions":
@@ -47,13 +47,29 @@ def shapes_of(source: Any, frame: str) -> list[SkyShape]:
 def single_shape(source: Any, frame: str) -> SkyShape:
     """The shape of one region, of a file that holds one, or of a mask map that is True inside."""
     if isinstance(source, str | PathLike):
-        regions = _read(Path(source))
-        if len(regions) != 1:
-            raise RegionError(f"{source} holds {len(regions)} regions; a region of interest is one.")
-        return _shape(regions[0], frame)
+        shapes = _shapes_of_file(source, frame)
+        if len(shapes) != 1:
+            raise RegionError(f"{source} holds {len(shapes)} regions; a region of interest is one.")
+        return shapes[0]
     if _is_map(source):
         return _mask(source, frame, inside=True)
     return _shape(source, frame)
+
+
+def _shapes_of_file(source: str | PathLike[str], frame: str) -> list[SkyShape]:
+    """Shapes of a region file; of one that cannot be used, its number in the file."""
+    shapes = []
+    for k, region in enumerate(_read(Path(source))):
+        try:
+            shapes.append(_shape(region, frame))
+        except RegionError as error:
+            raise RegionError(f"{str(source)!r}, region {k} (counted from 0): {error}") from error
+        except Exception as error:
+            raise RegionError(
+                f"{str(source)!r}, region {k} (counted from 0) is no shape on the sky "
+                f"({type(error).__name__}: {error})."
+            ) from error
+    return shapes
 
 
 def frame_of(source: Any) -> str:

@@ -1,11 +1,12 @@
 """gammapy models and observations as a PyMC model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pymc as pm
 
+from pymc_gamma.arguments import is_several
 from pymc_gamma.distributions import ExtendedEventMixture
 from pymc_gamma.dl3 import gammapy_runs
 from pymc_gamma.errors import IRFError, RegionError
@@ -161,7 +162,7 @@ def _pointings(observations: Any, safe_mask: SafeMask) -> tuple[list[Observation
             f"observations must be observations, not the path {str(observations)!r}; read it with "
             "gammapy.data.Observation.read or DataStore.from_dir."
         )
-    if isinstance(observations, Iterable):
+    if is_several(observations):
         observations = list(observations)
         if not observations:
             raise RegionError("there is no observation; give at least one.")

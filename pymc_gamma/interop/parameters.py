@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.interop.model_file import read_model_file
 
 __all__ = ["copy_models", "free_names", "read_models"]
 
@@ -22,16 +23,14 @@ def read_models(models: Any) -> Any:
         If it is none of these.
     ModelError
         If there is no model in it.
-    FileNotFoundError
-        If there is no such file.
+    DataFileError, ModelError
+        If a file of models cannot be read, see :mod:`pymc_gamma.interop.model_file`.
     """
     from gammapy.modeling.models import Models
     from gammapy.modeling.models.core import DatasetModels, ModelBase
 
     if isinstance(models, str | Path):
-        if not Path(models).is_file():
-            raise FileNotFoundError(f"There is no file of models {str(models)!r}.")
-        models = Models.read(models)
+        models = read_model_file(models)
     if isinstance(models, ModelBase):
         models = [models]
     if not isinstance(models, DatasetModels | list | tuple) or not all(isinstance(one, ModelBase) for one in models):

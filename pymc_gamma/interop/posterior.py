@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pymc_gamma.arguments import checked, kind, text
 from pymc_gamma.errors import ModelError
 from pymc_gamma.interop.parameters import copy_models, free_names, read_models
 
 __all__ = ["to_gammapy"]
 
 
+@checked(idata=kind("DataTree", "Dataset"), point=text)
 def to_gammapy(idata: Any, models: Any, *, point: Literal["mean", "median"] = "mean") -> Any:
     """Write a posterior into a copy of gammapy models.
 

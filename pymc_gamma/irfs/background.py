@@ -23,6 +23,7 @@ from scipy.spatial import KDTree
 from pymc_gamma.errors import IRFError
 from pymc_gamma.irfs.core import Background
 from pymc_gamma.irfs.reading import Axis, at_least_two, read_axis, read_values
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["asymmetry", "background", "unaligned"]
 
@@ -90,7 +91,7 @@ def asymmetry(bkg: Background) -> float:
     seen = rate > 0
     mean = rate.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
     difference = np.where(seen, np.abs(rate - mean[:, None]), 0).sum(axis=1)
-    return float((radius @ difference) / (radius @ rate.sum(axis=1)))
+    return float(weighted_sum(difference, radius) / weighted_sum(np.asarray(rate.sum(axis=1)), radius))
 
 
 def unaligned(bkg: Background) -> str | None:

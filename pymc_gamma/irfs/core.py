@@ -18,11 +18,13 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pymc_gamma.arguments import checked, instance, mapping, number, plain, text
 
 __all__ = ["ALIGNMENTS", "Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
 
@@ -334,6 +336,14 @@ class IRFs:
     citations: tuple[Any, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        text(self.name, "IRFs: name")
+        instance(self.aeff, EffectiveArea, "IRFs: aeff")
+        instance(self.edisp, EnergyDispersion, "IRFs: edisp")
+        instance(self.psf, PointSpread, "IRFs: psf")
+        if self.bkg is not None:
+            instance(self.bkg, Background, "IRFs: bkg")
+
     def __repr__(self) -> str:
         lo, hi = self.energy_true_range
         return (
@@ -396,6 +406,7 @@ class IRFs:
         return tables
 
     @classmethod
+    @checked(tables=mapping, name=text)
     def from_arrays(cls, tables: Mapping[str, FloatArray], name: str, repairs: tuple[str, ...] = ()) -> "IRFs":
         """Inverse of :meth:`arrays`."""
         bkg = None
@@ -436,6 +447,7 @@ class IRFs:
             repairs=repairs,
         )
 
+    @checked(energy_scale=partial(number, low=0), psf_scale=partial(number, low=0))
     def distorted(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> "IRFs":
         """The response of an instrument that is off by factors: what systematic uncertainties are made of.
 
@@ -476,6 +488,7 @@ class IRFs:
             digest.update(np.ascontiguousarray(table, dtype=np.float64).tobytes())
         return digest.hexdigest()
 
+    @checked(figsize=plain("", 2))
     def peek(self, figsize: tuple[float, float] = (12, 8)) -> Any:
         """Picture of the effective area, energy dispersion, PSF and background.
 

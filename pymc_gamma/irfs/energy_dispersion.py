@@ -45,6 +45,7 @@ from pymc_gamma.irfs.reading import (
     refuse_point_like,
     require,
 )
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["energy_dispersion"]
 
@@ -162,9 +163,9 @@ def _content(values: FloatArray, filled: NDArray[np.bool_], width: FloatArray, r
 def _moments(content: FloatArray, edges: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of histograms that are uniform inside their bins."""
     centre, width = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
-    mean = content @ centre
+    mean = weighted_sum(content, centre)
     # about the mean: far outliers would cancel digits otherwise
-    variance = np.einsum("eok,eok->eo", content, (centre - mean[..., None]) ** 2) + content @ (width**2 / 12)
+    variance = np.einsum("eok,eok->eo", content, (centre - mean[..., None]) ** 2) + weighted_sum(content, width**2 / 12)
     return mean, np.sqrt(variance)
 
 

@@ -1,17 +1,10 @@
 """Checks of a FITS file of IRFs or of a run that need the file itself.
 
-Readers of FITS stop quietly where a file ends inside a header, and of an axis gammapy takes the lower edges and the
-last upper edge only. So the bytes are counted, and the columns ``*_LO`` and ``*_HI`` of the axes are compared, before
-gammapy reads the file.
+Of an axis gammapy takes the lower edges and the last upper edge only. So the columns ``*_LO`` and ``*_HI`` of the axes
+are compared before gammapy reads the file, which must be whole (:mod:`pymc_gamma.fits_files`).
 """
 
-import bz2
-import gzip
-import io
-import lzma
-import warnings
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +14,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import DataFileError, IRFError
+from pymc_gamma.fits_files import open_fits, reading
 
 __all__ = ["check_extensions", "check_fits"]
 
@@ -33,8 +27,6 @@ AXIS_UNITS = {
 """Axes of the data format and the kind of their unit."""
 JOIN_TOLERANCE = 1e-3
 """Largest gap or overlap of neighbouring bins, in widths of a bin; files hold single precision."""
-COMPRESSIONS = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ": lzma.decompress}
-"""First bytes of a compressed file, and what undoes it; each raises where the stream is cut."""
 
 
 def check_fits(path: Path) -> list[str]:
@@ -43,7 +35,7 @@ def check_fits(path: Path) -> list[str]:
     Parameters
     ----------
     path : pathlib.Path
-        FITS file, plain or compressed with gzip.
+        FITS file, plain or compressed.
 
     Returns
     -------
@@ -53,14 +45,12 @@ def check_fits(path: Path) -> list[str]:
     Raises
     ------
     DataFileError
-        If the file is cut or has a table without a row.
+        If the file is not whole (:func:`~pymc_gamma.fits_files.open_fits`) or has a table without a row.
     IRFError
         If the columns of an axis contradict each other or hold values that no axis can have; names table, column, bin.
-    EOFError, OSError
-        If it is no FITS file, or its compression is damaged.
     """
     left_out = []
-    with _complete(path) as hdus:
+    with reading(path, "a file of instrument responses"), open_fits(path) as hdus:
         for hdu in hdus:
             if not _is_response(hdu):
                 continue
@@ -90,41 +80,16 @@ def check_extensions(path: Path, names: Collection[str]) -> list[str]:
 
     Raises
     ------
-    DataFileError, IRFError, EOFError, OSError
+    DataFileError, IRFError
         As for :func:`check_fits`; tables of a response are looked at if they are among ``names``.
     """
-    with _complete(path) as hdus:
+    with reading(path, "a file of a run"), open_fits(path) as hdus:
         found = {str(hdu.name).strip().upper(): hdu for hdu in hdus}
         for name in names:
             hdu = found.get(name.strip().upper())
             if hdu is not None and _is_response(hdu):
                 _check_table(hdu, path.name)
     return [name for name in names if name.strip().upper() not in found]
-
-
-@contextmanager
-def _complete(path: Path) -> Iterator[Any]:
-    """The extensions of a FITS file of which nothing is missing."""
-    content = path.read_bytes()
-    for first_bytes, decompress in COMPRESSIONS.items():
-        if content.startswith(first_bytes):
-            content = decompress(content)
-            break
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*truncated.*")
-        warnings.filterwarnings("ignore", message=".*extra padding.*")
-        warnings.filterwarnings("ignore", message=".*did not parse as fits unit.*")
-        with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
-            last = hdus[-1].fileinfo()
-            end = last["datLoc"] + last["datSpan"]
-            rest = content[end:].strip(b"\0 ")
-            if rest or len(content) < end:
-                raise DataFileError(
-                    f"{path.name} ends inside the header of an extension, after {hdus[-1].name!r}: "
-                    f"{len(content) - end} bytes are left that are no complete extension. The file is cut; "
-                    "copy it again."
-                )
-            yield hdus
 
 
 def _is_response(hdu: Any) -> bool:

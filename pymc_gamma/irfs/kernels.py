@@ -2,8 +2,7 @@
 
 import math
 
-import numba as nb
-
+from pymc_gamma.compilation import kernel
 from pymc_gamma.search import count_below, interval
 
 __all__ = ["background_rate", "field_positions"]
@@ -12,7 +11,7 @@ FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 DEG = math.pi / 180
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def field_positions(vectors, basis, lon_edges, lat_edges, covered, radial, lon, lat, inside):
     """Field-of-view coordinates in deg of unit vectors, and whether their bin is covered.
 
@@ -36,7 +35,7 @@ def field_positions(vectors, basis, lon_edges, lat_edges, covered, radial, lon, 
             inside[i] = covered[kx, ky]
 
 
-@nb.njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy")
+@kernel(fastmath=FASTMATH, error_model="numpy")
 def background_rate(lon, lat, inside, log_energy, log_range, log_nodes, lon_nodes, lat_nodes, log_rate, out):
     """Background rate in s-1 TeV-1 sr-1 of each event, log-linear between nodes; zero outside and beyond the range."""
     n_y = log_rate.shape[2]

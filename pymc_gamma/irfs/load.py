@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pymc_gamma import datasets
-from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
+from pymc_gamma.arguments import checked, text
+from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning
 from pymc_gamma.irfs.background import background
 from pymc_gamma.irfs.core import EffectiveArea, EnergyDispersion, IRFs, PointSpread
 from pymc_gamma.irfs.effective_area import effective_area
@@ -25,6 +26,7 @@ ENERGY_RATIO = 500.0
 """Ratio of their lowest energies, or of their highest, from which they cannot be in the same unit."""
 
 
+@checked(name=text)
 def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None) -> IRFs:
     """Load instrument response functions.
 
@@ -66,7 +68,7 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
     if not isinstance(source, str | Path | Mapping):
         raise TypeError(
             f"load_irfs takes the name of a data set, the path of a file or a dictionary of gammapy IRFs, got "
-            f"{type(source).__name__}; the data sets are those of pymc_gamma.datasets.names()."
+            f"{type(source).__name__} as source; the data sets are those of pymc_gamma.datasets.names()."
         )
     citations: tuple[Any, ...] = ()
     repairs: list[str] = []
@@ -79,6 +81,26 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
         citations = (datasets.citation(str(source)),) if known else ()
         tables, repairs = _read(path)
     name = default_name if name is None else name
+    try:
+        irfs, poor = _converted(tables, name, repairs, citations)
+    except PymcGammaError:
+        raise
+    except Exception as error:
+        raise IRFError(
+            f"IRFs {name}: a table cannot be used ({type(error).__name__}: {error}). Its axes, units or values are not "
+            "those of a response; if it was read from a file, that is damaged or of another kind."
+        ) from error
+    if poor is not None:
+        warnings.warn(f"IRFs {name}: {poor}", PymcGammaWarning, stacklevel=2)
+    if repairs and not known:
+        warnings.warn("\n".join([f"IRFs {name}:", *repairs]), PymcGammaWarning, stacklevel=2)
+    return irfs
+
+
+def _converted(
+    tables: Mapping[str, Any], name: str, repairs: list[str], citations: tuple[Any, ...]
+) -> tuple[IRFs, str | None]:
+    """Clean arrays of all tables, and what is to be said of the Gaussians of the PSF; adds to ``repairs``."""
     aeff = effective_area(tables, name, repairs)
     if tables.get("bkg") is not None:
         for axis in tables["bkg"].axes.names:
@@ -93,12 +115,7 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
         citations=citations,
     )
     _check_agreement(irfs)
-    poor = poor_fit(irfs.psf)
-    if poor is not None:
-        warnings.warn(f"IRFs {name}: {poor}", PymcGammaWarning, stacklevel=2)
-    if repairs and not known:
-        warnings.warn("\n".join([f"IRFs {name}:", *repairs]), PymcGammaWarning, stacklevel=2)
-    return irfs
+    return irfs, poor_fit(irfs.psf)
 
 
 def _check_agreement(irfs: IRFs) -> None:
@@ -141,7 +158,7 @@ def _check_agreement(irfs: IRFs) -> None:
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Gammapy IRF objects of a FITS file, and what was left out; every way a file can be damaged becomes one error."""
-    if not path.is_file():
+    if not path.exists():
         raise DataFileError(
             f"no IRF file {str(path)!r}, and no data set of that name; pymc_gamma.datasets.available() lists the data "
             "sets, for example 'prod5-south-20deg-50h'."
@@ -149,8 +166,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
     from gammapy.irf import load_irf_dict_from_file
 
     with warnings.catch_warnings():
-        # a short file makes astropy warn and go on; here it is an error. Unit spellings of old files are harmless.
-        warnings.filterwarnings("error", message=".*truncated.*")
+        # Unit spellings of old files are harmless.
         warnings.filterwarnings("ignore", message=".*extra padding.*")
         warnings.filterwarnings("ignore", message=".*did not parse as fits unit.*")
         try:
@@ -158,6 +174,8 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
             return dict(load_irf_dict_from_file(path)), left_out
         except IRFError as error:
             raise IRFError(f"IRFs {error}") from error
+        except DataFileError:
+            raise
         except Exception as error:
             if "FoVAlignment" in str(error):
                 raise IRFError(

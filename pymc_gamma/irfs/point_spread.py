@@ -53,6 +53,8 @@ FAR_TAIL = 10.0
 """Ratio to the width of the core from which a Gaussian is not part of it."""
 WIDEST = 10.0
 """Degrees; largest width of a cell."""
+LARGEST_AMPLITUDE = 1e6
+"""Height of a Gaussian over that of the first one; a core a thousand times narrower than the first has this."""
 NORMALISATION_TOLERANCE = 0.01
 PLAUSIBLE_INTEGRAL = (0.1, 10.0)
 """Range of the median integral of a table over its axis of separations."""
@@ -282,6 +284,17 @@ def _gaussians(psf: Any, name: str, repairs: list[str]) -> tuple[FloatArray, Flo
             f"{WHAT}: {int((fitted & (amplitude < 0)).sum())} negative amplitudes set to 0, the first in AMPL_{g} at "
             f"{Cells.of(psf, ('energy_true', 'offset')).describe(bad, amplitude[g - 1])}"
         )
+    if np.any(too_large := fitted & (amplitude > LARGEST_AMPLITUDE)):
+        g = 1 + int(np.argwhere(too_large)[0][0])
+        place = Cells.of(psf, ("energy_true", "offset")).describe(too_large[g - 1], amplitude[g - 1])
+        raise IRFError(
+            f"IRFs {name}: AMPL_{g} of the {WHAT}, the height of a Gaussian over that of the first, is more than "
+            f"{LARGEST_AMPLITUDE:g} in {int(too_large.sum())} cells, the first at {place}."
+        )
+    # gammapy puts 1 deg where a file has 0; a file that has 1 deg itself has it everywhere
+    placed = fitted & (sigma[0] == 1.0)
+    if not placed[fitted].all():
+        fitted &= ~placed
     present = fitted & (amplitude != 0)
     for g in (1, 2, 3):
         _refuse_negative(psf, f"sigma_{g}", np.nan_to_num(sigma[g - 1]), present[g - 1], name)

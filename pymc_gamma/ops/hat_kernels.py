@@ -1,20 +1,18 @@
 """Kernel of the coefficients of spectra, see :mod:`pymc_gamma.ops.hats`."""
 
-import hashlib
-import inspect
-import sys
-
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.ops.intrinsics import jit
+from pymc_gamma.compilation import kernel
 
-__all__ = ["SOURCE_VERSION", "hat_map"]
+__all__ = ["hat_map"]
 
 type _Floats = NDArray[np.float64]
 
 
-@jit
+# Without fastmath: LLVM makes two versions of a loop, one for arrays close to each other, and may rearrange sums
+# in one of them; the last bits would depend on where in memory the arrays lie.
+@kernel(error_model="numpy")
 def hat_map(at: _Floats, x: _Floats, scale: _Floats, bounds: NDArray[np.int64], transposed: bool) -> _Floats:
     """The linear map from ratios to coefficients that holds at ``at``, times ``x``; or its transpose.
 
@@ -43,9 +41,3 @@ def hat_map(at: _Floats, x: _Floats, scale: _Floats, bounds: NDArray[np.int64], 
                     out[i - 1] += before * x[i] * scale[i - 1]
                     out[i + 1] += after * x[i] * scale[i + 1]
     return out
-
-
-SOURCE_VERSION: int = int.from_bytes(
-    hashlib.blake2b(inspect.getsource(sys.modules[__name__]).encode(), digest_size=6).digest(), "big"
-)
-"""Changes with this file: the version under which PyTensor caches what it compiles around the kernel."""

@@ -19,6 +19,7 @@ from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
+from pymc_gamma.compilation import cache_version
 from pymc_gamma.ops import hat_kernels
 
 __all__ = ["HatMap", "hat_map"]
@@ -101,7 +102,7 @@ def _hat_map(op: HatMap, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any]
     def hat_map(at, x, scale, bounds):  # type: ignore[no-untyped-def]
         return hat_kernels.hat_map(at, x, scale, bounds, transposed)
 
-    return hat_map, hat_kernels.SOURCE_VERSION
+    return hat_map, cache_version()
 
 
 @node_rewriter([HatMap])

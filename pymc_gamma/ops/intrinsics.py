@@ -1,22 +1,25 @@
 """What the kernels of the Ops share: the compiler's settings, bits of numbers, prefetching."""
 
 import numba as nb
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils
+
+from pymc_gamma.compilation import kernel
 
 __all__ = ["from_bits", "inlined", "jit", "part", "prefetch", "to_bits"]
 
 # nnan and ninf are left out on purpose: with them LLVM may assume that there is no NaN to report.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
+_OPTIONS = {"fastmath": _FASTMATH, "error_model": "numpy"}
 
-jit = nb.njit(**_OPTIONS)
+jit = kernel(**_OPTIONS)
 """Decorator of kernels."""
 
-part = nb.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+part = kernel(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Decorator of what only kernels call: nothing is compiled for calls from outside."""
 
-inlined = nb.njit(**_OPTIONS, inline="always")
+inlined = kernel(**_OPTIONS, inline="always")
 """Decorator of what is compiled only as a part of its callers: LLVM optimises a long chain of calls once per link."""
 
 
@@ -57,3 +60,17 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return nb.void(array, index), codegen
+
+
+if nb.config.DISABLE_JIT:  # kernels run in plain Python, to look into them or to test them change by change
+
+    def to_bits(number):  # type: ignore[no-untyped-def]
+        """The same for a number of NumPy."""
+        return np.float64(number).view(np.int64)
+
+    def from_bits(bits):  # type: ignore[no-untyped-def]
+        """The same for a number of NumPy."""
+        return np.int64(bits).view(np.float64)
+
+    def prefetch(array, index):  # type: ignore[no-untyped-def]
+        """Nothing: there is no faster place to fetch to."""

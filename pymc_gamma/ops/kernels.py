@@ -27,27 +27,28 @@ Zeros
 An event of density zero and multiplicity zero contributes nothing, to the value and to every derivative; with positive
 multiplicity the value is ``-inf`` and the gradient large and finite. A negative or NaN density gives NaN.
 
+Densities that are zero or nearly so because a product of floating-point numbers underflows are computed by logarithms
+instead, in :mod:`pymc_gamma.ops.rare_kernels`. The last optional argument of the kernels, ``log_rows``, has the
+logarithms of rows with numbers that a table cannot hold.
+
 Kernels are serial and release the interpreter lock: samplers run one thread per chain.
 """
-
-import hashlib
-import inspect
-import sys
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.ops import intrinsics, layout, log_kernels, tile_kernels
 from pymc_gamma.ops.intrinsics import inlined, jit, part, prefetch
 from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.log_kernels import log_and_weight, log_term, quotient
+from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, rare_ratios, rare_slope
 from pymc_gamma.ops.tile_kernels import TileArrays, accumulate_tiles, add_tiles
 
-__all__ = ["SOURCE_VERSION", "fused", "hessian_product", "in_event_order", "pointwise", "pushforward", "vjp"]
+__all__ = ["fused", "hessian_product", "in_event_order", "pointwise", "pushforward", "vjp"]
 
 type _Floats = NDArray[np.float64]
 type _Flags = NDArray[np.bool_]
 type _Tiles = TileArrays | None
+type _LogRows = NDArray[np.float64] | None
 
 _LINE = 8  # numbers in a cache line
 
@@ -164,7 +165,12 @@ def _check_columns(table: _Floats, tiles: _Tiles, coefficients: _Floats) -> None
 
 @jit
 def fused(
-    table: _Floats, multiplicity: _Floats, unit: _Flags, coefficients: _Floats, tiles: _Tiles = None
+    table: _Floats,
+    multiplicity: _Floats,
+    unit: _Flags,
+    coefficients: _Floats,
+    tiles: _Tiles = None,
+    log_rows: _LogRows = None,
 ) -> tuple[float, _Floats]:
     """Value and gradient of ``sum_i m_i log s_i`` in one pass.
 
@@ -180,6 +186,8 @@ def fused(
         Coefficients ``v``: those of the table, then those of the tiles.
     tiles : tuple of ndarray, optional
         Columns that reach few events: the first three arrays of :class:`pymc_gamma.ops.tiles.Tiles`.
+    log_rows : ndarray, shape (n, 1 + K), optional
+        Events with numbers that the table cannot hold: their places in it, and the logarithms of their rows.
 
     Returns
     -------
@@ -200,19 +208,29 @@ def fused(
         _densities(table, tiles, b, n, coefficients, density)
         if b + 1 < table.shape[0]:
             _prefetch_block(table[b + 1])
-        value += log_and_weight(density, multiplicity[first : first + n], unit[b], n, weight)
+        counts = multiplicity[first : first + n]
+        total, rare = log_and_weight(density, counts, unit[b], n, weight)
+        value += total
         _accumulate(table, tiles, b, n, weight, gradient)
+        if rare:
+            value += add_rare(table, tiles, log_rows, b, n, counts, coefficients, density, gradient)
     return value, gradient
 
 
 @jit
 def pointwise(
-    table: _Floats, multiplicity: _Floats, offset: _Floats, coefficients: _Floats, tiles: _Tiles = None
+    table: _Floats,
+    multiplicity: _Floats,
+    offset: _Floats,
+    coefficients: _Floats,
+    tiles: _Tiles = None,
+    log_rows: _LogRows = None,
 ) -> _Floats:
     """``m_i (log s_i + offset_i)`` of every event, shape (N,); zero where the multiplicity is zero and ``s_i`` too."""
     _check_columns(table, tiles, coefficients)
     n_events = multiplicity.shape[0]
     density = np.empty(BLOCK)
+    ratio = np.empty(coefficients.shape[0])
     out = np.empty(n_events)
     for b in range(table.shape[0]):
         first = b * BLOCK
@@ -220,30 +238,47 @@ def pointwise(
         _densities(table, tiles, b, n, coefficients, density)
         for j in range(n):
             i = first + j
-            out[i] = log_term(density[j], multiplicity[i]) + multiplicity[i] * offset[i]
+            if is_rare(density[j], multiplicity[i]):
+                term = multiplicity[i] * rare_ratios(table, tiles, log_rows, b, j, coefficients, ratio)
+            else:
+                term = log_term(density[j], multiplicity[i])
+            out[i] = term + multiplicity[i] * offset[i]
     return out
 
 
 @jit
-def vjp(table: _Floats, weight: _Floats, coefficients: _Floats, tiles: _Tiles = None) -> _Floats:
+def vjp(
+    table: _Floats, weight: _Floats, coefficients: _Floats, tiles: _Tiles = None, log_rows: _LogRows = None
+) -> _Floats:
     """``sum_i weight_i P_ik / s_i``, shape (K,): the gradient for arbitrary weights (cotangent times multiplicity)."""
     _check_columns(table, tiles, coefficients)
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
+    factor = np.empty(BLOCK)
     out = np.zeros(coefficients.shape[0])
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
+        own = weight[first : first + n]
         _densities(table, tiles, b, n, coefficients, density)
+        rare = False
         for j in range(n):
-            density[j] = quotient(weight[first + j], density[j])
-        _accumulate(table, tiles, b, n, density, out)
+            rare |= is_rare(density[j], own[j])
+            factor[j] = 0.0 if is_rare(density[j], own[j]) else quotient(own[j], density[j])
+        _accumulate(table, tiles, b, n, factor, out)
+        if rare:
+            add_rare(table, tiles, log_rows, b, n, own, coefficients, density, out)
     return out
 
 
 @jit
 def pushforward(
-    table: _Floats, weight: _Floats, coefficients: _Floats, direction: _Floats, tiles: _Tiles = None
+    table: _Floats,
+    weight: _Floats,
+    coefficients: _Floats,
+    direction: _Floats,
+    tiles: _Tiles = None,
+    log_rows: _LogRows = None,
 ) -> _Floats:
     """``weight_i (P_i . direction) / s_i`` of every event, shape (N,): the derivative along a direction."""
     _check_columns(table, tiles, coefficients)
@@ -251,6 +286,7 @@ def pushforward(
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
     slope = np.empty(BLOCK)
+    ratio = np.empty(coefficients.shape[0])
     out = np.empty(n_events)
     for b in range(table.shape[0]):
         first = b * BLOCK
@@ -258,13 +294,22 @@ def pushforward(
         _densities(table, tiles, b, n, coefficients, density)
         _densities(table, tiles, b, n, direction, slope)
         for j in range(n):
-            out[first + j] = quotient(weight[first + j], density[j]) * slope[j]
+            if is_rare(density[j], weight[first + j]):
+                rare_ratios(table, tiles, log_rows, b, j, coefficients, ratio)
+                out[first + j] = held(weight[first + j] * rare_slope(ratio, direction))
+            else:
+                out[first + j] = quotient(weight[first + j], density[j]) * slope[j]
     return out
 
 
 @jit
 def hessian_product(
-    table: _Floats, weight: _Floats, coefficients: _Floats, direction: _Floats, tiles: _Tiles = None
+    table: _Floats,
+    weight: _Floats,
+    coefficients: _Floats,
+    direction: _Floats,
+    tiles: _Tiles = None,
+    log_rows: _LogRows = None,
 ) -> _Floats:
     """``-sum_i weight_i P_ik (P_i . direction) / s_i^2``, shape (K,): the Hessian times a direction."""
     _check_columns(table, tiles, coefficients)
@@ -272,6 +317,7 @@ def hessian_product(
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
     slope = np.empty(BLOCK)
+    ratio = np.empty(coefficients.shape[0])
     out = np.zeros(coefficients.shape[0])
     for b in range(table.shape[0]):
         first = b * BLOCK
@@ -279,7 +325,14 @@ def hessian_product(
         _densities(table, tiles, b, n, coefficients, density)
         _densities(table, tiles, b, n, direction, slope)
         for j in range(n):
-            slope[j] = -quotient(quotient(weight[first + j], density[j]) * slope[j], density[j])
+            if is_rare(density[j], weight[first + j]):
+                rare_ratios(table, tiles, log_rows, b, j, coefficients, ratio)
+                change = held(weight[first + j] * rare_slope(ratio, direction))
+                for k in range(ratio.shape[0]):
+                    out[k] = held(out[k] - held(change * ratio[k]))
+                slope[j] = 0.0
+            else:
+                slope[j] = -quotient(quotient(weight[first + j], density[j]) * slope[j], density[j])
         _accumulate(table, tiles, b, n, slope, out)
     return out
 
@@ -291,13 +344,3 @@ def in_event_order(values: _Floats, order: NDArray[np.int64]) -> _Floats:
     for i in range(len(values)):
         out[order[i]] = values[i]
     return out
-
-
-def _source_version() -> int:
-    sources = [inspect.getsource(module) for module in (intrinsics, layout, log_kernels, tile_kernels)]
-    sources.append(inspect.getsource(sys.modules[__name__]))
-    return int.from_bytes(hashlib.blake2b("".join(sources).encode(), digest_size=6).digest(), "big")
-
-
-SOURCE_VERSION = _source_version()
-"""Changes with the files of the kernels: the version under which PyTensor caches what it compiles around them."""

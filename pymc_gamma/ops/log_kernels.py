@@ -14,8 +14,9 @@ mantissas of a block stays below :math:`2^{256}`. This is exact to rounding whil
 
 Blocks with other multiplicities take one logarithm per event,
 :math:`\log x = e \log 2 + 2\,\mathrm{artanh}\frac{f-1}{f+1}` with :math:`f \in [\sqrt{1/2}, \sqrt 2)`, a series in
-odd powers that LLVM vectorises (it does not vectorise ``math.log``); nine terms leave a relative error below 1e-16.
-Blocks with zeros, negative numbers, very small ones or NaN take a scalar path that gives each of them its proper value.
+odd powers that LLVM vectorises (it does not vectorise ``math.log``); nine terms leave a relative error of 1e-15.
+Blocks with zeros, negative numbers, very small ones or NaN take a scalar path that gives each of them its proper value,
+but for those that are rare (:mod:`pymc_gamma.ops.rare_kernels`), which it leaves out.
 """
 
 import math
@@ -25,18 +26,18 @@ from numpy.typing import NDArray
 
 from pymc_gamma.ops.intrinsics import from_bits, part, to_bits
 from pymc_gamma.ops.layout import BLOCK
+from pymc_gamma.ops.rare_kernels import RARE, held, is_rare
 
 __all__ = ["log_and_weight", "log_term", "quotient"]
 
 type _Floats = NDArray[np.float64]
 
 _LOG2 = math.log(2.0)
-_LARGEST = 1.7e308
 _MANTISSA_BITS = np.int64(0x000FFFFFFFFFFFFF)
 _PAIR_MIN_BITS, _PAIR_MAX_BITS = (np.float64(x).view(np.int64) for x in (1e-150, 1e150))
 _ONE_BITS = np.int64(0x3FF0000000000000)
 _SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
-_ORDINARY_MIN_BITS = np.float64(1e-290).view(np.int64)  # multiplicities over more than this do not overflow
+_ORDINARY_MIN_BITS = np.float64(RARE).view(np.int64)  # multiplicities over more than this do not overflow
 _ORDINARY_MAX_BITS = np.int64(0x7FEFFFFFFFFFFFFF)
 _A1, _A3, _A5, _A7, _A9, _A11, _A13, _A15, _A17 = (2.0 / n for n in range(1, 18, 2))
 
@@ -91,12 +92,10 @@ def _sum_log_and_reciprocal(density: _Floats, reciprocal: _Floats) -> float:
 
 @part
 def log_term(density: float, multiplicity: float) -> float:
-    """``multiplicity * log density`` of one event, whatever the numbers."""
+    """``multiplicity * log density`` of one event that is not rare, whatever the numbers."""
     if density > 0.0:
         return multiplicity * math.log(density)
-    if density == 0.0:
-        return -np.inf if multiplicity != 0.0 else 0.0
-    return np.nan
+    return 0.0 if density == 0.0 and multiplicity == 0.0 else np.nan
 
 
 @part
@@ -104,26 +103,32 @@ def quotient(weight: float, density: float) -> float:
     """``weight / density`` without ``0 / 0`` and without overflow, so that it may be multiplied by zero."""
     if weight == 0.0 and density == 0.0:
         return 0.0
-    return min(max(weight / density, -_LARGEST), _LARGEST) if density == density else np.nan
+    return held(weight / density) if density == density else np.nan
 
 
 @part
-def log_and_weight(density: _Floats, multiplicity: _Floats, unit: bool, n: int, weight: _Floats) -> float:
-    """Sum of ``multiplicity * log(density)``; ``weight`` becomes ``multiplicity / density``.
+def log_and_weight(density: _Floats, multiplicity: _Floats, unit: bool, n: int, weight: _Floats) -> tuple[float, bool]:
+    """Sum of ``multiplicity * log(density)``, and whether there are rare events, which it leaves out.
 
-    This is the part of the kernels that does not know where the densities come from.
+    ``weight`` becomes ``multiplicity / density``, zero for rare events. This is the part of the kernels that does not
+    know where the densities come from.
     """
     if unit and n == BLOCK:
         total = _sum_log_and_reciprocal(density, weight)
         if total == total:
-            return total
+            return total, False
     total = 0.0
+    rare = False
     if _all_ordinary(density, n):
         for j in range(n):
             total += multiplicity[j] * _log_ordinary(density[j])
             weight[j] = multiplicity[j] / density[j]
     else:
         for j in range(n):
-            total += log_term(density[j], multiplicity[j])
-            weight[j] = quotient(multiplicity[j], density[j])
-    return total
+            if is_rare(density[j], multiplicity[j]):
+                weight[j] = 0.0
+                rare = True
+            else:
+                total += log_term(density[j], multiplicity[j])
+                weight[j] = quotient(multiplicity[j], density[j])
+    return total, rare

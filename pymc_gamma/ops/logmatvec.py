@@ -12,7 +12,8 @@ scaled densities, *o* the logarithms of the scales, *m* the multiplicities, *v* 
 ========================  =======================================================================================
 
 The first inputs describe the data and are shared by all (:data:`TABLE_INPUTS`); they are arrays, never differentiated
-with respect to. ``offset_sum`` is :math:`\sum_i m_i o_i`, carried along so that the fused form need not read *o*.
+with respect to. ``offset_sum`` is :math:`\sum_i m_i o_i`, carried along so that the fused form need not read *o*;
+``log_rows`` has the rows that a table of floating-point numbers cannot hold (:mod:`pymc_gamma.ops.rare_kernels`).
 
 Where some columns reach few events and are stored as tiles (:mod:`pymc_gamma.ops.tiles`), the Ops are made with
 ``banded=True`` and take four inputs more, :data:`BAND_INPUTS`; the coefficients of these columns follow those of the
@@ -43,14 +44,15 @@ __all__ = [
     "log_matvec_sum",
 ]
 
-TABLE_INPUTS = ("table", "multiplicity", "unit", "offset", "offset_sum")
-"""Names of the inputs that describe the events: shapes (n_blocks, K, BLOCK), (N,), (n_blocks,) bool, (N,), ()."""
+TABLE_INPUTS = ("table", "multiplicity", "unit", "offset", "offset_sum", "log_rows")
+"""Names of the inputs that describe the events: shapes (n_blocks, K, BLOCK), (N,), (n_blocks,) bool, (N,), (),
+(n, 1 + K)."""
 
 BAND_INPUTS = ("numbers", "tiles", "pointer", "order")
 """Names of the inputs that describe columns stored as tiles: float32 (n_numbers,), int64 (n_tiles, 5), (n_blocks + 1,),
 (N,); see `pymc_gamma.ops.tiles.Tiles`."""
 
-_TABLE_TYPES = ((3, "float64"), (1, "float64"), (1, "bool"), (1, "float64"), (0, "float64"))
+_TABLE_TYPES = ((3, "float64"), (1, "float64"), (1, "bool"), (1, "float64"), (0, "float64"), (2, "float64"))
 _BAND_TYPES = ((1, "float32"), (2, "int64"), (1, "int64"), (1, "int64"))
 
 
@@ -125,9 +127,9 @@ class _EventOp(Op):
         return kernels.in_event_order(values, self.split(inputs)[0][-1]) if self.banded else values
 
     def _pattern(self, n_vectors: int, *connected: tuple[bool, ...]) -> list[list[bool]]:
-        """Connection pattern: that of the five table inputs as given, everything else connected."""
+        """Connection pattern: that of the first table inputs as given, everything else connected."""
         everything = [True] * len(connected[0])
-        more = n_vectors + len(self.table_inputs) - len(TABLE_INPUTS)
+        more = n_vectors + len(self.table_inputs) - len(connected)
         return [*map(list, connected), *([list(everything)] * more)]
 
     def _data_cotangents(self, inputs: Sequence[Variable]) -> list[Variable]:
@@ -157,8 +159,8 @@ class LogMatVec(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, _, offset, _), (coefficients,), tiles = self._kernel_inputs(inputs)
-        values = kernels.pointwise(table, multiplicity, offset, coefficients, tiles)
+        (table, multiplicity, _, offset, _, log_rows), (coefficients,), tiles = self._kernel_inputs(inputs)
+        values = kernels.pointwise(table, multiplicity, offset, coefficients, tiles, log_rows)
         output_storage[0][0] = self._in_event_order(values, inputs)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
@@ -205,8 +207,8 @@ class LogMatVecSum(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, unit, _, offset_sum), (coefficients,), tiles = self._kernel_inputs(inputs)
-        value, gradient = kernels.fused(table, multiplicity, unit, coefficients, tiles)
+        (table, multiplicity, unit, _, offset_sum, log_rows), (coefficients,), tiles = self._kernel_inputs(inputs)
+        value, gradient = kernels.fused(table, multiplicity, unit, coefficients, tiles, log_rows)
         output_storage[0][0] = np.asarray(value + offset_sum)
         output_storage[1][0] = gradient
 
@@ -263,9 +265,9 @@ class LogMatVecVJP(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, *_), (coefficients, weight), tiles = self._kernel_inputs(inputs)
+        (table, multiplicity, *_, log_rows), (coefficients, weight), tiles = self._kernel_inputs(inputs)
         weight = self._in_table_order(weight, inputs) * multiplicity
-        output_storage[0][0] = kernels.vjp(table, weight, coefficients, tiles)
+        output_storage[0][0] = kernels.vjp(table, weight, coefficients, tiles, log_rows)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per column."""
@@ -302,10 +304,10 @@ class LogMatVecJVP(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, *_), vectors, tiles = self._kernel_inputs(inputs)
+        (table, multiplicity, *_, log_rows), vectors, tiles = self._kernel_inputs(inputs)
         coefficients, weight, direction = vectors
         weight = self._in_table_order(weight, inputs) * multiplicity
-        values = kernels.pushforward(table, weight, coefficients, direction, tiles)
+        values = kernels.pushforward(table, weight, coefficients, direction, tiles, log_rows)
         output_storage[0][0] = self._in_event_order(values, inputs)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
@@ -323,10 +325,10 @@ class LogMatVecHVP(_EventOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        (table, multiplicity, *_), vectors, tiles = self._kernel_inputs(inputs)
+        (table, multiplicity, *_, log_rows), vectors, tiles = self._kernel_inputs(inputs)
         coefficients, weight, direction = vectors
         weight = self._in_table_order(weight, inputs) * multiplicity
-        output_storage[0][0] = kernels.hessian_product(table, weight, coefficients, direction, tiles)
+        output_storage[0][0] = kernels.hessian_product(table, weight, coefficients, direction, tiles, log_rows)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per column."""

@@ -1,7 +1,7 @@
 """Numba forms of the Ops: what PyTensor's default linker runs.
 
 PyTensor caches compiled graphs on disk under a key that knows the Op but not the kernels it calls; the version
-returned here is a hash of their source, so that an edited kernel is never answered with old machine code.
+returned here changes with all their sources, so that an edited kernel is never answered with old machine code.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import numpy as np
 from pytensor.graph.basic import Apply
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
+from pymc_gamma.compilation import cache_version
 from pymc_gamma.ops import kernels
 from pymc_gamma.ops.logmatvec import LogMatVec, LogMatVecHVP, LogMatVecJVP, LogMatVecSum, LogMatVecVJP
 
@@ -29,22 +30,23 @@ def _log_matvec(op: LogMatVec, node: Apply, **kwargs: Any) -> tuple[Callable[...
             unit,
             offset,
             offset_sum,
+            log_rows,
             numbers,
             tiles,
             pointer,
             order,
             coefficients,
         ):
-            values = kernels.pointwise(table, multiplicity, offset, coefficients, (numbers, tiles, pointer))
+            values = kernels.pointwise(table, multiplicity, offset, coefficients, (numbers, tiles, pointer), log_rows)
             return kernels.in_event_order(values, order)
 
-        return banded_log_matvec, kernels.SOURCE_VERSION
+        return banded_log_matvec, cache_version()
 
     @nb.njit
-    def log_matvec(table, multiplicity, unit, offset, offset_sum, coefficients):  # type: ignore[no-untyped-def]
-        return kernels.pointwise(table, multiplicity, offset, coefficients)
+    def log_matvec(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients):  # type: ignore[no-untyped-def]
+        return kernels.pointwise(table, multiplicity, offset, coefficients, None, log_rows)
 
-    return log_matvec, kernels.SOURCE_VERSION
+    return log_matvec, cache_version()
 
 
 @register_funcify_default_op_cache_key(LogMatVecSum)
@@ -58,23 +60,26 @@ def _log_matvec_sum(op: LogMatVecSum, node: Apply, **kwargs: Any) -> tuple[Calla
             unit,
             offset,
             offset_sum,
+            log_rows,
             numbers,
             tiles,
             pointer,
             order,
             coefficients,
         ):
-            value, gradient = kernels.fused(table, multiplicity, unit, coefficients, (numbers, tiles, pointer))
+            value, gradient = kernels.fused(
+                table, multiplicity, unit, coefficients, (numbers, tiles, pointer), log_rows
+            )
             return np.asarray(value + offset_sum.item()), gradient
 
-        return banded_log_matvec_sum, kernels.SOURCE_VERSION
+        return banded_log_matvec_sum, cache_version()
 
     @nb.njit
-    def log_matvec_sum(table, multiplicity, unit, offset, offset_sum, coefficients):  # type: ignore[no-untyped-def]
-        value, gradient = kernels.fused(table, multiplicity, unit, coefficients)
+    def log_matvec_sum(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients):  # type: ignore[no-untyped-def]
+        value, gradient = kernels.fused(table, multiplicity, unit, coefficients, None, log_rows)
         return np.asarray(value + offset_sum.item()), gradient
 
-    return log_matvec_sum, kernels.SOURCE_VERSION
+    return log_matvec_sum, cache_version()
 
 
 @register_funcify_default_op_cache_key(LogMatVecVJP)
@@ -88,6 +93,7 @@ def _log_matvec_vjp(op: LogMatVecVJP, node: Apply, **kwargs: Any) -> tuple[Calla
             unit,
             offset,
             offset_sum,
+            log_rows,
             numbers,
             tiles,
             pointer,
@@ -95,15 +101,15 @@ def _log_matvec_vjp(op: LogMatVecVJP, node: Apply, **kwargs: Any) -> tuple[Calla
             coefficients,
             weight,
         ):
-            return kernels.vjp(table, weight[order] * multiplicity, coefficients, (numbers, tiles, pointer))
+            return kernels.vjp(table, weight[order] * multiplicity, coefficients, (numbers, tiles, pointer), log_rows)
 
-        return banded_log_matvec_vjp, kernels.SOURCE_VERSION
+        return banded_log_matvec_vjp, cache_version()
 
     @nb.njit
-    def log_matvec_vjp(table, multiplicity, unit, offset, offset_sum, coefficients, weight):  # type: ignore[no-untyped-def]
-        return kernels.vjp(table, weight * multiplicity, coefficients)
+    def log_matvec_vjp(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients, weight):  # type: ignore[no-untyped-def]
+        return kernels.vjp(table, weight * multiplicity, coefficients, None, log_rows)
 
-    return log_matvec_vjp, kernels.SOURCE_VERSION
+    return log_matvec_vjp, cache_version()
 
 
 @register_funcify_default_op_cache_key(LogMatVecJVP)
@@ -117,6 +123,7 @@ def _log_matvec_jvp(op: LogMatVecJVP, node: Apply, **kwargs: Any) -> tuple[Calla
             unit,
             offset,
             offset_sum,
+            log_rows,
             numbers,
             tiles,
             pointer,
@@ -126,16 +133,16 @@ def _log_matvec_jvp(op: LogMatVecJVP, node: Apply, **kwargs: Any) -> tuple[Calla
             direction,
         ):
             weight = weight[order] * multiplicity
-            values = kernels.pushforward(table, weight, coefficients, direction, (numbers, tiles, pointer))
+            values = kernels.pushforward(table, weight, coefficients, direction, (numbers, tiles, pointer), log_rows)
             return kernels.in_event_order(values, order)
 
-        return banded_log_matvec_jvp, kernels.SOURCE_VERSION
+        return banded_log_matvec_jvp, cache_version()
 
     @nb.njit
-    def log_matvec_jvp(table, multiplicity, unit, offset, offset_sum, coefficients, weight, direction):  # type: ignore[no-untyped-def]
-        return kernels.pushforward(table, weight * multiplicity, coefficients, direction)
+    def log_matvec_jvp(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients, weight, direction):  # type: ignore[no-untyped-def]
+        return kernels.pushforward(table, weight * multiplicity, coefficients, direction, None, log_rows)
 
-    return log_matvec_jvp, kernels.SOURCE_VERSION
+    return log_matvec_jvp, cache_version()
 
 
 @register_funcify_default_op_cache_key(LogMatVecHVP)
@@ -149,6 +156,7 @@ def _log_matvec_hvp(op: LogMatVecHVP, node: Apply, **kwargs: Any) -> tuple[Calla
             unit,
             offset,
             offset_sum,
+            log_rows,
             numbers,
             tiles,
             pointer,
@@ -158,12 +166,12 @@ def _log_matvec_hvp(op: LogMatVecHVP, node: Apply, **kwargs: Any) -> tuple[Calla
             direction,
         ):
             weight = weight[order] * multiplicity
-            return kernels.hessian_product(table, weight, coefficients, direction, (numbers, tiles, pointer))
+            return kernels.hessian_product(table, weight, coefficients, direction, (numbers, tiles, pointer), log_rows)
 
-        return banded_log_matvec_hvp, kernels.SOURCE_VERSION
+        return banded_log_matvec_hvp, cache_version()
 
     @nb.njit
-    def log_matvec_hvp(table, multiplicity, unit, offset, offset_sum, coefficients, weight, direction):  # type: ignore[no-untyped-def]
-        return kernels.hessian_product(table, weight * multiplicity, coefficients, direction)
+    def log_matvec_hvp(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients, weight, direction):  # type: ignore[no-untyped-def]
+        return kernels.hessian_product(table, weight * multiplicity, coefficients, direction, None, log_rows)
 
-    return log_matvec_hvp, kernels.SOURCE_VERSION
+    return log_matvec_hvp, cache_version()

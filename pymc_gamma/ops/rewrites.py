@@ -126,22 +126,87 @@ class _Rows:
             column, event = pt.divmod(at - tile[:, START], tile[:, N_EVENTS])
             self._tiles = (numbers.astype("float64"), tile[:, EVENT] + event, tile[:, COLUMN] + column)
 
+    def of_tiles(self, coefficients: Variable) -> Variable | None:
+        """One number per event, of the columns in tiles alone."""
+        if self._tiles is None:
+            return None
+        numbers, event, column = self._tiles
+        return pt.inc_subtensor(pt.zeros(self._dense.shape[1])[event], numbers * coefficients[column])
+
     def dot(self, coefficients: Variable) -> Variable:
         """One number per event."""
-        if self._tiles is None:
-            return pt.dot(coefficients, self._dense)
         total = pt.dot(coefficients[: self._n_dense], self._dense)
-        numbers, event, column = self._tiles
-        return pt.inc_subtensor(total[event], numbers * coefficients[column])
+        more = self.of_tiles(coefficients)
+        return total if more is None else total + more
 
-    def transposed(self, weight: Variable, coefficients: Variable) -> Variable:
-        """One number per column, of which there are as many as coefficients."""
+    def transposed(self, weight: Variable, of_tiles: Variable, coefficients: Variable) -> Variable:
+        """One number per column, of which there are as many as coefficients, for weights of events in the two parts."""
         dense = pt.dot(self._dense, weight)
         if self._tiles is None:
             return dense
         numbers, event, column = self._tiles
         total = pt.set_subtensor(pt.zeros_like(coefficients)[: self._n_dense], dense)
-        return pt.inc_subtensor(total[column], numbers * weight[event])
+        return pt.inc_subtensor(total[column], numbers * of_tiles[event])
+
+
+class _LogRows:
+    """Events of which a table keeps the logarithms (:mod:`pymc_gamma.ops.rare_kernels`).
+
+    Here all of them are computed so, whether they turn out to be rare or not: there are few.
+    """
+
+    def __init__(self, log_rows: Variable, rows: _Rows, coefficients: Variable) -> None:
+        self.event = log_rows[:, 0].astype("int64")
+        self._rows, self._n_dense = rows, log_rows.shape[1] - 1
+        logs, dense = log_rows[:, 1:], coefficients[: self._n_dense]
+        more = rows.of_tiles(coefficients)
+        of_tiles = pt.zeros(self.event.shape[0]) if more is None else more[self.event]
+        each = [logs + _log_or_impossible(dense), _log_or_impossible(of_tiles)[:, None]]
+        largest = pt.max(pt.concatenate(each, axis=1), axis=1)
+        largest = pt.switch(pt.isinf(largest), 0.0, largest)
+        total = pt.dot(pt.exp(pt.minimum(logs - largest[:, None], _HOLD)), dense) + of_tiles * pt.exp(-largest)
+        self.log_density = largest + pt.log(total)
+        ratio = pt.exp(pt.minimum(logs - self.log_density[:, None], _HOLD))
+        self.ratio = pt.switch(pt.isinf(logs), 0.0, ratio)
+        self.reciprocal = pt.exp(pt.minimum(-self.log_density, _HOLD))
+
+    def slope(self, direction: Variable) -> Variable:
+        """``(P_i . direction) / s_i`` of each event."""
+        slope = pt.dot(self.ratio, direction[: self._n_dense])
+        more = self._rows.of_tiles(direction)
+        return slope if more is None else slope + more[self.event] * self.reciprocal
+
+    def place(self, values: Variable, own: Variable) -> Variable:
+        """Numbers per event, with those of these events in their places."""
+        return pt.set_subtensor(values[self.event], own)
+
+    def transposed(self, weight: Variable, density: Variable, coefficients: Variable) -> Variable:
+        """``sum_i weight_i P_ik / s_i`` over all events."""
+        quotient = _held_quotient(weight, density)
+        own = weight[self.event]
+        of_tiles = self.place(quotient, own * self.reciprocal)
+        total = self._rows.transposed(self.place(quotient, pt.zeros_like(own)), of_tiles, coefficients)
+        return _held(pt.inc_subtensor(total[: self._n_dense], pt.dot(own, self.ratio)))
+
+
+_HOLD = np.log(1e302)
+
+
+def _log_or_impossible(x: Variable) -> Variable:
+    """Logarithm of the size of numbers, held above the reach of subnormal ones; -inf at zero."""
+    some = pt.neq(x, 0)
+    return pt.switch(some, pt.maximum(pt.log(pt.switch(some, pt.abs(x), 1.0)), -_HOLD), -np.inf)
+
+
+def _held_quotient(weight: Variable, density: Variable) -> Variable:
+    """Quotient without ``0 / 0`` and without overflow, so that it may be multiplied by zero."""
+    return weight / pt.maximum(density, pt.constant(1e-302, dtype="float64"))
+
+
+def _held(x: Variable) -> Variable:
+    """Numbers, or the largest of their sign."""
+    largest = pt.constant(1.7e308, dtype="float64")
+    return pt.clip(x, -largest, largest)
 
 
 def _in_event_order(values: Variable, tiles: Sequence[Variable]) -> Variable:
@@ -152,27 +217,32 @@ def _in_event_order(values: Variable, tiles: Sequence[Variable]) -> Variable:
 @node_rewriter(list(_FAMILY))
 def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
     """Write an Op of the family out in elementary operations."""
-    (table, multiplicity, _, offset, offset_sum, *tiles), (v, *rest) = node.op.split(node.inputs)
+    (table, multiplicity, _, offset, offset_sum, log_rows, *tiles), (v, *rest) = node.op.split(node.inputs)
     rows = _Rows(table, multiplicity.shape[0], tiles)
-    counts = pt.neq(multiplicity, 0)
+    rare = _LogRows(log_rows, rows, v)
     # events of multiplicity zero may have density zero; their gradient must not become 0 * inf
-    density = pt.switch(counts, rows.dot(v), 1.0)
+    counts = pt.neq(multiplicity, 0)
+    density = rare.place(pt.switch(counts, rows.dot(v), 1.0), pt.ones_like(rare.log_density))
+    log_density = rare.place(pt.log(density), pt.switch(counts[rare.event], rare.log_density, 0.0))
     if not isinstance(node.op, LogMatVec | LogMatVecSum):
-        weight = (rest[0][tiles[-1]] if tiles else rest[0]) * multiplicity / density
+        weight = (rest[0][tiles[-1]] if tiles else rest[0]) * multiplicity
+    if isinstance(node.op, LogMatVecJVP | LogMatVecHVP):
+        slope = weight * rare.place(_held_quotient(rows.dot(rest[1]), density), rare.slope(rest[1]))
     match node.op:
         case LogMatVec():
-            outputs = [_in_event_order(multiplicity * (pt.log(density) + offset), tiles)]
+            outputs = [_in_event_order(multiplicity * (log_density + offset), tiles)]
         case LogMatVecSum():
             outputs = [
-                pt.dot(multiplicity, pt.log(density)) + offset_sum,
-                rows.transposed(multiplicity / density, v),
+                pt.dot(multiplicity, log_density) + offset_sum,
+                rare.transposed(multiplicity, density, v),
             ]
         case LogMatVecVJP():
-            outputs = [rows.transposed(weight, v)]
+            outputs = [rare.transposed(weight, density, v)]
         case LogMatVecJVP():
-            outputs = [_in_event_order(weight * rows.dot(rest[1]), tiles)]
+            outputs = [_in_event_order(slope, tiles)]
         case _:
-            outputs = [-rows.transposed(weight * rows.dot(rest[1]) / density, v)]
+            # the quotient of the two may overflow where that of each event by itself did not
+            outputs = [-rare.transposed(slope, pt.maximum(density, pt.abs(slope) * 1e-307), v)]
     copy_stack_trace(node.outputs, outputs)
     return outputs
 

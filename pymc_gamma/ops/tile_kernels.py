@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 from pymc_gamma.ops.intrinsics import part, prefetch
 from pymc_gamma.ops.layout import BLOCK
 
-__all__ = ["COLUMN", "EVENT", "N_COLUMNS", "N_EVENTS", "START", "TileArrays", "accumulate_tiles", "add_tiles"]
+__all__ = [
+    "COLUMN",
+    "EVENT",
+    "N_COLUMNS",
+    "N_EVENTS",
+    "START",
+    "TileArrays",
+    "accumulate_tiles",
+    "add_tile_row",
+    "add_tiles",
+]
 
 type _Floats = NDArray[np.float64]
 type _Integers = NDArray[np.int64]
@@ -135,3 +145,14 @@ def accumulate_tiles(tiles: TileArrays, b: int, weight: _Floats, total: _Floats)
     for t in range(pointer[b], pointer[b + 1]):
         start, event, n, column, n_columns = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
         _accumulate_tile(numbers, start, n, column, n_columns, weight, total, event - b * BLOCK, ahead)
+
+
+@part
+def add_tile_row(tiles: TileArrays, b: int, event: int, row: _Floats) -> None:
+    """Add the numbers of one event of block ``b`` to a row of all columns."""
+    numbers, table, pointer = tiles
+    for t in range(pointer[b], pointer[b + 1]):
+        start, first, n, column, n_columns = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
+        if first <= event < first + n:
+            for j in range(n_columns):
+                row[column + j] += numbers[start + j * n + event - first]

@@ -18,10 +18,10 @@ as the bands of single events.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.compilation import kernel
 from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_COLUMNS, N_EVENTS, START
 
@@ -176,7 +176,7 @@ def _extents(values: NDArray[np.float32], pointer: _Integers, column: _Integers)
     return first.reshape(column.shape), last.reshape(column.shape)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _fill(
     values: NDArray[np.float32],
     pointer: _Integers,

@@ -8,10 +8,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, kind, texts
 from pymc_gamma.errors import ModelError
 from pymc_gamma.plotting.labels import Scale, scales_of, truth_in_unit
 from pymc_gamma.plotting.samples import PosteriorDraws, posterior_draws
 from pymc_gamma.plotting.style import PALETTE
+from pymc_gamma.units import numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +28,7 @@ _LEVELS = (1 - np.exp(-0.5), 1 - np.exp(-2.0))
 _RANGE = 0.999
 
 
+@checked(idata=kind("DataTree", "Dataset", "dict"), var_names=texts)
 def plot_corner(
     idata: Posterior | Mapping[str, Posterior],
     var_names: Sequence[str] | None = None,
@@ -158,7 +161,7 @@ def _weights_of(name: str, weights: Any, *, several: bool) -> NDArray[np.float64
         return None if found is None else np.asarray(found, dtype=np.float64).ravel()
     if several:
         raise ModelError("With several posteriors, weights must be a mapping by their names.")
-    return np.asarray(weights, dtype=np.float64).ravel()
+    return numbers(weights, "weights").ravel()
 
 
 def _density_weights(run: PosteriorDraws, weights: NDArray[np.float64] | None) -> NDArray[np.float64]:

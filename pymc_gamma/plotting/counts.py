@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, integer, kind, offering, plain
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.predictive import bin_predictive
@@ -58,11 +59,22 @@ def significance(counts: ArrayLike, expected: ArrayLike) -> FloatArray:
     return result
 
 
+def _cells(value: Any, name: str) -> Any:
+    return value if isinstance(value, SkyCells) else integer(value, name, low=1)
+
+
 def default_cells(events: Events) -> int:
     """Cells along each side of a map with about eight events in each."""
     return int(np.clip(np.sqrt(events.n_total / _EVENTS_PER_CELL), *_CELLS))
 
 
+@checked(
+    events=kind("Events"),
+    response=offering("component_names", "roi"),
+    idata=kind("DataTree", "Dataset"),
+    weights=plain(),
+    cells=_cells,
+)
 def plot_counts(
     events: Events,
     response: Any,

@@ -8,6 +8,7 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike
 
+from pymc_gamma.arguments import checked, direction, kind, offering, plain, seed
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
@@ -24,6 +25,14 @@ __all__ = ["plot_counts_spectrum"]
 _FLOOR = 0.2
 
 
+@checked(
+    events=kind("Events"),
+    response=offering("component_names", "roi"),
+    idata=kind("DataTree", "Dataset"),
+    weights=plain(),
+    center=direction,
+    random_seed=seed,
+)
 def plot_counts_spectrum(
     events: Events,
     response: Any,

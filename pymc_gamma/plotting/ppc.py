@@ -1,12 +1,14 @@
 """Posterior predictive check: binned events against what the posterior predicts, per component."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, integer, kind, offering, plain, seed
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
@@ -29,6 +31,14 @@ FloatArray = NDArray[np.float64]
 _AXES = ("energy", "lon", "lat")
 
 
+@checked(
+    events=kind("Events"),
+    response=offering("component_names", "roi"),
+    idata=kind("DataTree", "Dataset"),
+    weights=plain(),
+    bins=partial(integer, low=1),
+    random_seed=seed,
+)
 def plot_ppc(
     events: Events,
     response: Any,

@@ -1,5 +1,6 @@
 """Radial profile: events per solid angle against the distance from a direction, and what the posterior predicts."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -8,6 +9,7 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, direction, integer, kind, offering, plain, seed
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
@@ -34,6 +36,15 @@ _STEEP = 30.0
 _FLOOR = 0.2
 
 
+@checked(
+    center=direction,
+    events=kind("Events"),
+    response=offering("component_names", "roi"),
+    idata=kind("DataTree", "Dataset"),
+    weights=plain(),
+    bins=partial(integer, low=1),
+    random_seed=seed,
+)
 def plot_radial_profile(
     events: Events,
     response: Any,

@@ -5,6 +5,7 @@ a pointwise credible interval, not one of the whole curve.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -12,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, integer, kind, mapping, number, plain, seed, texts
 from pymc_gamma.errors import ModelError
 from pymc_gamma.plotting.flux_points import FluxPointArrays, read_flux_points
 from pymc_gamma.plotting.style import component_color
@@ -34,6 +36,16 @@ _DECADES = 4.0
 _TRUTH_STYLE = (0, (5, 2))
 
 
+@checked(
+    idata=kind("DataTree", "Dataset"),
+    spectra=mapping,
+    energy_power=number,
+    levels=plain("", None),
+    components=texts,
+    weights=plain(),
+    max_draws=partial(integer, low=1),
+    random_seed=seed,
+)
 def plot_spectrum(
     idata: xr.DataTree | xr.Dataset,
     spectra: Mapping[str, Callable[[Any], Any]],
@@ -120,7 +132,7 @@ def plot_spectrum(
     """
     if not spectra:
         raise ModelError("There is no spectrum to draw: the mapping is empty.")
-    if not levels or not all(0 < level < 1 for level in levels):
+    if not len(levels) or not all(0 < level < 1 for level in levels):
         raise ValueError(f"levels must be shares between 0 and 1, got {tuple(levels)}.")
     nodes = _energies(energy)
     shown = _shown_unit(unit, energy_power)

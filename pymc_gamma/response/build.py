@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arguments import checked, is_several, texts
 from pymc_gamma.errors import IRFError, RegionError, SkyModelError
 from pymc_gamma.folding.parts import compile_component
 from pymc_gamma.folding.raster import spill_margin
@@ -17,7 +18,7 @@ from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.core import Response
 from pymc_gamma.sky import SkyComponent, check_unique_names
-from pymc_gamma.units import to_value
+from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["fold"]
 
@@ -32,6 +33,7 @@ LEAST_WEIGHT = 0.01
 """Gaussians of the PSF of smaller weight do not say how far photons spill."""
 
 
+@checked(free_spectrum=texts)
 def fold(
     components: SkyComponent | Sequence[SkyComponent],
     observation: Observation | Sequence[Observation],
@@ -108,7 +110,7 @@ def fold(
     _check_free(sky, free)
     _check_background(sky, observations)
     edges = _energy_edges(energy_true, observations, roi)
-    size = 0.05 if pixel is None else float(to_value(pixel, "deg", "pixel"))
+    size = 0.05 if pixel is None else scalar_value(pixel, "deg", "pixel")
     if not 0 < size <= 1:
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
     margin = spill_margin(max(_widest(one.irfs, edges[0]) for one in observations))
@@ -118,12 +120,9 @@ def fold(
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
     response = Response(compiled, observations, roi, edges, tuple(citations), free)
     if path is not None:
-        from pymc_gamma.response.storage import check_same_inputs
+        from pymc_gamma.response.storage import keep
 
-        if Path(path).exists():
-            check_same_inputs(path, response)
-        else:
-            response.save(path)
+        keep(response, path)
     return response
 
 
@@ -147,7 +146,7 @@ def _sharpest(irfs: IRFs, roi: RegionOfInterest) -> float:
 
 
 def _sequence(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, Iterable) or isinstance(value, str):
+    if not is_several(value):
         raise TypeError(f"{name} must be one or several, in a list; got {type(value).__name__}.")
     return list(value)
 

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, kind, number, plain, text, texts
 from pymc_gamma.datasets import Citation
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
@@ -25,11 +26,13 @@ from pymc_gamma.folding.ranges import InRanges
 from pymc_gamma.folding.raster import Ladder, spill_margin
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
+from pymc_gamma.labelled import as_mapping
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.cells import CellGroup, average_over_cells, check_cells
 from pymc_gamma.response.checks import check_coverage, check_rows, warn_unexplained
 from pymc_gamma.response.free import FreeColumns
 from pymc_gamma.threads import run_parallel
+from pymc_gamma.units import numbers
 
 __all__ = ["Columns"]
 
@@ -80,9 +83,13 @@ class Columns:
         return "\n".join([head, *rows])
 
     @property
-    def coords(self) -> dict[str, list[str]]:
-        """Coordinates for ``pm.Model(coords=...)``."""
-        return {"component": list(self.component_names), "reco": list(self.reco)}
+    def coords(self) -> dict[str, list[Any]]:
+        """Coordinates for ``pm.Model(coords=...)``: components, indices of observations, columns of events."""
+        return {
+            "component": list(self.component_names),
+            "observation": list(range(len(self.observations))),
+            "reco": list(self.reco),
+        }
 
     @property
     def energy_true(self) -> FloatArray:
@@ -111,6 +118,7 @@ class Columns:
             attrs={"units": "counts"},
         )
 
+    @checked(events=kind("Events"))
     def density(self, events: Events) -> FloatArray:
         """Expected counts density of each component at each event, at nominal fluxes.
 
@@ -152,12 +160,9 @@ class Columns:
         ModelError
             If a name is not that of a component (of free spectrum), or a number is negative or not finite.
         """
-        norms = dict(norms or {})
-        unknown = sorted(set(norms) - set(self.component_names))
-        if unknown:
-            raise ModelError(f"norms are given for {unknown}, but the components are {self.component_names}.")
+        norms = as_mapping(norms, self.component_names, "norms")
         components, folded = list(self._components), list(self._folded)
-        for j, spectrum in enumerate(self.spectra_values(spectra or {})):
+        for j, spectrum in enumerate(self.spectra_values({} if spectra is None else spectra)):
             coefficients = self._free.coefficients(j, spectrum)
             k = self.component_names.index(self.free_spectrum[j])
             rates = self._free.background(j, coefficients)
@@ -166,9 +171,10 @@ class Columns:
             else:
                 name = self.free_spectrum[j]
                 folded = [one.with_background(name, rate) for one, rate in zip(folded, rates, strict=True)]
-        for name, norm in norms.items():
-            if not (np.isfinite(norm) and norm >= 0):
-                raise ModelError(f"the norm of {name!r} must be a finite number, not negative, got {norm}.")
+        for name, given in norms.items():
+            norm = np.squeeze(numbers(given, f"the norm of {name!r}", finite=False))
+            if norm.ndim or not (np.isfinite(norm) and norm >= 0):
+                raise ModelError(f"the norm of {name!r} must be a finite number, not negative, got {given}.")
             k = self.component_names.index(name)
             components[k] = components[k].scaled(float(norm))
             if components[k].instrumental:
@@ -177,6 +183,7 @@ class Columns:
         changed._background_is_nominal = self._background_is_nominal and folded == list(self._folded)
         return changed
 
+    @checked(energy_scale=partial(number, low=0), psf_scale=partial(number, low=0))
     def with_systematics(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> Self:
         """The response of an instrument whose energies or PSF are off by factors, see `IRFs.distorted`."""
         irfs = {
@@ -192,6 +199,7 @@ class Columns:
         pairs = zip(other._folded, self._folded, strict=True)
         return other._changed(self._components, [new.with_backgrounds_of(old) for new, old in pairs])
 
+    @checked(component=text, energy=plain("TeV"))
     def nominal_flux(self, component: str, energy: ArrayLike) -> FloatArray:
         """Spectrum of a sky component, summed over its parts, TeV-1 cm-2 s-1 at true energies in TeV.
 
@@ -213,6 +221,7 @@ class Columns:
         # linear, as densities and draws have it: the integral over a line is that of its values at the nodes
         return np.asarray(np.interp(np.log(at), np.log(nodes), ratio) * at**-IN_BIN_INDEX)
 
+    @checked(component=text, energy=plain("TeV", None))
     def mean_exposure(self, component: str, energy: ArrayLike) -> FloatArray:
         """Exposure in cm2 s of a sky component, averaged over its brightness, at true energies in TeV (n,).
 
@@ -232,6 +241,7 @@ class Columns:
         exposures = [np.stack(one.part_exposure(compiled, at)) for one in self._folded]
         return np.stack([(weight * exposure).sum(axis=0) for exposure in exposures])
 
+    @checked(events=kind("Events"))
     def event_rows(self, events: Events) -> FloatArray:
         """Rows of an event list in the frame of the region: TeV, deg, and observation where there are several.
 
@@ -277,6 +287,7 @@ class Columns:
         """
         return self._densities(np.asarray(rows, float)) / self._counts.sum(axis=1)
 
+    @checked(smooth=texts)
     def column_densities(self, rows: ArrayLike, smooth: Collection[str] = ()) -> tuple[FloatArray, Bands]:
         """Densities as a model needs them: of fixed components as in :meth:`component_pdf`, bands of the free ones.
 
@@ -319,6 +330,7 @@ class Columns:
         """
         return self._free.components
 
+    @checked(smooth=texts)
     def spectral_bands(self, rows: ArrayLike, smooth: Collection[str] = ()) -> Bands:
         """Columns of event rows for each free component.
 
@@ -374,7 +386,7 @@ class Columns:
         """
         counts = [list(of_observation) for of_observation in self._part_counts]
         for j, spectrum in enumerate(() if spectra is None else spectra):
-            coefficients = self._free.coefficients(j, np.asarray(spectrum, float))
+            coefficients = self._free.coefficients(j, spectrum)
             k = self.component_names.index(self.free_spectrum[j])
             for o, parts in enumerate(self._free.part_counts(j, coefficients)):
                 counts[o][k] = parts
@@ -388,11 +400,7 @@ class Columns:
         ModelError
             If a name is not that of a free component.
         """
-        unknown = sorted(set(spectra) - set(self.free_spectrum))
-        if unknown:
-            raise ModelError(
-                f"spectra are given for {unknown}, but the components of free spectrum are {self.free_spectrum}."
-            )
+        spectra = as_mapping(spectra, self.free_spectrum, "spectra", "components of free spectrum")
         values = []
         for component in self.free_components if spectra else ():
             values.append(self._spectrum_values(component, spectra.get(component.name, component.nominal)))

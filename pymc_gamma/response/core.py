@@ -15,6 +15,7 @@ photon and passes it through the response.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import checked, number, path, plain
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import ModelError
 from pymc_gamma.response.draws import Draws
@@ -65,6 +67,7 @@ class Response(Draws):
         Names of the components whose spectrum is free, in the order of the components.
     """
 
+    @checked(step=partial(number, low=0))
     def npred(
         self,
         energy: Any = None,
@@ -98,9 +101,10 @@ class Response(Draws):
         """
         from pymc_gamma.response.npred import npred
 
-        response = self.with_spectra(spectra, norms) if spectra or norms else self
+        response = self if spectra is None and norms is None else self.with_spectra(spectra, norms)
         return npred(response, energy, lon, lat, step, observation)
 
+    @checked("lon", "lat", lon=plain("deg", None), lat=plain("deg", None), energy=plain("TeV", None))
     def surface_density(
         self, lon: ArrayLike, lat: ArrayLike, energy: ArrayLike, *, observation: int | str | None = None
     ) -> FloatArray:
@@ -134,6 +138,7 @@ class Response(Draws):
 
         return fingerprint(self)
 
+    @checked(path=path)
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the response to a zarr store, whole or not at all.
 
@@ -147,9 +152,11 @@ class Response(Draws):
         Raises
         ------
         FileExistsError
-            If it exists and ``overwrite`` is false.
+            If it exists and ``overwrite`` is false, or is a folder that is no zarr store.
+        OSError
+            If it cannot be written, on a full disk for instance; a store that was there is unchanged.
         ModelError
-            If the residual background is not that of the IRFs.
+            If the residual background is not that of the IRFs, or its regions have more corners than a store can hold.
         """
         from pymc_gamma.response.storage import save
 
@@ -162,15 +169,19 @@ class Response(Draws):
         save(self, path, overwrite=overwrite)
 
     @classmethod
+    @checked(path=path)
     def load(cls, path: str | Path) -> "Response":
         """Read a response written by :meth:`save`; the sky models that made it are not needed.
+
+        Nothing in a store is run, and only arrays of the kind that :meth:`save` writes are read, so that a store of
+        unknown origin can do no harm.
 
         Raises
         ------
         DataFileError
-            If there is no response at ``path`` or it cannot be read.
+            If there is no response at ``path``, it cannot be read, or its content does not match its hashes.
         ResponseMismatchError
-            If it was written by another format or its content does not match its hash.
+            If it was written in another format.
         """
         from pymc_gamma.response.storage import load
 

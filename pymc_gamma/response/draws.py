@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arguments import array, checked, generator, instance, integer, number, text
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events import Events
 from pymc_gamma.geometry import lonlat_from_vectors, unit_vectors
+from pymc_gamma.labelled import as_mapping, has_labels
 from pymc_gamma.response.columns import Columns
 from pymc_gamma.simulation import BackgroundSampler, Simulator, SourceSampler, TrueEvents
+from pymc_gamma.units import numbers
 
 __all__ = ["Draws"]
 
@@ -56,7 +59,7 @@ class Draws(Columns):
         ModelError
             If the weights or spectra do not match the components, or are negative or not finite.
         """
-        weights = self._weights(weights)
+        weights, rng, n = self._weights(weights), generator(rng), integer(n, "n")
         parts = self.expected_parts(spectra)
         expected = np.array([[of[k].sum() for of in parts] for k in range(len(self.component_names))])
         dark = [name for k, name in enumerate(self.component_names) if weights[k] > 0 and not expected[k].any()]
@@ -96,12 +99,14 @@ class Draws(Columns):
         numpy.ndarray
             Shape (counts.sum(), len(reco)), in random order.
         """
+        counts = array(counts, "counts", (len(self.component_names), len(self.observations))).astype(np.int64)
+        rng, psf_scale = generator(rng), number(psf_scale, "psf_scale", low=0)
         parts = self.expected_parts(spectra) if parts is None else parts
         simulator = self._simulator
         for j, spectrum in enumerate(() if spectra is None else spectra):
             if not counts[self.component_names.index(self.free_spectrum[j])].any():
                 continue
-            simulator = self._with_spectrum(simulator, j, np.asarray(spectrum, float), parts)
+            simulator = self._with_spectrum(simulator, j, spectrum, parts)
         if psf_scale != 1:
             simulator = simulator.with_psf_scale(psf_scale, parts)
         rows = simulator.rows(counts, rng)[:, : len(self.reco)]
@@ -147,18 +152,17 @@ class Draws(Columns):
         """
         if weights is not None and n_events is None:
             raise ModelError("weights are fractions: say how many events to draw with n_events=.")
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
         given = None if spectra is None else self.spectra_values(spectra)
         if weights is None:
             parts = self.expected_parts(given)
             weights = [sum(float(of[k].sum()) for of in parts) for k in range(len(self.component_names))]
         values = self._weights(weights)
-        n = int(rng.poisson(values.sum())) if n_events is None else int(n_events)
-        if n < 0:
-            raise ModelError(f"n_events must be at least 0, got {n}.")
+        n = int(rng.poisson(values.sum())) if n_events is None else integer(n_events, "n_events")
         rows = self.simulate_rows(values, n, rng, given)
         return Events.from_rows(rows, self.reco, frame=self.roi.frame)
 
+    @checked(component=text)
     def simulate_true(
         self, component: str, n: int, *, observation: int = 0, rng: np.random.Generator | int | None = None
     ) -> TrueEvents:
@@ -184,7 +188,7 @@ class Draws(Columns):
         SkyModelError
             If the component is the residual background, which has no true coordinates, or unknown.
         """
-        return self._sky_sampler(component, observation).sample_true(np.random.default_rng(rng), n)
+        return self._sky_sampler(component, observation).sample_true(generator(rng), integer(n, "n"))
 
     def reconstruct(
         self, photons: TrueEvents, *, observation: int = 0, rng: np.random.Generator | int | None = None
@@ -208,12 +212,13 @@ class Draws(Columns):
             One per photon, in the same order; photons reconstructed at zero energy are left out and counted in
             ``meta["lost"]``.
         """
+        photons, rng = instance(photons, TrueEvents, "photons"), generator(rng)
         if photons.frame != self.roi.frame:
             raise EventError(f"photons are in the frame {photons.frame}, the response in {self.roi.frame}.")
         samplers = self._simulator.samplers[self._observation_index(observation)]
         sampler = next(s for s in samplers if isinstance(s, SourceSampler))
         vectors = unit_vectors(photons.lon_true, photons.lat_true)
-        energy, directions = sampler.reconstruct(np.random.default_rng(rng), np.log(photons.energy_true), vectors)
+        energy, directions = sampler.reconstruct(rng, np.log(photons.energy_true), vectors)
         seen = energy > 0
         lon, lat = lonlat_from_vectors(directions[seen])
         rows = np.column_stack([energy[seen], lon, lat, np.full(int(seen.sum()), float(observation))])
@@ -222,15 +227,14 @@ class Draws(Columns):
         return events
 
     def _weights(self, weights: ArrayLike | Mapping[str, float]) -> FloatArray:
-        if isinstance(weights, Mapping):
-            unknown = sorted(set(weights) - set(self.component_names))
-            if unknown:
-                raise ModelError(f"weights are given for {unknown}, but the components are {self.component_names}.")
-            weights = [weights.get(name, 0.0) for name in self.component_names]
-        values = np.asarray(weights, float).ravel()
-        if len(values) != len(self.component_names):
+        if isinstance(weights, Mapping) or has_labels(weights):
+            named = as_mapping(weights, self.component_names, "weights")
+            weights = [named.get(name, 0.0) for name in self.component_names]
+        values = numbers(weights, "weights", finite=False)
+        if values.shape != (len(self.component_names),):
             raise ModelError(
-                f"{len(values)} weights for {len(self.component_names)} components {self.component_names}."
+                f"{values.size} weights for {len(self.component_names)} components {self.component_names}; there must "
+                f"be one for each, got shape {values.shape}."
             )
         if not (np.all(np.isfinite(values)) and np.all(values >= 0) and values.sum() > 0):
             raise ModelError(f"weights must be finite, not negative and not all zero, got {values}.")
@@ -241,7 +245,7 @@ class Draws(Columns):
         return Simulator(self._components, self._folded, self.energy_true_edges, self._part_counts)
 
     def _with_spectrum(
-        self, simulator: Simulator, j: int, spectrum: FloatArray, parts: list[list[FloatArray]]
+        self, simulator: Simulator, j: int, spectrum: ArrayLike, parts: list[list[FloatArray]]
     ) -> Simulator:
         """A simulator that draws free component *j* with another spectrum."""
         coefficients = self._free.coefficients(j, spectrum)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.engine import BackgroundRate, FoldedObservation
@@ -18,6 +18,8 @@ from pymc_gamma.folding.free import (
 )
 from pymc_gamma.folding.parts import CompiledComponent
 from pymc_gamma.folding.ranges import InRanges
+from pymc_gamma.sums import weighted_sum
+from pymc_gamma.units import numbers
 
 __all__ = ["FreeColumns"]
 
@@ -103,7 +105,7 @@ class FreeColumns:
             rows = self._background[k].acceptance * coefficients.reshape(self._background[k].acceptance.shape)
             return [np.atleast_1d(row.sum()) for row in rows]
         assert self._sky is not None
-        return [of_observation[self._place[k]] @ coefficients for of_observation in self._sky.part_acceptance]
+        return [weighted_sum(of[self._place[k]], coefficients) for of in self._sky.part_acceptance]
 
     def compiled(self, k: int, coefficients: FloatArray) -> CompiledComponent:
         """Sky component *k* with another spectrum, given by its coefficients."""
@@ -117,7 +119,7 @@ class FreeColumns:
         one = self._background[k]
         return one.with_shape(coefficients.reshape(one.acceptance.shape))
 
-    def coefficients(self, k: int, spectrum: FloatArray) -> FloatArray:
+    def coefficients(self, k: int, spectrum: ArrayLike) -> FloatArray:
         """Coefficients (size,) of component *k* for a spectrum (n,) or (n_observations, n), checked.
 
         Raises
@@ -126,7 +128,7 @@ class FreeColumns:
             If the spectrum has another shape, or is negative or not finite somewhere.
         """
         component = self.components[k]
-        values = np.asarray(spectrum, float)
+        values = numbers(spectrum, f"the spectrum of {component.name!r}", component.unit, finite=False)
         n_rows, n = component.acceptance.shape
         if values.shape not in {(n,), (n_rows, n)}:
             raise ModelError(

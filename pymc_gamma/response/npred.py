@@ -9,12 +9,12 @@ sources).
 import math
 from typing import TYPE_CHECKING, Any
 
-import astropy.units as u
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
+from pymc_gamma.units import numbers
 
 if TYPE_CHECKING:
     from pymc_gamma.response.core import Response
@@ -119,7 +119,7 @@ def _widths(edges: FloatArray, which: NDArray[np.int64]) -> FloatArray:
 
 
 def _edges(edges: Any, unit: str, name: str) -> FloatArray:
-    values = np.asarray(edges.to_value(unit) if isinstance(edges, u.Quantity) else edges, float)
+    values = numbers(edges, name, unit)
     if values.ndim != 1 or len(values) < 2 or not np.all(np.diff(values) > 0):
         raise ValueError(f"{name} must be ascending bin edges in {unit}, got {values}.")
     return values

@@ -8,9 +8,9 @@ histogram is the convolution with a triangle, hence the sum of two uniform numbe
 
 import math
 
-import numba as nb
 import numpy as np
 
+from pymc_gamma.compilation import kernel
 from pymc_gamma.search import count_below, interval
 
 __all__ = ["draw_index", "draw_indices", "guide_table", "reconstruct", "sample_true"]
@@ -20,7 +20,7 @@ DEG = math.pi / 180
 POINT, GAUSSIAN, TEMPLATE = 0, 1, 2
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def guide_table(cdf, size):
     """Start of the search in a cumulative distribution for each of ``size`` equal intervals of (0, 1)."""
     guide = np.empty(size, np.int64)
@@ -32,7 +32,7 @@ def guide_table(cdf, size):
     return guide
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def draw_index(cdf, guide, u):
     """Index k with cdf[k-1] <= u < cdf[k]; constant time with a guide table (Chen and Asau 1974)."""
     k = guide[min(int(u * len(guide)), len(guide) - 1)]
@@ -41,7 +41,7 @@ def draw_index(cdf, guide, u):
     return k
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def draw_indices(cdf, guide, u):
     """:func:`draw_index` for an array of uniform numbers."""
     out = np.empty(len(u), np.int64)
@@ -50,7 +50,7 @@ def draw_indices(cdf, guide, u):
     return out
 
 
-@nb.njit(inline="always")
+@kernel(inline="always")
 def _tangent(v, e1, e2):
     """Two unit vectors orthogonal to v and to each other (Duff et al. 2017, JCGT 6(1), 1)."""
     sign = 1.0 if v[2] >= 0 else -1.0
@@ -60,7 +60,7 @@ def _tangent(v, e1, e2):
     e2[0], e2[1], e2[2] = b, sign + v[1] * v[1] * a, -v[1]
 
 
-@nb.njit(inline="always")
+@kernel(inline="always")
 def _deflect(v, angle, azimuth, e1, e2, out):
     """Direction at an angle (rad) and azimuth (rad) from v."""
     _tangent(v, e1, e2)
@@ -70,7 +70,7 @@ def _deflect(v, angle, azimuth, e1, e2, out):
         out[k] = c * v[k] + x * e1[k] + y * e2[k]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def sample_true(
     rng,
     log_nodes,
@@ -148,7 +148,7 @@ def sample_true(
     return tried
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def reconstruct(
     rng,
     log_energy,

@@ -31,6 +31,7 @@ from pymc_gamma.geometry import (
     tangent_basis,
 )
 from pymc_gamma.simulation import kernels
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["SourceSampler", "TrueEvents"]
 
@@ -256,7 +257,7 @@ class SourceSampler:
         fraction = offset - left
         # the share of the brightness at each offset node, for areas that are linear between them
         at_node = np.bincount(left, share * (1 - fraction), n) + np.bincount(left + 1, share * fraction, n)
-        rate = np.trapezoid(flux * np.exp(self._log_nodes) * (self._area @ at_node), self._log_nodes)
+        rate = np.trapezoid(flux * np.exp(self._log_nodes) * weighted_sum(self._area, at_node), self._log_nodes)
         self._rates[part] = float(rate)
         return self._rates[part]
 

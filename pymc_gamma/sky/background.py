@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
+from pymc_gamma.arguments import checked, kind
 from pymc_gamma.sky.component import SkyComponent, SkyPart
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class CosmicRayBackground(SkyComponent):
         """No parts: the background does not come from the sky."""
         return ()
 
+    @checked(roi=kind("RegionOfInterest"), observation=kind("Observation"))
     def peek(
         self,
         roi: "RegionOfInterest | None" = None,

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pymc_gamma import datasets
+from pymc_gamma.arguments import is_several
 from pymc_gamma.errors import DataFileError, SkyModelError
+from pymc_gamma.fits_files import check_whole, reading
 from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.sky.component import (
     Array,
@@ -167,9 +169,10 @@ class HGPSCatalog(SkyComponent):
 
 
 def _names(names: Iterable[str], parameter: str) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"{parameter} must be a list of names, got the single string {names!r}.")
-    return tuple(names)
+    found = tuple(names) if is_several(names) else ()
+    if not is_several(names) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"{parameter} must be a list of names, got {names!r}.")
+    return found
 
 
 def _matching(entries: Sequence[_Entry], names: Sequence[str], *, keep: bool) -> tuple[_Entry, ...]:
@@ -222,24 +225,32 @@ def _read_official(path: Path) -> tuple[_Entry, ...]:
 
     from pymc_gamma.sky.gammapy_models import convert_model
 
-    if not path.is_file():
+    if not path.exists():
         raise DataFileError(
             f"There is no file {path}. Leave `path` out to use the bundled table, or get the catalogue from "
             f"{datasets.info('hgps-catalog').home}."
         )
-    try:
-        catalog = SourceCatalogHGPS(path)
-    except (OSError, KeyError, ValueError) as error:
-        raise DataFileError(f"{path} is not the H.E.S.S. Galactic plane survey catalogue ({error}).") from error
+    check_whole(path)
     entries = []
-    for source in catalog:
-        identified = str(source.data["Identified_Object"]).strip("- ")
-        # gammapy evaluates each model once; one Gaussian of the survey is so narrow that it divides by zero.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            models = source.components_models()
-        for model in models:
-            component = "" if model.name == source.name else model.name
-            name = _part_name(source.name, component)
-            _, (part,) = convert_model(name, model.spatial_model, model.spectral_model)
-            entries.append(_Entry(source.name, identified, part))
+    with reading(path, "the H.E.S.S. Galactic plane survey catalogue"):
+        catalog = SourceCatalogHGPS(path)
+        for k in range(len(catalog.table)):  # an iteration would end where a source cannot be made
+            source = catalog[k]
+            identified = str(source.data["Identified_Object"]).strip("- ")
+            # gammapy evaluates each model once; one Gaussian of the survey is so narrow that it divides by zero.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                models = source.components_models()
+            for model in models:
+                component = "" if model.name == source.name else model.name
+                name = _part_name(source.name, component)
+                try:
+                    _, (part,) = convert_model(name, model.spatial_model, model.spectral_model)
+                except SkyModelError as error:
+                    raise DataFileError(f"{path}: {error}") from error
+                flux = part.spectrum(np.ones(1))[0]
+                if not (np.isfinite(flux) and flux > 0):
+                    raise ValueError(f"the flux of {name} at 1 TeV is {flux:g} TeV-1 cm-2 s-1, expected more than 0")
+                entries.append(_Entry(source.name, identified, part))
+        if not entries:
+            raise ValueError("there is no source in it")
     return tuple(entries)

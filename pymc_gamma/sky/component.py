@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arguments import checked, kind
 from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.errors import SkyModelError
 
@@ -214,6 +215,7 @@ class SkyComponent(ABC):
             Empty when nothing is near.
         """
 
+    @checked(roi=kind("RegionOfInterest"))
     def peek(self, roi: "RegionOfInterest | None" = None, **kwargs: Any) -> "NDArray[Any]":
         """Show the map and the integrated spectrum; see :func:`pymc_gamma.sky.plotting.peek_component`.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 
+from pymc_gamma.arguments import checked, number, quantity
 from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.datasets.references import FERMI_DIFFUSE, GAGGERO_2015
 from pymc_gamma.errors import SkyModelError
@@ -22,6 +23,7 @@ from pymc_gamma.geometry import convert_lonlat
 from pymc_gamma.sky.component import Array, SkyComponent, SkyPart, Spectrum, TemplateShape
 from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum, PowerLawSpectrum
 from pymc_gamma.sky.template import GridTemplate, load_template
+from pymc_gamma.sums import weighted_sum
 from pymc_gamma.units import scalar_value
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ class GalacticDiffuse(SkyComponent):
     True
     """
 
+    @checked(norm=quantity("TeV-1 cm-2 s-1 sr-1"), index=number, reference=quantity("TeV"))
     def __init__(
         self,
         name: str = "diffuse",
@@ -168,7 +171,7 @@ class GalacticDiffuse(SkyComponent):
                 f"deg, latitude {lat_min:.2f} to {lat_max:.2f} deg. Choose a smaller region, or pass "
                 "`template=` a map that covers it, such as the all-sky Fermi-LAT model gll_iem_v06.fits."
             )
-        integral = float(template(own_lon, own_lat) @ weight)
+        integral = float(weighted_sum(template(own_lon, own_lat), weight))
         if integral <= 0:
             raise SkyModelError(f"{self.name!r}: the template {template.name!r} is zero all over {roi!r}.")
         shape = TemplateShape(

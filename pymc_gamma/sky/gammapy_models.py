@@ -26,6 +26,7 @@ from pymc_gamma.geometry import FRAMES
 from pymc_gamma.sky.component import Array, GaussianShape, PointShape, SkyPart, Spectrum, TemplateShape
 from pymc_gamma.sky.maps import MapBrightness, MapGeometry
 from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum
+from pymc_gamma.sums import weighted_sum
 
 if TYPE_CHECKING:
     from astropy.units import UnitBase
@@ -243,13 +244,13 @@ def _map_parts(name: str, spatial: Any, spectral: Any) -> tuple[SkyPart, ...]:
     shift = (float((here.lon - centre.lon).wrap_at("180d").deg), float((here.lat - centre.lat).deg))
     geometry = MapGeometry(template.geom.to_image(), shift if max(np.abs(shift)) > SHIFT_DEG else (0.0, 0.0))
     values = _valid_cells(name, template.quantity.to_value(shape_unit), geometry)
-    flux = values @ geometry.solid_angle
+    flux = weighted_sum(values, geometry.solid_angle)
     lit = flux > 0
     if not lit.any():
         raise SkyModelError(f"The template of {name!r} is zero everywhere.")
     scale = 1 / np.where(lit, flux, 1.0)
     # one plane and one set of points serve all energies
-    total = MapBrightness(geometry, scale @ values)
+    total = MapBrightness(geometry, weighted_sum(values.T, scale))
     extent, unresolved = total.extent(), total.unresolved()
 
     def shape(n: int, factor: float, *, unit_integral: bool) -> TemplateShape:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.geometry import EqualAreaPlane, frame_rotation, lonlat_from_vectors, separation_deg, unit_vectors
 from pymc_gamma.sky.component import Array, Cells
+from pymc_gamma.sums import weighted_sum
 
 __all__ = ["MapBrightness", "MapGeometry", "RotatedCells"]
 
@@ -299,7 +300,7 @@ class MapBrightness:
         lit = np.flatnonzero(weight > 0)
         vectors = self.geometry.centres(lit)
         known = np.isfinite(vectors[:, 0])
-        middle = weight[lit][known] @ vectors[known]
+        middle = weighted_sum(vectors[known].T, weight[lit][known])
         if not np.linalg.norm(middle) > 0:
             return 0.0, 0.0, np.inf
         middle = middle / np.linalg.norm(middle)
@@ -318,7 +319,7 @@ class MapBrightness:
         if around is None or not lit.size:
             return 0.0
         change = np.abs(self.values[lit] - 0.25 * sum(around))
-        return float(change @ self.geometry.solid_angle[lit] / weight.sum())
+        return float(weighted_sum(change, self.geometry.solid_angle[lit]) / weight.sum())
 
     def _profile(self, cell: Indices, x: Array, y: Array) -> Array:
         """Brightness inside cells over its mean; cells without any are left as they are."""

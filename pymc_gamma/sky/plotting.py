@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from pymc_gamma.arguments import checked, plain
 from pymc_gamma.errors import IRFError, SkyModelError
 from pymc_gamma.geometry import major_offsets, position_angle_vector, unit_vectors
 from pymc_gamma.sky.component import Array, GaussianShape, Shape, SkyComponent, SkyPart, TemplateShape
@@ -34,6 +35,7 @@ LABEL_GAP = 13.0
 MAP_EXCESS = 1.12
 
 
+@checked(figsize=plain("", 2))
 def peek_component(
     component: SkyComponent,
     roi: "RegionOfInterest",
@@ -99,6 +101,7 @@ def peek_component(
     return np.array([sky, axes])
 
 
+@checked(figsize=plain("", 2))
 def peek_background(
     component: SkyComponent,
     roi: "RegionOfInterest",

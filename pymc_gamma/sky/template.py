@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from pymc_gamma import datasets
-from pymc_gamma.errors import DataFileError, SkyModelError
+from pymc_gamma.errors import DataFileError, SkyModelError, warn_user
+from pymc_gamma.fits_files import open_fits, reading
 from pymc_gamma.geometry import FRAMES
 from pymc_gamma.sky.component import Array
 
@@ -25,6 +26,9 @@ __all__ = ["TEMPLATE_BAND", "GridTemplate", "band_integral", "load_template"]
 
 #: Energy band in TeV whose integral gives the shape of a template that depends on energy.
 TEMPLATE_BAND = (0.1, 0.6)
+
+#: Ratio of neighbouring values, sorted, from which the larger ones are not taken for granted.
+OUTLYING = 1e15
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +203,6 @@ def load_template(source: Any = None) -> GridTemplate:
         return source
     if source is None:
         return _read_bundled()
-    from astropy.io import fits
     from gammapy.maps import Map
 
     if isinstance(source, Map):
@@ -207,21 +210,31 @@ def load_template(source: Any = None) -> GridTemplate:
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"template must be a path or a gammapy Map, got {type(source).__name__}.")
     path = Path(source)
-    if not path.is_file():
+    if not path.exists():
         raise DataFileError(f"There is no template file {path}; leave `template` out to use the bundled one.")
-    try:
-        with path.open("rb") as file, fits.open(file, memmap=False) as hdus:
-            sky_map = Map.from_hdulist(hdus)
-    except Exception as error:
-        raise DataFileError(f"{path} is not a map that gammapy can read ({error}).") from error
-    return _from_map(sky_map, path.name)
+    with reading(path, "a map that gammapy can read"), open_fits(path) as hdus:
+        _check_grid(hdus, path.name)
+        return _from_map(Map.from_hdulist(hdus), path.name)
+
+
+def _check_grid(hdus: Any, name: str) -> None:
+    """Warn of keywords of a grid that are not there, so that FITS gives them values that no map has."""
+    for hdu in hdus:
+        header = hdu.header
+        if not hdu.is_image or int(header.get("NAXIS", 0)) < 2 or "CTYPE1" not in header:
+            continue
+        wanted = [f"{key}{axis}" for key in ("CRPIX", "CRVAL", "CDELT") for axis in (1, 2)]
+        given = {f"CDELT{axis}" for axis in (1, 2) if any(f"CD{axis}_{k}" in header for k in (1, 2))}
+        if missing := [key for key in wanted if key not in header and key not in given]:
+            warn_user(
+                f"The map {name!r} lacks {', '.join(missing)} in its header; FITS takes 0 for the reference (CRPIX, "
+                "CRVAL) and 1 for the step (CDELT). If that is not meant, the map lies elsewhere on the sky."
+            )
 
 
 def _read_bundled() -> GridTemplate:
-    from astropy.io import fits
-
     path = datasets.path("fermi-diffuse-template")
-    with fits.open(path, memmap=False) as hdus:
+    with open_fits(path) as hdus:
         header, values = hdus[0].header, hdus[0].data
     return _from_plate_carree(header, values, "galactic", path.name)
 
@@ -243,10 +256,23 @@ def _from_plate_carree(header: Any, values: Array, frame: str, name: str) -> Gri
 
 def _from_map(sky_map: Any, name: str) -> GridTemplate:
     image = _to_image(sky_map, name)
+    _warn_of_outliers(image.data, name)
     geom = image.geom
     if not geom.is_hpx and geom.wcs.wcs.ctype[0].endswith("CAR") and geom.wcs.wcs.crval[1] == 0:
         return _from_plate_carree(_grid_keywords(geom.wcs), image.data, str(geom.frame), name)
     return _resampled(image, name)
+
+
+def _warn_of_outliers(values: Array, name: str) -> None:
+    """Warn of pixels that stand apart from all others by so much that they are hardly meant."""
+    lit = np.unique(values[values > 0])
+    apart = np.flatnonzero(lit[1:] > OUTLYING * lit[:-1])
+    if len(apart):
+        low, high = lit[apart[-1]], lit[apart[-1] + 1]
+        warn_user(
+            f"The template {name!r} has {int((values >= high).sum())} pixels of {high:.3g} to {lit[-1]:.3g}, the "
+            f"others are at most {low:.3g}. If these values are not meant, the file is damaged."
+        )
 
 
 def _grid_keywords(wcs: Any) -> dict[str, float]:

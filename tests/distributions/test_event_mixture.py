@@ -407,7 +407,7 @@ class TestOwnTable:
         ("change", "error", "match"),
         [
             (lambda t: t[:, :1], ModelError, "one column for each of the 2"),
-            (lambda t: t[:, 0], ModelError, "one column for each of the 2"),
+            (lambda t: t[:, 0], ModelError, r"one column per component, got shape \(300,\)"),
             (lambda t: np.where(np.arange(300)[:, None] == 5, np.nan, t), EventError, "NaN.*rows 5"),
             (lambda t: np.where(np.arange(300)[:, None] == 5, np.inf, t), EventError, r"\+inf.*rows 5"),
             (

@@ -279,7 +279,7 @@ def test_bad_input(response, fixed, events):
             pmg.ExtendedEventMixture("events", response=fixed, spectra={"crab": pmg.PowerLaw()})
         with pytest.raises(ModelError, match="the spectrum of 'crab' is -1"):
             pmg.ExtendedEventMixture("events", response=response, spectra={"crab": pmg.PowerLaw(2, -1e-12)})
-        with pytest.raises(ModelError, match="expected of 'ccr'"):
+        with pytest.raises(ModelError, match="norm of 'ccr' must be finite and not negative"):
             pmg.ExtendedEventMixture("events", response=fixed, norms={"ccr": -1.0})
         with pytest.raises(ModelError, match="no event is expected"):
             pmg.ExtendedEventMixture("events", response=fixed, norms=dict.fromkeys(fixed.component_names, 0.0))
@@ -289,8 +289,9 @@ def test_bad_input(response, fixed, events):
             pmg.ExtendedEventMixture("events", response=response, observed=events, max_events=5)
         with pytest.raises(ModelError, match="at least 1"):
             pmg.ExtendedEventMixture("events", response=fixed, max_events=0)
-        with pytest.raises(ModelError, match="ascending energies"):
-            pmg.ExtendedEventMixture("events", response=fixed, integrated_flux=(10, 1) * u.TeV)
+        for span in [(10, 1), (1, np.inf), (0, 1), (np.nan, 1), (1, np.nan), (-1, 1), (1, 1)]:
+            with pytest.raises(ModelError, match="integrated_flux must be two finite, positive and ascending energies"):
+                pmg.ExtendedEventMixture("events", response=fixed, integrated_flux=span * u.TeV)
         rows = response.event_rows(events)[:5]
         rows[2, 0] = np.nan
         with pytest.raises(EventError, match="NaN"):

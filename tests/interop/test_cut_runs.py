@@ -191,3 +191,106 @@ def test_other_compressions_are_read(folder):
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(DataFileError, match="observation 23526"):
         quietly(pmg.Observation.list_from_gammapy, DataStore.from_dir(folder))
+
+
+def without_column(name, extension):
+    def change(hdus):
+        hdu = hdus[extension]
+        columns = [one for one in hdu.columns if one.name != name]
+        place = hdus.index_of(extension)
+        hdus[place] = fits.BinTableHDU.from_columns(columns, header=hdu.header, nrows=len(hdu.data))
+
+    return change
+
+
+def with_values(name, extension, value):
+    def change(hdus):
+        hdus[extension].data[name][...] = value
+
+    return change
+
+
+def with_unit(name, extension, unit):
+    def change(hdus):
+        hdus[extension].columns.change_unit(name, unit)
+
+    return change
+
+
+def with_card(key, extension, value):
+    def change(hdus):
+        hdus[extension].header[key] = value
+
+    return change
+
+
+BAD_RUNS = [
+    *(without_column(name, "EVENTS") for name in ("ENERGY", "TIME", "DEC")),
+    *(without_column(name, "GTI") for name in ("START", "STOP")),
+    *(without_column(name, "AEFF") for name in ("ENERG_LO", "ENERG_HI", "THETA_HI", "EFFAREA")),
+    *(without_column(name, "EDISP") for name in ("MIGRA_LO", "MATRIX")),
+    *(without_column(name, "PSF") for name in ("RAD_HI", "RPSF")),
+    *(without_column(name, "BKG") for name in ("DETX_LO", "BKG")),
+    with_unit("ENERGY", "EVENTS", "m2"),
+    with_unit("EFFAREA", "AEFF", "TeV"),
+    with_unit("RPSF", "PSF", "s"),
+    with_unit("BKG", "BKG", "deg"),
+    with_unit("START", "GTI", "TeV"),
+    with_values("START", "GTI", np.nan),
+    with_values("EFFAREA", "AEFF", np.nan),
+    with_values("MATRIX", "EDISP", 0),
+    with_values("ENERG_LO", "AEFF", -1.0),
+    with_card("FOVALIGN", "BKG", "SIDEWAYS"),
+    with_card("DEADC", "EVENTS", "most"),
+    with_card("RA_PNT", "EVENTS", "east"),
+    with_card("MJDREFI", "GTI", "long ago"),
+    with_card("MJDREFI", "EVENTS", True),
+]
+
+
+@pytest.mark.parametrize("change", BAD_RUNS)
+def test_what_cannot_be_read_of_a_run_names_it(folder, change):
+    """Whatever the kind of damage and wherever it is found: by us, by gammapy or by astropy."""
+    rewrite(file_of(folder), change)
+    store = DataStore.from_dir(folder)
+    errors = []
+    for read in READERS:
+        try:
+            quietly(read, store)
+        except (DataFileError, IRFError, EventError) as error:
+            errors.append(str(error))
+    assert errors, "neither reader noticed"
+    assert all("observation 23526" in told for told in errors), errors
+
+
+@pytest.mark.parametrize("column", ["OBS_ID", "HDU_TYPE", "HDU_NAME", "FILE_NAME"])
+def test_an_index_without_a_column(folder, column):
+    rewrite(folder / "hdu-index.fits.gz", without_column(column, 1))
+    with pytest.raises(DataFileError, match=rf"hdu-index of the data store .*store is not an index .*{column}"):
+        pmg.Events.from_gammapy(DataStore.from_dir(folder))
+
+
+def crab_region():
+    import astropy.units as u
+    from astropy.coordinates import SkyCoord
+
+    return pmg.RegionOfInterest(SkyCoord(83.63 * u.deg, 22.01 * u.deg), radius=1 * u.deg, energy=(1, 10) * u.TeV)
+
+
+def test_each_file_is_checked_once(folder, monkeypatch):
+    from pymc_gamma import fits_files
+
+    followed = []
+    follow = fits_files._follow
+    monkeypatch.setattr(fits_files, "_follow", lambda stream: (followed.append(stream.path.name), follow(stream)))
+    quietly(lambda store: pmg.Events.from_gammapy(store, roi=crab_region()), DataStore.from_dir(folder))
+    assert sorted(followed) == sorted(path.name for path in (folder / "data").iterdir())
+
+
+def test_events_that_no_response_covers_are_told(folder):
+    whole = quietly(lambda store: pmg.Events.from_gammapy(store, roi=crab_region()), DataStore.from_dir(folder))
+    cut(file_of(folder), "bkg", 0)
+    with pytest.warns(PymcGammaWarning) as told:
+        events = pmg.Events.from_gammapy(DataStore.from_dir(folder), roi=crab_region())
+    assert any("events are kept wherever they are" in str(one.message) for one in told)
+    assert len(events) >= len(whole) > 100

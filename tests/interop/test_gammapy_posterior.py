@@ -7,7 +7,7 @@ from dl3_field import sky_model
 from gammapy.modeling import models as gp
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import ModelError
+from pymc_gamma.errors import DataFileError, ModelError
 
 NAMES = ("crab.spectral.index", "crab.spectral.amplitude", "run-bkg.spectral.norm")
 COVARIANCE = np.array([[4e-4, 8e-15, 0.0], [8e-15, 1e-24, -1e-15], [0.0, -1e-15, 1e-4]])
@@ -104,7 +104,7 @@ def test_bad_input(models, posterior):
         pmg.to_gammapy(posterior, [gp.PowerLawSpectralModel])
     with pytest.raises(ModelError, match="models is empty"):
         pmg.to_gammapy(posterior, [])
-    with pytest.raises(FileNotFoundError, match=r"nowhere.yaml"):
+    with pytest.raises(DataFileError, match=r"nowhere.yaml"):
         pmg.to_gammapy(posterior, "nowhere.yaml")
     with pytest.raises(ModelError, match="rename the model"):
         pmg.to_gammapy(posterior, sky_model("HESS J1/2"))

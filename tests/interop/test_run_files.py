@@ -176,7 +176,7 @@ def distorted(observation):
     ("arguments", "error", "message"),
     [
         (lambda one: {"events": [1, 2]}, TypeError, "events must be Events, got list"),
-        (lambda one: {"observations": ["run"]}, TypeError, "observations must be Observation, found str"),
+        (lambda one: {"observations": ["run"]}, TypeError, "observations must be of the class Observation, got str"),
         (lambda one: {"observations": []}, EventError, "no observation to write"),
         (lambda one: {"events": events(observation=2)}, EventError, "observation 2, but there are 1"),
         (lambda one: {"events": events(multiplicity=np.full(20, 2.0))}, EventError, "cells of several events"),
@@ -198,7 +198,7 @@ def test_files_that_hold_no_response(observation, tmp_path):
     (tmp_path / "text.fits").write_text("no FITS at all")
     events().write(tmp_path / "events.fits")
     place = EarthLocation(lon=20 * u.deg, lat=-30 * u.deg, height=1000 * u.m)
-    with pytest.raises(DataFileError, match=r"cannot read the response from .*text\.fits"):
+    with pytest.raises(DataFileError, match=r"text\.fits is no FITS file"):
         pmg.write_runs(tmp_path / "runs", events(), observation, irfs=tmp_path / "text.fits")
     with pytest.raises(IRFError, match=r"events\.fits has no table aeff, edisp, psf"):
         pmg.write_runs(tmp_path / "runs", events(), observation, irfs=tmp_path / "events.fits", location=place)

@@ -215,8 +215,8 @@ def test_bad_input(rng):
         kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(1), data.tiles)
     inputs = EventTable(arrays).inputs
     with pytest.raises(TypeError, match="table inputs"):
-        banded_log_matvec(*inputs[:5], np.ones(3))
+        banded_log_matvec(*inputs[:-4], np.ones(3))
     with pytest.raises(TypeError, match="numbers must be a float32 tensor"):
-        banded_log_matvec(*inputs[:5], pt.vector(dtype="float64"), *inputs[6:], np.ones(3))
+        banded_log_matvec(*inputs[:6], pt.vector(dtype="float64"), *inputs[7:], np.ones(3))
     with pytest.raises(Exception, match="event table is data"):
-        pytensor.grad(LogMatVecSum(True)(*inputs, np.ones(full.shape[1])), inputs[5])
+        pytensor.grad(LogMatVecSum(True)(*inputs, np.ones(full.shape[1])), inputs[6])

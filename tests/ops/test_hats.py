@@ -9,6 +9,7 @@ import pytest
 from pytensor.gradient import verify_grad
 
 from pymc_gamma.folding.free import hat_coefficients
+from pymc_gamma.ops import hat_kernels
 from pymc_gamma.ops.hats import HatMap, hat_map
 
 BACK_ENDS = ["NUMBA", "FAST_COMPILE"]
@@ -21,9 +22,10 @@ BOUNDS = np.array([0, 25, 40])
 
 @pytest.fixture
 def flux(rng):
-    """A smooth spectrum with a line in it, and one of noise: both sides of the limit."""
+    """A smooth spectrum with a line in it, and one of noise: both sides of the limit, and just beyond and within it."""
     values = ENERGY**-2.3
     values[12] *= 30
+    values[17:24] = [4.1, 1.0, 4.1, 1.0, 3.9, 1.0, 3.9]  # second differences of 6.2 and 5.8; the limit is 6
     values[25:] *= rng.random(15)
     return values
 
@@ -70,3 +72,15 @@ def test_gradient_of_a_model(flux):
 def test_bad_input():
     with pytest.raises(TypeError, match="must be vectors"):
         hat_map(np.ones((2, 2)), np.ones(4), np.ones(4), np.array([0, 4]))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_map_does_not_depend_on_where_its_arrays_lie(transposed, rng):
+    at = np.exp(-0.03 * np.arange(172)) * rng.uniform(1, 1.01, 172)
+    inputs, bounds = (at, rng.uniform(0.5, 1.5, 172), rng.uniform(0.5, 1.5, 172)), np.array([0, 151, 172])
+    found, between = set(), []
+    for size in rng.integers(1, 3000, 5000):
+        copies = [one.copy() for one in inputs]
+        between = [*between[-50:], np.empty(size, np.uint8)]
+        found.add(hat_kernels.hat_map(*copies, bounds, transposed).tobytes())
+    assert len(found) == 1

@@ -284,11 +284,6 @@ def test_inputs_of_the_wrong_kind():
         log_matvec(*inputs[1:], pt.vector())
 
 
-def test_source_version_is_a_number_the_cache_can_use():
-    assert isinstance(kernels.SOURCE_VERSION, int)
-    assert kernels.SOURCE_VERSION > 0
-
-
 def split_function(sizes, *, with_events: bool):
     """A compiled function that splits a vector of length 4, next to an event table or not."""
     x = pt.vector("x", shape=(4,))

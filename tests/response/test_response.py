@@ -13,7 +13,11 @@ def test_expected_counts_of_the_quick_start(response):
 
 def test_coordinates_and_names(response, two_pointings):
     assert response.component_names == ("diffuse", "hgps", "ccr")
-    assert response.coords == {"component": ["diffuse", "hgps", "ccr"], "reco": ["energy", "lon", "lat"]}
+    assert response.coords == {
+        "component": ["diffuse", "hgps", "ccr"],
+        "observation": [0],
+        "reco": ["energy", "lon", "lat"],
+    }
     assert two_pointings.coords["reco"] == ["energy", "lon", "lat", "observation"]
     assert "diffuse" in repr(response)
 

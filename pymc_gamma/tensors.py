@@ -1,0 +1,71 @@
+"""Lists that mix numbers and PyTensor variables, as one variable: ``[b, 1 - b]`` where a vector is wanted."""
+
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.units import numbers
+
+__all__ = ["has_variables", "joined"]
+
+
+def has_variables(value: Any) -> bool:
+    """Whether a list, a tuple or an array of objects holds a PyTensor variable, at any depth."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "O" and any(isinstance(one, Variable) for one in value.flat)
+    return isinstance(value, list | tuple) and any(isinstance(one, Variable) or has_variables(one) for one in value)
+
+
+def joined(value: Any, name: str, *, low: float = -np.inf) -> Any:
+    """A list with variables in it as one variable; anything else as it is.
+
+    Parameters
+    ----------
+    value : list, tuple or object
+        What the user gave.
+    name : str
+        What it is, for messages.
+    low : float
+        Smallest value that numbers beside the variables may have.
+
+    Returns
+    -------
+    TensorVariable or object
+        float64, stacked along new leading axes.
+
+    Raises
+    ------
+    TypeError
+        If something in the list is neither a variable nor a number, or the entries have different numbers of axes.
+    ValueError
+        If a number in it is not finite, or too small.
+
+    Examples
+    --------
+    >>> import pytensor.tensor as pt
+    >>> b = pt.constant(0.25)
+    >>> joined([b, 1 - b, 2], "fraction").eval().tolist()
+    [0.25, 0.75, 2.0]
+    >>> joined([1, 2], "fraction")
+    [1, 2]
+    """
+    return _join(value, name, low) if has_variables(value) else value
+
+
+def _join(value: Any, name: str, low: float) -> Variable:
+    if isinstance(value, Variable):
+        plain = value.values if hasattr(value.type, "dims") else value  # a variable of pymc.dims
+        return pt.as_tensor_variable(plain).astype("float64")
+    if not has_variables(value):
+        plain = numbers(value, name)
+        if not np.all(plain >= low):
+            raise ValueError(f"{name} must be at least {low:g}, got {value!r}.")
+        return pt.constant(plain)
+    parts = [_join(one, name, low) for one in value]
+    shapes = [part.type.shape for part in parts]
+    known = [{length for length in lengths if length is not None} for lengths in zip(*shapes, strict=False)]
+    if len({len(shape) for shape in shapes}) > 1 or any(len(lengths) > 1 for lengths in known):
+        raise TypeError(f"{name} must have entries of one shape, got {shapes} in {value!r}.")
+    return pt.stack(parts)

@@ -1,0 +1,483 @@
+"""Valid arguments of every public callable, for the tests that spoil them one by one.
+
+A recipe is a mapping from arguments to valid values. Methods have ``self`` too, the object they are called on.
+"""
+
+import astropy.units as u
+import numpy as np
+import pymc as pm
+import xarray as xr
+from setups import direction, pointing, quick_start_irfs, region, source
+
+import pymc_gamma as pmg
+
+N_DRAWS = 3
+
+HOOKS = {
+    "prior": "made by a systematic for the model it is in",
+    "shapes": "asked by `Systematic.tensor`",
+    "tensor": "asked by a distribution",
+    "energies": "asked by `EffectiveAreaShape.shapes`",
+    "factor": "asked by a distribution",
+    "evaluate": "asked by `Spectrum.__call__`, with a variable",
+    "parts": "asked by `fold`",
+    "rv_op": "asked by PyMC",
+}
+"""Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
+
+INTERNAL = {
+    "NestedProblem.compiled": "asked by the functions of a problem, once in each process",
+    "NestedProblem.function": "asked by a worker of a pool",
+    "NestedProblem.mark": "asked by `sample_nested`",
+    "NestedProblem.variables_of_cube": "asked by `sample_nested`",
+    "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
+    "Response": "made by `fold` of compiled components",
+    "SkyComponent": "abstract",
+}
+"""Other public callables that users do not call; why."""
+
+ANY_SHAPE = {
+    "EventMixture": {"fraction"},
+    "EventMixture.dist": {"fraction"},
+    "RegionOfInterest.lonlat": {"coords"},
+    "Response.nominal_flux": {"energy"},
+}
+"""Arguments of which every shape means something: batches of them, or one number for each entry."""
+
+
+class Objects:
+    """What the recipes share."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.irfs = quick_start_irfs()
+        self.observation = pointing(hours=1)
+        self.roi = region(width=1.6, energy=(1.0, 50.0))
+        self.components = [source("crab", 0.3, -0.2, index=2.3, amplitude=3e-12), pmg.CosmicRayBackground()]
+        self.response = pmg.fold(self.components, self.observation, self.roi)
+        self.free = pmg.fold(self.components, self.observation, self.roi, free_spectrum=["crab"])
+        self.events = self.response.simulate({"crab": 1, "ccr": 1}, 60, rng=1)
+        self.rows = self.events.to_rows()
+        self.flux = self.free.free_components[0].nominal
+        self.photons = self.response.simulate_true("crab", 5, rng=1)
+        self.tree = pmg.MixtureTree({"dm": None, "background": ["diffuse", "ccr"]})
+        with pm.Model(coords=self.response.coords) as self.model:
+            fraction = pm.Dirichlet("fraction", np.ones(2), dims="component")
+            pmg.EventMixture("events", fraction, response=self.response, observed=self.events)
+        with pm.Model() as self.small_model:
+            pm.Normal("y", pm.Normal("mu"), 1, observed=0.0)
+        self.problem = pmg.NestedProblem(self.small_model)
+        draws = np.random.default_rng(1).dirichlet([20, 20], (1, N_DRAWS))
+        drawn = np.stack([self.response.simulate(f, 60, rng=1).to_rows() for f in draws[0]])[None]
+        self.idata = xr.DataTree.from_dict(
+            {
+                "posterior": xr.Dataset(
+                    {
+                        "fraction": (("chain", "draw", "component"), draws),
+                        "index": (("chain", "draw"), 2 + 0.1 * draws[..., 0]),
+                    },
+                    {"component": ["crab", "ccr"]},
+                ),
+                "posterior_predictive": xr.Dataset(
+                    {"events": (("chain", "draw", "event", "reco"), drawn)}, {"reco": list(self.response.reco)}
+                ),
+            }
+        )
+        with pm.Model():
+            self.spectrum = pmg.PowerLaw(index=pm.Normal("index"), amplitude=1e-12)
+        self.gammapy_model = self.gammapy_source()
+        self.response.save(self.file("response"))
+        self.events.write(self.file("events.fits"))
+
+    @staticmethod
+    def gammapy_source():
+        from gammapy.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+
+        spatial = PointSpatialModel(lon_0="0.3 deg", lat_0="-0.2 deg", frame="galactic")
+        spatial.freeze()
+        return SkyModel(PowerLawSpectralModel(amplitude="3e-12 TeV-1 cm-2 s-1"), spatial, name="crab")
+
+    def file(self, name):
+        return str(self.folder / name)
+
+
+def recipes(o):
+    """The recipes, for these objects."""
+    table = {"energy": [1, 10] * u.TeV, "values": [1e-11, 1e-13] * u.Unit("TeV-1 cm-2 s-1")}
+    scale = {"sigma": 0.1, "value": 1.1}
+    lon, lat = np.array([0.1, 0.2]), np.array([0.0, 0.1])
+    vectors = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    pictures = {"events": o.events, "response": o.response, "idata": o.idata}
+    sky_map = {"roi": o.roi, "figsize": (6.0, 3.0)}
+    weights = np.ones(N_DRAWS)
+    limits = {"energy_range": [1, 50] * u.TeV, "offset_max": 2 * u.deg}
+    return {
+        # spectra: numbers are in the units of each
+        "PowerLaw": {"index": 2.0, "amplitude": 1e-12, "reference": 1.0},
+        "PowerLawNorm": {"norm": [1.0, 2.0], "tilt": 0.1, "reference": 1.0},
+        "ExpCutoffPowerLaw": {
+            "index": 2.0,
+            "amplitude": 1e-12,
+            "reference": 1.0,
+            "lambda_": 0.1,
+            "alpha": 1.0,
+        },
+        "LogParabola": {"amplitude": 1e-12, "reference": 1.0, "alpha": 2.0, "beta": 0.1},
+        "BrokenPowerLaw": {"index1": 2.0, "index2": 3.0, "amplitude": 1e-12, "ebreak": 1.0},
+        "SmoothBrokenPowerLaw": {
+            "index1": 2.0,
+            "index2": 3.0,
+            "amplitude": 1e-12,
+            "ebreak": 1.0,
+            "reference": 1.0,
+            "beta": 1.0,
+        },
+        "TemplateSpectrum": {**table, "norm": 1.0, "tilt": 0.0, "reference": 1.0},
+        "EBLAbsorption": {"energy": table["energy"], "transmission": [1.0, 0.5], "alpha_norm": 1.0},
+        "EBLAbsorption.from_gammapy": {"model": ebl_of_gammapy(), "alpha_norm": 1.0},
+        "spectrum_draws": {
+            "idata": o.idata,
+            "spectrum": o.spectrum,
+            "energy": table["energy"],
+            "max_draws": 2,
+        },
+        # systematics
+        "EffectiveAreaNorm": scale,
+        "EffectiveAreaShape": {"sigma": 0.1, "value": [0.1, 0.2], "knots": table["energy"]},
+        "EnergyScale": scale,
+        "PSFScale": {"sigma": 0.05, "value": 1.1, "nodes": 9},
+        "BackgroundNorm": scale,
+        "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
+        # sky
+        "CosmicRayBackground": {"name": "ccr"},
+        "CosmicRayBackground.peek": {"self": o.components[1], **sky_map, "observation": o.observation},
+        "GalacticDiffuse": {
+            "name": "diffuse",
+            "norm": 1e-8 * u.Unit("TeV-1 cm-2 s-1 sr-1"),
+            "index": 2.4,
+            "reference": 1 * u.TeV,
+        },
+        "GalacticDiffuse.peek": {"self": pmg.GalacticDiffuse(), **sky_map},
+        "HGPSCatalog": {"name": "hgps", "sources": ["HESS J1745-290", "HESS J1745-303"], "exclude": ["HESS J1745-303"]},
+        "HGPSCatalog.peek": {"self": pmg.HGPSCatalog(), **sky_map},
+        "SkySource": {
+            "name": "crab",
+            "spatial": o.gammapy_model.spatial_model,
+            "spectral": o.gammapy_model.spectral_model,
+        },
+        "SkySource.from_gammapy": {"model": o.gammapy_model, "name": "crab"},
+        "SkySource.peek": {"self": o.components[0], **sky_map},
+        "SkyComponent.peek": {"self": o.components[0], **sky_map},
+        # instrument and data
+        "load_irfs": {"source": "prod5-south-20deg-50h", "name": "mine"},
+        "IRFs": {
+            "name": "mine",
+            "aeff": o.irfs.aeff,
+            "edisp": o.irfs.edisp,
+            "psf": o.irfs.psf,
+            "bkg": o.irfs.bkg,
+        },
+        "IRFs.arrays": {"self": o.irfs},
+        "IRFs.distorted": {"self": o.irfs, "energy_scale": 1.1, "psf_scale": 1.1},
+        "IRFs.fingerprint": {"self": o.irfs},
+        "IRFs.from_arrays": {"tables": o.irfs.arrays(), "name": "mine"},
+        "IRFs.peek": {"self": o.irfs, "figsize": (6.0, 4.0)},
+        "Observation": {
+            "irfs": o.irfs,
+            "pointing": direction(0, 0),
+            "livetime": 1 * u.h,
+            "ontime": 1 * u.h,
+            "name": "run",
+            "energy_range": [1, 50] * u.TeV,
+            "offset_max": 2 * u.deg,
+        },
+        "RegionOfInterest": {
+            "center": direction(0, 0),
+            "width": 2 * u.deg,
+            "energy": [1, 50] * u.TeV,
+        },
+        "fold": {
+            "components": o.components,
+            "observation": o.observation,
+            "roi": o.roi,
+            "energy_true": 60,
+            "pixel": 0.1 * u.deg,
+            "free_spectrum": ["crab"],
+        },
+        # models
+        "EventMixture": {
+            "name": "e",
+            "fraction": [0.5, 0.5],
+            "response": o.free,
+            "spectra": {"crab": pmg.PowerLaw()},
+            "n_events": 5,
+        },
+        "EventMixture.dist": {
+            "fraction": [0.5, 0.5],
+            "response": o.free,
+            "spectra": {"crab": pmg.PowerLaw()},
+            "n_events": 5,
+        },
+        "ExtendedEventMixture": {
+            "name": "e",
+            "response": o.free,
+            "spectra": {"crab": pmg.PowerLaw()},
+            "norms": [1.0, 1.0],
+            "systematics": [pmg.EffectiveAreaNorm()],
+            "observed": o.events,
+            "max_events": 100,
+            "integrated_flux": [1, 10] * u.TeV,
+        },
+        "MixtureTree": {"spec": ["a", "b"], "name": "tree"},
+        "MixtureTree.fractions": {
+            "self": o.tree,
+            "name": "f",
+            "dims": "leaf",
+            "components": ["ccr", "dm", "diffuse"],
+            "concentration": {"background": [1.0, 2.0]},
+        },
+        "MixtureTree.flatten": {
+            "self": o.tree,
+            "shares": {"mixture": [0.5, 0.5], "background": [0.1, 0.9]},
+            "components": ["ccr", "dm", "diffuse"],
+        },
+        "MixtureTree.counts": {
+            "self": o.tree,
+            "n_events": 10,
+            "shares": {"mixture": [0.5, 0.5], "background": [0.1, 0.9]},
+            "components": ["ccr", "dm", "diffuse"],
+            "rng": 1,
+        },
+        "MixtureTree.plot": {"self": o.tree, "labels": {"dm": "dark matter"}},
+        "observe_events": {"model": o.model, "events": o.events, "name": "events"},
+        "NestedProblem": {"model": o.small_model},
+        "NestedProblem.variables": {"self": o.problem, "parameters": np.zeros((2, 1))},
+        "NestedProblem.parameters": {"self": o.problem, "parameters": np.zeros((2, 1))},
+        "log_likelihood": {"model": o.small_model},
+        "prior_transform": {"model": o.small_model},
+        "sample_nested": {
+            "model": o.small_model,
+            "nlive": 20,
+            "dlogz": 5.0,
+            "random_seed": 1,
+            "progressbar": False,
+        },
+        "from_gammapy": {
+            "models": [o.gammapy_model],
+            "observations": o.observation,
+            "roi": o.roi,
+            "events": o.events,
+            "name": "events",
+            "max_events": 200,
+        },
+        "to_gammapy": {"idata": gammapy_posterior(), "models": [o.gammapy_model], "point": "mean"},
+        # responses
+        "Response.citations": {"self": o.response},
+        "Response.fingerprint": {"self": o.response},
+        "Response.release": {"self": o.free},
+        "Response.load": {"path": o.file("response")},
+        "Response.save": {"self": o.response, "path": o.file("response"), "overwrite": True},
+        "Response.density": {"self": o.response, "events": o.events},
+        "Response.event_rows": {"self": o.response, "events": o.events},
+        "Response.component_pdf": {"self": o.response, "rows": o.rows},
+        "Response.column_densities": {"self": o.free, "rows": o.rows, "smooth": ("crab",)},
+        "Response.spectral_bands": {"self": o.free, "rows": o.rows, "smooth": ("crab",)},
+        "Response.draw_rows": {
+            "self": o.free,
+            "counts": np.array([[3], [4]]),
+            "rng": np.random.default_rng(1),
+            "spectra": [o.flux],
+            "psf_scale": 1.1,
+        },
+        "Response.expected_parts": {"self": o.free, "spectra": [o.flux]},
+        "Response.spectra_values": {"self": o.free, "spectra": {"crab": pmg.PowerLaw()}},
+        "Response.mean_exposure": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
+        "Response.nominal_flux": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
+        "Response.npred": {
+            "self": o.free,
+            "energy": [1.0, 10.0],
+            "lon": [0.0, 1.0],
+            "lat": [0.0, 1.0],
+            "step": 0.2,
+            "observation": 0,
+            "spectra": {"crab": pmg.PowerLaw()},
+            "norms": {"ccr": 2.0},
+        },
+        "Response.surface_density": {
+            "self": o.response,
+            "lon": lon,
+            "lat": lat,
+            "energy": np.array([1.0, 10.0]),
+            "observation": 0,
+        },
+        "Response.simulate": {
+            "self": o.free,
+            "weights": [1.0, 2.0],
+            "n_events": 5,
+            "spectra": {"crab": pmg.PowerLaw()},
+            "rng": 1,
+        },
+        "Response.simulate_rows": {
+            "self": o.free,
+            "weights": [1.0, 2.0],
+            "n": 5,
+            "rng": np.random.default_rng(1),
+            "spectra": [o.flux],
+        },
+        "Response.simulate_true": {"self": o.response, "component": "crab", "n": 5, "observation": 0, "rng": 1},
+        "Response.reconstruct": {"self": o.response, "photons": o.photons, "observation": 0, "rng": 1},
+        "Response.with_spectra": {
+            "self": o.free,
+            "spectra": {"crab": pmg.PowerLaw()},
+            "norms": {"ccr": 2.0},
+        },
+        "Response.with_systematics": {"self": o.response, "energy_scale": 1.1, "psf_scale": 1.1},
+        # events
+        "Events": {
+            "energy": [1, 2] * u.TeV,
+            "lon": [0, 1] * u.deg,
+            "lat": [0, 1] * u.deg,
+            "frame": "galactic",
+            "observation": [0, 1],
+            "multiplicity": [1.0, 2.0],
+        },
+        "Events.binned": {"self": o.events, "energy": [1, 5, 50] * u.TeV, "pixel": 0.2 * u.deg},
+        "Events.from_predictive": {
+            "idata": o.idata,
+            "response": o.response,
+            "draw": 0,
+            "chain": 0,
+            "var_name": "events",
+            "group": "posterior_predictive",
+        },
+        "Events.from_rows": {"rows": o.rows, "reco": ("energy", "lon", "lat"), "frame": "galactic"},
+        "Events.from_skycoord": {"energy": o.events.energy, "coords": o.events.coords, "frame": "galactic"},
+        "Events.from_table": {"table": o.events.to_table(), "frame": "galactic"},
+        "Events.peek": {"self": o.events, "count_scaling": "linear"},
+        "Events.read": {"path": o.file("events.fits"), "hdu": "EVENTS", "frame": "galactic"},
+        "Events.select": {"self": o.events, "roi": o.roi, "observations": o.observation},
+        "Events.selection": {"self": o.events, "roi": o.roi, "observations": o.observation},
+        "Events.to_frame": {"self": o.events, "frame": "icrs"},
+        "Events.to_gammapy": {"self": o.events},
+        "Events.to_rows": {"self": o.events, "reco": ("energy", "lon", "lat")},
+        "Events.to_table": {"self": o.events},
+        "Events.with_observation": {"self": o.events, "observation": 0},
+        "Events.without_cells": {"self": o.events},
+        "Events.write": {"self": o.events, "path": o.file("events.fits"), "overwrite": True},
+        "Events.from_gammapy": {"source": o.events.to_gammapy(), "frame": "galactic", "observation": 0, "roi": o.roi},
+        # observations and regions
+        "Observation.axis_vector": {"self": o.observation, "frame": "galactic"},
+        "Observation.background_basis": {"self": o.observation, "frame": "galactic"},
+        "Observation.fov_basis": {"self": o.observation, "frame": "galactic"},
+        "Observation.exposure": {
+            "self": o.observation,
+            "energy_true": 1.0,
+            "lon": lon,
+            "lat": lat,
+            "frame": "galactic",
+        },
+        "Observation.offset": {"self": o.observation, "lon": lon, "lat": lat, "frame": "galactic"},
+        "Observation.from_dict": {"data": o.observation.to_dict(), "irfs": o.irfs},
+        "Observation.from_gammapy": {"observation": gammapy_run(), **limits},
+        "Observation.list_from_gammapy": {"observations": [gammapy_run()], **limits},
+        "Observation.to_dict": {"self": o.observation},
+        "Observation.with_irfs": {"self": o.observation, "irfs": o.irfs},
+        "Observation.peek": {"self": o.observation, "roi": o.roi, "energy_true": 1 * u.TeV},
+        "RegionOfInterest.cell_edges": {"self": o.roi, "step": 0.2},
+        "RegionOfInterest.cells": {"self": o.roi, "step": 0.2},
+        "RegionOfInterest.quadrature": {"self": o.roi, "step": 0.2},
+        "RegionOfInterest.contains": {"self": o.roi, "lon": lon, "lat": lat},
+        "RegionOfInterest.contains_vectors": {"self": o.roi, "vectors": vectors},
+        "RegionOfInterest.excludes_vectors": {"self": o.roi, "vectors": vectors},
+        "RegionOfInterest.from_dict": {"data": o.roi.to_dict()},
+        "RegionOfInterest.to_dict": {"self": o.roi},
+        "RegionOfInterest.from_offset": {"self": o.roi, "lon": lon, "lat": lat},
+        "RegionOfInterest.offset": {"self": o.roi, "lon": lon, "lat": lat},
+        "RegionOfInterest.offset_lonlat": {"self": o.roi, "lon": lon, "lat": lat},
+        "RegionOfInterest.lonlat": {"self": o.roi, "coords": direction(0, 0)},
+        "RegionOfInterest.from_region": {"region": circle(), "energy": [1, 50] * u.TeV, "frame": "galactic"},
+        "write_runs": {
+            "path": o.file("runs"),
+            "events": o.events,
+            "observations": o.observation,
+            "rng": 1,
+            "overwrite": True,
+        },
+        "predictive_counts": {
+            "idata": o.idata,
+            "response": o.response,
+            "energy": [1, 10] * u.TeV,
+            "center": direction(0, 0),
+            "radius": [0, 0.5] * u.deg,
+            "observation": 0,
+            "var_name": "events",
+            "group": "posterior_predictive",
+        },
+        # pictures
+        "plot_corner": {
+            "idata": o.idata,
+            "var_names": ["fraction"],
+            "truths": {"fraction": [0.5, 0.5]},
+            "weights": weights,
+        },
+        "plot_counts": {**pictures, "observation": 0, "cells": 4, "weights": weights},
+        "plot_counts_spectrum": {
+            **pictures,
+            "energy": 5,
+            "center": direction(0, 0),
+            "radius": 0.5 * u.deg,
+            "observation": 0,
+            "weights": weights,
+            "random_seed": 1,
+        },
+        "plot_ppc": {**pictures, "observation": 0, "bins": 5, "weights": weights, "random_seed": 1},
+        "plot_radial_profile": {
+            **pictures,
+            "center": direction(0, 0),
+            "radius": 0.5 * u.deg,
+            "bins": 4,
+            "energy": [1, 10] * u.TeV,
+            "observation": 0,
+            "weights": weights,
+            "random_seed": 1,
+        },
+        "plot_spectrum": {
+            "idata": o.idata,
+            "spectra": {"crab": o.spectrum},
+            "energy": [1, 10] * u.TeV,
+            "energy_power": 2.0,
+            "unit": "erg cm-2 s-1",
+            "levels": (0.68, 0.95),
+            "components": ["crab"],
+            "weights": weights,
+            "max_draws": 2,
+            "random_seed": 1,
+        },
+    }
+
+
+def ebl_of_gammapy():
+    from gammapy.modeling.models import EBLAbsorptionNormSpectralModel
+
+    energy, redshift = [0.1, 1, 10] * u.TeV, np.array([0.1, 0.5])
+    return EBLAbsorptionNormSpectralModel(energy, redshift, np.ones((2, 3)) * 0.5, redshift=0.1, alpha_norm=1.0)
+
+
+def gammapy_posterior():
+    draws = np.random.default_rng(1).normal(size=(1, 20))
+    values = {"crab.spectral.index": 2 + 0.1 * draws, "crab.spectral.amplitude": 1e-12 * np.exp(draws)}
+    return xr.Dataset({name: (("chain", "draw"), value) for name, value in values.items()})
+
+
+def circle():
+    from regions import CircleSkyRegion
+
+    return CircleSkyRegion(direction(0, 0), 1 * u.deg)
+
+
+def gammapy_run():
+    from gammapy.data import FixedPointingInfo, Observation
+    from gammapy.irf import load_irf_dict_from_file
+
+    irfs = load_irf_dict_from_file(pmg.datasets.path("prod5-south-20deg-50h"))
+    return Observation.create(FixedPointingInfo(fixed_icrs=direction(0, 0).icrs), livetime=1 * u.h, irfs=irfs)
