@@ -34,7 +34,8 @@ from scipy.interpolate import PchipInterpolator
 from pymc_gamma.distributions.protocol import SpectralResponse
 from pymc_gamma.distributions.sources import ResponseSource
 from pymc_gamma.distributions.table import ScaledDensities, TableArrays
-from pymc_gamma.folding.free import Bands, FreeComponent, merge, no_bands, take_components
+from pymc_gamma.folding.bands import Bands, merge, no_bands, take_components
+from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.ops.hats import hat_map
 
 __all__ = ["ColumnSource", "Variants", "spline_weights"]

@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.folding.free import Bands, FreeComponent
+from pymc_gamma.folding.bands import Bands
+from pymc_gamma.folding.free import FreeComponent
 
 __all__ = ["EventList", "MixtureResponse", "PoissonResponse", "SpectralResponse"]
 

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, is_several, texts
 from pymc_gamma.errors import IRFError, RegionError, SkyModelError
-from pymc_gamma.folding.parts import compile_component
+from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.raster import spill_margin
 from pymc_gamma.folding.reach import true_energy_range
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.core import Response
+from pymc_gamma.response.folds import Fold
 from pymc_gamma.sky import SkyComponent, check_unique_names
 from pymc_gamma.units import scalar_value, to_value
 
@@ -115,14 +116,13 @@ def fold(
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
     margin = spill_margin(max(_widest(one.irfs, edges[0]) for one in observations))
     sharpest = min(_sharpest(one.irfs, roi) for one in observations)
-    compiled = [compile_component(component, roi, edges, size, margin, sharpest) for component in sky]
+    field = Field(roi, edges, size, margin, sharpest)
+    compiled = [compile_component(component, field) for component in sky]
     sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
-    response = Response(compiled, observations, roi, edges, tuple(citations), free)
+    response = Response(Fold.make(compiled, observations, roi, edges), tuple(citations), free)
     if path is not None:
-        from pymc_gamma.response.storage import keep
-
-        keep(response, path)
+        response.keep(path)
     return response
 
 

@@ -11,7 +11,7 @@ from setups import direction, only, pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError, IRFError, ModelError, SkyModelError
-from pymc_gamma.folding.engine import BackgroundRate
+from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.geometry import unit_vectors
 from pymc_gamma.sky import GaussianShape, SkyComponent, SkyPart
 
@@ -236,7 +236,7 @@ def test_other_norms_and_spectra(observations):
         changed.acceptance_by_observation[2], 3 * response.acceptance_by_observation[2], rtol=1e-12
     )
     energy, one = np.geomspace(1, 30, 4001), observations[0]
-    cells = response._folded[0].background.cells
+    cells = response._fold.folded[0].background.cells
     rate = one.irfs.bkg.spectra_at(cells.vectors, np.log(energy), one.background_basis("galactic")) @ cells.solid_angle
     shape = np.exp(np.interp(np.log(energy), np.log(response.free_components[1].energy), np.log(tilted)))
     expected = 2 * one.ontime_s * np.trapezoid(rate * shape, energy)
@@ -295,9 +295,9 @@ def test_fluxes_and_exposures(response, observations):
 
 
 def test_observations_by_name_or_index(response):
-    assert response._observation_index("run 1") == 1
-    assert response._observation_index(2) == 2
-    assert response._observation_index(np.int64(0)) == 0
+    assert response.observation_index("run 1") == 1
+    assert response.observation_index(2) == 2
+    assert response.observation_index(np.int64(0)) == 0
     for wrong, error, message in (
         ("run 9", EventError, "no observation named 'run 9'"),
         (3, EventError, "no observation 3; the response has 3, from 0"),
@@ -306,7 +306,7 @@ def test_observations_by_name_or_index(response):
         (1.0, TypeError, "index or a name"),
     ):
         with pytest.raises(error, match=message):
-            response._observation_index(wrong)
+            response.observation_index(wrong)
 
 
 def test_a_component_that_is_dark():
@@ -399,7 +399,7 @@ def test_without_a_background():
     observation = pmg.Observation(irfs, direction(0.0, 0.0), livetime=1 * u.h)
     response = pmg.fold(source("point", 0.3, -0.2), observation, small_region(), energy_true=ENERGY_TRUE)
     with pytest.raises(IRFError, match="no background"):
-        _ = response._folded[0].background
+        _ = response._fold.folded[0].background
     assert isinstance(BackgroundRate, type)
 
 

@@ -16,7 +16,7 @@ from pymc_gamma.distributions import EventMixture
 from pymc_gamma.distributions.columns import ColumnSource, _scale_for_single_precision
 from pymc_gamma.distributions.table import EventTable
 from pymc_gamma.errors import ModelError
-from pymc_gamma.folding.free import Bands
+from pymc_gamma.folding.bands import Bands
 from pymc_gamma.ops import banded_log_matvec
 
 BACK_ENDS = ["NUMBA", "FAST_COMPILE"]

@@ -90,7 +90,7 @@ def test_acceptance_is_the_share_of_photons_that_end_up_in_the_domain(response, 
     events = response.reconstruct(response.simulate_true(name, n, observation=k, rng=rng), observation=k, rng=rng)
     share = kept_by_astropy(events, k).sum() / n
     index = response.component_names.index(name)
-    passing = response._simulator.samplers[k][index]._passing_rate(0) * OBSERVATIONS[k].livetime_s
+    passing = response._draws._simulator.samplers[k][index]._passing_rate(0) * OBSERVATIONS[k].livetime_s
     error = np.sqrt(share * (1 - share) / n)
     found = float(response.acceptance_by_observation.sel(component=name)[k]) / passing
     assert abs(found - share) < 4 * error
@@ -381,7 +381,7 @@ def test_any_outline_can_be_folded_and_simulated(region):
     photons = response.reconstruct(response.simulate_true("point", n, rng=rng), rng=rng)
     inside = roi.contains(photons.lon.value, photons.lat.value)
     share = (inside & (photons.energy.value >= 0.5) & (photons.energy.value <= 50)).sum() / n
-    passing = response._simulator.samplers[0][0]._passing_rate(0) * response.observations[0].livetime_s
+    passing = response._draws._simulator.samplers[0][0]._passing_rate(0) * response.observations[0].livetime_s
     found = float(response.acceptance[0]) / passing
     assert abs(found - share) < 4 * np.sqrt(share * (1 - share) / n)
 

@@ -17,6 +17,7 @@ from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import DataFileError, ResponseMismatchError
 from pymc_gamma.response import storage
 from pymc_gamma.response.core import Response
+from pymc_gamma.response.folds import Fold
 
 ARRAY = "components/0/sources_flux"
 
@@ -348,7 +349,7 @@ def test_repairs_names_and_citations_survive(original, tmp_path):
     citation = Citation("A. Author (2018), Ünicode 1, 2", terms="CC BY")
     irfs = pmg.IRFs.from_arrays(observation.irfs.arrays(), "my IRFs ☃", ("one repair", "another"))
     renamed = pmg.Observation(irfs, observation.pointing, livetime=10 * u.h, name="run α")
-    response = Response(first._components, [renamed], first.roi, first.energy_true_edges, [citation])
+    response = Response(Fold.make(first.components, [renamed], first.roi, first.energy_true_edges), [citation])
     response.save(tmp_path / "r")
     again = pmg.Response.load(tmp_path / "r")
     assert again.observations[0].irfs.name == "my IRFs ☃"
@@ -362,7 +363,7 @@ def test_zarr_reads_what_is_written_also_zeros(original, tmp_path, monkeypatch):
     import zarr
 
     response = pmg.Response.load(original)
-    header, arrays = storage._content(response)
+    header, arrays = storage._content(response._stored)
     monkeypatch.setattr(storage, "_content", lambda response: (header, {**arrays, "more": np.zeros((2, 3))}))
     response.save(tmp_path / "r")
     root = zarr.open_group(str(tmp_path / "r"), mode="r")
