@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 import pymc_gamma as pmg
 from benchmarks._timing import Figures
-from pymc_gamma.folding.free import FreeSpectra
 from pymc_gamma.folding.live import LiveSource, LiveTables
 from pymc_gamma.folding.live_counts import LiveCounts
 from pymc_gamma.folding.live_counts import live_counts as tabulate_counts
@@ -75,28 +74,28 @@ class Job:
         flat = np.stack([rng.choice(rows[:, 0], 40_000), *rng.uniform(-1.0, 1.0, (2, 40_000))], axis=1)
         rows = np.concatenate([rows[:N_SOURCE], flat + np.array([0, *POSITION])])
         vectors, energy = unit_vectors(rows[:, 1], rows[:, 2]), rows[:, 0]
-        spectrum = response._components[0].part_fluxes()[0]
-        self.source = LiveSource(shape, response._folded, response.energy_true_edges, spectrum)
+        spectrum = response.components[0].part_fluxes()[0]
+        self.source = LiveSource(shape, response._fold.folded, response.energy_true_edges, spectrum)
         near = self.source.tables(vectors, energy).near[:N_EVENTS]
-        self.vectors, self.energy = vectors[near], energy[near]
+        self.rows, self.vectors, self.energy = rows[near], vectors[near], energy[near]
         tabulate_counts(self.source)
         self.build_s, self.tables = timed(lambda: self.source.tables(self.vectors, self.energy))
         self.counts_s, self.counts = timed(lambda: tabulate_counts(self.source))
 
     def response(self, shape: LiveShape) -> pmg.Response:
         """The source folded."""
-        return pmg.fold([sky_source(shape)], self.observation, self.roi, energy_true=75)
+        return pmg.fold([sky_source(shape)], self.observation, self.roi, energy_true=75, free_spectrum="source")
 
     def refolded(self, shape: LiveShape) -> tuple[FloatArray, float]:
         """Density and expected counts of the source folded anew, for the spectrum of the reference."""
         response = self.response(shape)
-        free = FreeSpectra(response._components, response._folded, response.energy_true_edges)
-        bands = free.bands(0, self.vectors, self.energy, smooth=("source",))
+        smooth = response.free_components[0].smooth
+        bands = response.spectral_bands(self.rows, smooth=["source"])
         length = np.diff(bands.pointer)
         node = np.arange(len(bands.values)) - np.repeat(bands.pointer[:-1] - bands.column[:, 0], length)
         value = bands.values * self.source.nominal[node]
         density = np.bincount(np.repeat(np.arange(len(length)), length), value, len(length))
-        return density * free.smooth_acceptance.sum(), float(free.smooth_acceptance[0] @ self.source.nominal)
+        return density * smooth.acceptance.sum(), float(smooth.acceptance[0] @ self.source.nominal)
 
     def function(self) -> Callable[[FloatArray], list[Any]]:
         """Value and gradient of a log-likelihood by all parameters of the shape and the whole spectrum."""

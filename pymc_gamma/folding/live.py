@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding import kernels
-from pymc_gamma.folding.engine import FoldedObservation
-from pymc_gamma.folding.free import FINE_STEP, hat_coefficients
+from pymc_gamma.folding.fine import FineBins
+from pymc_gamma.folding.folded import FoldedObservation
+from pymc_gamma.folding.free import hat_coefficients
 from pymc_gamma.folding.live_blocks import Blocks, join_blocks, pack_blocks
 from pymc_gamma.folding.live_kernels import LANES, LiveArrays, out_shape, scatter
 from pymc_gamma.folding.live_shapes import Limits, LiveShape
@@ -226,33 +227,24 @@ class LiveSource:
             own = [self.offset(o) for o, one in enumerate(self.folded) if one.observation.irfs is irfs]
             offsets = max(min(own) - extent, 0.0), max(own) + extent
             roi = self.folded[observation].roi
-            span = (roi.energy_min, roi.energy_max)
-            self._levels[irfs] = [
-                Level(self._tables(irfs, edges, span, offsets), flux, per_bin, factor)
-                for edges, flux, per_bin, factor in self._binnings()
-            ]
+            self._levels[irfs] = self._made(irfs, (roi.energy_min, roi.energy_max), offsets)
         return self._levels[irfs]
 
     def release(self) -> None:
         """Drop the responses, which are large; :meth:`tables` makes them again."""
         self._levels.clear()
 
-    @staticmethod
-    def _tables(irfs: IRFs, edges: FloatArray, span: tuple[float, float], offsets: tuple[float, float]) -> FoldTables:
-        # not kept for others: they are large, and no other has the same bins
-        return build_tables.__wrapped__(irfs, tuple(edges.tolist()), span, offsets)
-
-    def _binnings(self) -> list[tuple[FloatArray, FloatArray, int, float]]:
+    def _made(self, irfs: IRFs, span: tuple[float, float], offsets: tuple[float, float]) -> list[Level]:
         edges = self.energy_edges
         if not self.free_spectrum:
-            return [(edges, at_bins(self.spectrum, edges), 0, 1.0)]
-        per_bin = 2 * math.ceil(math.log(edges[1] / edges[0]) / (2 * FINE_STEP))
-        found = []
-        for n, factor in ((per_bin, 4 / 3), (per_bin // 2, -1 / 3)):
-            position = np.arange((len(edges) - 1) * n + 1) / n
-            finer = np.exp(np.interp(position, np.arange(len(edges)), np.log(edges)))
-            found.append((finer, at_bins(spectrum_nodes(finer) ** -IN_BIN_INDEX, finer), n, factor))
-        return found
+            # not kept for others: no other has the same offsets
+            tables = build_tables.__wrapped__(irfs, tuple(edges.tolist()), span, offsets)
+            return [Level(tables, at_bins(self.spectrum, edges), 0, 1.0)]
+        bins = FineBins(irfs, edges, span, offsets)
+        return [
+            Level(one.tables, at_bins(one.nodes**-IN_BIN_INDEX, one.energy_edges), one.per_bin, factor)
+            for one, factor in ((bins.fine, 4 / 3), (bins.coarse, -1 / 3))
+        ]
 
     def _reference_flux(self, level: Level) -> FloatArray:
         """Spectrum of the reference in the bins of a level."""

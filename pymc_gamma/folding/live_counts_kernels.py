@@ -8,26 +8,18 @@ With images :math:`h_{mk}`, cubic B-splines on a plane, of the acceptance convol
 :mod:`pymc_gamma.folding.live_kernels` do.
 """
 
-import hashlib
-import inspect
 import math
-import sys
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.folding.kernels import DEG, FASTMATH, _cubic, _linear, _spline_weights
-from pymc_gamma.folding.live_kernels import N_COMMON, root, source_frame
+from pymc_gamma.folding.kernels import DEG, _cubic, _linear, _spline_weights
+from pymc_gamma.folding.live_kernels import N_COMMON, fast, inlined, root, source_frame
 
-__all__ = ["SOURCE_VERSION", "CountArrays", "acceptance_map", "gaussian_counts", "terms"]
+__all__ = ["CountArrays", "acceptance_map", "gaussian_counts", "terms"]
 
 type _Numbers = NDArray[np.float64] | NDArray[np.complex128]
-
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
-jit = nb.njit(**_OPTIONS)
-inlined = nb.njit(**_OPTIONS, inline="always")
 
 TINY = 1e-8
 """Difference of the variances along both axes in deg2 that is added: its root must have a derivative at zero."""
@@ -65,7 +57,7 @@ class CountArrays(NamedTuple):
     nodes: NDArray[np.float64]
 
 
-@jit
+@fast
 def acceptance_map(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
@@ -130,17 +122,7 @@ def acceptance_map(
                 out[q, 1, n] += value * share * p * change
 
 
-@inlined
-def _splines(t, w, d):  # type: ignore[no-untyped-def]
-    """Weights of the cubic B-spline and their derivatives at the fraction t of a pixel, a number of any kind."""
-    u = 1 - t
-    w[0], w[3] = u * u * u / 6, t * t * t / 6
-    w[1], w[2] = (3 * t * t * t - 6 * t * t + 4) / 6, (-3 * t * t * t + 3 * t * t + 3 * t + 1) / 6
-    d[0], d[3] = -u * u / 2, t * t / 2
-    d[1], d[2] = (3 * t * t - 4 * t) / 2, (-3 * t * t + 2 * t + 1) / 2
-
-
-@jit
+@fast
 def terms(
     x: float | complex,
     y: float | complex,
@@ -157,8 +139,8 @@ def terms(
     kx = min(max(math.floor(qx.real), 1), n_x - 3)
     ky = min(max(math.floor(qy.real), 1), n_y - 3)
     w = np.empty((4, 4), values.dtype)
-    _splines(qx - kx, w[0], w[1])
-    _splines(qy - ky, w[2], w[3])
+    _spline_weights(qx - kx, w[0], w[1])
+    _spline_weights(qy - ky, w[2], w[3])
     low, high, scale = tables.size[0], tables.size[1], tables.size[2]
     # Chebyshev polynomials of the size, or of its logarithm, and their derivatives
     polynomial = np.empty((2, max(n_m, 2)), values.dtype)
@@ -230,7 +212,7 @@ def plane_point(lon, lat, frame):  # type: ignore[no-untyped-def]
     )
 
 
-@jit
+@fast
 def _spread_counts(values: _Numbers, psf: float | complex, one: int, tables: CountArrays, out: _Numbers) -> None:
     """From images to coefficients: ``out[c] += values[c] . basis``, and the change with the scale of the PSF."""
     basis = tables.basis[one]
@@ -244,7 +226,7 @@ def _spread_counts(values: _Numbers, psf: float | complex, one: int, tables: Cou
             out[N_COMMON, m] += values[0, k] * basis[k, 1, m] * 2 / psf
 
 
-@jit
+@fast
 def gaussian_counts(theta: _Numbers, tables: CountArrays, out: _Numbers) -> None:
     """Expected counts per coefficient of a Gaussian or point source, and their derivatives by the parameters.
 
@@ -294,9 +276,3 @@ def gaussian_counts(theta: _Numbers, tables: CountArrays, out: _Numbers) -> None
                     sums[5, k] += weight * 0.5 * ds
         out[one] = 0
         _spread_counts(sums, psf, one, tables, out[one])
-
-
-SOURCE_VERSION: int = int.from_bytes(
-    hashlib.blake2b(inspect.getsource(sys.modules[__name__]).encode(), digest_size=6).digest(), "big"
-)
-"""Changes with this file: the version under which PyTensor caches what it compiles around the kernels."""

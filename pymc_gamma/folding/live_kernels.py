@@ -34,22 +34,19 @@ All kernels take complex parameters too: the imaginary part of the gradient at :
 SIAM Review 40, 110).
 """
 
-import hashlib
-import inspect
 import math
-import sys
 from typing import NamedTuple
 
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.compilation import kernel
 from pymc_gamma.folding.kernels import DEG, FASTMATH
 
 __all__ = [
     "LANES",
     "N_FIELDS",
-    "SOURCE_VERSION",
     "LiveArrays",
     "gaussian_density",
     "out_shape",
@@ -58,9 +55,8 @@ __all__ = [
     "scatter",
 ]
 
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
-jit = nb.njit(**_OPTIONS)
-inlined = nb.njit(**_OPTIONS, inline="always")
+fast = kernel(fastmath=FASTMATH, error_model="numpy")
+inlined = kernel(fastmath=FASTMATH, error_model="numpy", inline="always")
 
 type _Numbers = NDArray[np.float64] | NDArray[np.complex128]
 
@@ -189,7 +185,7 @@ def out_row(tables, b, n_theta):  # type: ignore[no-untyped-def]
     return b * (1 + n_theta) + 2 * tables.rung_pointer[b]
 
 
-@jit
+@fast
 def gather(tables: LiveArrays, rho: _Numbers, b: int, weights: _Numbers) -> None:
     """``weights[c * LANES + j] = sum_k rho[k] K[k, c, j]`` over the band of a block."""
     size = 2 * (tables.rung_pointer[b + 1] - tables.rung_pointer[b]) * LANES
@@ -266,7 +262,7 @@ def finish_events(work, o, cl, sl, cb, sn, ct, st, p1, p2, seen, psf):  # type: 
 
 
 # ---------------------------------------------------------------------------- Gaussians
-@jit
+@fast
 def gaussian_density(theta: _Numbers, rho: _Numbers, tables: LiveArrays, out: _Numbers) -> None:
     """Density of the events near a Gaussian or point source, and its derivatives.
 
@@ -355,7 +351,7 @@ def out_shape(tables: LiveArrays, n_theta: int) -> tuple[int, int]:
     return len(tables.node) * (1 + n_theta) + 2 * len(tables.rungs), LANES
 
 
-@jit
+@fast
 def scatter(out: _Numbers, tables: LiveArrays, n_theta: int, density: _Numbers) -> None:
     """Densities of near events in the order of all events; where the first order left the valid range, not below 0."""
     density[:] = 0.0
@@ -367,7 +363,7 @@ def scatter(out: _Numbers, tables: LiveArrays, n_theta: int, density: _Numbers) 
                 density[i] = o[j]
 
 
-@jit
+@fast
 def pull(cotangent: NDArray[np.float64], out: _Numbers, tables: LiveArrays, theta: _Numbers, rho: _Numbers) -> None:
     """Fill ``theta`` and ``rho`` with sum_i g_i dr_i / d theta and sum_i g_i dr_i / d rho."""
     theta[:], rho[:] = 0.0, 0.0
@@ -398,7 +394,7 @@ def pull(cotangent: NDArray[np.float64], out: _Numbers, tables: LiveArrays, thet
             node += 1
 
 
-@jit
+@fast
 def push(theta: _Numbers, rho: _Numbers, out: _Numbers, tables: LiveArrays, density: NDArray[np.float64]) -> None:
     """Fill ``density`` with the derivatives of the densities along a direction of parameters and coefficients."""
     density[:] = 0.0
@@ -418,9 +414,3 @@ def push(theta: _Numbers, rho: _Numbers, out: _Numbers, tables: LiveArrays, dens
             for c in range(len(o) - 1 - n_theta):
                 total += weights[c * LANES + j] * o[1 + n_theta + c, j]
             density[i] = total
-
-
-SOURCE_VERSION: int = int.from_bytes(
-    hashlib.blake2b(inspect.getsource(sys.modules[__name__]).encode(), digest_size=6).digest(), "big"
-)
-"""Changes with this file: the version under which PyTensor caches what it compiles around the kernels."""

@@ -19,16 +19,12 @@ formula; Efron 2011, JASA 106, 1602).
 mean. Kernels take complex parameters too, as those of :mod:`pymc_gamma.folding.live_kernels` do.
 """
 
-import hashlib
-import inspect
 import math
-import sys
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.folding.kernels import FASTMATH
+from pymc_gamma.folding.kernels import _spline_weights
 from pymc_gamma.folding.live_counts_kernels import CountArrays, _spread_counts, plane_point, terms
 from pymc_gamma.folding.live_kernels import (
     A_,
@@ -53,6 +49,7 @@ from pymc_gamma.folding.live_kernels import (
     LiveArrays,
     R,
     exponential,
+    fast,
     finish_events,
     gather,
     leave_rung,
@@ -64,12 +61,9 @@ from pymc_gamma.folding.live_kernels import (
     take_rung,
 )
 
-__all__ = ["HEADER", "SOURCE_VERSION", "STRETCH", "log_profiles", "radial_counts", "radial_density"]
+__all__ = ["HEADER", "STRETCH", "log_profiles", "radial_counts", "radial_density"]
 
 type _Numbers = NDArray[np.float64] | NDArray[np.complex128]
-
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
-jit = nb.njit(**_OPTIONS)
 
 STRETCH = 1.5
 """The number c."""
@@ -79,18 +73,14 @@ S, S_Z, S_W, S_R, S_ZZ, S_ZW, S_ZR, S_WW, S_WR = range(9)
 """Logarithm of a profile, and its derivatives by the squared distance z, the width w and the radius R."""
 
 
-@jit
+@fast
 def _spline(q, w):  # type: ignore[no-untyped-def]
     """Weights of the cubic B-spline, of its first and of its second derivative, at the fraction q: w (3, 4)."""
-    u = 1 - q
-    w[0, 0], w[0, 3] = u * u * u / 6, q * q * q / 6
-    w[0, 1], w[0, 2] = (3 * q * q * q - 6 * q * q + 4) / 6, (-3 * q * q * q + 3 * q * q + 3 * q + 1) / 6
-    w[1, 0], w[1, 3] = -u * u / 2, q * q / 2
-    w[1, 1], w[1, 2] = (3 * q * q - 4 * q) / 2, (-3 * q * q + 2 * q + 1) / 2
-    w[2, 0], w[2, 1], w[2, 2], w[2, 3] = u, 3 * q - 2, 1 - 3 * q, q
+    _spline_weights(q, w[0], w[1])
+    w[2, 0], w[2, 1], w[2, 2], w[2, 3] = 1 - q, 3 * q - 2, 1 - 3 * q, q
 
 
-@jit
+@fast
 def log_profile(z, w, radius, table, weights, out):  # type: ignore[no-untyped-def]
     """Logarithm of a profile in deg-2 at a squared distance z and the width w of the PSF, and its derivatives.
 
@@ -164,7 +154,7 @@ def log_profile(z, w, radius, table, weights, out):  # type: ignore[no-untyped-d
     )
 
 
-@jit
+@fast
 def log_profiles(
     own: NDArray[np.float64],
     z: NDArray[np.float64],
@@ -192,7 +182,7 @@ def log_profiles(
             mean[i, m] = 1 + 2 * variance[m] * slope / total
 
 
-@jit
+@fast
 def radial_density(theta: _Numbers, rho: _Numbers, tables: LiveArrays, out: _Numbers) -> None:
     """Density of the events near a source of round profile, and its derivatives.
 
@@ -291,7 +281,7 @@ def radial_density(theta: _Numbers, rho: _Numbers, tables: LiveArrays, out: _Num
                 o[4 + k, j] = work[OWN_ + k * LANES + j]
 
 
-@jit
+@fast
 def radial_counts(theta: _Numbers, tables: CountArrays, out: _Numbers) -> None:
     """Expected counts per coefficient of a source of round profile, and their derivatives by the parameters.
 
@@ -320,9 +310,3 @@ def radial_counts(theta: _Numbers, tables: CountArrays, out: _Numbers) -> None:
                 sums[2 + i, k] += values[0, k]
         out[one] = 0
         _spread_counts(sums, theta[one, 2], one, tables, out[one])
-
-
-SOURCE_VERSION: int = int.from_bytes(
-    hashlib.blake2b(inspect.getsource(sys.modules[__name__]).encode(), digest_size=6).digest(), "big"
-)
-"""Changes with this file: the version under which PyTensor caches what it compiles around the kernels."""

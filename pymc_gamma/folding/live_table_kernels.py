@@ -3,20 +3,15 @@
 import math
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.folding.kernels import FASTMATH, PER_SR
-from pymc_gamma.search import interval
+from pymc_gamma.folding.kernels import PER_SR, _cubic, _dispersion, _linear
+from pymc_gamma.folding.live_kernels import fast, inlined
 
 __all__ = ["MAX_RUNGS", "Band", "Profile", "Rungs", "fill_rungs", "reference_state"]
 
 type _Floats = NDArray[np.float64]
-
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
-_jit = nb.njit(**_OPTIONS)
-_inlined = nb.njit(**_OPTIONS, inline="always")
 
 MATTERS = 1e-5
 """Share of the density, at the reference and as close as the source may come, below which a Gaussian of the PSF at an
@@ -119,50 +114,21 @@ class Rungs(NamedTuple):
         return self.first[np.arange(len(self.first)), self.pieces]
 
 
-@_inlined
-def _at(table, position, e):  # type: ignore[no-untyped-def]
-    k = min(int(position), len(table) - 2)
-    t = min(position - k, 1.0)
-    return table[k, e] * (1 - t) + table[k + 1, e] * t
-
-
-@_inlined
+@inlined
 def _rate(band, i, offset, e):  # type: ignore[no-untyped-def]
     """Effective area times dispersion of event i at a true-energy bin."""
-    r, t = band.row[i], band.fraction[i]
-    edisp, nodes = band.edisp, band.edisp_offset
-    if len(nodes) == 1:
-        spread = edisp[0, r, e] * (1 - t) + edisp[0, r + 1, e] * t
-    else:
-        j, s = interval(nodes, offset)
-        low = edisp[j, r, e] * (1 - t) + edisp[j, r + 1, e] * t
-        high = edisp[j + 1, r, e] * (1 - t) + edisp[j + 1, r + 1, e] * t
-        spread = low * (1 - s) + high * s
-    return _at(band.aeff, offset / band.offset_step, e) * spread
+    spread = _dispersion(band.edisp, band.edisp_offset, offset, band.row[i], band.fraction[i], e)
+    return _linear(band.aeff, offset / band.offset_step, e) * spread
 
 
-@_inlined
-def _cubic(values, u):  # type: ignore[no-untyped-def]
-    """Values one apart at position u, by the cubic through the four nearest."""
-    k = min(max(int(u) - 1, 0), len(values) - 4)
-    t = u - k
-    a, b, c = t - 1, t - 2, t - 3
-    return (
-        -values[k] * a * b * c / 6
-        + values[k + 1] * t * b * c / 2
-        - values[k + 2] * t * a * c / 2
-        + values[k + 3] * t * a * b / 6
-    )
-
-
-@_inlined
+@inlined
 def _around(offset, reach):  # type: ignore[no-untyped-def]
     """Offsets between which differences are taken, and the difference of their squares."""
     low, high = max(offset - reach, 0.0), offset + reach
     return low, high, high * high - low * low
 
 
-@_inlined
+@inlined
 def _add_pieces(i, lows, highs, n_g, rungs, blur):  # type: ignore[no-untyped-def]
     """Cut the ranges of the widths that matter into pieces, and put Chebyshev's nodes into each."""
     for a in range(1, n_g):  # by their lower ends
@@ -201,7 +167,7 @@ def _add_pieces(i, lows, highs, n_g, rungs, blur):  # type: ignore[no-untyped-de
     rungs.pieces[i] = pieces
 
 
-@_jit
+@fast
 def reference_state(
     band: Band,
     smooth: _Floats,
@@ -247,9 +213,9 @@ def reference_state(
                 rate = flux[e] * _rate(band, i, o, e)
                 if rate > 0:
                     for g in range(n_g):
-                        v = _at(band.variance[g], o / band.offset_step, e)
+                        v = _linear(band.variance[g], o / band.offset_step, e)
                         q = (math.log(v) - profile.first) / profile.step
-                        share = rate * _at(band.weight[g], o / band.offset_step, e)
+                        share = rate * _linear(band.weight[g], o / band.offset_step, e)
                         share *= math.exp(_cubic(profile.log_density[i], q) - profile.log_density[i].max())
                         total += share
                         mean += share * _cubic(profile.offset2[i], q)
@@ -268,9 +234,9 @@ def reference_state(
                 if rate <= 0:
                     continue
                 for g in range(n_g):
-                    v = _at(band.variance[g], o / band.offset_step, e)
+                    v = _linear(band.variance[g], o / band.offset_step, e)
                     q = (math.log(v) - profile.first) / profile.step
-                    weight = rate * _at(band.weight[g], o / band.offset_step, e)
+                    weight = rate * _linear(band.weight[g], o / band.offset_step, e)
                     if again == 0:
                         peak += weight * math.exp(_cubic(profile.log_peak, q))
                         nearest += weight * math.exp(_cubic(profile.log_closer[i], q))
@@ -282,11 +248,11 @@ def reference_state(
                         y = math.log(v + profile.blur)
                         lows[g], highs[g] = min(lows[g], y), max(highs[g], y)
                     total += share
-                    outer = _at(band.variance[g], high / band.offset_step, e)
-                    inner = _at(band.variance[g], low / band.offset_step, e)
+                    outer = _linear(band.variance[g], high / band.offset_step, e)
+                    inner = _linear(band.variance[g], low / band.offset_step, e)
                     widening += share * math.log(outer / inner) / between
-                    area = _at(band.aeff, o / band.offset_step, e)
-                    curvature += share * (_at(smooth[g], o / band.offset_step, e) / area - 1)
+                    area = _linear(band.aeff, o / band.offset_step, e)
+                    curvature += share * (_linear(smooth[g], o / band.offset_step, e) / area - 1)
                     after, before = _rate(band, i, high, e), _rate(band, i, low, e)
                     change += share * 2 * (after - before) / ((after + before) * between)
         if total > 0:
@@ -295,7 +261,7 @@ def reference_state(
             _add_pieces(i, lows, highs, n_g, rungs, profile.blur)
 
 
-@_jit
+@fast
 def fill_rungs(
     band: Band,
     flux: _Floats,
@@ -348,7 +314,7 @@ def fill_rungs(
             x = (e + 0.5) / per_bin if per_bin else 0.0
             k = int(x)
             for g in range(n_g):
-                v = _at(band.variance[g], o / band.offset_step, e)
+                v = _linear(band.variance[g], o / band.offset_step, e)
                 y = math.log(v + profile.blur)
                 p = rungs.pieces[i] - 1
                 while p > 0 and y < rungs.low[i, p] - 0.5 * GAP:
@@ -360,9 +326,9 @@ def fill_rungs(
                 x_v = 1 / (v + profile.blur)
                 first, stop = rungs.first[i, p], rungs.first[i, p + 1]
                 density = _cubic(profile.log_density[i], (math.log(v) - profile.first) / profile.step)
-                value = rate * _at(band.weight[g], o / band.offset_step, e) * scale
-                outer = after * _at(band.weight[g], high / band.offset_step, e) * scale
-                inner = before * _at(band.weight[g], low / band.offset_step, e) * scale
+                value = rate * _linear(band.weight[g], o / band.offset_step, e) * scale
+                outer = after * _linear(band.weight[g], high / band.offset_step, e) * scale
+                inner = before * _linear(band.weight[g], low / band.offset_step, e) * scale
                 slope = (outer - inner) / between - fields[i, 3] * value
                 for w in range(first, stop):
                     share = bary[w]

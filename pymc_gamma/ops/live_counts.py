@@ -9,17 +9,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba as nb
-import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, disconnected_type, grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
+from pymc_gamma.compilation import cache_version
 from pymc_gamma.folding.live_counts import LiveCounts
 from pymc_gamma.folding.live_counts_kernels import CountArrays
 from pymc_gamma.folding.live_shapes import Family
-from pymc_gamma.ops.live_density import STEP, rows_of, shared_tables
+from pymc_gamma.ops import live_counts_kernels as kernels
+from pymc_gamma.ops.live_density import rows_of, shared_tables
+from pymc_gamma.ops.live_density_kernels import shifted
 
 __all__ = ["LiveCountsHVP", "LiveCountsJVP", "LiveCountsOp", "LiveCountsVJP", "live_counts"]
 
@@ -107,9 +109,9 @@ class LiveCountsOp(_CountsOp):
         """Run the kernel."""
         theta, *arrays = inputs
         tables = CountArrays(*arrays)
-        out = _room(theta, tables)
+        out = kernels.room(theta, tables)
         self.family.counts(theta, tables, out)
-        output_storage[0][0], output_storage[1][0] = _parted(out)
+        output_storage[0][0], output_storage[1][0] = kernels.parted(out)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per observation and coefficient, and their derivatives."""
@@ -154,7 +156,7 @@ class LiveCountsVJP(_CountsOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        output_storage[0][0] = _pull(inputs[0], inputs[2])
+        output_storage[0][0] = kernels.pull(inputs[0], inputs[2])
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """That of the parameters."""
@@ -186,7 +188,7 @@ class LiveCountsJVP(_CountsOp):
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
-        output_storage[0][0] = _push(inputs[0], inputs[2])
+        output_storage[0][0] = kernels.push(inputs[0], inputs[2])
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per observation and coefficient."""
@@ -220,58 +222,17 @@ class LiveCountsHVP(_CountsOp):
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel at complex parameters."""
         weight, theta, along, *arrays = inputs
-        tables, complex_theta = CountArrays(*arrays), theta + 1j * STEP * along
-        out = _room(complex_theta, tables)
+        tables, complex_theta = CountArrays(*arrays), shifted(theta, along)
+        out = kernels.room(complex_theta, tables)
         self.family.counts(complex_theta, tables, out)
-        output_storage[0][0] = _curvature(weight, out)
+        output_storage[0][0] = kernels.curvature(weight, out)
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """That of the parameters."""
         return [shapes[1]]
 
 
-# ------------------------------------------------------------------------------- what the Ops run, compiled or called
-@nb.njit
-def _room(theta, tables):  # type: ignore[no-untyped-def]
-    """For counts and their derivatives."""
-    return np.empty((theta.shape[0], 1 + theta.shape[1], tables.basis.shape[3]), theta.dtype)
-
-
-@nb.njit
-def _parted(out):  # type: ignore[no-untyped-def]
-    return out[:, 0].copy(), out[:, 1:].copy()
-
-
-@nb.njit
-def _pull(weight, derivatives):  # type: ignore[no-untyped-def]
-    out = np.zeros(derivatives.shape[:2])
-    for o in range(out.shape[0]):
-        for k in range(out.shape[1]):
-            for n in range(weight.shape[1]):
-                out[o, k] += weight[o, n] * derivatives[o, k, n]
-    return out
-
-
-@nb.njit
-def _push(along, derivatives):  # type: ignore[no-untyped-def]
-    out = np.zeros((derivatives.shape[0], derivatives.shape[2]))
-    for o in range(derivatives.shape[0]):
-        for k in range(derivatives.shape[1]):
-            for n in range(derivatives.shape[2]):
-                out[o, n] += along[o, k] * derivatives[o, k, n]
-    return out
-
-
-@nb.njit
-def _curvature(weight, out):  # type: ignore[no-untyped-def]
-    """Hessian product from derivatives at complex parameters."""
-    return _pull(weight, out[:, 1:].imag) / STEP
-
-
-def _version(op: _CountsOp) -> int:
-    return op.family.source_version
-
-
+# ------------------------------------------------------------------------------- numba forms
 @register_funcify_default_op_cache_key(LiveCountsOp)
 def _live_counts(op: LiveCountsOp, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
     counts = op.family.counts
@@ -279,29 +240,29 @@ def _live_counts(op: LiveCountsOp, node: Apply, **kwargs: Any) -> tuple[Callable
     @nb.njit
     def live_counts(theta, *tables):  # type: ignore[no-untyped-def]
         arrays = CountArrays(*tables)
-        out = _room(theta, arrays)
+        out = kernels.room(theta, arrays)
         counts(theta, arrays, out)
-        return _parted(out)
+        return kernels.parted(out)
 
-    return live_counts, _version(op)
+    return live_counts, cache_version()
 
 
 @register_funcify_default_op_cache_key(LiveCountsVJP)
 def _live_counts_vjp(op: LiveCountsVJP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
     @nb.njit
     def live_counts_vjp(weight, theta, derivatives, *tables):  # type: ignore[no-untyped-def]
-        return _pull(weight, derivatives)
+        return kernels.pull(weight, derivatives)
 
-    return live_counts_vjp, _version(op)
+    return live_counts_vjp, cache_version()
 
 
 @register_funcify_default_op_cache_key(LiveCountsJVP)
 def _live_counts_jvp(op: LiveCountsJVP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
     @nb.njit
     def live_counts_jvp(along, theta, derivatives, *tables):  # type: ignore[no-untyped-def]
-        return _push(along, derivatives)
+        return kernels.push(along, derivatives)
 
-    return live_counts_jvp, _version(op)
+    return live_counts_jvp, cache_version()
 
 
 @register_funcify_default_op_cache_key(LiveCountsHVP)
@@ -310,9 +271,9 @@ def _live_counts_hvp(op: LiveCountsHVP, node: Apply, **kwargs: Any) -> tuple[Cal
 
     @nb.njit
     def live_counts_hvp(weight, theta, along, *tables):  # type: ignore[no-untyped-def]
-        arrays, complex_theta = CountArrays(*tables), theta + 1j * STEP * along
-        out = _room(complex_theta, arrays)
+        arrays, complex_theta = CountArrays(*tables), shifted(theta, along)
+        out = kernels.room(complex_theta, arrays)
         counts(complex_theta, arrays, out)
-        return _curvature(weight, out)
+        return kernels.curvature(weight, out)
 
-    return live_counts_hvp, _version(op)
+    return live_counts_hvp, cache_version()

@@ -29,10 +29,11 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
-from pymc_gamma.folding import live_kernels
+from pymc_gamma.compilation import cache_version
 from pymc_gamma.folding.live import LiveTables
-from pymc_gamma.folding.live_kernels import LiveArrays
+from pymc_gamma.folding.live_kernels import LANES, LiveArrays
 from pymc_gamma.folding.live_shapes import Family
+from pymc_gamma.ops import live_density_kernels as kernels
 
 __all__ = [
     "LiveDensity",
@@ -43,9 +44,6 @@ __all__ = [
     "rows_of",
     "table_inputs",
 ]
-
-STEP = 1e-30
-"""Imaginary step; its square vanishes beside one."""
 
 _TABLE_TYPES = {
     "events": (3, "float64"),
@@ -171,14 +169,14 @@ class LiveDensity(_LiveOp):
         """Run the kernel."""
         theta, rho, *arrays, n_events = inputs
         tables = LiveArrays(*arrays)
-        out = _room(theta, tables)
+        out = kernels.room(theta, tables)
         self.family.density(theta, rho, tables, out)
-        output_storage[0][0], output_storage[1][0] = _values(out, theta, tables, int(n_events)), out
+        output_storage[0][0], output_storage[1][0] = kernels.values(out, theta, tables, int(n_events)), out
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per event; rows of derivatives."""
         n_theta, n_blocks, n_rungs = shapes[0][1], shapes[2][0], shapes[3][0]
-        return [(node.inputs[-1],), (n_blocks * (1 + n_theta) + 2 * n_rungs, live_kernels.LANES)]
+        return [(node.inputs[-1],), (n_blocks * (1 + n_theta) + 2 * n_rungs, LANES)]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Everything but the number of events matters."""
@@ -223,7 +221,7 @@ class LiveDensityVJP(_LiveOp):
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
         weight, theta, rho, derivatives, *arrays, _ = inputs
-        found = _pull(weight, theta, rho, derivatives, LiveArrays(*arrays))
+        found = kernels.pull(weight, theta, rho, derivatives, LiveArrays(*arrays))
         output_storage[0][0], output_storage[1][0] = found
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
@@ -262,7 +260,7 @@ class LiveDensityJVP(_LiveOp):
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
         along_theta, along_rho, _, _, derivatives, *arrays, n_events = inputs
-        output_storage[0][0] = _push(along_theta, along_rho, derivatives, LiveArrays(*arrays), int(n_events))
+        output_storage[0][0] = kernels.push(along_theta, along_rho, derivatives, LiveArrays(*arrays), int(n_events))
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per event."""
@@ -299,10 +297,10 @@ class LiveDensityHVP(_LiveOp):
         """Run the kernels at complex parameters."""
         weight, theta, rho, along_theta, along_rho, *arrays, _ = inputs
         tables = LiveArrays(*arrays)
-        complex_theta, complex_rho = _shifted(theta, along_theta), _shifted(rho, along_rho)
-        out = _room(complex_theta, tables)
+        complex_theta, complex_rho = kernels.shifted(theta, along_theta), kernels.shifted(rho, along_rho)
+        out = kernels.room(complex_theta, tables)
         self.family.density(complex_theta, complex_rho, tables, out)
-        found = _curvature(weight, complex_theta, complex_rho, out, tables)
+        found = kernels.curvature(weight, complex_theta, complex_rho, out, tables)
         output_storage[0][0], output_storage[1][0] = found
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
@@ -310,53 +308,8 @@ class LiveDensityHVP(_LiveOp):
         return [shapes[1], shapes[2]]
 
 
-# ---------------------------------------------------------------------------- what the Ops run, compiled or called
+# ---------------------------------------------------------------------------- numba forms
 # kernels of a family are called by name, not handed on: numba could not cache what takes a function
-@nb.njit
-def _room(theta, tables):  # type: ignore[no-untyped-def]
-    """For densities and their derivatives."""
-    n_rows = len(tables.node) * (1 + theta.shape[1]) + 2 * len(tables.rungs)
-    return np.empty((n_rows, live_kernels.LANES), theta.dtype)
-
-
-@nb.njit
-def _values(out, theta, tables, n_events):  # type: ignore[no-untyped-def]
-    values = np.empty(n_events)
-    live_kernels.scatter(out, tables, theta.shape[1], values)
-    return values
-
-
-@nb.njit
-def _pull(weight, theta, rho, derivatives, tables):  # type: ignore[no-untyped-def]
-    of_theta, of_rho = np.empty(theta.shape), np.empty(rho.shape)
-    live_kernels.pull(weight, derivatives, tables, of_theta, of_rho)
-    return of_theta, of_rho
-
-
-@nb.njit
-def _push(along_theta, along_rho, derivatives, tables, n_events):  # type: ignore[no-untyped-def]
-    values = np.empty(n_events)
-    live_kernels.push(along_theta, along_rho, derivatives, tables, values)
-    return values
-
-
-@nb.njit
-def _shifted(at, along):  # type: ignore[no-untyped-def]
-    """At a complex point."""
-    return at + 1j * STEP * along
-
-
-@nb.njit
-def _curvature(weight, theta, rho, out, tables):  # type: ignore[no-untyped-def]
-    """Hessian products from derivatives at complex parameters, which are overwritten."""
-    live_kernels.pull(weight, out, tables, theta, rho)
-    return theta.imag / STEP, rho.imag / STEP
-
-
-def _version(op: _LiveOp) -> int:
-    return live_kernels.SOURCE_VERSION ^ op.family.source_version
-
-
 @register_funcify_default_op_cache_key(LiveDensity)
 def _live_density(op: LiveDensity, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
     density = op.family.density
@@ -364,29 +317,29 @@ def _live_density(op: LiveDensity, node: Apply, **kwargs: Any) -> tuple[Callable
     @nb.njit
     def live_density(theta, rho, *tables):  # type: ignore[no-untyped-def]
         arrays = LiveArrays(*tables[:-1])
-        out = _room(theta, arrays)
+        out = kernels.room(theta, arrays)
         density(theta, rho, arrays, out)
-        return _values(out, theta, arrays, tables[-1].item()), out
+        return kernels.values(out, theta, arrays, tables[-1].item()), out
 
-    return live_density, _version(op)
+    return live_density, cache_version()
 
 
 @register_funcify_default_op_cache_key(LiveDensityVJP)
 def _live_density_vjp(op: LiveDensityVJP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
     @nb.njit
     def live_density_vjp(weight, theta, rho, derivatives, *tables):  # type: ignore[no-untyped-def]
-        return _pull(weight, theta, rho, derivatives, LiveArrays(*tables[:-1]))
+        return kernels.pull(weight, theta, rho, derivatives, LiveArrays(*tables[:-1]))
 
-    return live_density_vjp, _version(op)
+    return live_density_vjp, cache_version()
 
 
 @register_funcify_default_op_cache_key(LiveDensityJVP)
 def _live_density_jvp(op: LiveDensityJVP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
     @nb.njit
     def live_density_jvp(along_theta, along_rho, theta, rho, derivatives, *tables):  # type: ignore[no-untyped-def]
-        return _push(along_theta, along_rho, derivatives, LiveArrays(*tables[:-1]), tables[-1].item())
+        return kernels.push(along_theta, along_rho, derivatives, LiveArrays(*tables[:-1]), tables[-1].item())
 
-    return live_density_jvp, _version(op)
+    return live_density_jvp, cache_version()
 
 
 @register_funcify_default_op_cache_key(LiveDensityHVP)
@@ -396,9 +349,9 @@ def _live_density_hvp(op: LiveDensityHVP, node: Apply, **kwargs: Any) -> tuple[C
     @nb.njit
     def live_density_hvp(weight, theta, rho, along_theta, along_rho, *tables):  # type: ignore[no-untyped-def]
         arrays = LiveArrays(*tables[:-1])
-        complex_theta, complex_rho = _shifted(theta, along_theta), _shifted(rho, along_rho)
-        out = _room(complex_theta, arrays)
+        complex_theta, complex_rho = kernels.shifted(theta, along_theta), kernels.shifted(rho, along_rho)
+        out = kernels.room(complex_theta, arrays)
         density(complex_theta, complex_rho, arrays, out)
-        return _curvature(weight, complex_theta, complex_rho, out, arrays)
+        return kernels.curvature(weight, complex_theta, complex_rho, out, arrays)
 
-    return live_density_hvp, _version(op)
+    return live_density_hvp, cache_version()

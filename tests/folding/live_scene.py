@@ -11,7 +11,6 @@ from gammapy.modeling.models import GaussianSpatialModel, PointSpatialModel, Pow
 from setups import quick_start_irfs
 
 import pymc_gamma as pmg
-from pymc_gamma.folding.free import FreeSpectra
 from pymc_gamma.folding.live import LiveSource
 from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
 from pymc_gamma.geometry import tangent_basis, unit_vectors
@@ -66,38 +65,36 @@ class Scene:
         events = response.simulate(rng=seed)
         rows = response.event_rows(events)
         chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:n_events])
+        self.rows = rows[chosen]
         self.energy, self.observation = rows[chosen, 0], np.zeros(len(chosen), np.int64)
         if len(self.observations) > 1:
             self.observation = rows[chosen, 3].astype(np.int64)
         self.vectors = unit_vectors(rows[chosen, 1], rows[chosen, 2])
 
-    def response(self, shape, observations=None):
+    def response(self, shape, observations=None, **options):
         with_observations = self.observations if observations is None else observations
-        return pmg.fold([sky_source(shape)], with_observations, self.roi, energy_true=BINS)
+        return pmg.fold([sky_source(shape)], with_observations, self.roi, energy_true=BINS, **options)
 
     def live(self, **options):
         response = self.response(self.shape)
-        spectrum = response._components[0].part_fluxes()[0]
-        return LiveSource(self.shape, response._folded, response.energy_true_edges, spectrum, **options)
+        spectrum = response.components[0].part_fluxes()[0]
+        return LiveSource(self.shape, response._fold.folded, response.energy_true_edges, spectrum, **options)
 
     def tables(self, source):
         return source.tables(self.vectors, self.energy, self.observation)
 
     def refolded(self, shape, coefficients, observations=None):
         """Density of a free spectrum, and expected counts per coefficient (n_observations, n)."""
-        response = self.response(shape, observations)
-        free = FreeSpectra(response._components, response._folded, response.energy_true_edges)
-        density, counts = np.zeros(len(self.energy)), []
-        for o in range(len(self.observations)):
-            mine = np.flatnonzero(self.observation == o)
-            bands = free.bands(o, self.vectors[mine], self.energy[mine], smooth=("source",))
-            for i, k in enumerate(mine):
-                values = bands.values[bands.pointer[i] : bands.pointer[i + 1]]
-                first = bands.column[i, 0]
-                density[k] = values @ coefficients[first : first + len(values)]
-            own = FreeSpectra(response._components, response._folded[o : o + 1], response.energy_true_edges)
-            counts.append(own.smooth_acceptance[0])
-        return density * free.smooth_acceptance.sum(), np.array(counts)
+        observations = self.observations if observations is None else observations
+        response = self.response(shape, observations, free_spectrum="source")
+        bands = response.spectral_bands(self.rows, smooth=["source"])
+        density = np.zeros(len(self.rows))
+        for i, first in enumerate(bands.column[:, 0]):
+            values = bands.values[bands.pointer[i] : bands.pointer[i + 1]]
+            density[i] = values @ coefficients[first : first + len(values)]
+        counts = [self.response(shape, [one], free_spectrum="source") for one in observations]
+        total = response.free_components[0].smooth.acceptance.sum()
+        return density * total, np.array([one.free_components[0].smooth.acceptance[0] for one in counts])
 
 
 def moved(shape, lon=0.0, lat=0.0, **changes):

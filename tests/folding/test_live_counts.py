@@ -120,14 +120,14 @@ def test_discs_and_shells_against_points(shape, other):
     brightness = next(make for kind, _, make in ROUND.values() if isinstance(shape, type(kind)))
     scene = Scene(GaussianShape(0.8, -0.1, 0.15), n_events=1)
     response = scene.response(scene.shape)
-    spectrum = response._components[0].part_fluxes()[0]
-    source = LiveSource(shape, response._folded, response.energy_true_edges, spectrum, free_spectrum=False)
+    spectrum = response.components[0].part_fluxes()[0]
+    source = LiveSource(shape, response._fold.folded, response.energy_true_edges, spectrum, free_spectrum=False)
     counts = live_counts(source)
-    folded = response._folded[0]
+    folded = response._fold.folded[0]
     inside = folded.tables.migration(np.array(folded.domain.energy_range))[:, 0]
     for one in (shape, other):
         vectors, share = points_of(one, brightness(one), n_radii=40, n_azimuths=120)
-        seen = folded._true_sky(vectors, share)
-        flux = folded._at_bins(spectrum) * folded.observation.livetime_s
+        seen = folded.true_sky(vectors, share)
+        flux = folded.at_bins(spectrum) * folded.observation.livetime_s
         expected = np.einsum("je,je,e->", seen, inside, flux)
         assert counts.per_coefficient(one).item() == pytest.approx(expected, rel=2e-4)

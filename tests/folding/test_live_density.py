@@ -9,11 +9,14 @@ from live_scene import ROUND, GaussianShape, PointShape, Scene, mixed_irfs, move
 from scipy import special
 
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.folding.energies import AtEnergies
+from pymc_gamma.folding.engine import density
 from pymc_gamma.folding.live import LiveSource
 from pymc_gamma.folding.live_counts import live_counts
 from pymc_gamma.folding.live_kernels import LANES
 from pymc_gamma.folding.live_shapes import DiskShape, LiveShape, RadialFamily
-from pymc_gamma.folding.parts import Analytic, CompiledComponent
+from pymc_gamma.folding.parts import Analytic
+from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import unit_vectors
 
 SCENES = {
@@ -82,7 +85,7 @@ def test_fixed_spectrum(elongated):
     for shape in (scene.shape, moved(scene.shape, lon=0.004, sigma=0.11)):
         response = scene.response(shape)
         expected = np.empty((len(scene.energy), 1))
-        response._folded[0].density(response._components, scene.vectors, scene.energy, expected)
+        density(response._fold.folded[0], response.components, scene.vectors, AtEnergies(scene.energy), expected)
         assert rms(tables.density(shape, np.ones(1)), expected[:, 0]) < 2e-4
 
 
@@ -185,7 +188,7 @@ def sum_of_points(folded, shape, brightness, spectrum, scene):
     n = len(share)
     analytic = Analytic(("",) * n, vectors, np.zeros(n), np.zeros(n), np.zeros((n, 3)), share[:, None] * spectrum)
     out = np.empty((len(scene.energy), 1))
-    folded.density([CompiledComponent("points", analytic)], scene.vectors, scene.energy, out)
+    density(folded, [CompiledSources("points", analytic)], scene.vectors, AtEnergies(scene.energy), out)
     return out[:, 0]
 
 
@@ -195,11 +198,11 @@ def test_discs_and_shells_against_points(name):
     scene = Scene(GaussianShape(0.2, -0.1, 0.15), n_events=150)
     scene.shape = shape
     response = scene.response(GaussianShape(0.2, -0.1, 0.15))
-    spectrum = response._components[0].part_fluxes()[0]
-    source = LiveSource(shape, response._folded, response.energy_true_edges, spectrum, free_spectrum=False)
+    spectrum = response.components[0].part_fluxes()[0]
+    source = LiveSource(shape, response._fold.folded, response.energy_true_edges, spectrum, free_spectrum=False)
     tables = scene.tables(source)
     for other in (shape, moved(shape, lon=0.005, lat=0.004, **changes)):
-        expected = sum_of_points(response._folded[0], other, brightness, spectrum, scene)
+        expected = sum_of_points(response._fold.folded[0], other, brightness, spectrum, scene)
         found = tables.density(other, np.ones(1))
         assert np.median(np.abs(found / expected - 1)) < 3e-4
         assert np.abs(found - expected).max() < 4e-3 * expected.max()
@@ -248,9 +251,9 @@ class ParabolicShape(LiveShape):
 def test_a_shape_of_a_user():
     scene = Scene(GaussianShape(0.9, -0.1, 0.12), n_events=100)
     response = scene.response(scene.shape)
-    spectrum, folded = response._components[0].part_fluxes()[0], response._folded[0]
+    spectrum, folded = response.components[0].part_fluxes()[0], response._fold.folded[0]
     shape = ParabolicShape(0.9, -0.1, 0.3)
-    source = LiveSource(shape, response._folded, response.energy_true_edges, spectrum, free_spectrum=False)
+    source = LiveSource(shape, response._fold.folded, response.energy_true_edges, spectrum, free_spectrum=False)
     tables, counts = scene.tables(source), live_counts(source)
     inside = folded.tables.migration(np.array(folded.domain.energy_range))[:, 0]
     for other in (shape, moved(shape, lon=0.004, lat=-0.003, r_0=0.32)):
@@ -262,7 +265,7 @@ def test_a_shape_of_a_user():
         found = tables.density(other, np.ones(1))
         assert np.median(np.abs(found / expected - 1)) < 3e-4
         assert np.abs(found - expected).max() < 4e-3 * expected.max()
-        seen = folded._true_sky(*points_of(other, profile(other)))
-        flux = folded._at_bins(spectrum) * folded.observation.livetime_s
+        seen = folded.true_sky(*points_of(other, profile(other)))
+        flux = folded.at_bins(spectrum) * folded.observation.livetime_s
         accepted = np.einsum("je,je,e->", seen, inside, flux)
         assert counts.per_coefficient(other).item() == pytest.approx(accepted, rel=2e-4)

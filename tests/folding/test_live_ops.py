@@ -38,8 +38,8 @@ class Model:
             n_events=60,
         )
         response = scene.response(scene.shape)
-        spectrum = response._components[0].part_fluxes()[0]
-        self.source = LiveSource(shape, response._folded, response.energy_true_edges, spectrum)
+        spectrum = response.components[0].part_fluxes()[0]
+        self.source = LiveSource(shape, response._fold.folded, response.energy_true_edges, spectrum)
         self.tables, self.counts = scene.tables(self.source), tabulate_counts(self.source)
         self.at = np.array([*at, 1.02, 1.1])
         self.x = pt.vector("x", shape=(len(self.at),))

@@ -38,8 +38,6 @@ class Family(ABC):
         Number of parameters, where it is fixed.
     n_sizes : int
         Sizes between which expected counts are interpolated.
-    source_version : int
-        Changes with the kernels.
     """
 
     density: Callable[..., None]
@@ -47,7 +45,6 @@ class Family(ABC):
     profile: FloatArray
     n_own: int
     n_sizes: int
-    source_version: int
 
     @abstractmethod
     def seen(

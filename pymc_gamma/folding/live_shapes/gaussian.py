@@ -38,7 +38,6 @@ class GaussianFamily(Family):
     profile = np.empty((0, 0))
     n_own = 3
     n_sizes = 14
-    source_version = live_kernels.SOURCE_VERSION ^ live_counts_kernels.SOURCE_VERSION
 
     def seen(
         self, own: FloatArray, across: FloatArray, along: FloatArray, variance: FloatArray

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 from scipy.special import i0e, j0
 
-from pymc_gamma.folding import live_counts_kernels, live_kernels, live_radial_kernels
+from pymc_gamma.folding import live_radial_kernels
 from pymc_gamma.folding.live_radial_kernels import HEADER, STRETCH, log_profiles
 from pymc_gamma.folding.live_shapes.base import Family
 from pymc_gamma.threads import run_parallel
@@ -48,9 +48,6 @@ class RadialFamily(Family):
     density = staticmethod(live_radial_kernels.radial_density)
     counts = staticmethod(live_radial_kernels.radial_counts)
     n_sizes = 20
-    source_version = (
-        live_kernels.SOURCE_VERSION ^ live_counts_kernels.SOURCE_VERSION ^ live_radial_kernels.SOURCE_VERSION
-    )
 
     @abstractmethod
     def brightness(self, y: FloatArray) -> FloatArray:
