@@ -21,7 +21,7 @@ Tables are valid within ``reach`` of the reference in position, and within the l
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -30,13 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.folding import kernels
+from pymc_gamma.folding.energies import AtEnergies, Energies, Located
 from pymc_gamma.folding.fine import FineBins
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.free import hat_coefficients
 from pymc_gamma.folding.live_blocks import Blocks, join_blocks, pack_blocks
 from pymc_gamma.folding.live_kernels import LANES, LiveArrays, out_shape, scatter
-from pymc_gamma.folding.live_shapes import Limits, LiveShape
+from pymc_gamma.folding.live_shapes import REACH, Limits, LiveShape
 from pymc_gamma.folding.live_table_kernels import Band, Profile, Rungs, fill_rungs, reference_state
 from pymc_gamma.folding.nodes import at_bins, nodes_per_bin, spectrum_nodes
 from pymc_gamma.folding.tables import IN_BIN_INDEX, FoldTables, build_tables
@@ -44,18 +44,18 @@ from pymc_gamma.geometry import separation_deg, tangent_basis
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.threads import run_parallel
 
-__all__ = ["LiveSource", "LiveTables"]
+__all__ = ["LivePoints", "LiveSource", "LiveTables"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-REACH = 0.3
-"""How far in deg the position may be from the reference."""
 CHUNK = 128 * LANES
 PROFILE_NODES = 128
 """Variances at which the reference source is tabulated."""
 OFFSET_REACH = 0.1
 """Half the range of offsets in deg over which changes of the response are taken: the spacing of its tables."""
+WIDEST_SCALE = 1.3
+"""Scale of the PSF up to which events are sought."""
 LEAST_WEIGHT = 1e-3
 """Weight of a Gaussian of the PSF below which events are not sought for its sake."""
 
@@ -81,6 +81,48 @@ class Level(NamedTuple):
     factor: float
 
 
+class LivePoints(NamedTuple):
+    """Reconstructed directions and energies under one observation.
+
+    Attributes
+    ----------
+    observation : int
+        Index of the observation.
+    vectors : numpy.ndarray
+        Unit vectors, shape (n, 3).
+    energies : Energies
+        Energies, or ranges over which densities are averaged.
+    place : numpy.ndarray
+        Number of the event, or the cell, that each stands for, shape (n,).
+    weight : numpy.ndarray
+        With which it counts there, shape (n,).
+    """
+
+    observation: int
+    vectors: FloatArray
+    energies: Energies
+    place: IntArray
+    weight: FloatArray
+
+    @classmethod
+    def of_events(cls, observation: int, vectors: FloatArray, energies: Energies, place: IntArray) -> "LivePoints":
+        """Points that are events."""
+        return cls(observation, vectors, energies, place, np.ones(len(place)))
+
+    def take(self, rows: slice | IntArray) -> "LivePoints":
+        """Some of the points."""
+        return LivePoints(
+            self.observation,
+            np.ascontiguousarray(self.vectors[rows]),
+            self.energies.take(rows),
+            self.place[rows],
+            self.weight[rows],
+        )
+
+
+Placed = list[tuple[Level, Callable[[slice], Located]]]
+
+
 @dataclass(frozen=True, eq=False)
 class LiveTables:
     """Events near a source, under all observations.
@@ -99,11 +141,17 @@ class LiveTables:
     n_events: int
     source: "LiveSource"
 
+    def scaled(self, factor: float) -> "LiveTables":
+        """The same with all densities times a factor."""
+        return LiveTables(
+            self.arrays._replace(numbers=self.arrays.numbers * np.float32(factor)), self.n_events, self.source
+        )
+
     @property
     def near(self) -> IntArray:
         """Indices of the events that the source may reach; the density of all others is zero."""
         place = self.arrays.place
-        return np.sort(place[place >= 0])
+        return np.unique(place[place >= 0])
 
     def density(self, shape: LiveShape, coefficients: FloatArray, psf_scale: float = 1.0) -> FloatArray:
         """Density of all events in TeV-1 sr-1, shape (N,), for a shape of numbers.
@@ -149,6 +197,8 @@ class LiveSource:
     free : collection of str, optional
         Names of the parameters that a model leaves free; all of them unless given. Position apart, others stay as they
         are, which saves tables.
+    psf_scale : bool
+        Whether the scale of the PSF varies, too: events are then sought as far as the widest.
     reach : float
         How far in deg the position may be from the reference.
 
@@ -167,6 +217,7 @@ class LiveSource:
         *,
         free_spectrum: bool = True,
         free: Collection[str] | None = None,
+        psf_scale: bool = False,
         reach: float = REACH,
     ) -> None:
         if not reach > 0:
@@ -178,6 +229,7 @@ class LiveSource:
             raise SkyModelError(f"{type(shape).__name__} has no parameters {unknown}; it has {list(names)}.")
         self.shape, self.folded, self.free_spectrum, self.reach = shape, tuple(folded), free_spectrum, float(reach)
         self.energy_edges, self.spectrum = energy_edges, spectrum
+        self._widening = WIDEST_SCALE if psf_scale else 1.0
         theta = np.array(shape.theta(), float)
         self.lon, self.lat, self.own = float(theta[0]), float(theta[1]), theta[3:]
         self._levels: dict[IRFs, list[Level]] = {}
@@ -276,29 +328,37 @@ class LiveSource:
         LiveTables
         """
         which = np.broadcast_to(np.asarray(observation, np.int64), (len(energy),))
-        blocks: list[Blocks] = []
-        for o in range(len(self.folded)):
+        points = []
+        for o in np.unique(which):
             mine = np.flatnonzero(which == o)
-            mine = mine[self._is_near(o, vectors[mine])]
-            mine = mine[np.argsort(energy[mine], kind="stable")]
-            self.levels(o)
-            chunks = [mine[k : k + CHUNK] for k in range(0, len(mine), CHUNK)]
+            points.append(LivePoints.of_events(int(o), vectors[mine], AtEnergies(energy[mine]), mine))
+        return self.at(points, len(energy))
 
-            def one_chunk(rows: IntArray, o: int = o) -> Blocks:
-                return self._blocks(o, rows, np.ascontiguousarray(vectors[rows]), energy[rows])
+    def at(self, points: Sequence[LivePoints], n_events: int) -> LiveTables:
+        """Tables of points that stand for events, or for cells over which densities are averaged."""
+        blocks: list[Blocks] = []
+        for one in points:
+            near = one.take(np.flatnonzero(self._is_near(one.observation, one.vectors)))
+            near = near.take(np.argsort(near.energies.quadrature()[0][:, 0], kind="stable"))
+            placed = [(level, near.energies.on(level.tables)) for level in self.levels(one.observation)]
+            chunks = [slice(k, k + CHUNK) for k in range(0, len(near.place), CHUNK)]
+
+            def one_chunk(rows: slice, near: LivePoints = near, placed: Placed = placed) -> Blocks:
+                return self._blocks(near.take(rows), [(level, locate(rows)) for level, locate in placed])
 
             blocks += run_parallel(one_chunk, chunks)
         arrays = join_blocks(blocks, np.stack([one.axis for one in self.folded]), self.shape.family.profile)
-        return LiveTables(arrays, len(energy), self)
+        return LiveTables(arrays, n_events, self)
 
     def _is_near(self, o: int, vectors: FloatArray) -> NDArray[np.bool_]:
         tables = self.levels(o)[0].tables
         widest = float(tables.variance[tables.weight > LEAST_WEIGHT].max())
-        limit = self.reach + self.shape.family.widest(np.array(self.largest.own, float), widest)
+        limit = self.reach + self.shape.family.widest(np.array(self.largest.own, float), widest * self._widening**2)
         return np.asarray(separation_deg(vectors, self.basis[0]) < limit)
 
-    def _blocks(self, o: int, rows: IntArray, vectors: FloatArray, energy: FloatArray) -> Blocks:
-        one, levels, n = self.folded[o], self.levels(o), len(rows)
+    def _blocks(self, points: LivePoints, placed: Sequence[tuple[Level, Located]]) -> Blocks:
+        o, vectors, n = points.observation, points.vectors, len(points.place)
+        one, levels = self.folded[o], [level for level, _ in placed]
         x, y = _tangent(vectors, self.basis)
         px, py = _tangent(one.axis, self.basis)
         turn = self.shape.family.turn(self.own)
@@ -324,7 +384,7 @@ class LiveSource:
             self.shape.family.blur(self.own),
         )
         fields, widths = np.empty((n, 4)), Rungs.empty(n)
-        bands = [_band(level.tables, np.log(energy)) for level in levels]
+        bands = [_band(level.tables, located) for level, located in placed]
         first = levels[0]
         reference_state(
             bands[0],
@@ -341,16 +401,14 @@ class LiveSource:
             last = (level.tables.aeff.shape[0] - 1) * level.tables.offset_step
             factor = level.factor * one.observation.livetime_s
             fill_rungs(band, level.flux, profile, fields, widths, OFFSET_REACH, last, level.per_bin, factor, dense)
-        return pack_blocks(o, rows, vectors, fields, widths, dense[:, :-1], self.nominal)
+        dense *= points.weight[:, None, None, None]
+        return pack_blocks(o, points.place, vectors, fields, widths, dense[:, :-1], self.nominal)
 
 
-def _band(tables: FoldTables, log_energy: FloatArray) -> Band:
-    n = len(log_energy)
-    place = (np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64))
-    kernels.locate_bands(log_energy, *tables.log_energy, tables.band_start, tables.band_stop, *place)
+def _band(tables: FoldTables, located: Located) -> Band:
     return Band(
-        *place,
-        tables.edisp,
+        *located.place,
+        located.dispersion,
         tables.edisp_offset,
         tables.aeff,
         tables.variance,

@@ -353,14 +353,17 @@ def out_shape(tables: LiveArrays, n_theta: int) -> tuple[int, int]:
 
 @fast
 def scatter(out: _Numbers, tables: LiveArrays, n_theta: int, density: _Numbers) -> None:
-    """Densities of near events in the order of all events; where the first order left the valid range, not below 0."""
+    """Densities of near events in the order of all events; where the first order left the valid range, not below 0.
+
+    Several points may have one place: they are added up.
+    """
     density[:] = 0.0
     for b in range(len(tables.node)):
         o = out[out_row(tables, b, n_theta)]
         for j in range(LANES):
             i = tables.place[b, j]
             if i >= 0 and o[j].real > 0:
-                density[i] = o[j]
+                density[i] += o[j]
 
 
 @fast
@@ -413,4 +416,4 @@ def push(theta: _Numbers, rho: _Numbers, out: _Numbers, tables: LiveArrays, dens
                 total += theta[one, k] * o[1 + k, j]
             for c in range(len(o) - 1 - n_theta):
                 total += weights[c * LANES + j] * o[1 + n_theta + c, j]
-            density[i] = total
+            density[i] += total

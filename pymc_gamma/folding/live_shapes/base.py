@@ -7,20 +7,26 @@ see :mod:`pymc_gamma.folding.live_shapes.radial`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
+from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.units import numbers
 
-__all__ = ["Family", "Limits", "LiveShape"]
+__all__ = ["REACH", "Family", "Limits", "LiveShape", "class_of_model", "is_number", "model_names", "shape_of_model"]
 
 FloatArray = NDArray[np.float64]
 Limits = dict[str, tuple[float, float]]
 """Range in which each parameter is valid."""
+REACH = 0.3
+"""How far in deg a position may be from the reference."""
+_MODELS: dict[str, type["LiveShape"]] = {}
 
 
 class Family(ABC):
@@ -148,13 +154,31 @@ class LiveShape(ABC):
     """A brightness of unit integral whose parameters may be numbers or variables of a model.
 
     Subclasses are frozen dataclasses; the names, units and definitions of their fields are gammapy's, positions in the
-    frame of the region of interest. ``extents`` names those with which a shape grows.
+    frame of the region of interest. ``extents`` names those with which a shape grows, ``model`` the class of gammapy
+    that it is the same as.
     """
 
     family: ClassVar[Family]
     extents: ClassVar[tuple[str, ...]]
+    model: ClassVar[str] = ""
     lon_0: Any
     lat_0: Any
+
+    def __init_subclass__(cls) -> None:
+        if cls.model:
+            _MODELS[cls.model] = cls
+
+    @classmethod
+    def of(cls, lon: float, lat: float, parameters: Mapping[str, float]) -> Self | None:
+        """The shape of a model of gammapy, from its parameters (angles in deg); None where they are beyond it."""
+        return cls(lon, lat, **parameters)  # type: ignore[call-arg]
+
+    def spatial_model(self, frame: str) -> Any:
+        """The model of gammapy, for a shape of numbers in the frame of the region."""
+        from gammapy.modeling import models
+
+        quantities = {name: value * u.Unit(self.unit(name)) for name, value in self.parameters.items()}
+        return getattr(models, self.model)(frame=frame, **quantities)
 
     @property
     @abstractmethod
@@ -180,6 +204,10 @@ class LiveShape(ABC):
         """The shape within limits that reaches furthest."""
         return replace(self, **{name: limits[name][1] for name in self.extents})  # type: ignore[type-var]
 
+    def unit(self, name: str) -> str:
+        """Unit of a parameter: degrees, but for an eccentricity."""
+        return "" if name == "e" else "deg"
+
     @property
     def parameters(self) -> dict[str, Any]:
         """Parameters by name."""
@@ -190,10 +218,27 @@ class LiveShape(ABC):
         return (self.lon_0, self.lat_0, psf_scale, *self.own)
 
     def check(self) -> None:
-        """Raise SkyModelError if a parameter that is a number has no meaning."""
+        """Make numbers of quantities, and raise SkyModelError if a number has no meaning.
+
+        Raises
+        ------
+        TypeError
+            If a parameter is neither a number nor a variable.
+        SkyModelError
+            If a number is not finite, or a latitude beyond a pole.
+        """
         for name, value in self.parameters.items():
-            if isinstance(value, int | float | np.number) and not np.isfinite(value):
-                raise SkyModelError(f"{type(self).__name__}: {name} must be finite, got {value!r}.")
+            if isinstance(value, Variable):
+                continue
+            own = f"{type(self).__name__}: {name}"
+            number = numbers(value, own, self.unit(name), finite=False)
+            if number.ndim:
+                raise TypeError(f"{own} must be one number or variable, got {value!r}.")
+            if not np.isfinite(number):
+                raise SkyModelError(f"{own} must be finite, got {value!r}.")
+            object.__setattr__(self, name, float(number))
+        if is_number(self.lat_0) and abs(self.lat_0) > 90:
+            raise SkyModelError(f"{type(self).__name__}: lat_0 must lie within -90 and 90 deg, got {self.lat_0!r}.")
 
     def check_family(self, reference: "LiveShape") -> None:
         """Raise SkyModelError unless tables made for another shape serve for this one."""
@@ -203,6 +248,15 @@ class LiveShape(ABC):
                 "were made; make them with a reference of the shape of the model."
             )
 
+    def differs(self, reference: "LiveShape") -> tuple[str, ...]:
+        """Names of the parameters that are no numbers, or other ones than those of a reference of the same class."""
+        own = self.parameters.items()
+        return tuple(k for k, value in own if not (is_number(value) and value == reference.parameters[k]))
+
+    def furthest(self, limits: Limits) -> float:
+        """Distance in deg from the reference to where the shape may shine, within limits."""
+        return REACH + self.family.extent(np.array(self.largest(limits).own, float))
+
     def _refuse(self, name: str, needed: str) -> SkyModelError:
         return SkyModelError(f"{type(self).__name__} needs {name} {needed}, got {getattr(self, name)!r}.")
 
@@ -210,3 +264,28 @@ class LiveShape(ABC):
 def is_number(value: Any) -> bool:
     """Whether a parameter is a number, rather than a variable of a model."""
     return isinstance(value, int | float | np.number)
+
+
+def model_names() -> list[str]:
+    """Names of gammapy's models that a live shape is the same as."""
+    return sorted(_MODELS)
+
+
+def class_of_model(model: str) -> type[LiveShape]:
+    """The live shape that is the same as a model of gammapy; a KeyError if there is none."""
+    return _MODELS[model]
+
+
+def shape_of_model(model: str, lon: float, lat: float, parameters: Mapping[str, float]) -> LiveShape | None:
+    """The live shape of a model of gammapy, None if there is none.
+
+    Parameters
+    ----------
+    model : str
+        Name of gammapy's class.
+    lon, lat : float
+        Position in deg.
+    parameters : mapping
+        Its other parameters, angles in deg.
+    """
+    return None if model not in _MODELS else _MODELS[model].of(lon, lat, parameters)

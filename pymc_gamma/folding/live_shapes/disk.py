@@ -1,6 +1,7 @@
 r"""A disc of constant brightness, :math:`S = 1 / \pi R^2` within the radius :math:`R`."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from pymc_gamma.folding.live_shapes.radial import RadialFamily
 __all__ = ["DiskFamily", "DiskShape"]
 
 FloatArray = NDArray[np.float64]
+
+SHARP = 0.02
+"""Share of the radius over which the edge of a disc may fall off."""
 
 
 class DiskFamily(RadialFamily):
@@ -56,11 +60,18 @@ class DiskShape(LiveShape):
     r_0: Any
     family = DiskFamily()
     extents = ("r_0",)
+    model = "DiskSpatialModel"
 
     def __post_init__(self) -> None:
         self.check()
         if is_number(self.r_0) and not self.r_0 > 0:
             raise self._refuse("r_0", "of more than 0 deg")
+
+    @classmethod
+    def of(cls, lon: float, lat: float, parameters: Mapping[str, float]) -> "DiskShape | None":
+        """See :class:`LiveShape`; none for elongated discs and those of a wide edge."""
+        round_ = parameters["e"] == 0 and parameters["edge_width"] <= SHARP
+        return cls(lon, lat, parameters["r_0"]) if round_ else None
 
     @property
     def own(self) -> tuple[Any, ...]:

@@ -134,6 +134,7 @@ class GaussianShape(LiveShape):
     phi: Any = 0.0
     family = GaussianFamily()
     extents = ("sigma",)
+    model = "GaussianSpatialModel"
 
     def __post_init__(self) -> None:
         self.check()
@@ -181,6 +182,7 @@ class PointShape(LiveShape):
     lat_0: Any
     family = GaussianFamily()
     extents = ()
+    model = "PointSpatialModel"
 
     def __post_init__(self) -> None:
         self.check()

@@ -69,6 +69,7 @@ class ShellShape(LiveShape):
     width: Any
     family = BallFamily()
     extents = ("radius", "width")
+    model = "ShellSpatialModel"
 
     def __post_init__(self) -> None:
         self.check()
