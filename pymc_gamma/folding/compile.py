@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pymc_gamma.errors import SkyModelError, warn_user
 from pymc_gamma.folding.background import CompiledBackground
 from pymc_gamma.folding.component import CompiledComponent
+from pymc_gamma.folding.live_shapes import LiveShape, shape_of_model
 from pymc_gamma.folding.nodes import spectrum_nodes, split_bins, tabulate
 from pymc_gamma.folding.parts import Analytic, Template
 from pymc_gamma.folding.raster import rasterise
@@ -18,9 +19,16 @@ from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import RegionOfInterest, position_angle_vector, unit_vectors
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
-from pymc_gamma.sky import CosmicRayBackground, GaussianShape, PointShape, SkyComponent, SkyPart, TemplateShape
+from pymc_gamma.sky import (
+    CosmicRayBackground,
+    SkyComponent,
+    SkyGaussian,
+    SkyPart,
+    SkySource,
+    TemplateShape,
+)
 
-__all__ = ["Field", "compile_component", "folded_edges", "shining_offsets"]
+__all__ = ["Field", "compile_component", "folded_edges", "reshaped", "shining_offsets"]
 
 FloatArray = NDArray[np.float64]
 
@@ -106,18 +114,54 @@ def compile_component(component: SkyComponent, field: Field) -> CompiledComponen
         raise SkyModelError(f"component {component.name!r} has no source in or near {field.roi!r}; leave it out.")
     energy = spectrum_nodes(field.energy_edges)
     _check_cells(component.name, parts, field.sharpest)
-    analytic = [part for part in parts if isinstance(part.shape, PointShape | GaussianShape)]
-    templates = []
-    for part in parts:
-        if not isinstance(part.shape, PointShape | GaussianShape):
-            if len(parts) > 1 and not np.any(part.spectrum(energy)):
-                continue  # a cube may hold energies that are of no concern here
-            label = f"component {component.name!r}, {part.name!r}"
-            raster = rasterise(part.shape, field.roi, field.pixel, field.margin, label)
-            templates.append(Template(part.name, raster, _flux(part, field.energy_edges, component.name)))
-    if not analytic and not templates:
+    # a cube may hold energies that are of no concern here
+    lit = [
+        part
+        for part in parts
+        if len(parts) == 1 or not isinstance(part.shape, TemplateShape) or np.any(part.spectrum(energy))
+    ]
+    if not lit:
         raise SkyModelError(f"component {component.name!r}: the spectrum is zero at every energy.")
-    return CompiledSources(component.name, _analytic(analytic, field.energy_edges, component.name), tuple(templates))
+    fluxes = [_flux(part, field.energy_edges, component.name) for part in lit]
+    only = parts[0].shape if len(parts) == 1 else None
+    form = None if only is None else shape_of_model(only.model, only.lon, only.lat, only.parameters)
+    return _sources(component.name, lit, fluxes, field, form)
+
+
+def reshaped(component: CompiledComponent, shape: LiveShape, field: Field) -> CompiledSources:
+    """A component of free shape at another position and extension, of numbers, with the same spectrum.
+
+    Raises
+    ------
+    SkyModelError
+        If it is too far from the region to be seen.
+    """
+    from gammapy.modeling.models import PowerLawSpectralModel
+
+    # the spectrum is not used
+    source = SkySource(component.name, shape.spatial_model(field.roi.frame), PowerLawSpectralModel())
+    parts = source.parts(field.roi, field.margin)
+    if not parts:
+        raise SkyModelError(
+            f"component {component.name!r}: {shape} is not in or near {field.roi!r}; no event of it is seen there."
+        )
+    made = _sources(component.name, parts, list(component.part_fluxes()), field, shape)
+    return made.freed() if component.is_free else made
+
+
+def _sources(
+    name: str, parts: Sequence[SkyPart], fluxes: Sequence[FloatArray], field: Field, form: LiveShape | None
+) -> CompiledSources:
+    """Parts with spectra on the nodes, in closed form or as rasters."""
+    analytic, templates = [], []
+    for part, flux in zip(parts, fluxes, strict=True):
+        if isinstance(part.shape, TemplateShape):
+            label = f"component {name!r}, {part.name!r}"
+            raster = rasterise(part.shape, field.roi, field.pixel, field.margin, label)
+            templates.append(Template(part.name, raster, flux))
+        else:
+            analytic.append((part, flux))
+    return CompiledSources(name, _analytic(analytic), tuple(templates), form)
 
 
 @compile_component.register
@@ -139,12 +183,12 @@ def _check_cells(component: str, parts: Iterable[SkyPart], sharpest: float) -> N
             return
 
 
-def _analytic(parts: Iterable[SkyPart], energy_edges: FloatArray, component: str) -> Analytic | None:
-    parts = list(parts)
-    if not parts:
+def _analytic(sources: Sequence[tuple[SkyPart, FloatArray]]) -> Analytic | None:
+    if not sources:
         return None
+    parts = [part for part, _ in sources]
     gaussians = [
-        (part.shape.sigma, part.shape.minor, part.shape.phi) if isinstance(part.shape, GaussianShape) else (0.0,) * 3
+        (part.shape.sigma, part.shape.minor, part.shape.phi) if isinstance(part.shape, SkyGaussian) else (0.0,) * 3
         for part in parts
     ]
     return Analytic(
@@ -158,7 +202,7 @@ def _analytic(parts: Iterable[SkyPart], energy_edges: FloatArray, component: str
                 for part, (_, _, phi) in zip(parts, gaussians, strict=True)
             ]
         ),
-        flux=np.stack([_flux(part, energy_edges, component) for part in parts]),
+        flux=np.stack([flux for _, flux in sources]),
     )
 
 

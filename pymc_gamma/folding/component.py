@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.energies import Energies, Located
 from pymc_gamma.folding.folded import FoldedObservation
+from pymc_gamma.folding.live_shapes import LiveShape, model_names
 from pymc_gamma.folding.raster import Raster
 
 __all__ = ["CompiledComponent", "Points", "component_from_arrays"]
@@ -71,6 +72,40 @@ class CompiledComponent(ABC):
     @abstractmethod
     def scaled(self, factor: float) -> Self:
         """The component with all its fluxes or rates times a factor."""
+
+    @property
+    def shape(self) -> LiveShape | None:
+        """Position and extension, of a single source that may leave them to a model; none by default."""
+        return None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its position and extension are left to a model; not by default."""
+        return False
+
+    def freed(self) -> Self:
+        """The component with its position and extension left to a model.
+
+        Raises
+        ------
+        SkyModelError
+            If it is not a single source of a known shape, as by default.
+        """
+        raise SkyModelError(
+            f"the component {self.name!r} cannot have a free shape; free_shape takes components that are one source "
+            f"whose spatial model is one of gammapy's {', '.join(model_names())} (a disc of e = 0 and a sharp edge). "
+            "Leave it out of free_shape, or give its sources one component each."
+        )
+
+    def with_fluxes(self, fluxes: FloatArray) -> Self:
+        """The component with other spectra for its parts on the nodes, shape (n_parts, n_nodes).
+
+        Raises
+        ------
+        SkyModelError
+            If it has no true energy, as by default.
+        """
+        raise self._has_no_true_energy()
 
     def spectra(self) -> list[FloatArray]:
         """Spectra on the nodes that the bins of true energy must resolve; none by default."""

@@ -59,7 +59,7 @@ class Energies(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def take(self, rows: slice) -> Self:
+    def take(self, rows: slice | IntArray) -> Self:
         """Those of some of the points."""
 
     @abstractmethod
@@ -94,7 +94,7 @@ class AtEnergies(Energies):
     def __len__(self) -> int:
         return len(self.energy)
 
-    def take(self, rows: slice) -> "AtEnergies":
+    def take(self, rows: slice | IntArray) -> "AtEnergies":
         """Those of some of the points."""
         return AtEnergies(self.energy[rows])
 
@@ -206,7 +206,7 @@ class InRanges(Energies):
     def __len__(self) -> int:
         return len(self.which)
 
-    def take(self, rows: slice) -> "InRanges":
+    def take(self, rows: slice | IntArray) -> "InRanges":
         """Those of some of the points."""
         return InRanges(self.ranges, self.which[rows])
 

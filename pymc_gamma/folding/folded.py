@@ -1,6 +1,7 @@
 """One observation prepared for folding: the tables of its response, and its domain of selection drawn on the sky."""
 
 from collections.abc import Callable
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +68,13 @@ class FoldedObservation:
     def on_tables(self, tables: FoldTables) -> "FoldedObservation":
         """The same observation on other true-energy bins."""
         return FoldedObservation(self.index, self.domain, tables, self.mask, self.ladders)
+
+    def with_other(self, component: str, ladders: dict[tuple[str, str], Ladder]) -> "FoldedObservation":
+        """The same observation for another form of a component, and ladders of all templates with its own."""
+        other = copy(self)
+        other.ladders = ladders
+        other._kept = {name: made for name, made in self._kept.items() if name != component}
+        return other
 
     @cached_property
     def background(self) -> BackgroundRate:

@@ -25,6 +25,7 @@ from pymc_gamma.folding import kernels
 from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.energies import Place
 from pymc_gamma.folding.folded import FoldedObservation
+from pymc_gamma.folding.live_shapes import LiveShape, class_of_model
 from pymc_gamma.folding.parts import Analytic, Template
 from pymc_gamma.folding.raster import SPILL_MARGIN, Raster
 from pymc_gamma.folding.tables import interpolate_area
@@ -51,17 +52,37 @@ class CompiledSources(CompiledComponent):
         Those in closed form.
     templates : tuple of Template
         The others.
+    form : LiveShape, optional
+        Position and extension of a single source of a known shape.
+    free : bool
+        Whether they are left to a model: the response is then prepared for other ones.
     """
 
     kind: ClassVar[str] = "sources"
     irfs: ClassVar[frozenset[str]] = frozenset({"aeff", "edisp", "psf"})
     analytic: Analytic | None = None
     templates: tuple[Template, ...] = field(default=())
+    form: LiveShape | None = None
+    free: bool = False
 
     @property
     def n_parts(self) -> int:
         """Number of sources and templates."""
         return (0 if self.analytic is None else len(self.analytic.flux)) + len(self.templates)
+
+    @property
+    def shape(self) -> LiveShape | None:
+        """Position and extension, of a single source that may leave them to a model."""
+        return self.form
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its position and extension are left to a model."""
+        return self.free
+
+    def freed(self) -> "CompiledSources":
+        """The component with its position and extension left to a model."""
+        return super().freed() if self.form is None else replace(self, free=True)
 
     def scaled(self, factor: float) -> "CompiledSources":
         """The component with all its fluxes times a factor."""
@@ -103,6 +124,8 @@ class CompiledSources(CompiledComponent):
         if self.templates or self.analytic is None:
             return 0.0, math.inf
         centre, reach = separation_deg(self.analytic.vectors, axis), GAUSSIAN_REACH * np.sqrt(self.analytic.variance)
+        if self.form is not None and self.free:
+            reach = np.maximum(reach, self.form.furthest(self.form.limits()))
         return max(float((centre - reach).min()), 0.0), float((centre + reach).max())
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -120,6 +143,8 @@ class CompiledSources(CompiledComponent):
                 for template in self.templates
             ],
         }
+        if self.form is not None:
+            meta["shape"] = {"model": self.form.model, "parameters": self.form.parameters}
         arrays: dict[str, NDArray[Any]] = {}
         if self.analytic is not None:
             arrays |= {f"sources_{key}": getattr(self.analytic, key) for key in _ANALYTIC_ARRAYS}
@@ -141,7 +166,8 @@ class CompiledSources(CompiledComponent):
             )
             for k, data in enumerate(meta["templates"])
         )
-        return cls(meta["name"], analytic, templates)
+        form = meta.get("shape")
+        return cls(meta["name"], analytic, templates, None if form is None else _stored_shape(**form))
 
     def prepare(self, folded: FoldedObservation) -> None:
         """Nothing to be made."""
@@ -285,6 +311,13 @@ class CompiledSources(CompiledComponent):
         nodes = [_source_nodes(self.analytic, p, folded) for p in range(n) if self.analytic is not None]
         nodes += [template.raster.nodes() for template in self.templates]
         return [folded.true_sky(*one) for one in nodes]
+
+
+def _stored_shape(model: str, parameters: Mapping[str, float]) -> LiveShape:
+    shape = class_of_model(model)(**{name: float(value) for name, value in parameters.items()})
+    if shape.differs(shape):  # what is no number
+        raise ValueError(f"the parameters {dict(parameters)} are not those of a {model}")
+    return shape
 
 
 def _source_nodes(analytic: Analytic, p: int, folded: FoldedObservation) -> tuple[FloatArray, FloatArray]:

@@ -18,7 +18,7 @@ from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
 from pymc_gamma.response.checks import check_true_energies
 from pymc_gamma.response.core import Response
-from pymc_gamma.response.folds import Fold
+from pymc_gamma.response.folds import PIXEL, Fold
 from pymc_gamma.sky import SkyComponent, check_unique_names
 from pymc_gamma.units import scalar_value, to_value
 
@@ -35,7 +35,7 @@ LEAST_WEIGHT = 0.01
 """Gaussians of the PSF of smaller weight do not say how far photons spill."""
 
 
-@checked(free_spectrum=texts)
+@checked(free_spectrum=texts, free_shape=texts)
 def fold(
     components: SkyComponent | Sequence[SkyComponent],
     observation: Observation | Sequence[Observation],
@@ -44,6 +44,7 @@ def fold(
     energy_true: Any = None,
     pixel: Any = None,
     free_spectrum: str | Iterable[str] = (),
+    free_shape: str | Iterable[str] = (),
     path: str | Path | None = None,
 ) -> Response:
     """Fold sky components through the instrument response.
@@ -67,6 +68,11 @@ def fold(
     free_spectrum : str or iterable of str
         Names of components whose spectrum is left to the model: ``EventMixture(..., spectra={name: ...})``. The
         spectrum then takes the place of the sum of the spectra of the component's parts, which keep their shares of it.
+    free_shape : str or iterable of str, optional
+        Names of components whose position and extension are left to the model: ``EventMixture(..., shapes={name:
+        pymc_gamma.GaussianShape(...)})``. Each must be one source whose spatial model is a point, a Gaussian, a round
+        disc or a shell of gammapy. What it is folded with is the point around which the model works: positions within
+        0.3 deg, extensions up to about twice those.
     path : str or pathlib.Path, optional
         Zarr store that keeps the response: written when it does not exist; when it does, checked to hold the
         response of the same inputs.
@@ -109,16 +115,19 @@ def fold(
     observations = [observation] if isinstance(observation, Observation) else _sequence(observation, "observation")
     _check(observations, roi)
     free = (free_spectrum,) if isinstance(free_spectrum, str) else tuple(free_spectrum)
-    _check_free(sky, free)
+    _check_free(sky, free, "free_spectrum")
+    live = (free_shape,) if isinstance(free_shape, str) else tuple(free_shape)
+    _check_free(sky, live, "free_shape")
     _check_background(sky, observations)
     edges = _energy_edges(energy_true, observations, roi)
-    size = 0.05 if pixel is None else scalar_value(pixel, "deg", "pixel")
+    size = PIXEL if pixel is None else scalar_value(pixel, "deg", "pixel")
     if not 0 < size <= 1:
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
     margin = spill_margin(max(_widest(one.irfs, edges[0]) for one in observations))
     sharpest = min(_sharpest(one.irfs, roi) for one in observations)
     field = Field(roi, edges, size, margin, sharpest)
     compiled = [compile_component(component, field) for component in sky]
+    compiled = [component.freed() if component.name in live else component for component in compiled]
     sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
     response = Response(Fold.make(compiled, observations, roi, edges), tuple(citations), free)
@@ -162,11 +171,11 @@ def _check(observations: Sequence[Any], roi: Any) -> None:
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
 
 
-def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any]) -> None:
+def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any], argument: str) -> None:
     names = [component.name for component in sky]
     unknown = [name for name in free if name not in names]
     if unknown:
-        raise SkyModelError(f"free_spectrum names {unknown}, but the components are {names}.")
+        raise SkyModelError(f"{argument} names {unknown}, but the components are {names}.")
 
 
 def _check_background(sky: Sequence[SkyComponent], observations: Sequence[Observation]) -> None:

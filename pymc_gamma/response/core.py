@@ -54,6 +54,7 @@ from pymc_gamma.response import storage
 from pymc_gamma.response.densities import bands, columns, densities
 from pymc_gamma.response.draws import Draws, PartCounts
 from pymc_gamma.response.folds import Fold
+from pymc_gamma.response.live import LiveComponent, shapes_of
 from pymc_gamma.response.npred import npred
 from pymc_gamma.response.surface import surface_density
 from pymc_gamma.simulation import TrueEvents
@@ -88,11 +89,18 @@ class Response:
 
     def __repr__(self) -> str:
         rows = [
-            f"  {name:<16} {count:12.5g} expected counts" + (", spectrum free" if name in self.free_spectrum else "")
+            f"  {name:<16} {count:12.5g} expected counts"
+            + (", spectrum free" if name in self.free_spectrum else "")
+            + (", shape free" if name in self.free_shape else "")
             for name, count in zip(self.component_names, self._fold.counts.sum(axis=1), strict=True)
         ]
         head = f"<Response: {len(rows)} components, {len(self.observations)} observation(s), {self.roi!r}>"
         return "\n".join([head, *rows])
+
+    @property
+    def free_shape(self) -> tuple[str, ...]:
+        """Names of the components whose position and extension are free, in the order of the components."""
+        return tuple(component.name for component in self._fold.components if component.is_free)
 
     @property
     def components(self) -> tuple[CompiledComponent, ...]:
@@ -234,6 +242,68 @@ class Response:
             k = names.index(name)
             components[k] = components[k].scaled(float(norm))
         return Response(self._fold.with_components(components), self._citations, self.free_spectrum)
+
+    def with_shapes(self, shapes: Mapping[str, Any]) -> "Response":
+        """The same response with components of free shape elsewhere, or larger or smaller.
+
+        Everything follows: ``npred``, ``acceptance``, ``simulate``, pictures, stores.
+
+        Parameters
+        ----------
+        shapes : mapping
+            For each component a shape of numbers, such as :class:`pymc_gamma.GaussianShape`, or a mapping of some of
+            its parameters, in deg or as quantities: ``{"msh": {"lon_0": 320.33, "sigma": 0.06}}``.
+
+        Returns
+        -------
+        Response
+
+        Raises
+        ------
+        ModelError
+            If a name is not that of a component of free shape, or of one of its parameters.
+        SkyModelError
+            If numbers have no meaning (an extension below zero), or a position is outside the region.
+        """
+        return Response(self._fold.with_shapes(shapes_of(self._fold, shapes)), self._citations, self.free_spectrum)
+
+    @checked(component=text, psf_scale=kind("bool"), smooth=kind("bool"))
+    def live_source(
+        self,
+        component: str,
+        *,
+        free: Collection[str] | None = None,
+        psf_scale: bool = False,
+        smooth: bool = True,
+    ) -> LiveComponent:
+        """What a model needs of a component of free shape: densities and counts for any position and extension.
+
+        Parameters
+        ----------
+        component : str
+            Name of the component.
+        free : collection of str, optional
+            Names of the parameters that vary; all unless given.
+        psf_scale : bool
+            Whether a scale of the PSF varies, too.
+        smooth : bool
+            For a free spectrum, whether coefficients are those of ``free_components[k].smooth``.
+
+        Raises
+        ------
+        ModelError
+            If the component was folded with a fixed shape.
+        SkyModelError
+            If there is no such component, or its shape has no parameter of a name.
+        """
+        spectrum = next((one for one in self._spectra_of([component]) if one.name == component), None)
+        if spectrum is not None and smooth:
+            spectrum = spectrum.smooth
+        return LiveComponent(self._fold, component, spectrum, free, psf_scale)
+
+    def _spectra_of(self, names: Collection[str]) -> tuple[FreeComponent, ...]:
+        """Free components, if some of these are of free spectrum."""
+        return self.free_components if any(name in self.free_spectrum for name in names) else ()
 
     @checked(observations=several("Observation"), free_spectrum=texts)
     def refold(
@@ -434,20 +504,24 @@ class Response:
         if "_free_components" in self.__dict__:
             self._free_components.release()
 
-    def expected_parts(self, spectra: Sequence[ArrayLike] | None = None) -> PartCounts:
+    def expected_parts(
+        self, spectra: Sequence[ArrayLike] | None = None, shapes: Mapping[str, Any] | None = None
+    ) -> PartCounts:
         """Expected counts of the parts of each component, at nominal fluxes or given spectra of the free components.
 
         Parameters
         ----------
         spectra : sequence of array_like, optional
             One for each of :attr:`free_components`: values at its energies, shape (n,) or (n_observations, n).
+        shapes : mapping, optional
+            As for :meth:`with_shapes`.
 
         Returns
         -------
         list of list of numpy.ndarray
             By observation and component, shape (n_parts,) each.
         """
-        return self._draws.expected_parts(spectra)
+        return self._draws.expected_parts(spectra, shapes_of(self._fold, shapes))
 
     def spectra_values(self, spectra: Mapping[str, Any]) -> list[FloatArray]:
         """Values of given spectra at the energies of the free components, nominal where none is given.
@@ -486,6 +560,7 @@ class Response:
         n: int,
         rng: np.random.Generator,
         spectra: Sequence[ArrayLike] | None = None,
+        shapes: Mapping[str, Any] | None = None,
     ) -> FloatArray:
         """Draw event rows.
 
@@ -500,6 +575,8 @@ class Response:
         spectra : sequence of array_like, optional
             One for each of :attr:`free_components`: values at its energies, shape (n,) or (n_observations, n); only
             their shapes matter. Default: the nominal ones.
+        shapes : mapping, optional
+            As for :meth:`with_shapes`.
 
         Returns
         -------
@@ -511,7 +588,7 @@ class Response:
         ModelError
             If the weights or spectra do not match the components, or are negative or not finite.
         """
-        return self._draws.mixture_rows(weights, n, generator(rng), spectra)
+        return self._draws.mixture_rows(weights, n, generator(rng), spectra, shapes_of(self._fold, shapes))
 
     def draw_rows(
         self,
@@ -521,6 +598,7 @@ class Response:
         parts: PartCounts | None = None,
         *,
         psf_scale: float = 1.0,
+        shapes: Mapping[str, Any] | None = None,
     ) -> FloatArray:
         """Draw given numbers of events of each component in each observation.
 
@@ -536,6 +614,8 @@ class Response:
             Expected counts of the parts of each component; by default those of :meth:`expected_parts`.
         psf_scale : float
             Factor on the width of the PSF.
+        shapes : mapping, optional
+            As for :meth:`with_shapes`.
 
         Returns
         -------
@@ -544,8 +624,9 @@ class Response:
         """
         counts = array(counts, "counts", (len(self.component_names), len(self.observations))).astype(np.int64)
         rng, psf_scale = generator(rng), number(psf_scale, "psf_scale", low=0)
-        parts = self.expected_parts(spectra) if parts is None else parts
-        return self._draws.rows(counts, rng, spectra, parts, psf_scale)
+        at = shapes_of(self._fold, shapes)
+        parts = self._draws.expected_parts(spectra, at) if parts is None else parts
+        return self._draws.rows(counts, rng, spectra, parts, psf_scale, at)
 
     def simulate(
         self,
@@ -553,6 +634,7 @@ class Response:
         n_events: int | None = None,
         *,
         spectra: Mapping[str, Any] | None = None,
+        shapes: Mapping[str, Any] | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> Events:
         """Simulate an event list through the instrument response.
@@ -568,6 +650,8 @@ class Response:
             Spectra of free components, as functions of the true energy in TeV such as :class:`pymc_gamma.PowerLaw`, or
             values at the energies of :attr:`free_components`, in TeV-1 cm-2 s-1. With ``weights`` only
             their shapes matter. Default: the nominal ones.
+        shapes : mapping, optional
+            Positions and extensions of components of free shape, see :meth:`with_shapes`.
         rng : numpy.random.Generator or int, optional
             Random numbers or a seed.
 
@@ -590,11 +674,11 @@ class Response:
         rng = generator(rng)
         given = None if spectra is None else self.spectra_values(spectra)
         if weights is None:
-            parts = self.expected_parts(given)
+            parts = self.expected_parts(given, shapes)
             weights = [sum(float(of[k].sum()) for of in parts) for k in range(len(self.component_names))]
         values = self._draws.weights(weights)
         n = int(rng.poisson(values.sum())) if n_events is None else integer(n_events, "n_events")
-        rows = self.simulate_rows(values, n, rng, given)
+        rows = self.simulate_rows(values, n, rng, given, shapes)
         return Events.from_rows(rows, self.reco, frame=self.roi.frame)
 
     @checked(component=text)
@@ -661,6 +745,7 @@ class Response:
         observation: int | str | None = None,
         spectra: Mapping[str, Any] | None = None,
         norms: Mapping[str, float] | None = None,
+        shapes: Mapping[str, Any] | None = None,
     ) -> xr.DataArray:
         """Expected counts of each component, in bins, at its nominal flux or at that of given spectra.
 
@@ -676,6 +761,8 @@ class Response:
             One observation only, by its index or its name; default all.
         spectra, norms : mapping, optional
             Other fluxes than the nominal ones, see :meth:`with_spectra`.
+        shapes : mapping, optional
+            Positions and extensions of components of free shape, see :meth:`with_shapes`.
 
         Returns
         -------
@@ -683,6 +770,7 @@ class Response:
             Dims (component[, energy][, lat, lon]); coordinates are bin centres.
         """
         response = self if spectra is None and norms is None else self.with_spectra(spectra, norms)
+        response = response if shapes is None else response.with_shapes(shapes)
         return npred(response._fold, energy, lon, lat, step, observation)
 
     @checked("lon", "lat", lon=plain("deg", None), lat=plain("deg", None), energy=plain("TeV", None))

@@ -17,7 +17,7 @@ from pymc_gamma.response.checks import check_rows, warn_unexplained
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.threads import run_parallel
 
-__all__ = ["EventColumns", "bands", "columns", "densities"]
+__all__ = ["EventColumns", "bands", "columns", "densities", "over_cells"]
 
 FloatArray = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def densities(fold: Fold, rows: EventRows, which: Sequence[int] | None = None) -
         If a row is not finite or outside the domain of its observation.
     """
     if rows.cells is not None:
-        averages = _in_order(_over_cells(fold, rows), len(rows), len(fold.components))
+        averages = _in_order(over_cells(fold, rows), len(rows), len(fold.components))
         return averages if which is None else averages[:, which]
     check_rows(rows, fold.domains)
     return _at_points(fold, rows, range(len(fold.components)) if which is None else which)
@@ -87,7 +87,7 @@ def columns(
         If a row is not finite or outside the domain of its observation.
     """
     if rows.cells is not None:
-        groups = _over_cells(fold, rows)
+        groups = over_cells(fold, rows)
         averages = _in_order(groups, len(rows), len(fold.components))
         return EventColumns(averages[:, fixed], None if free is None else _bands_of_cells(free, groups, smooth))
     check_rows(rows, fold.domains)
@@ -146,7 +146,7 @@ def _bands_of_points(free: FreeComponents, rows: EventRows, smooth: Collection[s
     return reorder(concatenate(parts, len(free.columns)), np.argsort(order))
 
 
-def _over_cells(fold: Fold, rows: EventRows) -> list[CellGroup]:
+def over_cells(fold: Fold, rows: EventRows) -> list[CellGroup]:
     """Averages over the cells that rows fill, by observation."""
     assert rows.cells is not None
     check_cells(rows, len(fold.folded))
@@ -189,6 +189,6 @@ def bands(free: FreeComponents, fold: Fold, rows: EventRows, smooth: Collection[
         If a row is not finite or outside the domain of its observation.
     """
     if rows.cells is not None:
-        return _bands_of_cells(free, _over_cells(fold, rows), smooth)
+        return _bands_of_cells(free, over_cells(fold, rows), smooth)
     check_rows(rows, fold.domains)
     return _bands_of_points(free, rows, smooth)

@@ -4,8 +4,8 @@ A component is picked with probability proportional to its weight, an observatio
 proportional to their share of the expected counts; then a true photon is drawn and passed through the instrument.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,16 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 from pymc_gamma.arguments import integer
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
+from pymc_gamma.folding.component import CompiledComponent
+from pymc_gamma.folding.engine import part_acceptance
 from pymc_gamma.folding.free import FreeComponents
+from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.geometry import lonlat_from_vectors, unit_vectors
 from pymc_gamma.labelled import as_mapping, has_labels
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.simulation import Simulator, SourceSampler, TrueEvents
 from pymc_gamma.units import numbers
 
-__all__ = ["Draws", "PartCounts"]
+__all__ = ["Draws", "PartCounts", "Shapes"]
 
 FloatArray = NDArray[np.float64]
+Shapes = Mapping[str, LiveShape]
 PartCounts = list[list[FloatArray]]
 """Expected counts of the parts, by observation and component, shape (n_parts,) each."""
 
@@ -40,21 +44,37 @@ class Draws:
 
     def __init__(self, fold: Fold, free: FreeComponents | None) -> None:
         self._fold, self._free = fold, free
+        self._last: tuple[dict[str, tuple[float, ...]], Fold] | None = None
 
     @cached_property
     def _simulator(self) -> Simulator:
         fold = self._fold
         return Simulator(fold.components, fold.folded, fold.energy_true_edges, fold.part_counts)
 
-    def expected_parts(self, spectra: Sequence[ArrayLike] | None = None) -> PartCounts:
-        """Expected counts of the parts, for given spectra of the free components or their nominal ones."""
-        counts = [list(of_observation) for of_observation in self._fold.part_counts]
+    def expected_parts(self, spectra: Sequence[ArrayLike] | None = None, shapes: Shapes | None = None) -> PartCounts:
+        """Expected counts of the parts, for given spectra and shapes of the free components or their nominal ones."""
+        fold = self._shaped(shapes)
+        counts = [list(of_observation) for of_observation in fold.part_counts]
         for j, spectrum in enumerate(() if spectra is None or self._free is None else spectra):
             assert self._free is not None
             k, coefficients = self._coefficients(j, spectrum)
-            for o, parts in enumerate(self._free.columns[j].part_counts(coefficients)):
-                counts[o][k] = parts
+            if fold.components[k] is self._fold.components[k]:
+                found = self._free.columns[j].part_counts(coefficients)
+            else:
+                seen = self._seen(fold, j, k, coefficients)
+                found = [part_acceptance(one, seen(one.index), fold.span)[:, 0] for one in fold.folded]
+            for of_observation, parts in zip(counts, found, strict=True):
+                of_observation[k] = parts
         return counts
+
+    def _shaped(self, shapes: Shapes | None) -> Fold:
+        """The components at given shapes; those asked for last are kept, as counts and events are asked for in turn."""
+        if not shapes:
+            return self._fold
+        key = {name: tuple(shape.parameters.values()) for name, shape in shapes.items()}
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._fold.with_shapes(shapes)
+        return self._last[1]
 
     def rows(
         self,
@@ -63,13 +83,19 @@ class Draws:
         spectra: Sequence[ArrayLike] | None,
         parts: PartCounts,
         psf_scale: float = 1.0,
+        shapes: Shapes | None = None,
     ) -> FloatArray:
         """Given numbers of events of each component in each observation, (K, n_observations), in random order."""
-        simulator = self._simulator
+        simulator, fold = self._simulator, self._shaped(shapes)
+        changed: dict[int, Callable[[int], CompiledComponent]] = {}
+        for name in shapes or ():
+            changed[fold.index(name)] = partial(_alike, fold.components[fold.index(name)])
         for j, spectrum in enumerate(() if spectra is None or self._free is None else spectra):
             k, coefficients = self._coefficients(j, spectrum)
+            changed[k] = self._seen(fold, j, k, coefficients)
+        for k, seen in changed.items():
             if counts[k].any():
-                simulator = self._with_spectrum(simulator, j, k, coefficients, parts)
+                simulator = _with_component(simulator, fold, k, seen, parts)
         if psf_scale != 1:
             simulator = simulator.with_psf_scale(psf_scale, parts)
         rows = simulator.rows(counts, rng)[:, : len(self._fold.reco)]
@@ -81,10 +107,11 @@ class Draws:
         n: int,
         rng: np.random.Generator,
         spectra: Sequence[ArrayLike] | None,
+        shapes: Shapes | None = None,
     ) -> FloatArray:
         """Events of the mixture with given fractions of the components, in random order."""
         weights, names, n = self.weights(weights), self._fold.names, integer(n, "n")
-        parts = self.expected_parts(spectra)
+        parts = self.expected_parts(spectra, shapes)
         expected = np.array([[of[k].sum() for of in parts] for k in range(len(names))])
         without = [name for k, name in enumerate(names) if weights[k] > 0 and not expected[k].any()]
         if without:
@@ -92,7 +119,7 @@ class Draws:
         share = expected / np.maximum(expected.sum(axis=1, keepdims=True), np.finfo(float).tiny)
         share[~expected.any(axis=1), 0] = 1.0  # drawn from never, but a distribution all the same
         counts = rng.multinomial(rng.multinomial(n, weights / weights.sum()), share)
-        return self.rows(counts, rng, spectra, parts)
+        return self.rows(counts, rng, spectra, parts, shapes=shapes)
 
     def photons(self, component: str, n: int, observation: int, rng: np.random.Generator) -> TrueEvents:
         """Photons of one component that pass the effective area, before reconstruction."""
@@ -143,18 +170,30 @@ class Draws:
         assert self._free is not None
         return self._fold.index(self._free.components[j].name), self._free.coefficients(j, spectrum)
 
-    def _with_spectrum(
-        self, simulator: Simulator, j: int, k: int, coefficients: FloatArray, parts: PartCounts
-    ) -> Simulator:
-        """A simulator that draws component *k* with another spectrum."""
+    def _seen(self, fold: Fold, j: int, k: int, coefficients: FloatArray) -> Callable[[int], CompiledComponent]:
+        """What an observation sees of component *k*, free one *j*, of a fold with another spectrum."""
         assert self._free is not None
-        columns = self._free.columns[j]
-        return simulator.with_component(
-            k,
-            [
-                sampler.with_component(columns.seen_by(folded.index, coefficients), folded, of_observation[k])
-                for sampler, folded, of_observation in zip(
-                    simulator.of_component(k), self._fold.folded, parts, strict=True
-                )
-            ],
-        )
+        columns, component = self._free.columns[j], fold.components[k]
+        as_folded = component is self._fold.components[k]
+
+        def seen(observation: int) -> CompiledComponent:
+            found = columns.seen_by(observation, coefficients)
+            return found if as_folded else component.with_fluxes(found.part_fluxes())
+
+        return seen
+
+
+def _alike(component: CompiledComponent, observation: int) -> CompiledComponent:
+    """The same for all observations."""
+    return component
+
+
+def _with_component(
+    simulator: Simulator, fold: Fold, k: int, seen: Callable[[int], CompiledComponent], parts: PartCounts
+) -> Simulator:
+    """A simulator that draws component *k* with another spectrum or shape, as each observation sees it."""
+    samplers = [
+        sampler.with_component(seen(folded.index), folded, of_observation[k])
+        for sampler, folded, of_observation in zip(simulator.of_component(k), fold.folded, parts, strict=True)
+    ]
+    return simulator.with_component(k, samplers)

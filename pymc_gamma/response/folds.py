@@ -7,7 +7,7 @@ nominal fluxes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
-from pymc_gamma.folding.compile import folded_edges, shining_offsets
+from pymc_gamma.folding.compile import Field, folded_edges, reshaped, shining_offsets
 from pymc_gamma.folding.component import CompiledComponent
 from pymc_gamma.folding.containment import DomainMask
 from pymc_gamma.folding.engine import part_acceptance
 from pymc_gamma.folding.folded import FoldedObservation
+from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.folding.nodes import spectrum_nodes
 from pymc_gamma.folding.raster import Ladder, spill_margin
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
@@ -32,6 +33,9 @@ from pymc_gamma.threads import run_parallel
 __all__ = ["Fold"]
 
 FloatArray = NDArray[np.float64]
+
+PIXEL = 0.05
+"""Largest pixel of templates in deg, unless one is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,43 @@ class Fold:
             folded = _fold(components, self.domains, self.roi, self.energy_true_edges)
         return Fold(tuple(components), folded, self.roi, self.energy_true_edges)
 
+    def with_shapes(self, shapes: Mapping[str, LiveShape]) -> "Fold":
+        """Components of free shape at other positions and extensions, of numbers; the rest is shared.
+
+        Raises
+        ------
+        SkyModelError
+            If one is too far from the region, or no event is expected from it.
+        """
+        components, folded, counts = list(self.components), self.folded, [list(of) for of in self.part_counts]
+        low, high = self._variance_range
+        for name, shape in shapes.items():
+            k = self.index(name)
+            pixel = min((raster.pixel for raster in components[k].rasters().values()), default=PIXEL)
+            field = Field(self.roi, self.energy_true_edges, pixel, spill_margin(math.sqrt(high)))
+            components[k] = reshaped(components[k], shape, field)
+            others = {key: one for key, one in folded[0].ladders.items() if key[0] != name}
+            own = {(name, part): Ladder(raster, (low, high)) for part, raster in components[k].rasters().items()}
+            folded = tuple(one.with_other(name, others | own) for one in folded)
+            for of, one in zip(counts, folded, strict=True):
+                of[k] = part_acceptance(one, components[k], self.span)[:, 0]
+            if not sum(float(of[k].sum()) for of in counts) > 0:
+                raise SkyModelError(f"no events expected from {name!r} at {shape} in {self.roi!r}.")
+        made = Fold(tuple(components), folded, self.roi, self.energy_true_edges)
+        made.__dict__["part_counts"] = counts
+        return made
+
+    @property
+    def _variance_range(self) -> tuple[float, float]:
+        """Smallest and largest variance of the PSF in deg2."""
+        ranges = [one.tables.variance_range for one in self.folded]
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+    @property
+    def span(self) -> FloatArray:
+        """Range of reconstructed energy in TeV."""
+        return np.array([self.roi.energy_min, self.roi.energy_max])
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the components."""
@@ -123,9 +164,9 @@ class Fold:
     @cached_property
     def part_counts(self) -> list[list[FloatArray]]:
         """Expected counts of the parts, by observation and component, shape (n_parts,) each."""
-        edges = np.array([self.roi.energy_min, self.roi.energy_max])
         return [
-            [part_acceptance(folded, component, edges)[:, 0] for component in self.components] for folded in self.folded
+            [part_acceptance(folded, component, self.span)[:, 0] for component in self.components]
+            for folded in self.folded
         ]
 
     @cached_property

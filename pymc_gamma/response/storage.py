@@ -36,7 +36,7 @@ from pymc_gamma.response.folds import Fold
 
 __all__ = ["Stored", "check_same_inputs", "fingerprint", "keep", "load", "save"]
 
-FORMAT = "pymc-gamma response 7"
+FORMAT = "pymc-gamma response 8"
 HEADER, HEADER_HASH = "pymc_gamma", "pymc_gamma_hash"
 """Attributes of the store."""
 BYTE_ORDER = {"little": "<f8", "big": ">f8"}
@@ -159,6 +159,7 @@ def _content(stored: Stored) -> tuple[Header, Tree]:
         "citations": [asdict(citation) for citation in stored.citations],
         "components": [],
         "free_spectrum": list(stored.free_spectrum),
+        "free_shape": [component.name for component in fold.components if component.is_free],
     }
     arrays: Tree = {"energy_true_edges": fold.energy_true_edges}
     for k, one in enumerate(irfs):
@@ -183,6 +184,7 @@ def _build(header: Header, arrays: Tree) -> Stored:
     components = [
         component_from_arrays(meta, _within(arrays, f"components/{k}/")) for k, meta in enumerate(header["components"])
     ]
+    components = [one.freed() if one.name in header["free_shape"] else one for one in components]
     citations = tuple(Citation(**data) for data in header["citations"])
     roi = RegionOfInterest.from_dict(header["roi"])
     fold = Fold.make(components, observations, roi, arrays["energy_true_edges"])
@@ -202,6 +204,8 @@ def _marks(header: Header, arrays: Tree) -> dict[str, str]:
         marks[f"component {component['name']!r}"] = _hash(component, _within(arrays, f"components/{k}/"))
     if header["free_spectrum"]:
         marks["free spectra"] = _hash(header["free_spectrum"], {})
+    if header["free_shape"]:
+        marks["free shapes"] = _hash(header["free_shape"], {})
     return marks
 
 

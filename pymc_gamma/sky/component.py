@@ -31,11 +31,11 @@ __all__ = [
     "Array",
     "Brightness",
     "Cells",
-    "GaussianShape",
-    "PointShape",
     "Shape",
     "SkyComponent",
+    "SkyGaussian",
     "SkyPart",
+    "SkyPoint",
     "Spectrum",
     "TemplateShape",
     "check_unique_names",
@@ -52,7 +52,7 @@ Spectrum = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class PointShape:
+class SkyPoint:
     """A point source.
 
     Parameters
@@ -63,10 +63,17 @@ class PointShape:
 
     lon: float
     lat: float
+    model: ClassVar[str] = "PointSpatialModel"
+    """Name of gammapy's class."""
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of that but the position: there are none."""
+        return {}
 
 
 @dataclass(frozen=True)
-class GaussianShape:
+class SkyGaussian:
     r"""A round or elongated Gaussian of unit integral.
 
     .. math:: S = \frac{1}{2\pi ab}\, e^{-u^2/2a^2 - w^2/2b^2}, \qquad a = \sigma,\quad b = \sigma\sqrt{1 - e^2},
@@ -91,7 +98,7 @@ class GaussianShape:
 
     Examples
     --------
-    >>> round(GaussianShape(0.0, 0.0, sigma=0.5, e=0.8, phi=30.0).minor, 6)
+    >>> round(SkyGaussian(0.0, 0.0, sigma=0.5, e=0.8, phi=30.0).minor, 6)
     0.3
     """
 
@@ -100,12 +107,19 @@ class GaussianShape:
     sigma: float
     e: float = 0.0
     phi: float = 0.0
+    model: ClassVar[str] = "GaussianSpatialModel"
+    """Name of gammapy's class."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.e <= 1:
             raise SkyModelError(f"A Gaussian needs an eccentricity e between 0 and 1, got {self.e!r}.")
         if not np.isfinite(self.phi):
             raise SkyModelError(f"A Gaussian needs a finite position angle phi, got {self.phi!r} deg.")
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of gammapy's class but the position."""
+        return {"sigma": self.sigma, "e": self.e, "phi": self.phi}
 
     @property
     def minor(self) -> float:
@@ -134,6 +148,10 @@ class TemplateShape:
         these, not from ``brightness``.
     unresolved : float
         How much the brightness changes from one cell of a map to the next, relative to itself.
+    model : str
+        Name of gammapy's class, if it is a parametric one.
+    sizes : tuple of (str, float)
+        Its parameters but the position, angles in degrees.
     """
 
     lon: float
@@ -144,9 +162,16 @@ class TemplateShape:
     feature: float
     cells: Cells | None = None
     unresolved: float = 0.0
+    model: str = ""
+    sizes: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of gammapy's class but the position."""
+        return dict(self.sizes)
 
 
-Shape = PointShape | GaussianShape | TemplateShape
+Shape = SkyPoint | SkyGaussian | TemplateShape
 
 
 @dataclass(frozen=True)
@@ -157,7 +182,7 @@ class SkyPart:
     ----------
     name : str
         Name of the part, for messages and labels.
-    shape : PointShape, GaussianShape or TemplateShape
+    shape : SkyPoint, SkyGaussian or TemplateShape
         Where it shines, in sr-1.
     spectrum : callable
         True energy in TeV to TeV-1 cm-2 s-1.

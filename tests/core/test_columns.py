@@ -19,7 +19,7 @@ from pymc_gamma.folding.engine import acceptance, density, density_in_bins, part
 from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import unit_vectors
 from pymc_gamma.response import densities
-from pymc_gamma.sky import GaussianShape, SkyComponent, SkyPart
+from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart
 
 ENERGY_TRUE = np.geomspace(0.5, 60, 25) * u.TeV
 
@@ -29,8 +29,8 @@ class Pair(SkyComponent):
 
     def parts(self, roi, margin_deg=0.8):
         return (
-            SkyPart("near", pmg.sky.PointShape(0.2, 0.1), lambda energy: 1e-11 * energy**-2.0),
-            SkyPart("long", GaussianShape(-0.3, 0.2, 0.2, 0.9, 40.0), lambda energy: 3e-11 * energy**-2.8),
+            SkyPart("near", pmg.sky.SkyPoint(0.2, 0.1), lambda energy: 1e-11 * energy**-2.0),
+            SkyPart("long", SkyGaussian(-0.3, 0.2, 0.2, 0.9, 40.0), lambda energy: 3e-11 * energy**-2.8),
         )
 
 

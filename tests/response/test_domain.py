@@ -20,7 +20,7 @@ import pymc_gamma as pmg
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, PymcGammaWarning, RegionError
 from pymc_gamma.geometry import unit_vectors
-from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart
+from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart, SkyPoint
 
 CENTRE = SkyCoord(83.6 * u.deg, 22.0 * u.deg)
 ENERGY = (0.5, 50) * u.TeV
@@ -39,11 +39,11 @@ class Source(SkyComponent):
 
 
 SOURCES = {
-    "inside": PointShape(83.2, 21.6),
-    "on the edge of the hole": PointShape(84.1, 22.3 - 0.35),
-    "in the hole": GaussianShape(84.1, 22.3, 0.15),
-    "extended, half in the hole": GaussianShape(83.9, 22.1, 0.25),
-    "beyond the largest offset": PointShape(83.1, 22.95),
+    "inside": SkyPoint(83.2, 21.6),
+    "on the edge of the hole": SkyPoint(84.1, 22.3 - 0.35),
+    "in the hole": SkyGaussian(84.1, 22.3, 0.15),
+    "extended, half in the hole": SkyGaussian(83.9, 22.1, 0.25),
+    "beyond the largest offset": SkyPoint(83.1, 22.95),
 }
 
 
@@ -373,7 +373,7 @@ def test_bad_outlines(tmp_path):
 @pytest.mark.parametrize("region", SHAPES[1:5], ids=lambda region: type(region).__name__)
 def test_any_outline_can_be_folded_and_simulated(region):
     roi = pmg.RegionOfInterest.from_region(region, energy=ENERGY)
-    source = Source("point", PointShape(83.6, 22.75))
+    source = Source("point", SkyPoint(83.6, 22.75))
     response = pmg.fold([source, pmg.CosmicRayBackground()], observation(83.6, 21.8), roi)
     events = response.simulate([1, 1], 4000, rng=2)
     assert Domain(roi, response.observations[0]).contains_sky(unit_vectors(events.lon.value, events.lat.value)).all()
@@ -394,7 +394,7 @@ def test_events_that_no_background_explains_are_told():
     rate[:, hole - 1 : hole + 2] *= 1e-7
     holed = one.with_irfs(dataclasses.replace(one.irfs, bkg=dataclasses.replace(bkg, rate=rate)))
     roi = pmg.RegionOfInterest(CENTRE, radius=1.2 * u.deg, energy=(0.9, 10) * u.TeV)
-    sky = [Source("source", PointShape(83.6, 22.0)), pmg.CosmicRayBackground()]
+    sky = [Source("source", SkyPoint(83.6, 22.0)), pmg.CosmicRayBackground()]
     # longitudes of the field of view grow to the west
     west = one.pointing.directional_offset_by(-90 * u.deg, float(bkg.fov_lon[hole]) * u.deg)
     lon, lat = [west.ra.deg, 83.6], [west.dec.deg, 22.0]
