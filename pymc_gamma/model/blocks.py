@@ -13,10 +13,10 @@ and a Poisson process :math:`v = C_b u`.
 With those of all linear blocks in one table, :math:`\lambda(x_i) = (D v)_i + \sum_b r_{bi}`.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytensor.tensor as pt
@@ -26,7 +26,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.folding.bands import Bands
 from pymc_gamma.folding.free import FreeComponent
 
-__all__ = ["AddedBlock", "Block", "LinearBlock"]
+__all__ = ["AddedBlock", "AddedTables", "Block", "LinearBlock"]
 
 FloatArray = NDArray[np.float64]
 
@@ -84,12 +84,16 @@ class Block:
         """Expected counts for coefficients (size,), over :attr:`total`."""
         return pt.sum(pt.constant(self.share) * u)
 
-    def frozen(self, theta: FloatArray | None) -> Mapping[str, Any]:
+    def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
         """Keywords with which the response draws this block, for given parameters."""
         return {}
 
-    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, k: int) -> list[FloatArray]:
-        """Expected counts of the parts in each observation, for parameters of its own.
+    def valid(self, theta: Variable) -> Variable | None:
+        """Whether parameters are where the block knows its densities, a scalar; None if it knows them everywhere."""
+        return None
+
+    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, response: Any) -> Any:
+        """Expected counts of the parts of all components, by observation and component, for its parameters.
 
         Parameters
         ----------
@@ -97,8 +101,8 @@ class Block:
             Parameters.
         spectra : sequence of numpy.ndarray, optional
             Those of all components of free spectrum.
-        k : int
-            Number of the component in the response.
+        response : PoissonResponse
+            The response.
         """
         raise NotImplementedError(f"{type(self).__name__} has no parameters of its own")
 
@@ -163,21 +167,32 @@ class LinearBlock(Block):
         raise NotImplementedError(f"the coefficients of {type(self).__name__} go with columns as they are")
 
 
-class AddedBlock(Block):
+class AddedTables(NamedTuple):
+    """What an added block needs to know of events.
+
+    Attributes
+    ----------
+    arrays : tuple of numpy.ndarray
+        Tables for its Op.
+    reference : numpy.ndarray
+        Densities near which those of the block will lie, TeV-1 sr-1 over the total acceptance, shape (N,).
+    """
+
+    arrays: tuple[NDArray[Any], ...]
+    reference: FloatArray
+
+
+class AddedBlock(Block, ABC):
     """A component whose densities come from an Op of its own."""
 
     @abstractmethod
-    def reference(self, rows: FloatArray) -> FloatArray:
-        """Densities of events near which those of the block will lie, TeV-1 sr-1 over the total acceptance, (N,)."""
-
-    @abstractmethod
-    def tables(self, rows: FloatArray) -> tuple[NDArray[Any], ...]:
-        """What :meth:`density` needs to know of events (N, n_columns)."""
-
-    @abstractmethod
-    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
-        """Densities of the events, shape (N,), for parameters and coefficients (size,)."""
+    def tables(self, rows: FloatArray) -> AddedTables:
+        """Tables of events (N, n_columns)."""
 
     @abstractmethod
     def table_types(self) -> list[Any]:
         """Types of the variables that hold the tables."""
+
+    @abstractmethod
+    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
+        """Densities of the events, shape (N,), for parameters and coefficients (size,)."""

@@ -12,6 +12,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.free import FreeComponent
+from pymc_gamma.folding.live_shapes import LiveShape, is_number
 from pymc_gamma.labelled import as_mapping
 from pymc_gamma.model.blocks import Block, LinearBlock
 from pymc_gamma.model.component import ModelComponent, Spectrum
@@ -19,6 +20,7 @@ from pymc_gamma.model.groups import GroupMember, SpectrumGroup, one_by_one, toge
 from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.refolded import Refolded, Variants
+from pymc_gamma.model.shapes import ShapeBlock, parameters_of
 from pymc_gamma.model.spectral import check_spectra, is_narrow, not_smooth, spectrum_at_nodes, value_at_start
 from pymc_gamma.model.systematics.base import with_systematics
 
@@ -34,6 +36,7 @@ def model_components(
     spectra: Mapping[Any, Spectrum] | None,
     norms: Mapping[str, Variable],
     systematics: Any,
+    shapes: Mapping[str, LiveShape] | None = None,
 ) -> list[ModelComponent]:
     """Components of a response as a model has them.
 
@@ -49,11 +52,14 @@ def model_components(
         Factors on the fluxes of components.
     systematics : Systematic or sequence of Systematic
         Uncertainties of the instrument.
+    shapes : mapping of str to LiveShape, optional
+        Positions and extensions of components of free shape.
 
     Raises
     ------
     ModelError
-        If spectra are given for what is no component of free spectrum, or a systematic is refused.
+        If spectra are given for what is no component of free spectrum, shapes for what is none of free shape or not for
+        one that is, or a systematic is refused.
     """
     names = tuple(response.component_names)
     what = f"{name}: spectra"
@@ -65,6 +71,7 @@ def model_components(
         again = f"fold with free_spectrum={[*free, *fixed]}, or leave them out of spectra"
         raise ModelError(f"{name}: spectra are given for {fixed}, which were folded with a fixed spectrum; {again}.")
     irfs = {one.name: frozenset(one.irfs) for one in getattr(response, "components", ())}
+    shaped = _checked_shapes(name, response, shapes)
     components = [
         ModelComponent(
             component,
@@ -72,8 +79,8 @@ def model_components(
             irfs.get(component, _SKY),
             component in free,
             given.get(component),
-            (),
-            norms.get(component),
+            norm=norms.get(component),
+            shape=shaped.get(component),
         )
         for component in names
     ]
@@ -83,6 +90,26 @@ def model_components(
         raise ModelError(f"{name}: systematics need a response from `fold`, got {type(response).__name__}.")
     n_observations = len(response.coords["observation"])
     return with_systematics(name, systematics, components, n_observations, response.energy_true[[0, -1]])
+
+
+def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, LiveShape]:
+    """Shapes by component, of all those whose shape is free."""
+    free = tuple(getattr(response, "free_shape", ()))
+    given = as_mapping(shapes, tuple(response.component_names), f"{name}: shapes")
+    fixed = [component for component in given if component not in free]
+    if fixed:
+        raise ModelError(
+            f"{name}: shapes are given for {fixed}, which were folded with a fixed shape; fold with free_shape="
+            f"{[*free, *fixed]}, or leave them out of shapes."
+        )
+    missing = [component for component in free if component not in given]
+    if missing:
+        example = ", ".join(f'"{component}": pmg.GaussianShape(lon_0, lat_0, sigma)' for component in missing)
+        raise ModelError(
+            f"{name}: the response leaves the shape of {missing} to the model; pass shapes={{{example}}}, or fold "
+            "without free_shape."
+        )
+    return given
 
 
 def build_intensity[I: Intensity](
@@ -196,6 +223,13 @@ def _block(
         counts = getattr(component.response, "acceptance", None)
         acceptance = np.ones((1, 1)) if counts is None else np.asarray(counts, float)[[k]][:, None]
     block = LinearBlock(component.name, acceptance, nodes, by_observation=by_observation, few_nodes=few)
+    if component.shape is not None:
+        varying = [key for key, value in component.shape.parameters.items() if not is_number(value)]
+        scaled = component.psf_scale is not None
+        live = component.response.live_source(component.name, free=varying, psf_scale=scaled, smooth=few)
+        shape = live.check(component.shape)
+        theta = parameters_of(shape, component.psf_scale)
+        return ShapeBlock(live, block, shape, component.psf_scale), values, theta
     if component.psf_scale is None:
         return block, values, None
     assert component.psf_knots is not None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.live_shapes import LiveShape
 
 __all__ = ["FixedSpectrumError", "ModelComponent"]
 
@@ -48,6 +49,8 @@ class ModelComponent:
         Factor on the width of the PSF.
     psf_knots : numpy.ndarray, optional
         Between which factors it may lie, and how finely it is followed.
+    shape : LiveShape, optional
+        Position and extension, if they are free.
     """
 
     name: str
@@ -59,6 +62,7 @@ class ModelComponent:
     norm: Variable | None = None
     psf_scale: Variable | None = None
     psf_knots: FloatArray | None = None
+    shape: LiveShape | None = None
 
     @property
     def energy_range(self) -> FloatArray:

@@ -31,6 +31,7 @@ from pytensor.tensor.random.op import RNGConsumerOp
 
 from pymc_gamma.arguments import checked, integer, kind, text
 from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
@@ -73,6 +74,10 @@ class EventMixture(Distribution):
     systematics : sequence of Systematic, optional
         Uncertainties of the instrument, such as `EnergyScale`; each adds a variable to the model. Factors on all events
         of a component cancel, and are refused.
+    shapes : mapping of str to GaussianShape, PointShape, DiskShape or ShellShape, optional
+        Position and extension of each component that was folded with ``free_shape``, in deg in the frame of the region;
+        numbers or variables, see `position`. Events are impossible where they leave the range around the shape that
+        the component was folded with.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. Arrays hold one event per row, in the columns ``response.reco``; one column more is the
         multiplicity, and six after it are the edges of cells (:mod:`pymc_gamma.events.rows`). For a batch of fractions
@@ -156,6 +161,7 @@ class EventMixture(Distribution):
         response: MixtureResponse | None = None,
         spectra: Mapping[str, Spectrum] | None = None,
         systematics: Sequence[Systematic] = (),
+        shapes: Mapping[str, LiveShape] | None = None,
         observed: Any = None,
         n_events: int | None = None,
         log_likelihood: Any = None,
@@ -181,7 +187,7 @@ class EventMixture(Distribution):
         else:
             if multiplicity is not None:
                 raise ModelError(f"{name}: multiplicity goes with log_likelihood; observed events carry their own.")
-            source, parameters = _response_source(name, response, spectra, systematics, model)
+            source, parameters = _response_source(name, response, spectra, systematics, shapes, model)
             fraction = fraction_tensor(name, model, fraction, source.component_names)
             if observed is not None and n_events is not None:
                 raise ModelError(f"{name}: pass either observed or n_events; observed events say how many they are.")
@@ -215,6 +221,7 @@ class EventMixture(Distribution):
         *,
         response: MixtureResponse | None = None,
         spectra: Mapping[str, Spectrum] | None = None,
+        shapes: Mapping[str, LiveShape] | None = None,
         n_events: int | None = None,
         parameters: Parameters | None = None,
         source: EventSource | None = None,
@@ -231,6 +238,8 @@ class EventMixture(Distribution):
             Densities of the components and draws from them.
         spectra : mapping of str to callable, optional
             Spectra of the components that were folded with ``free_spectrum``.
+        shapes : mapping of str to LiveShape, optional
+            Positions and extensions of those that were folded with ``free_shape``.
         n_events : int
             Number of events for each vector of fractions.
         parameters : Parameters, optional
@@ -249,7 +258,7 @@ class EventMixture(Distribution):
         """
         check_keywords(f"{cls.__name__}.dist", kwargs, (*keywords_of(cls.dist), *DIST_KEYWORDS))
         if source is None:
-            source, parameters = _response_source(cls.__name__, response, spectra, (), None)
+            source, parameters = _response_source(cls.__name__, response, spectra, (), shapes, None)
         fraction = fraction_tensor(cls.__name__, None, fraction, source.component_names)
         if fraction.type.ndim > 1:
             fraction = pt.expand_dims(fraction, -2)  # the axis of events, which share their fractions
@@ -397,13 +406,13 @@ def table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -
 
 
 def _response_source(
-    name: str, response: Any, spectra: Any, systematics: Any, model: pm.Model | None
+    name: str, response: Any, spectra: Any, systematics: Any, shapes: Any, model: pm.Model | None
 ) -> tuple[FixedNumber, Parameters]:
     """The intensity of the components of a response, and its parameters."""
     if response is None:
         raise ModelError(f"{name}: pass a response (from `fold`), or a log_likelihood table.")
     ResponseSource(response)  # a TypeError if it is none
-    components = model_components(name, response, spectra, {}, systematics)
+    components = model_components(name, response, spectra, {}, systematics, shapes)
     missing = [one.name for one in components if one.free and one.spectrum is None]
     if missing:
         example = ", ".join(f'"{component}": pmg.PowerLaw(index=index)' for component in missing)

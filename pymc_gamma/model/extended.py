@@ -24,6 +24,7 @@ from pymc.logprob.abstract import _logprob
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
@@ -71,6 +72,10 @@ class ExtendedEventMixture(Distribution):
     systematics : sequence of Systematic, optional
         Uncertainties of the instrument, such as `EnergyScale`; each adds a variable to the model. A subclass acts like
         its base.
+    shapes : mapping of str to GaussianShape, PointShape, DiskShape or ShellShape, optional
+        Position and extension of each component that was folded with ``free_shape``, in deg in the frame of the region;
+        numbers or variables, see `position`. Events are impossible where they leave the range around the shape that
+        the component was folded with.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. An array may have one column more, of multiplicities, and six after it, of edges of cells.
         `pymc.Data` has no rows to spare for predictive draws of more events than observed: use `observe_events` for
@@ -150,6 +155,7 @@ class ExtendedEventMixture(Distribution):
         spectra: Mapping[str, Spectrum] | None = None,
         norms: Any = None,
         systematics: Sequence[Systematic] = (),
+        shapes: Mapping[str, LiveShape] | None = None,
         observed: Any = None,
         max_events: int | None = None,
         expected_counts: bool = False,
@@ -168,7 +174,7 @@ class ExtendedEventMixture(Distribution):
                 f"{type(response).__name__}."
             )
         factors = checked_norms(name, response, norms)
-        components = model_components(name, response, spectra, factors, systematics)
+        components = model_components(name, response, spectra, factors, systematics, shapes)
         source, parameters = build_intensity(name, PoissonSource, components, model, needs_norms=True)
         counts = source.weighted(parameters).counts
         expected = _checked_expectation(name, source, counts, model)
@@ -183,7 +189,7 @@ class ExtendedEventMixture(Distribution):
         if expected_counts:
             pm.Deterministic(f"{name}_expected_counts", counts, dims=_component_dims(name, model, source))
         if integrated_flux is not None:
-            emitted = model_components(name, response, spectra, factors, ())
+            emitted = model_components(name, response, spectra, factors, (), shapes)
             add_integrated_flux(name, source, emitted, factors, integrated_flux)
         if dims is None:
             dims = default_dims(name, model, source, extra, observed, n_rows)

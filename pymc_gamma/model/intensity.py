@@ -144,7 +144,7 @@ class Intensity(ResponseSource):
         present = np.flatnonzero(~np.isnan(rows[:, 0]))
         own = rows[present]
         densities, bands = self._columns(own)
-        others = [block.reference(own) for block in self._added.values()]
+        added = [block.tables(own) for block in self._added.values()]
         if len(present) < len(rows):
             densities, bands = _spread(densities, bands, present, len(rows))
         largest = densities.max(axis=1, initial=0)
@@ -153,8 +153,8 @@ class Intensity(ResponseSource):
             # reduceat gives an entry, not zero, for an event without any
             sums = np.add.reduceat(np.append(bands.values, np.float32(0)), bands.pointer[: -1 : bands.column.shape[1]])
             largest = np.maximum(largest, np.where(per_event > 0, sums, 0))
-        for other in others:
-            largest[present] = np.maximum(largest[present], other)
+        for one in added:
+            largest[present] = np.maximum(largest[present], one.reference)
         self._check_possible(largest, multiplicity, rows)
         scale = np.where(largest > 0, largest, 1.0)
         packed: tuple[NDArray[Any], ...] = ()
@@ -165,7 +165,7 @@ class Intensity(ResponseSource):
             numbers = (bands.values * np.repeat(1 / scale, per_event)).astype(np.float32)
             packed = (numbers, bands.pointer, bands.column + self.n_columns + np.cumsum([0, *sizes[:-1]]))
         scaled, log_scale, logs = ScaledDensities.of(densities, scale)
-        tables = tuple((present, 1 / scale[present], *block.tables(own)) for block in self._added.values())
+        tables = tuple((present, 1 / scale[present], *one.arrays) for one in added)
         return TableArrays.build(scaled, multiplicity, log_scale, packed, logs, tables)
 
     def added_types(self) -> list[list[Any]]:
@@ -251,8 +251,12 @@ class Intensity(ResponseSource):
         columns = pt.concatenate(parts) if len(parts) > 1 else (parts[0] if parts else pt.zeros(0))
         every = pt.concatenate([dense, counts]) if self._dense else counts
         order = np.argsort([*self._dense, *self._wide])
+        checks = [self.blocks[k].valid(theta) for k, theta in thetas.items()]
         return Weighted(
-            columns, {k: (thetas[k], v[place[k]]) for k in self._added}, _take(every, list(order), len(order))
+            columns,
+            {k: (thetas[k], v[place[k]]) for k in self._added},
+            _take(every, list(order), len(order)),
+            tuple(one for one in checks if one is not None),
         )
 
     def mixture_log_density(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
@@ -271,7 +275,10 @@ class Intensity(ResponseSource):
             density = block.density(tuple(arrays), theta, v) * scale
             density = pt.zeros(own[1].shape)[present].set(density)
             rest = density if rest is None else rest + density
-        return LogMatVec(self.banded)(*own, weighted.columns)
+        value = LogMatVec(self.banded)(*own, weighted.columns)
+        for valid in weighted.valid:
+            value = value + pt.switch(valid, 0.0, -np.inf)
+        return value
 
     def _rows(self, which: Sequence[int]) -> list[int]:
         """Places of the norms of some blocks in the vector of all."""
@@ -346,9 +353,9 @@ class Intensity(ResponseSource):
         norms, row = parameters.norms, 0
         for k, block in enumerate(self.blocks):
             if block.has_theta:
-                own = block.expected_parts(of_block[id(block)], self.spectra(parameters.flux), k)
+                own = block.expected_parts(of_block[id(block)], self.spectra(parameters.flux), self.response)
                 for mine, parts in zip(total, own, strict=True):
-                    mine[k] = np.array(parts, float)
+                    mine[k] = np.array(parts[k], float)
             for o, mine in enumerate(total):
                 mine[k] = np.maximum(mine[k] * (1.0 if norms is None else norms[row + o * (block.n_rows > 1)]), 0)
             row += block.n_rows
@@ -377,11 +384,14 @@ class Weighted(NamedTuple):
         By number of the block, parameters and coefficients of those with an Op of their own.
     counts : TensorVariable
         Expected counts of the components, shape (K,); those of a mixture over their acceptances.
+    valid : tuple of TensorVariable
+        Whether parameters of blocks are where these know their densities.
     """
 
     columns: Variable
     added: dict[int, tuple[Variable, Variable]]
     counts: Variable
+    valid: tuple[Variable, ...] = ()
 
 
 def _onto(energy: FloatArray, nodes: FloatArray, rows: FloatArray) -> FloatArray:

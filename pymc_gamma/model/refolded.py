@@ -128,16 +128,15 @@ class Refolded(LinearBlock):
         """Coefficients of these columns, one scale after the other."""
         return (self._weights(theta, pt)[:, None] * v).reshape((len(self._ratio) * self.size,))
 
-    def frozen(self, theta: FloatArray | None) -> Mapping[str, Any]:
+    def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
         """The scale, for draws."""
-        return {} if theta is None else {"psf_scale": float(theta[0])}
+        return {"psf_scale": float(theta[0])}
 
-    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, k: int) -> list[FloatArray]:
-        """Expected counts of the parts in each observation, mixed as densities are."""
+    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, response: Any) -> Any:
+        """Expected counts of the parts of all components, mixed as densities are."""
         weights = spline_weights(self._variants.knots, theta[0])
-        parts = [response.expected_parts(spectra) for response in self._variants.responses]
-        n_observations = len(parts[0])
+        each = [one.expected_parts(spectra) for one in self._variants.responses]
         return [
-            np.sum([weight * own[o][k] for weight, own in zip(weights, parts, strict=True)], axis=0)
-            for o in range(n_observations)
+            [np.sum([w * one[o][k] for w, one in zip(weights, each, strict=True)], axis=0) for k in range(len(of))]
+            for o, of in enumerate(each[0])
         ]

@@ -43,6 +43,7 @@ __all__ = [
     "live_density",
     "rows_of",
     "table_inputs",
+    "table_types",
 ]
 
 _TABLE_TYPES = {
@@ -60,6 +61,11 @@ _TABLE_TYPES = {
 }
 """Rank and dtype of the inputs that describe the events: `LiveArrays`, and the number of all events."""
 N_TABLES = len(_TABLE_TYPES)
+
+
+def table_types() -> list[Any]:
+    """Types of the variables that describe the events."""
+    return [pt.TensorType(dtype, shape=(None,) * ndim) for ndim, dtype in _TABLE_TYPES.values()]
 
 
 def table_inputs(tables: LiveTables) -> list[Variable]:
