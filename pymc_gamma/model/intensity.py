@@ -30,7 +30,7 @@ from pymc_gamma.model.protocol import MixtureResponse
 from pymc_gamma.model.sources import ResponseSource
 from pymc_gamma.model.table import ScaledDensities, TableArrays, TableInputs
 from pymc_gamma.ops.hats import hat_map
-from pymc_gamma.ops.logmatvec import LogMatVec
+from pymc_gamma.ops.logmatvec import log_matvec
 
 __all__ = ["Intensity", "Parameters"]
 
@@ -275,7 +275,7 @@ class Intensity(ResponseSource):
             density = block.density(tuple(arrays), theta, v) * scale
             density = pt.zeros(own[1].shape)[present].set(density)
             rest = density if rest is None else rest + density
-        value = LogMatVec(self.banded)(*own, weighted.columns)
+        value = log_matvec(*own, weighted.columns, added=rest)
         for valid in weighted.valid:
             value = value + pt.switch(valid, 0.0, -np.inf)
         return value

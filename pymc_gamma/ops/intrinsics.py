@@ -1,4 +1,4 @@
-"""What the kernels of the Ops share: the compiler's settings, bits of numbers, prefetching."""
+"""What the kernels of the Ops share: the compiler's settings, bits of numbers, prefetching, optional outputs."""
 
 import numba as nb
 import numpy as np
@@ -7,7 +7,7 @@ from numba.core import cgutils
 
 from pymc_gamma.compilation import kernel
 
-__all__ = ["from_bits", "inlined", "jit", "part", "prefetch", "to_bits"]
+__all__ = ["from_bits", "inlined", "jit", "outputs", "part", "prefetch", "to_bits"]
 
 # nnan and ninf are left out on purpose: with them LLVM may assume that there is no NaN to report.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
@@ -60,6 +60,23 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return nb.void(array, index), codegen
+
+
+def outputs(values, last, wanted):  # type: ignore[no-untyped-def]
+    """What a kernel returns: a tuple of values, and one more if something is ``wanted`` (not None); one value bare."""
+    if wanted is not None:
+        return (*values, last)
+    return values if len(values) > 1 else values[0]
+
+
+@nb.extending.overload(outputs)
+def _outputs(values, last, wanted):  # type: ignore[no-untyped-def]
+    # numba takes `wanted is None` for a question to ask when the code runs, and wants one type for both answers
+    if not isinstance(wanted, nb.types.NoneType):
+        return lambda values, last, wanted: (*values, last)
+    if len(values) > 1:
+        return lambda values, last, wanted: values
+    return lambda values, last, wanted: values[0]
 
 
 if nb.config.DISABLE_JIT:  # kernels run in plain Python, to look into them or to test them change by change

@@ -1,19 +1,42 @@
 r"""Kernels of the log of a matrix-vector product: values, gradients and second derivatives in one pass over a table.
 
-With a table :math:`P_{ik} \ge 0` (event *i*, column *k*), multiplicities :math:`m_i` and coefficients :math:`v_k`,
+With a table :math:`P_{ik} \ge 0` (event *i*, column *k*), multiplicities :math:`m_i`, coefficients :math:`v_k` and, if
+something is added to the densities that no table holds, a vector :math:`r_i \ge 0`,
 
 .. math::
 
-    s_i = \sum_k P_{ik} v_k, \qquad
+    s_i = \sum_k P_{ik} v_k + r_i, \qquad
     \ell = \sum_i m_i \log s_i, \qquad
     \frac{\partial \ell}{\partial v_k} = \sum_i \frac{m_i P_{ik}}{s_i}, \qquad
-    \frac{\partial^2 \ell}{\partial v_k \partial v_l} = -\sum_i \frac{m_i P_{ik} P_{il}}{s_i^2} .
+    \frac{\partial^2 \ell}{\partial v_k \partial v_l} = -\sum_i \frac{m_i P_{ik} P_{il}}{s_i^2} ,
+
+and :math:`r` is one column more for each event: :math:`\partial \ell / \partial r_i = m_i / s_i`, and so on.
 
 Some columns reach few events: those of a free spectrum, one per node of true energy, only the events that the energy
 dispersion can bring there, a run of neighbouring ones :math:`a_i, \dots, b_i`, so that
-:math:`s_i = \sum_k P_{ik} v_k + \sum_{j=a_i}^{b_i} B_{ij} v_j`. Every kernel takes them as an optional last argument,
-the tiles of :mod:`pymc_gamma.ops.tile_kernels`; events are then sorted, and numbers per event go in and come out in
-that order, see :func:`in_event_order`. Logarithms are those of :mod:`pymc_gamma.ops.log_kernels`.
+:math:`s_i = \sum_k P_{ik} v_k + \sum_{j=a_i}^{b_i} B_{ij} v_j`. Every kernel takes them as its second argument,
+the tiles of :mod:`pymc_gamma.ops.tile_kernels`, or None; the arrays of the table are then in their order, whereas all
+other numbers per event go in and come out in the user's. Logarithms are those of :mod:`pymc_gamma.ops.log_kernels`.
+
+Arguments
+---------
+All kernels take the same ones in this order; which of them, and what is computed of them, is their own matter.
+
+``events`` : EventArrays
+    The table and what else is known of its events.
+``tiles`` : Tiles or None
+    Columns that reach few events.
+``coefficients`` : ndarray, shape (K,)
+    Coefficients *v*: those of the table, then those of the tiles.
+``added`` : ndarray, shape (N,), or None
+    What is added to the densities, *r*, in the units of the table. With it, kernels that return one number per column
+    return one per event too.
+``weight`` : ndarray, shape (N,)
+    One factor per event; the multiplicities come on top.
+``direction``, ``added_direction`` : ndarray, shape (K,) and (N,)
+    Direction of a derivative in *v* and in *r*; the latter is None where *r* is.
+
+What is None is known when a kernel is compiled, and costs nothing.
 
 Layout
 ------
@@ -28,8 +51,7 @@ An event of density zero and multiplicity zero contributes nothing, to the value
 multiplicity the value is ``-inf`` and the gradient large and finite. A negative or NaN density gives NaN.
 
 Densities that are zero or nearly so because a product of floating-point numbers underflows are computed by logarithms
-instead, in :mod:`pymc_gamma.ops.rare_kernels`. The last optional argument of the kernels, ``log_rows``, has the
-logarithms of rows with numbers that a table cannot hold.
+instead, in :mod:`pymc_gamma.ops.rare_kernels`.
 
 Kernels are serial and release the interpreter lock: samplers run one thread per chain.
 """
@@ -37,18 +59,15 @@ Kernels are serial and release the interpreter lock: samplers run one thread per
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.ops.intrinsics import inlined, jit, part, prefetch
-from pymc_gamma.ops.layout import BLOCK
+from pymc_gamma.ops.intrinsics import inlined, jit, outputs, part, prefetch
+from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
 from pymc_gamma.ops.log_kernels import log_and_weight, log_term, quotient
-from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, rare_ratios, rare_slope
-from pymc_gamma.ops.tile_kernels import TileArrays, accumulate_tiles, add_tiles
+from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, rare_ratios, rare_slope, with_one_more
+from pymc_gamma.ops.tile_kernels import accumulate_tiles, add_tiles, place
 
-__all__ = ["fused", "hessian_product", "in_event_order", "pointwise", "pushforward", "vjp"]
+__all__ = ["fused", "hessian_product", "pointwise", "pushforward", "vjp"]
 
 type _Floats = NDArray[np.float64]
-type _Flags = NDArray[np.bool_]
-type _Tiles = TileArrays | None
-type _LogRows = NDArray[np.float64] | None
 
 _LINE = 8  # numbers in a cache line
 
@@ -136,8 +155,37 @@ def _accumulate_block(block: _Floats, weight: _Floats, n: int, total: _Floats) -
         total[k + 3] += t3
 
 
+@part
+def _gather(values: _Floats, tiles: Tiles | None, first: int, n: int, block: _Floats) -> None:
+    """Copy the numbers of ``n`` events of the table from event ``first`` on, out of the user's order."""
+    for j in range(n):
+        block[j] = values[place(tiles, first + j)]
+
+
+@part
+def _add(values: _Floats, tiles: Tiles | None, first: int, n: int, block: _Floats) -> None:
+    """Add these numbers instead."""
+    for j in range(n):
+        block[j] += values[place(tiles, first + j)]
+
+
+@part
+def _scatter(block: _Floats, tiles: Tiles | None, first: int, n: int, values: _Floats) -> None:
+    """Copy the numbers of ``n`` events of the table from event ``first`` on into the user's order."""
+    for j in range(n):
+        values[place(tiles, first + j)] = block[j]
+
+
 @inlined
-def _densities(table: _Floats, tiles: _Tiles, b: int, n: int, coefficients: _Floats, density: _Floats) -> None:
+def _densities(
+    table: _Floats,
+    tiles: Tiles | None,
+    b: int,
+    n: int,
+    coefficients: _Floats,
+    added: _Floats | None,
+    density: _Floats,
+) -> None:
     """Densities of the ``n`` events of block ``b``."""
     if table.shape[1] > 0:
         _dot_block(table[b], coefficients, n, density)
@@ -145,10 +193,12 @@ def _densities(table: _Floats, tiles: _Tiles, b: int, n: int, coefficients: _Flo
         density[:n] = 0.0
     if tiles is not None:
         add_tiles(tiles, b, coefficients, density)
+    if added is not None:
+        _add(added, tiles, b * BLOCK, n, density)
 
 
 @inlined
-def _accumulate(table: _Floats, tiles: _Tiles, b: int, n: int, weight: _Floats, total: _Floats) -> None:
+def _accumulate(table: _Floats, tiles: Tiles | None, b: int, n: int, weight: _Floats, total: _Floats) -> None:
     """``total[k] += sum_j P[j, k] weight[j]`` over the ``n`` events of block ``b``."""
     if table.shape[1] > 0:
         _accumulate_block(table[b], weight, n, total)
@@ -157,190 +207,211 @@ def _accumulate(table: _Floats, tiles: _Tiles, b: int, n: int, weight: _Floats, 
 
 
 @inlined
-def _check_columns(table: _Floats, tiles: _Tiles, coefficients: _Floats) -> None:
-    n_dense = table.shape[1]
+def _check_columns(events: EventArrays, tiles: Tiles | None, coefficients: _Floats) -> None:
+    n_dense = events.table.shape[1]
     if (tiles is None and n_dense != coefficients.shape[0]) or n_dense > coefficients.shape[0]:
         raise ValueError("the number of coefficients does not match the number of columns of the event table")
 
 
+@part
+def _check_events(events: EventArrays, values: _Floats | None) -> None:
+    if values is not None and values.shape[0] != events.multiplicity.shape[0]:
+        raise ValueError("the number of values per event does not match the number of events of the event table")
+
+
+@part
+def _room(added: _Floats | None) -> _Floats:
+    """Room for derivatives with respect to what is added, if anything is."""
+    size = 0
+    if added is not None:
+        size = added.shape[0]
+    return np.empty(size)
+
+
 @jit
 def fused(
-    table: _Floats,
-    multiplicity: _Floats,
-    unit: _Flags,
-    coefficients: _Floats,
-    tiles: _Tiles = None,
-    log_rows: _LogRows = None,
-) -> tuple[float, _Floats]:
-    """Value and gradient of ``sum_i m_i log s_i`` in one pass.
-
-    Parameters
-    ----------
-    table : ndarray, shape (n_blocks, K, BLOCK)
-        Blocked table, see :func:`to_blocks`.
-    multiplicity : ndarray, shape (N,)
-        Multiplicity of each event; not read in full blocks whose ``unit`` is set.
-    unit : ndarray of bool, shape (n_blocks,)
-        Whether all events of a block have multiplicity one.
-    coefficients : ndarray, shape (K,)
-        Coefficients ``v``: those of the table, then those of the tiles.
-    tiles : tuple of ndarray, optional
-        Columns that reach few events: the first three arrays of :class:`pymc_gamma.ops.tiles.Tiles`.
-    log_rows : ndarray, shape (n, 1 + K), optional
-        Events with numbers that the table cannot hold: their places in it, and the logarithms of their rows.
-
-    Returns
-    -------
-    value : float
-        The sum.
-    gradient : ndarray, shape (K,)
-        Its gradient with respect to the coefficients.
-    """
-    _check_columns(table, tiles, coefficients)
+    events: EventArrays, tiles: Tiles | None, coefficients: _Floats, added: _Floats | None
+) -> tuple[_Floats, ...]:
+    """``sum_i m_i (log s_i + offset_i)``, shape (), and its gradient in ``v``, and in ``r``, in one pass."""
+    _check_columns(events, tiles, coefficients)
+    _check_events(events, added)
+    table, multiplicity, unit = events.table, events.multiplicity, events.unit
     n_events = multiplicity.shape[0]
     density = np.empty(BLOCK)
     weight = np.empty(BLOCK)
     gradient = np.zeros(coefficients.shape[0])
+    of_events = _room(added)
     value = 0.0
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, tiles, b, n, coefficients, density)
+        _densities(table, tiles, b, n, coefficients, added, density)
         if b + 1 < table.shape[0]:
             _prefetch_block(table[b + 1])
         counts = multiplicity[first : first + n]
         total, rare = log_and_weight(density, counts, unit[b], n, weight)
         value += total
         _accumulate(table, tiles, b, n, weight, gradient)
+        if added is not None:
+            _scatter(weight, tiles, first, n, of_events)
         if rare:
-            value += add_rare(table, tiles, log_rows, b, n, counts, coefficients, density, gradient)
-    return value, gradient
+            value += add_rare(events, tiles, b, n, counts, coefficients, added, density, gradient, of_events)
+    return outputs((np.asarray(value + events.offset_sum.item()), gradient), of_events, added)
 
 
 @jit
-def pointwise(
-    table: _Floats,
-    multiplicity: _Floats,
-    offset: _Floats,
-    coefficients: _Floats,
-    tiles: _Tiles = None,
-    log_rows: _LogRows = None,
-) -> _Floats:
+def pointwise(events: EventArrays, tiles: Tiles | None, coefficients: _Floats, added: _Floats | None) -> _Floats:
     """``m_i (log s_i + offset_i)`` of every event, shape (N,); zero where the multiplicity is zero and ``s_i`` too."""
-    _check_columns(table, tiles, coefficients)
+    _check_columns(events, tiles, coefficients)
+    _check_events(events, added)
+    table, multiplicity, offset = events.table, events.multiplicity, events.offset
     n_events = multiplicity.shape[0]
     density = np.empty(BLOCK)
-    ratio = np.empty(coefficients.shape[0])
+    terms = with_one_more(coefficients)
+    ratio = np.empty(terms.shape[0])
     out = np.empty(n_events)
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, tiles, b, n, coefficients, density)
+        _densities(table, tiles, b, n, coefficients, added, density)
         for j in range(n):
             i = first + j
             if is_rare(density[j], multiplicity[i]):
-                term = multiplicity[i] * rare_ratios(table, tiles, log_rows, b, j, coefficients, ratio)
+                if added is not None:
+                    terms[-1] = added[place(tiles, i)]
+                term = multiplicity[i] * rare_ratios(events, tiles, b, j, terms, ratio)
             else:
                 term = log_term(density[j], multiplicity[i])
-            out[i] = term + multiplicity[i] * offset[i]
+            out[place(tiles, i)] = term + multiplicity[i] * offset[i]
     return out
 
 
 @jit
 def vjp(
-    table: _Floats, weight: _Floats, coefficients: _Floats, tiles: _Tiles = None, log_rows: _LogRows = None
-) -> _Floats:
-    """``sum_i weight_i P_ik / s_i``, shape (K,): the gradient for arbitrary weights (cotangent times multiplicity)."""
-    _check_columns(table, tiles, coefficients)
+    events: EventArrays, tiles: Tiles | None, coefficients: _Floats, added: _Floats | None, weight: _Floats
+) -> _Floats | tuple[_Floats, _Floats]:
+    """``sum_i weight_i m_i P_ik / s_i``, shape (K,), and ``weight_i m_i / s_i``: the gradient for arbitrary weights."""
+    _check_columns(events, tiles, coefficients)
+    _check_events(events, added)
+    _check_events(events, weight)
+    table, multiplicity = events.table, events.multiplicity
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
+    own = np.empty(BLOCK)
     factor = np.empty(BLOCK)
     out = np.zeros(coefficients.shape[0])
+    of_events = _room(added)
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        own = weight[first : first + n]
-        _densities(table, tiles, b, n, coefficients, density)
+        _gather(weight, tiles, first, n, own)
+        _densities(table, tiles, b, n, coefficients, added, density)
         rare = False
         for j in range(n):
+            own[j] *= multiplicity[first + j]
             rare |= is_rare(density[j], own[j])
             factor[j] = 0.0 if is_rare(density[j], own[j]) else quotient(own[j], density[j])
         _accumulate(table, tiles, b, n, factor, out)
+        if added is not None:
+            _scatter(factor, tiles, first, n, of_events)
         if rare:
-            add_rare(table, tiles, log_rows, b, n, own, coefficients, density, out)
-    return out
+            add_rare(events, tiles, b, n, own, coefficients, added, density, out, of_events)
+    return outputs((out,), of_events, added)
 
 
 @jit
 def pushforward(
-    table: _Floats,
-    weight: _Floats,
+    events: EventArrays,
+    tiles: Tiles | None,
     coefficients: _Floats,
+    added: _Floats | None,
+    weight: _Floats,
     direction: _Floats,
-    tiles: _Tiles = None,
-    log_rows: _LogRows = None,
+    added_direction: _Floats | None = None,
 ) -> _Floats:
-    """``weight_i (P_i . direction) / s_i`` of every event, shape (N,): the derivative along a direction."""
-    _check_columns(table, tiles, coefficients)
-    _check_columns(table, tiles, direction)
+    """``weight_i m_i (P_i . direction + added_direction_i) / s_i`` of every event, shape (N,)."""
+    _check_columns(events, tiles, coefficients)
+    _check_columns(events, tiles, direction)
+    _check_events(events, added)
+    _check_events(events, weight)
+    _check_events(events, added_direction)
+    table, multiplicity = events.table, events.multiplicity
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
     slope = np.empty(BLOCK)
-    ratio = np.empty(coefficients.shape[0])
+    terms, changes = with_one_more(coefficients), with_one_more(direction)
+    ratio = np.empty(terms.shape[0])
     out = np.empty(n_events)
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, tiles, b, n, coefficients, density)
-        _densities(table, tiles, b, n, direction, slope)
+        _densities(table, tiles, b, n, coefficients, added, density)
+        _densities(table, tiles, b, n, direction, added_direction, slope)
         for j in range(n):
-            if is_rare(density[j], weight[first + j]):
-                rare_ratios(table, tiles, log_rows, b, j, coefficients, ratio)
-                out[first + j] = held(weight[first + j] * rare_slope(ratio, direction))
+            i = place(tiles, first + j)
+            own = weight[i] * multiplicity[first + j]
+            if is_rare(density[j], own):
+                if added is not None:
+                    terms[-1] = added[i]
+                if added_direction is not None:
+                    changes[-1] = added_direction[i]
+                rare_ratios(events, tiles, b, j, terms, ratio)
+                out[i] = held(own * rare_slope(ratio, changes))
             else:
-                out[first + j] = quotient(weight[first + j], density[j]) * slope[j]
+                out[i] = quotient(own, density[j]) * slope[j]
     return out
 
 
 @jit
 def hessian_product(
-    table: _Floats,
-    weight: _Floats,
+    events: EventArrays,
+    tiles: Tiles | None,
     coefficients: _Floats,
+    added: _Floats | None,
+    weight: _Floats,
     direction: _Floats,
-    tiles: _Tiles = None,
-    log_rows: _LogRows = None,
-) -> _Floats:
-    """``-sum_i weight_i P_ik (P_i . direction) / s_i^2``, shape (K,): the Hessian times a direction."""
-    _check_columns(table, tiles, coefficients)
-    _check_columns(table, tiles, direction)
+    added_direction: _Floats | None = None,
+) -> _Floats | tuple[_Floats, _Floats]:
+    """The Hessian times a direction: ``-sum_i weight_i m_i P_ik t_i / s_i^2``, shape (K,), and the summand without *P*.
+
+    Here ``t_i = P_i . direction + added_direction_i``.
+    """
+    _check_columns(events, tiles, coefficients)
+    _check_columns(events, tiles, direction)
+    _check_events(events, added)
+    _check_events(events, weight)
+    _check_events(events, added_direction)
+    table, multiplicity = events.table, events.multiplicity
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
     slope = np.empty(BLOCK)
-    ratio = np.empty(coefficients.shape[0])
+    terms, changes = with_one_more(coefficients), with_one_more(direction)
+    ratio = np.empty(terms.shape[0])
     out = np.zeros(coefficients.shape[0])
+    of_events = _room(added)
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, tiles, b, n, coefficients, density)
-        _densities(table, tiles, b, n, direction, slope)
+        _densities(table, tiles, b, n, coefficients, added, density)
+        _densities(table, tiles, b, n, direction, added_direction, slope)
         for j in range(n):
-            if is_rare(density[j], weight[first + j]):
-                rare_ratios(table, tiles, log_rows, b, j, coefficients, ratio)
-                change = held(weight[first + j] * rare_slope(ratio, direction))
-                for k in range(ratio.shape[0]):
+            i = place(tiles, first + j)
+            own = weight[i] * multiplicity[first + j]
+            if is_rare(density[j], own):
+                if added is not None:
+                    terms[-1] = added[i]
+                if added_direction is not None:
+                    changes[-1] = added_direction[i]
+                rare_ratios(events, tiles, b, j, terms, ratio)
+                change = held(own * rare_slope(ratio, changes))
+                for k in range(out.shape[0]):
                     out[k] = held(out[k] - held(change * ratio[k]))
                 slope[j] = 0.0
+                if added is not None:
+                    of_events[i] = -held(change * ratio[-1])
             else:
-                slope[j] = -quotient(quotient(weight[first + j], density[j]) * slope[j], density[j])
+                slope[j] = -quotient(quotient(own, density[j]) * slope[j], density[j])
+                if added is not None:
+                    of_events[i] = slope[j]
         _accumulate(table, tiles, b, n, slope, out)
-    return out
-
-
-@jit
-def in_event_order(values: _Floats, order: NDArray[np.int64]) -> _Floats:
-    """Numbers per event of a table with tiles, in the order that its events were given in."""
-    out = np.empty(len(values))
-    for i in range(len(values)):
-        out[order[i]] = values[i]
-    return out
+    return outputs((out,), of_events, added)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.compilation import kernel
-from pymc_gamma.ops.layout import BLOCK
+from pymc_gamma.ops.layout import BLOCK, Tiles
 from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_COLUMNS, N_EVENTS, START
 
 __all__ = ["LARGEST", "Tiles", "to_tiles"]
@@ -37,28 +37,6 @@ COLUMN_COST, TILE_COST = 12, 60
 
 _SIZES = tuple(2**k for k in range(LARGEST.bit_length()))
 _NOWHERE = np.iinfo(np.int64).max
-
-
-class Tiles(NamedTuple):
-    """Columns that reach few events, in the order of `pymc_gamma.ops.BAND_INPUTS`.
-
-    Attributes
-    ----------
-    numbers : ndarray of float32
-        Numbers of all tiles, one after the other, column by column.
-    tiles : ndarray of int64, shape (n_tiles, 5)
-        For each where its numbers start, its first event, their count, its first column, their count. Tiles are sorted
-        by their first event, and none reaches over the end of a block.
-    pointer : ndarray of int64, shape (n_blocks + 1,)
-        First tile of each block, and at last their count.
-    order : ndarray of int64, shape (N,)
-        The place in the user's list of each event of the table.
-    """
-
-    numbers: NDArray[np.float32]
-    tiles: _Integers
-    pointer: _Integers
-    order: _Integers
 
 
 def to_tiles(values: NDArray[np.float32], pointer: _Integers, column: _Integers) -> Tiles:
