@@ -11,6 +11,7 @@ a step lies between nodes.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.folding.nodes import bends_between, has_narrow, tabulate, warn_unresolved
-from pymc_gamma.model.component import ModelComponent
+from pymc_gamma.model.component import ModelComponent, Spectrum
 from pymc_gamma.model.intensity import Intensity
 from pymc_gamma.model.spectra import is_smooth
 
@@ -85,21 +86,38 @@ def spectrum_at_nodes(name: str, component: ModelComponent, nodes: FreeComponent
     ModelError
         If the spectrum is not a vector with one value for each energy.
     """
-    if component.spectrum is None:
-        flux = _averages(nodes, pt.constant(nodes.nominal))
-    else:
-        flux = _flux(name, nodes, component.spectrum, component.n_observations)
-    for factor in component.factors:
-        flux = flux * factor(nodes.energy)
-    return flux
-
-
-def _flux(name: str, component: FreeComponent, spectrum: Any, n_observations: int) -> Variable:
+    spectrum = component.spectrum
+    if spectrum is None:
+        flux = pt.constant(nodes.nominal)
+        for factor in component.factors:
+            flux = flux * factor(nodes.energy)
+        return _averages(nodes, flux)
     if not callable(spectrum):
         raise ModelError(
             f"{name}: the spectrum of {component.name!r} must be a function of the energy such as pmg.PowerLaw(...), "
             f"got {type(spectrum).__name__}."
         )
+    if not component.factors:
+        return _flux(name, nodes, spectrum, component.n_observations)
+    return _flux(name, nodes, _Product(spectrum, component.factors, nodes), component.n_observations)
+
+
+@dataclass(frozen=True, eq=False)
+class _Product:
+    """A spectrum times factors on it, as a function of the energy."""
+
+    spectrum: Any
+    factors: tuple[Spectrum, ...]
+    component: FreeComponent
+
+    def __call__(self, energy: FloatArray) -> Any:
+        flux = spectrum_values(self.spectrum, energy, self.component.unit, self.component.name)
+        for factor in self.factors:
+            flux = flux * factor(energy)
+        return flux
+
+
+def _flux(name: str, component: FreeComponent, spectrum: Any, n_observations: int) -> Variable:
     projected = None if component.smooth is None else _projected(component, spectrum)
     flux = projected
     if flux is None:

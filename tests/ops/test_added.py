@@ -1,4 +1,4 @@
-"""A density added to the products of a table: the Op family against NumPy, with bands and without, and without columns."""
+"""A density added to the products of a table: the Op family against NumPy, with bands, without, and without columns."""
 
 import importlib.util
 
