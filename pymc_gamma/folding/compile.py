@@ -18,7 +18,7 @@ from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import RegionOfInterest, position_angle_vector, unit_vectors
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
-from pymc_gamma.sky import CosmicRayBackground, GaussianShape, PointShape, SkyComponent, SkyPart, TemplateShape
+from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart, TemplateShape
 
 __all__ = ["Field", "compile_component", "folded_edges", "shining_offsets"]
 
@@ -87,7 +87,7 @@ def shining_offsets(
 
 @singledispatch
 def compile_component(component: SkyComponent, field: Field) -> CompiledComponent:
-    """Turn a sky component into arrays; the class of the component says how.
+    """Turn a sky component into arrays; a class whose numerics are its own registers how.
 
     Parameters
     ----------
@@ -101,6 +101,8 @@ def compile_component(component: SkyComponent, field: Field) -> CompiledComponen
     SkyModelError
         If the component has no part near the region, or a spectrum is negative or not finite.
     """
+    if component.instrumental:
+        return CompiledBackground(component.name)
     parts = component.parts(field.roi, field.margin)
     if not parts:
         raise SkyModelError(f"component {component.name!r} has no source in or near {field.roi!r}; leave it out.")
@@ -118,11 +120,6 @@ def compile_component(component: SkyComponent, field: Field) -> CompiledComponen
     if not analytic and not templates:
         raise SkyModelError(f"component {component.name!r}: the spectrum is zero at every energy.")
     return CompiledSources(component.name, _analytic(analytic, field.energy_edges, component.name), tuple(templates))
-
-
-@compile_component.register
-def _(component: CosmicRayBackground, field: Field) -> CompiledComponent:
-    return CompiledBackground(component.name)
 
 
 def _check_cells(component: str, parts: Iterable[SkyPart], sharpest: float) -> None:
