@@ -19,14 +19,7 @@ from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import RegionOfInterest, position_angle_vector, unit_vectors
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.observation import Observation
-from pymc_gamma.sky import (
-    CosmicRayBackground,
-    SkyComponent,
-    SkyGaussian,
-    SkyPart,
-    SkySource,
-    TemplateShape,
-)
+from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart, SkySource, TemplateShape
 
 __all__ = ["Field", "compile_component", "folded_edges", "reshaped", "shining_offsets"]
 
@@ -95,7 +88,7 @@ def shining_offsets(
 
 @singledispatch
 def compile_component(component: SkyComponent, field: Field) -> CompiledComponent:
-    """Turn a sky component into arrays; the class of the component says how.
+    """Turn a sky component into arrays; a class whose numerics are its own registers how.
 
     Parameters
     ----------
@@ -109,6 +102,8 @@ def compile_component(component: SkyComponent, field: Field) -> CompiledComponen
     SkyModelError
         If the component has no part near the region, or a spectrum is negative or not finite.
     """
+    if component.instrumental:
+        return CompiledBackground(component.name)
     parts = component.parts(field.roi, field.margin)
     if not parts:
         raise SkyModelError(f"component {component.name!r} has no source in or near {field.roi!r}; leave it out.")
@@ -162,11 +157,6 @@ def _sources(
         else:
             analytic.append((part, flux))
     return CompiledSources(name, _analytic(analytic), tuple(templates), form)
-
-
-@compile_component.register
-def _(component: CosmicRayBackground, field: Field) -> CompiledComponent:
-    return CompiledBackground(component.name)
 
 
 def _check_cells(component: str, parts: Iterable[SkyPart], sharpest: float) -> None:

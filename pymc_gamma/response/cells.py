@@ -7,7 +7,7 @@ The density of an event of which only its cell is known is
 where :math:`D` is the domain in which events were selected. The measure of the cell is the same for all components, so
 that it cancels in a mixture and adds a constant to the log-likelihood of a Poisson process.
 
-Along the energy the average is exact (:mod:`pymc_gamma.folding.ranges`). On the sky cells are boxes in longitude and
+Along the energy the average is exact (:mod:`pymc_gamma.folding.energies`). On the sky cells are boxes in longitude and
 latitude, cut into smaller ones
 
 * at first where a source could hide between the nodes: until its half width is about that of the narrowest Gaussian of

@@ -460,6 +460,22 @@ def test_a_shape_of_the_background_is_not_a_lack_of_it(observations, rows, low):
         shaped.column_densities(rows)
 
 
+class Hadrons(SkyComponent):
+    """A residual background of another class."""
+
+    instrumental = True
+
+    def parts(self, roi, margin_deg=0.8):
+        return ()
+
+
+def test_what_is_instrumental_is_the_residual_background(observations):
+    sky = [source("point", 0.3, -0.2), Hadrons("hadrons"), pmg.CosmicRayBackground()]
+    response = pmg.fold(sky, observations[0], small_region(), energy_true=ENERGY_TRUE)
+    assert response.instrumental == ("hadrons", "ccr")
+    assert float(response.acceptance[1]) == float(response.acceptance[2]) > 0
+
+
 def test_without_a_background():
     irfs = dataclasses.replace(quick_start_irfs(), bkg=None)
     observation = pmg.Observation(irfs, direction(0.0, 0.0), livetime=1 * u.h)
