@@ -7,6 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import NullTypeGradError, verify_grad
+from pytensor.graph.replace import vectorize_graph
 from scipy.special import logsumexp
 
 from pymc_gamma.ops.scan import (
@@ -159,6 +160,15 @@ def test_one_table_in_several_graphs(tables):
     np.testing.assert_array_equal(2 * first, second)
     assert sum(isinstance(node.op, ScanDensity) for node in both.maker.fgraph.apply_nodes) == 1
     assert not {one.name for one in inputs} & {one.name for one in scan_inputs(tables)}
+
+
+@pytest.mark.parametrize("mode", BACK_ENDS[:2])
+def test_many_points_at_once(mode):
+    """As PyMC evaluates a graph at all posterior draws."""
+    tables = ScanTables.build(SIGMA, -np.log(SIGMA)[None] - np.arange(3.0)[:, None])
+    x, many = pt.scalar("x"), pt.vector("many")
+    found = pytensor.function([many], vectorize_graph(scan_density(x, tables), {x: many}), mode=mode)([0.21, 0.3, 0.37])
+    np.testing.assert_allclose(found, np.outer([1 / 0.21, 1 / 0.3, 1 / 0.37], np.exp(-np.arange(3.0))), rtol=1e-4)
 
 
 @pytest.mark.parametrize("mode", BACK_ENDS)
