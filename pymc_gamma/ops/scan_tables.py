@@ -125,7 +125,10 @@ class ScanTables:
         return (self.nodes[0], self.nodes[1] if self.n_axes == 2 else np.empty(0))
 
     def log_values(self, *x: float) -> _Floats:
-        """Logarithms of the densities at values of the parameters, shape (N,); of the nearest edge outside."""
+        """Logarithms of the densities at values of the parameters, shape (N,); of the nearest edge outside.
+
+        Those of events without density there are large negative numbers, :data:`LOG_ZERO` between nodes that have none.
+        """
         rows, weights = combination(*self.padded_nodes, np.array(x, dtype=float))
         return weighted_sum(self.table[rows].T, weights[0, 0])
 

@@ -180,6 +180,18 @@ def test_zero_density():
     )
 
 
+def test_zero_density_at_a_node_leaves_the_rest_accurate():
+    """Next to it slopes are of third order, beyond of seventh."""
+    nodes, distance = np.linspace(0.2, 0.4, 11), np.array([0.1, 0.6, 0.9])
+    logs = log_gaussian(distance, nodes)
+    logs[:, 0] = -np.inf
+    tables = ScanTables.build(nodes, logs)
+    errors = np.stack([np.abs(tables.log_values(x) - log_gaussian(distance, x)) for x in midpoints(nodes)])
+    assert errors[1].max() < 0.05
+    assert errors[2:4].max() < 2e-3
+    assert errors[4:].max() < 5e-5
+
+
 def test_events_without_any_density():
     assert not density(ScanTables.build([1.0, 2.0], np.full((3, 2), -np.inf)), 1.5).any()
 
