@@ -12,6 +12,7 @@ form), and any other brightness (numerical convolution).
 Directions are longitude and latitude in degrees in the frame of the region of interest.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ __all__ = [
     "Spectrum",
     "TemplateShape",
     "check_unique_names",
+    "renamed",
 ]
 
 Array = NDArray[np.float64]
@@ -281,6 +283,20 @@ class SkyComponent(ABC):
     def __repr__(self) -> str:
         """Class and name."""
         return f"{type(self).__name__}(name={self.name!r})"
+
+
+def renamed[C: SkyComponent](component: C, name: str) -> C:
+    """The same component under another name; the one given keeps its own.
+
+    Examples
+    --------
+    >>> from pymc_gamma.sky import CosmicRayBackground
+    >>> renamed(CosmicRayBackground(), "hadrons")
+    CosmicRayBackground(name='hadrons')
+    """
+    other = copy.copy(component)
+    other._name = name
+    return other
 
 
 def check_unique_names(components: Iterable[SkyComponent]) -> tuple[SkyComponent, ...]:
