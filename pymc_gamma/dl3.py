@@ -337,6 +337,7 @@ def run_arguments(run: Any) -> dict[str, Any]:
         "ontime": ontime * u.s,
         "livetime": (1 - dead) * ontime * u.s,
         "name": label,
+        "good_time": good.reference + np.stack([good.start, good.stop], axis=1) * u.s,
     }
 
 
