@@ -41,8 +41,9 @@ def header_reference(header: Any) -> Time:
 
 
 def seconds_since(reference: Time, times: Time) -> FloatArray:
-    """Seconds since a reference time; NaN where a time is masked."""
-    seconds = (times - reference).to_value("sec")
+    """Seconds since a reference time, in its scale; NaN where a time is masked."""
+    # differences of times of different scales count in the first one: seconds of TDB are not those of TT
+    seconds = (getattr(times, reference.scale) - reference).to_value("sec")
     return np.asarray(seconds.filled(np.nan) if hasattr(seconds, "filled") else seconds, dtype=np.float64)
 
 

@@ -368,7 +368,6 @@ class Events:
             meta=self._meta,
         )
 
-    @checked(time=kind("Time"))
     def with_time(self, time: Time | None) -> Self:
         """Give the events other arrival times, shape ``(event,)`` or one for all; None: not known.
 
