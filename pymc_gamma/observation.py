@@ -35,7 +35,7 @@ from pymc_gamma.geometry import (
     tangent_basis,
     unit_vectors,
 )
-from pymc_gamma.good_time import GoodTime
+from pymc_gamma.good_time import TOLERANCE, GoodTime
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.safe_mask import SafeMask, index_energies, run_limits
 from pymc_gamma.time_bins import intervals, split_observations
@@ -136,7 +136,7 @@ class Observation:
                 f"times must satisfy 0 < livetime <= ontime, got livetime={self.livetime_s} s and "
                 f"ontime={self.ontime_s} s."
             )
-        if self.good_time_s is not None and self.ontime_s > lasted * (1 + 1e-6):
+        if self.good_time_s is not None and self.ontime_s > lasted * (1 + 1e-6) + TOLERANCE:
             raise ValueError(f"good_time must last as long as the ontime, {self.ontime_s} s, but lasts {lasted} s.")
         self.name = name
         self.energy_range = _energy_range(energy_range)

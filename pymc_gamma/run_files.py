@@ -28,7 +28,7 @@ from pymc_gamma.events.rows import TIME
 from pymc_gamma.events.splitting import outside_good_time
 from pymc_gamma.files import atomic_path, refuse_overwrite, user_path
 from pymc_gamma.fits_files import open_fits, reading
-from pymc_gamma.good_time import GoodTime
+from pymc_gamma.good_time import TOLERANCE, GoodTime
 from pymc_gamma.observation import NO_LIMIT, Observation
 from pymc_gamma.times import TIME_REFERENCE, reference, to_seconds
 
@@ -291,7 +291,7 @@ def _own_good_time(observation: Observation) -> GoodTime | None:
     if observation.good_time_s is None:
         return None
     good = GoodTime(reference(), *observation.good_time_s.T)
-    return good if abs(good.duration_s - observation.ontime_s) <= 1e-6 * observation.ontime_s else None
+    return good if abs(good.duration_s - observation.ontime_s) <= 1e-6 * observation.ontime_s + TOLERANCE else None
 
 
 def _location(source: Path) -> EarthLocation:

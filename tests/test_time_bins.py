@@ -361,3 +361,30 @@ def test_runs_on_disk_whose_times_cannot_be_kept(tmp_path):
     bare = pmg.Observation(quick_start_irfs(), direction(0, 0), 0.5 * u.h, name="7")
     with pytest.warns(PymcGammaWarning, match="times of 2 events are not written, but others, .* no good time"):
         pmg.write_runs(tmp_path / "other", at([1, 20]), bare, rng=1)
+
+
+def test_types_of_events_are_observations_with_their_own_response():
+    """Two halves of the events, one seen by half the effective area, are as informative as all events in one."""
+    irfs = quick_start_irfs()
+    tables = irfs.arrays()
+    halves = {name: values / 2 if name in ("aeff_values", "bkg_rate") else values for name, values in tables.items()}
+    assert sum(not np.array_equal(halves[name], values) for name, values in tables.items()) == 2
+    half = pmg.IRFs.from_arrays(halves, name="half")
+    good_time = START + [0, 30] * u.min
+    types = [
+        pmg.Observation(half, direction(0, 0), 27 * u.min, name=name, good_time=good_time) for name in ("good", "poor")
+    ]
+    response, whole = pmg.fold(COMPONENTS, types, ROI), pmg.fold(COMPONENTS, run(), ROI)
+    np.testing.assert_allclose(response.acceptance, whole.acceptance, rtol=1e-6)
+    events = whole.simulate(rng=1)
+    typed = sum(events[k::2].with_observation(k) for k in range(2))
+    shuffled = events[np.r_[0 : len(events) : 2, 1 : len(events) : 2]]
+    np.testing.assert_allclose(2 * response.density(typed), whole.density(shuffled), rtol=1e-6)
+    pieces = [one.split([0, 10, 30] * u.min) for one in types]
+    cut = pmg.fold(COMPONENTS, [one for of_type in pieces for one in of_type], ROI)
+    assert cut.coords["observation"] == ["good 0", "good 1", "poor 0", "poor 1"]
+    split = typed.split(pieces)
+    assert np.array_equal(split.observation // 2, typed.observation)
+    np.testing.assert_allclose(cut.density(split).sum(axis=0), [
+        np.sum(response.density(typed)[:, k] * np.where(split.observation % 2 == 0, 1 / 3, 2 / 3)) for k in range(2)
+    ], rtol=1e-9)  # fmt: skip
