@@ -30,7 +30,7 @@ from pymc_gamma.dl3 import (
 )
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.cells import Cells
-from pymc_gamma.events.columns import as_table, plain_column
+from pymc_gamma.events.columns import absolute_times, as_table, plain_column
 from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO, TIME
 from pymc_gamma.events.validation import check_frame, without_masked
 from pymc_gamma.files import atomic_path, refuse_full_disk
@@ -44,7 +44,7 @@ from pymc_gamma.good_time import (
     placeholders,
     selected_events,
 )
-from pymc_gamma.times import TIME_REFERENCE, header_reference, reference
+from pymc_gamma.times import TIME_REFERENCE, reference
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
@@ -176,7 +176,7 @@ def _times(table: "Table", names: dict[str, str]) -> Time | None:
         return None
     column = table[names["TIME"]]
     try:
-        times = _absolute(column, names["TIME"], table.meta)
+        times = absolute_times(column, names["TIME"], table.meta)
         return None if placeholders(table.meta, times) else times
     except KeyError as error:
         warn_user(
@@ -184,30 +184,6 @@ def _times(table: "Table", names: dict[str, str]) -> Time | None:
             f"from, there is no {error}. Give them as astropy times, or put MJDREFI, MJDREFF and TIMESYS into its meta."
         )
         return None
-
-
-def _absolute(column: Any, name: str, header: Mapping[str, Any]) -> Time:
-    """A column of times; if it is one of numbers these count from the reference of a header, NaN where masked."""
-    if isinstance(column, Time):
-        return column
-    if np.ndim(column) > 1:
-        raise EventError(
-            f"Column {name} of the event table must have one number for each event, got the shape {np.shape(column)}; "
-            "a table that astropy wrote has absolute times again when it is read with Table.read(..., "
-            "astropy_native=True)."
-        )
-    if getattr(column, "dtype", np.dtype(object)).kind not in "iuf":
-        raise EventError(
-            f"Column {name} of the event table must hold astropy times, or numbers that count from MJDREFI and MJDREFF "
-            f"in its meta; it holds {getattr(column, 'dtype', type(column).__name__)}. No scale (UTC, TT) is guessed."
-        )
-    plain, mask = plain_column(column, name)
-    unit = u.Unit(getattr(plain, "unit", None) or header.get("TIMEUNIT", "s"))
-    if not unit.is_equivalent("s"):
-        raise EventError(f"Column {name} of the event table is in '{unit}', which is not convertible to s.")
-    seconds = (np.asarray(getattr(plain, "value", plain), dtype=np.float64) * unit).to("s")
-    unknown = ~np.isfinite(seconds) if mask is None else mask | ~np.isfinite(seconds)
-    return header_reference(header) + np.where(unknown, np.nan, seconds)
 
 
 def _names(table: "Table") -> dict[str, str]:
@@ -474,7 +450,7 @@ def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) 
         good = of_intervals(GTI.from_table_hdu(intervals), str(path))
         times = Table(meta=table.meta)
         if "TIME" in table.colnames:
-            times["TIME"] = _absolute(table["TIME"], "TIME", table.meta)
+            times["TIME"] = absolute_times(table["TIME"], "TIME", table.meta)
         else:
             times["ROW"] = np.arange(len(table))
     except KeyError as error:

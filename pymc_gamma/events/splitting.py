@@ -118,9 +118,9 @@ def _label(observations: "list[Observation]", k: int, first: int) -> str:
 def outside_good_time(events: "Events", observations: "Sequence[Observation]") -> NDArray[np.bool_]:
     """Which events arrived outside the good time of their observation; none where either is not known."""
     outside = np.zeros(len(events), bool)
-    if events.time is None:
-        return outside
     seconds = events.to_rows((TIME,))[:, 0]
+    if np.isnan(seconds).all():
+        return outside
     for k, one in enumerate(observations):
         if one.good_time_s is not None:
             good = GoodTime(reference(), *one.good_time_s.T)
