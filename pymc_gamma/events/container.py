@@ -594,7 +594,8 @@ class Events:
             Region on the sky and range of reconstructed energy.
         observations : Observation or sequence of Observation, optional
             Observations, in the order of :attr:`observation`: what lies beyond the limits of its own observation
-            (energy range, largest offset, instrument response) is not kept either.
+            (energy range, largest offset, instrument response, good time where it and the arrival time are known) is
+            not kept either.
 
         Returns
         -------
@@ -725,7 +726,8 @@ class Events:
         Returns
         -------
         Events
-            Rows of NaN (padding of draws with fewer events) are left out.
+            Rows of NaN (padding of draws with fewer events) are left out. They have no arrival times: see
+            :meth:`with_time` and :meth:`Observation.draw_times <pymc_gamma.Observation.draw_times>`.
 
         Raises
         ------
@@ -864,7 +866,7 @@ class Events:
         -----
         Runs are read within their good time intervals (GTI) and their selection in time (``run.select_time``), the same
         as the live time of :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`. An event list
-        alone has no intervals and is taken as it is.
+        alone has no intervals and is taken as it is. Events keep their arrival times.
         """
         from pymc_gamma.events.gadf import from_gammapy
 
@@ -916,7 +918,8 @@ class Events:
     def read(cls, path: str | os.PathLike[str], *, hdu: str = "EVENTS", frame: str | None = None) -> Self:
         """Read a GADF event file, ours or any other.
 
-        Events outside the good time intervals of the file (HDU ``GTI``, if it has one) are left out. A run with its
+        Events outside the good time intervals of the file (HDU ``GTI``, if it has one) are left out; the others keep
+        their arrival times. A run with its
         response and pointing is read by gammapy and :meth:`from_gammapy`.
 
         Parameters
