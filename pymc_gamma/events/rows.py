@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.geometry import unit_vectors
 
-__all__ = ["CELL", "EVENT_ROWS", "MULTIPLICITY", "RECO", "SPACE_ROWS", "EventRows", "RowLayout", "row_layout"]
+__all__ = ["CELL", "EVENT_ROWS", "MULTIPLICITY", "RECO", "SPACE_ROWS", "TIME", "EventRows", "RowLayout", "row_layout"]
 
 FloatArray = NDArray[np.float64]
 
 RECO = ("energy", "lon", "lat")
 MULTIPLICITY = "multiplicity"
 """How many events a row stands for."""
+TIME = "time"
+"""When an event arrived, in seconds (TT) since :func:`pymc_gamma.times.reference`; NaN where that is not known."""
 CELL = ("energy_min", "energy_max", "lon_min", "lon_max", "lat_min", "lat_max")
 """Edges of the cell that the events of a row fill, TeV and deg."""
 EVENT_ROWS = ((), (MULTIPLICITY,), (MULTIPLICITY, *CELL))

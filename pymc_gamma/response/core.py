@@ -42,6 +42,7 @@ from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events import Events
 from pymc_gamma.events.rows import EVENT_ROWS, EventRows
+from pymc_gamma.events.splitting import draw_times, outside_good_time
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.bands import Bands, no_bands
 from pymc_gamma.folding.component import CompiledComponent
@@ -139,10 +140,13 @@ class Response:
 
     @property
     def coords(self) -> dict[str, list[Any]]:
-        """Coordinates for ``pm.Model(coords=...)``: components, indices of observations, columns of events."""
+        """Coordinates for ``pm.Model(coords=...)``: components, observations, columns of events.
+
+        Observations are labelled by their names where all have one of their own, else by their indices.
+        """
         return {
             "component": list(self.component_names),
-            "observation": list(range(len(self.observations))),
+            "observation": list(self._fold.observation_labels),
             "reco": list(self.reco),
         }
 
@@ -163,8 +167,8 @@ class Response:
 
     @property
     def acceptance_by_observation(self) -> xr.DataArray:
-        """Expected counts, dims (component, observation)."""
-        coords = {"component": list(self.component_names), "observation": np.arange(len(self.observations))}
+        """Expected counts, dims (component, observation), with the labels of :attr:`coords`."""
+        coords = {name: self.coords[name] for name in ("component", "observation")}
         return xr.DataArray(
             self._fold.counts.copy(),
             coords,
@@ -396,8 +400,8 @@ class Response:
         Raises
         ------
         EventError
-            If an event belongs to an observation that the response does not have, or events fill cells in another
-            frame.
+            If an event belongs to an observation that the response does not have, or arrived outside the good time of
+            its own, or events fill cells in another frame.
         """
         unknown = events.observation >= len(self.observations)
         if unknown.any():
@@ -405,6 +409,14 @@ class Response:
             raise EventError(
                 f"{int(unknown.sum())} of {len(events)} events, first rows {first}, belong to observation "
                 f"{int(events.observation.max())}, but the response has {len(self.observations)} observation(s)."
+            )
+        late = outside_good_time(events, self.observations)
+        if late.any():
+            raise EventError(
+                f"{int(late.sum())} of {len(events)} events, first rows {np.flatnonzero(late)[:5].tolist()}, arrived "
+                "outside the good time of their observation, so the response does not expect them; give events to "
+                "observations cut in time by events.split(observations), or leave them out by "
+                "events.select(roi, observations)."
             )
         single, counted, celled = EVENT_ROWS
         extra = single if np.all(events.multiplicity == 1) else counted
@@ -658,7 +670,8 @@ class Response:
         Returns
         -------
         Events
-            In random order, in the frame of the region.
+            In random order, in the frame of the region; with arrival times, drawn uniformly in the good time of their
+            observation, where this is known.
 
         Raises
         ------
@@ -679,7 +692,7 @@ class Response:
         values = self._draws.weights(weights)
         n = int(rng.poisson(values.sum())) if n_events is None else integer(n_events, "n_events")
         rows = self.simulate_rows(values, n, rng, given, shapes)
-        return Events.from_rows(rows, self.reco, frame=self.roi.frame)
+        return draw_times(Events.from_rows(rows, self.reco, frame=self.roi.frame), self.observations, rng)
 
     @checked(component=text)
     def simulate_true(

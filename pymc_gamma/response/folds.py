@@ -147,6 +147,12 @@ class Fold:
         return tuple(one.observation for one in self.folded)
 
     @property
+    def observation_labels(self) -> tuple[str, ...] | tuple[int, ...]:
+        """Names of the observations where all have one of their own, else their indices."""
+        names = [one.name for one in self.observations if one.name]
+        return tuple(names) if len(set(names)) == len(self.folded) else tuple(range(len(self.folded)))
+
+    @property
     def domains(self) -> tuple[Domain, ...]:
         """What is kept of each observation."""
         return tuple(one.domain for one in self.folded)

@@ -74,7 +74,11 @@ def rows(single):
 def test_names_and_shapes(response):
     assert response.component_names == tuple(NAMES)
     assert response.reco == ("energy", "lon", "lat", "observation")
-    assert response.coords == {"component": NAMES, "observation": [0, 1, 2], "reco": list(response.reco)}
+    assert response.coords == {
+        "component": NAMES,
+        "observation": ["run 0", "run 1", "run 2"],
+        "reco": list(response.reco),
+    }
     assert response.instrumental == ("ccr",)
     assert response.free_spectrum == ()
     counts = response.acceptance_by_observation
