@@ -14,7 +14,8 @@ columns of the table. What is added to the densities, :math:`r_i`, is one term m
 the coefficient :math:`r_i`, zero where nothing is added.
 
 Ratios are held below 1e302, and sums of them below the largest number, so that they may be multiplied by zero: they
-are exact wherever a derivative with respect to :math:`\log v_k` differs from zero by more than 1e-302.
+are exact wherever a derivative with respect to :math:`\log v_k` differs from zero by more than 1e-302, and that with
+respect to :math:`r_i` where :math:`s_i` is above 1e-302.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""A density added to the products of a table: the Op family against NumPy, with bands, without, and without columns."""
+"""A density added to the products of a table, of any kind or of no columns: the Op family against NumPy."""
 
 import importlib.util
 
@@ -131,12 +131,10 @@ def test_single_events_and_full_blocks(rng, kind, n_events):
     np.testing.assert_allclose(of_events, 1 / s, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["columns", "both"])
 def test_nothing_added_is_as_if_there_were_no_such_vector(rng, kind):
     table = Table(rng, kind)
     v = rng.uniform(0.1, 1, table.n_columns)
-    if kind in ("bands", "nothing"):
-        pytest.skip("some events are then impossible")
     events = events_of(table.arrays)
     value, gradient, _ = kernels.fused(events, table.tiles, v, np.zeros(N_EVENTS))
     plain = kernels.fused(events, table.tiles, v, None)
@@ -212,7 +210,7 @@ def test_rare_events(rng, mode, banded):
     deep = np.array([[0.0, -800.0], [0.0, -1e4], [0.0, -np.inf], [-3.0, -720.0]])
     logs[-4:] = logs[:4] = deep
     added = rng.uniform(0, 1, n_events)
-    small = np.array([1e-305, 1e-308, 3e-300, 5e-308])  # those of sizes that XLA keeps
+    small = np.array([1e-295, 4e-300, 3e-291, 5e-301])
     added[-4:] = added[:4] = small
     multiplicity = np.ones(n_events)
     multiplicity[-4:] = multiplicity[:4] = 2.0
@@ -223,9 +221,9 @@ def test_rare_events(rng, mode, banded):
         bands, n = (values, np.arange(n_events + 1), np.full((n_events, 1), 2)), 3
         full = np.column_stack([logs, np.log(values.astype(float))])
     arrays = TableArrays.build(np.exp(logs), multiplicity, None, bands, logs)
-    assert len(arrays.log_rows) == (6 if mode else 0)
-    v = np.array([0.0, 0.6, 2e-304][:n])
-    x, r, g, u, q = (pt.vector(name, shape=(size,)) for name, size in zip("xrguq", (n, *[n_events] * 2, n, n_events)))
+    assert len(arrays.log_rows) == 6
+    v = np.array([0.0, 0.6, 2e-300][:n])
+    x, r, g, u, q = (pt.vector(shape=(size,)) for size in (n, n_events, n_events, n, n_events))
     table = Table.__new__(Table)
     table.banded, table.inputs = banded, EventTable(arrays).inputs
     outputs = [output for node in nodes(table, (x, r, g, u, q)) for output in node.outputs]
@@ -372,7 +370,7 @@ def test_cotangents_are_void_where_the_pattern_says_so(rng, kind):
 def test_cotangents_of_all_outputs_add_up(rng):
     """Of the sum and of both gradients at once."""
     table = Table(rng, "columns")
-    v, r, g, u, q = symbols(table)
+    v, r, _, u, q = symbols(table)
     node = LogMatVecSum(added=True).make_node(*table.inputs, v, r)
     scale = pt.scalar()
     found = node.op.pullback(node.inputs, node.outputs, [scale, u, q])[-2:]
@@ -415,7 +413,7 @@ def test_bad_input(rng):
     ):
         with pytest.raises(ValueError, match="number of values per event"):
             kernel(events, None, *vectors)
-    with pytest.raises(TypeError, match="added: .* must be vectors"):
+    with pytest.raises(TypeError, match=r"added: .* must be vectors"):
         log_matvec(*table.inputs, v, added=pt.matrix())
     with pytest.raises(TypeError, match=r"vectors \('coefficients', 'added'\)"):
         LogMatVec(added=True)(*table.inputs, v)
