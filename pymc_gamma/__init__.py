@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pymc_gamma.evaluate import spectrum_draws
     from pymc_gamma.events import Events, predictive_counts
+    from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.model.mixture_tree import MixtureTree
+    from pymc_gamma.model.shapes import position
     from pymc_gamma.model.spectra import (
         BrokenPowerLaw,
         EBLAbsorption,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         EffectiveAreaShape,
         EnergyScale,
         PSFScale,
+        Systematic,
     )
     from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.observation import Observation
@@ -54,6 +57,7 @@ __all__ = [
     "BackgroundTilt",
     "BrokenPowerLaw",
     "CosmicRayBackground",
+    "DiskShape",
     "EBLAbsorption",
     "EffectiveAreaNorm",
     "EffectiveAreaShape",
@@ -63,6 +67,7 @@ __all__ = [
     "ExpCutoffPowerLaw",
     "ExtendedEventMixture",
     "GalacticDiffuse",
+    "GaussianShape",
     "HGPSCatalog",
     "IRFs",
     "LogParabola",
@@ -70,13 +75,16 @@ __all__ = [
     "NestedProblem",
     "Observation",
     "PSFScale",
+    "PointShape",
     "PowerLaw",
     "PowerLawNorm",
     "RegionOfInterest",
     "Response",
+    "ShellShape",
     "SkyComponent",
     "SkySource",
     "SmoothBrokenPowerLaw",
+    "Systematic",
     "TemplateSpectrum",
     "fold",
     "from_gammapy",
@@ -89,6 +97,7 @@ __all__ = [
     "plot_ppc",
     "plot_radial_profile",
     "plot_spectrum",
+    "position",
     "predictive_counts",
     "prior_transform",
     "sample_nested",
@@ -106,6 +115,7 @@ _WHERE = {
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
+    "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
@@ -123,6 +133,7 @@ _WHERE = {
     "pymc_gamma.response": ("Response", "fold"),
     "pymc_gamma.run_files": ("write_runs",),
     "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
+    "pymc_gamma.model.shapes": ("position",),
     "pymc_gamma.model.spectra": (
         "BrokenPowerLaw",
         "EBLAbsorption",
@@ -140,6 +151,7 @@ _WHERE = {
         "EffectiveAreaShape",
         "EnergyScale",
         "PSFScale",
+        "Systematic",
     ),
 }
 

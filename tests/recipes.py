@@ -151,6 +151,12 @@ def recipes(o):
         "PSFScale": {"sigma": 0.05, "value": 1.1, "nodes": 9},
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
+        # shapes
+        "PointShape": {"lon_0": 0.1, "lat_0": 0.2},
+        "GaussianShape": {"lon_0": 0.1, "lat_0": 0.2, "sigma": 0.1, "e": 0.3, "phi": 20.0},
+        "DiskShape": {"lon_0": 0.1, "lat_0": 0.2, "r_0": 0.1},
+        "ShellShape": {"lon_0": 0.1, "lat_0": 0.2, "radius": 0.1, "width": 0.05},
+        "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
         "CosmicRayBackground": {"name": "ccr"},
         "CosmicRayBackground.peek": {"self": o.components[1], **sky_map, "observation": o.observation},

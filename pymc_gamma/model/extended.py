@@ -164,6 +164,12 @@ class ExtendedEventMixture(Distribution):
         **kwargs: Any,
     ) -> Any:
         """Add the events to the model on the context stack."""
+        for keyword in ("shape", "size"):
+            if keyword in kwargs:
+                raise TypeError(
+                    f"{cls.__name__}() got an unexpected keyword argument {keyword!r}. It has as many rows as "
+                    "max_events= says; shapes= are positions and extensions of sources."
+                )
         check_keywords(cls.__name__, kwargs, keywords_of(cls.__new__, Distribution.__new__))
         model = pm.modelcontext(None)
         max_events = None if max_events is None else number_of_events(max_events, f"{name}: max_events")

@@ -87,7 +87,7 @@ class TestKeywords:
         with pm.Model(), pytest.raises(TypeError, match=message):
             pmg.EventMixture("e", np.ones(3), response=ToyResponse(), n_events=5, **{keyword: None})
 
-    @pytest.mark.parametrize("keyword", ["norms", "systematics", "dtype"])
+    @pytest.mark.parametrize("keyword", ["norms", "dtype"])
     def test_what_a_mixture_does_not_take_is_listed(self, keyword):
         with pm.Model(), pytest.raises(TypeError, match=f"'{keyword}'. It takes name, fraction, response, spectra"):
             pmg.EventMixture("e", np.ones(3), response=ToyResponse(), n_events=5, **{keyword: None})
@@ -138,9 +138,8 @@ class TestSystematics:
         assert abs(logs[0] - nominal) > 1
 
     def test_every_kind_is_among_these(self):
-        assert {kind for kind, _ in self.CASES} == {
-            kind for kind in Systematic.__subclasses__() if kind.__module__ == Systematic.__module__
-        }
+        ours = {kind for kind in Systematic.__subclasses__() if kind.__module__.startswith("pymc_gamma.")}
+        assert {kind for kind, _ in self.CASES} == ours
 
     def test_a_prior_of_ones_own(self, fixed, events):
         class Gamma(pmg.EffectiveAreaNorm):
@@ -156,18 +155,29 @@ class TestSystematics:
         assert float(logp) - poisson(fixed, events) == pytest.approx(shift(fixed, events, [1.5, 1]), abs=1e-6)
 
     def test_what_has_no_effect_is_refused(self, fixed, events):
+        class Idle(Systematic):
+            variable = "idle"
+
+            def prior(self, n_observations, energy):
+                return pm.Normal(self.variable)
+
+            def act(self, component, value):
+                return component
+
         class Unknown(Systematic):
             variable = "unknown"
 
             def prior(self, n_observations, energy):
                 return pm.Normal(self.variable)
 
-        with pytest.raises(ModelError, match=r"Unknown would have no effect.*EffectiveAreaNorm"):
-            poisson(fixed, events, systematics=[Unknown()])
+        with pytest.raises(ModelError, match=r"Idle would have no effect on \['crab', 'ccr'\]"):
+            poisson(fixed, events, systematics=[Idle()])
+        with pytest.raises(TypeError, match="abstract method 'act'"):
+            Unknown()
         background = pmg.fold(pmg.CosmicRayBackground(), pointing(hours=1), region(**ROI))
         alone = pmg.fold(sky()[:1], pointing(hours=1), region(**ROI))
         for response, one in ((background, pmg.EffectiveAreaNorm()), (alone, pmg.BackgroundNorm())):
-            with pytest.raises(ModelError, match=f"no .* for {type(one).__name__}; leave it out"):
+            with pytest.raises(ModelError, match=f"{type(one).__name__} would have no effect.*; leave it out"):
                 poisson(response, response.simulate(rng=1), systematics=[one])
 
     def test_two_of_a_kind(self, fixed, events):
@@ -218,8 +228,12 @@ class TestSystematics:
             value=xr.DataArray([0.8, 1.2], dims="observation", coords={"observation": [1, 0]})
         )
         assert poisson(two_runs, events, systematics=[labelled]) == plain
-        with pytest.raises(ModelError, match=r"EffectiveAreaNorm\(value=...\) must be a single number"):
-            poisson(two_runs, events, systematics=[pmg.EffectiveAreaNorm(value=[1.0, 2.0])])
+        areas = poisson(two_runs, events, systematics=[pmg.EffectiveAreaNorm(value=[1.0, 2.0])])
+        assert areas == pytest.approx(poisson(two_runs, events, norms={"crab": [1.0, 2.0]}), rel=1e-14)
+        with pytest.raises(
+            ModelError, match=r"EffectiveAreaNorm\(value=...\) must be a single number or a vector of 2"
+        ):
+            poisson(two_runs, events, systematics=[pmg.EffectiveAreaNorm(value=[1.0, 2.0, 3.0])])
         with pytest.raises(ModelError, match=r"missing \['0'\], unknown \['2'\]"):
             poisson(two_runs, events, systematics=[pmg.BackgroundNorm(value=pd.Series([1.0, 2.0], index=[1, 2]))])
 
@@ -275,31 +289,24 @@ class TestNorms:
         assert rows[0] == rows[1]
 
     def test_vectors_of_a_background(self, two_runs):
-        """The error names what then works."""
         events = two_runs.simulate(rng=1)
-        with pytest.raises(ModelError, match=r"give spectra=\{'ccr': pmg.PowerLawNorm\(norm=...\)\} instead"):
-            poisson(two_runs, events, norms={"ccr": [1.0, 2.0]})
-        assert np.isfinite(poisson(two_runs, events, spectra={"ccr": pmg.PowerLawNorm(norm=[1.0, 2.0])}))
+        as_shape = poisson(two_runs, events, spectra={"ccr": pmg.PowerLawNorm(norm=[1.0, 2.0])})
+        assert poisson(two_runs, events, norms={"ccr": [1.0, 2.0]}) == pytest.approx(as_shape, rel=1e-13)
 
     def test_vectors_of_a_source(self, two_runs):
-        """The error names what then works: a response, and an ExtendedEventMixture, for each observation."""
+        """As a response, and an ExtendedEventMixture, for each observation."""
         events = two_runs.simulate(rng=1)
-        with pytest.raises(ModelError, match="the norm of a sky component is the same in all observations"):
-            poisson(two_runs, events, norms={"crab": [1.0, 2.0]})
+        found = poisson(two_runs, events, norms={"crab": [1.0, 2.0]})
         factor = pmg.PowerLawNorm(norm=[1.0, 2.0])
         free = pmg.fold(sky(), two_runs.observations, region(**ROI), free_spectrum=["crab"])
-        with pytest.raises(ModelError, match=r"one flux for each of the \d+ energies it is called with, got"):
-            poisson(free, events, spectra={"crab": lambda energy: 1e-12 * factor(energy)})
+        spectra = {"crab": lambda energy: 1e-12 * factor(energy)}
+        assert np.isfinite(poisson(free, events, spectra=spectra))
         parts = [pmg.fold(sky(), one, region(**ROI)) for one in two_runs.observations]
         lists = [events[events.observation == k].with_observation(0) for k in range(2)]
-        with pm.Model() as model:
-            norm = pm.LogNormal("norm", shape=2)
-            for k, (response, own) in enumerate(zip(parts, lists, strict=True)):
-                pmg.ExtendedEventMixture(f"events_{k}", response=response, observed=own, norms={"crab": norm[k]})
-        point = {"norm_log__": np.log([1.0, 2.0])}
-        found = float(model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")(point))
         nominal = sum(poisson(response, own) for response, own in zip(parts, lists, strict=True))
-        assert found - nominal == pytest.approx(shift(parts[1], lists[1], [2, 1]), abs=1e-6)
+        apart = nominal + shift(parts[1], lists[1], [2, 1])
+        # columns of one number for each observation are stored in single precision
+        assert found == pytest.approx(apart, abs=1e-3)
 
 
 class TestListsOfEvents:
