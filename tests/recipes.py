@@ -16,6 +16,16 @@ N_DRAWS = 3
 
 HOOKS = {
     "prior": "made by a systematic for the model it is in",
+    "act": "asked by a distribution",
+    "check": "asked when a shape is made",
+    "check_family": "asked by a response",
+    "elongated": "asked by a response",
+    "largest": "asked by a response",
+    "limits": "asked by a response",
+    "sizes": "asked by a response",
+    "spatial_model": "asked by a response",
+    "theta": "asked by a distribution",
+    "unit": "asked by a response",
     "shapes": "asked by `Systematic.tensor`",
     "tensor": "asked by a distribution",
     "energies": "asked by `EffectiveAreaShape.shapes`",
@@ -34,6 +44,7 @@ INTERNAL = {
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
     "SkyComponent": "abstract",
+    "Systematic": "abstract",
 }
 """Other public callables that users do not call; why."""
 
