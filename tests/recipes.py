@@ -169,7 +169,7 @@ def recipes(o):
         "ShellShape": {"lon_0": 0.1, "lat_0": 0.2, "radius": 0.1, "width": 0.05},
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
-        "CosmicRayBackground": {"name": "ccr"},
+        "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},
         "CosmicRayBackground.peek": {"self": o.components[1], **sky_map, "observation": o.observation},
         "GalacticDiffuse": {
             "name": "diffuse",

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from pymc_gamma.errors import IRFError
+from pymc_gamma.errors import IRFError, warn_user
 from pymc_gamma.irfs.core import Background
 from pymc_gamma.irfs.reading import Axis, at_least_two, read_axis, read_values
 from pymc_gamma.sums import weighted_sum
 
-__all__ = ["asymmetry", "background", "unaligned"]
+__all__ = ["asymmetry", "background", "read_background", "unaligned"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -75,6 +75,31 @@ def background(tables: Mapping[str, Any], name: str, repairs: list[str]) -> Back
     if not radial:
         _report_orientation(clean, bkg, repairs)
     return clean
+
+
+def read_background(bkg: Any, name: str) -> Background:
+    """A background that is clean already, or one of gammapy made so; repairs are told.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    IRFError
+        If it cannot be used.
+    """
+    if isinstance(bkg, Background):
+        return bkg
+    if not hasattr(bkg, "axes") or not hasattr(bkg, "quantity"):
+        raise TypeError(
+            f"the background {name!r} must be a Background2D or Background3D of gammapy, or that of IRFs, got "
+            f"{type(bkg).__name__}."
+        )
+    repairs: list[str] = []
+    made = background({"bkg": bkg}, name, repairs)
+    assert made is not None
+    if repairs:
+        warn_user(f"the background {name!r} was repaired: {'; '.join(repairs)}.")
+    return made
 
 
 def asymmetry(bkg: Background) -> float:

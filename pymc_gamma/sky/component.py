@@ -26,6 +26,7 @@ from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.errors import SkyModelError
 
 if TYPE_CHECKING:
+    from pymc_gamma.irfs.core import Background
     from pymc_gamma.geometry import RegionOfInterest
 
 __all__ = [
@@ -208,6 +209,8 @@ class SkyComponent(ABC):
 
     #: True for a component given by the instrument in reconstructed coordinates, hence without sky parts.
     instrumental: ClassVar[bool] = False
+    #: What gives its rate then, instead of the IRFs of each observation.
+    bkg: "Background | None" = None
 
     def __init__(self, name: str, citations: Iterable[Citation] = ()) -> None:
         if not isinstance(name, str) or not name.strip():
