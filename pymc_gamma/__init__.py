@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pymc_gamma.distributions import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.evaluate import spectrum_draws
     from pymc_gamma.events import Events, predictive_counts
+    from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.irfs import IRFs, load_irfs
@@ -54,6 +55,7 @@ __all__ = [
     "BackgroundTilt",
     "BrokenPowerLaw",
     "CosmicRayBackground",
+    "DiskShape",
     "EBLAbsorption",
     "EffectiveAreaNorm",
     "EffectiveAreaShape",
@@ -63,6 +65,7 @@ __all__ = [
     "ExpCutoffPowerLaw",
     "ExtendedEventMixture",
     "GalacticDiffuse",
+    "GaussianShape",
     "HGPSCatalog",
     "IRFs",
     "LogParabola",
@@ -70,10 +73,12 @@ __all__ = [
     "NestedProblem",
     "Observation",
     "PSFScale",
+    "PointShape",
     "PowerLaw",
     "PowerLawNorm",
     "RegionOfInterest",
     "Response",
+    "ShellShape",
     "SkyComponent",
     "SkySource",
     "SmoothBrokenPowerLaw",
@@ -106,6 +111,7 @@ _WHERE = {
     "pymc_gamma.distributions": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
+    "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
