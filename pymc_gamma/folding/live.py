@@ -401,9 +401,9 @@ class LiveSource:
         )
         fields, widths = np.empty((n, 4)), Rungs.empty(n)
         bands = [_band(level.tables, located) for level, located in placed]
-        first = levels[0]
+        first = levels[-1]  # the widest bins are fine enough for it
         reference_state(
-            bands[0],
+            bands[-1],
             first.tables.aeff_smooth,
             self._reference_flux(first),
             profile,

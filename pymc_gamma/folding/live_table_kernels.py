@@ -206,7 +206,7 @@ def reference_state(
     n_g = len(band.variance)
     lows, highs = np.empty(n_g), np.empty(n_g)
     for i in range(len(band.row)):
-        o, total = offset, 0.0
+        o, total, top = offset, 0.0, profile.log_density[i].max()
         for _ in range(2):  # first with the widths at the source, then with those at the posterior mean
             total, mean = 0.0, 0.0
             for e in range(band.start[i], band.stop[i]):
@@ -216,7 +216,7 @@ def reference_state(
                         v = _linear(band.variance[g], o / band.offset_step, e)
                         q = (math.log(v) - profile.first) / profile.step
                         share = rate * _linear(band.weight[g], o / band.offset_step, e)
-                        share *= math.exp(_cubic(profile.log_density[i], q) - profile.log_density[i].max())
+                        share *= math.exp(_cubic(profile.log_density[i], q) - top)
                         total += share
                         mean += share * _cubic(profile.offset2[i], q)
             if total <= 0:
@@ -240,10 +240,10 @@ def reference_state(
                     if again == 0:
                         peak += weight * math.exp(_cubic(profile.log_peak, q))
                         nearest += weight * math.exp(_cubic(profile.log_closer[i], q))
-                        usual += weight * math.exp(_cubic(profile.log_density[i], q) - profile.log_density[i].max())
+                        usual += weight * math.exp(_cubic(profile.log_density[i], q) - top)
                         continue
                     closer = weight * math.exp(_cubic(profile.log_closer[i], q))
-                    share = weight * math.exp(_cubic(profile.log_density[i], q) - profile.log_density[i].max())
+                    share = weight * math.exp(_cubic(profile.log_density[i], q) - top)
                     if closer > FAINT * peak and (closer > MATTERS * nearest or share > MATTERS * usual):
                         y = math.log(v + profile.blur)
                         lows[g], highs[g] = min(lows[g], y), max(highs[g], y)

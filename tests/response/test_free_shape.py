@@ -61,7 +61,7 @@ def free_spectrum(request):
 def case(request, free_spectrum):
     spatial, shape = SHAPES[request.param]
     response = fold(spatial, free_spectrum)
-    return request.param, response, shape
+    return request.param, response, response.live_source("msh"), shape
 
 
 def rows_of(response, n=600):
@@ -82,19 +82,22 @@ def densities(response, rows):
     return dense @ coefficients * component.smooth.acceptance.sum() / counts.sum(), counts
 
 
-def found(response, rows, shape):
-    """The same from a live source, by the Ops."""
-    live = response.live_source("msh")
-    theta = pt.stack([pt.as_tensor_variable(one) for one in shape.theta()])
-    rho = np.ones(1)
-    total = 1.0
-    if response.free_spectrum:
-        smooth = response.free_components[0].smooth
-        rho = hat_coefficients(smooth.nominal, smooth.energy)
-        total = smooth.acceptance.sum() / response.acceptance.sel(component="msh").item()
-    density, counts = live_density(theta, rho, live.tables(rows)), live_counts(theta, live.counts)
-    r, c = pytensor.function([], [density, counts])()
-    return r * total, c @ rho * total * response.acceptance.sel(component="msh").item()
+def spectrum_of(response):
+    """Coefficients of the nominal spectrum, and what densities have to be multiplied with."""
+    if not response.free_spectrum:
+        return np.ones(1), 1.0
+    smooth = response.free_components[0].smooth
+    total = smooth.acceptance.sum() / response.acceptance.sel(component="msh").item()
+    return hat_coefficients(smooth.nominal, smooth.energy), total
+
+
+def found(response, live, rows, shape):
+    """The same from a live source."""
+    rho, total = spectrum_of(response)
+    counts = live.counts.per_coefficient(shape) @ rho
+    return total * live.tables(rows).density(shape, rho), counts * total * response.acceptance.sel(
+        component="msh"
+    ).item()
 
 
 def check(name, values, expected, tolerance):
@@ -110,34 +113,37 @@ def check(name, values, expected, tolerance):
 
 
 def test_at_the_reference(case):
-    name, response, _ = case
-    rows, reference = rows_of(response), response.live_source("msh").reference
-    check(name, found(response, rows, reference), densities(response, rows), 1e-4)
+    name, response, live, _ = case
+    rows = rows_of(response)
+    check(name, found(response, live, rows, live.reference), densities(response, rows), 1e-4)
 
 
 def test_elsewhere(case):
-    name, response, shape = case
+    name, response, live, shape = case
     rows, moved = rows_of(response), response.with_shapes({"msh": shape})
     assert moved.components[1].shape.parameters == shape.parameters
     expected, counts = densities(moved, rows)
     scale = moved.acceptance.sel(component="msh").item() / response.acceptance.sel(component="msh").item()
-    r, c = found(response, rows, shape)
+    r, c = found(response, live, rows, shape)
     check(name, (r / scale, c), (expected, counts), 3e-4)
 
 
 def test_a_response_with_other_shapes_is_that_folded_so(case):
-    name, response, shape = case
+    name, response, _, shape = case
     moved = response.with_shapes({"msh": shape})
     anew = fold(shape.spatial_model("galactic"), response.free_spectrum)
     rows = rows_of(response, 200)
     for k in range(2):
         found, expected = moved.component_pdf(rows)[:, k], anew.component_pdf(rows)[:, k]
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9 * expected.max())
-    np.testing.assert_allclose(moved.acceptance, anew.acceptance, rtol=1e-9)
+        # pixels of templates follow the size of what is folded
+        rtol, atol = (1e-6, 1e-9) if name in IN_CLOSED_FORM else (0.01, 1e-3)
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol * expected.max())
+    tolerance = 1e-9 if name in IN_CLOSED_FORM else 1e-4
+    np.testing.assert_allclose(moved.acceptance, anew.acceptance, rtol=tolerance)
     assert moved.free_shape == ("msh",)
     assert moved.free_spectrum == response.free_spectrum
     np.testing.assert_allclose(
-        response.npred([1, 5, 20] * u.TeV, shapes={"msh": shape}), anew.npred([1, 5, 20] * u.TeV), rtol=1e-9
+        response.npred([1, 5, 20] * u.TeV, shapes={"msh": shape}), anew.npred([1, 5, 20] * u.TeV), rtol=tolerance
     )
     if name in IN_CLOSED_FORM:
         again = moved.with_shapes({"msh": response.components[1].shape})
@@ -145,18 +151,19 @@ def test_a_response_with_other_shapes_is_that_folded_so(case):
 
 
 def test_cells(case):
-    name, response, shape = case
+    name, response, live, shape = case
     events = response.simulate([0.2, 1], 3000, rng=3)
     cells = response.event_rows(events.binned([0.5, 1, 3, 20] * u.TeV, pixel=0.25 * u.deg))
     rows = np.delete(cells, len(response.reco), axis=1)
     # relative to a tenth of the brightest component, as the quadrature of cells is; templates are drawn on a grid
     tolerance = {"disc": 0.02, "shell": 0.06}.get(name, 0.01)
-    for one in (response.live_source("msh").reference, shape):
+    tables, (rho, total) = live.tables(rows), spectrum_of(response)
+    for one in (live.reference, shape):
         moved = response.with_shapes({"msh": one})
         scale = moved.acceptance.sel(component="msh").item() / response.acceptance.sel(component="msh").item()
         expected = densities(moved, rows)[0] * scale
         allowed = tolerance * (expected + 0.1 * moved.component_pdf(rows).max(axis=1))
-        assert np.all(np.abs(found(response, rows, one)[0] - expected) < allowed)
+        assert np.all(np.abs(total * tables.density(one, rho) - expected) < allowed)
 
 
 def test_all_nodes_of_a_spectrum():
@@ -181,6 +188,20 @@ def test_all_nodes_of_a_spectrum():
             assert np.sqrt(np.mean((r[used] / expected[used] - 1) ** 2)) < tolerance
             counts = live.counts.per_coefficient(one) @ coefficients * component.acceptance.sum()
             assert counts.sum() == pytest.approx(elsewhere.acceptance[0] @ coefficients, rel=2e-4)
+
+
+def test_ops_take_what_a_live_source_gives():
+    spatial, shape = SHAPES["round"]
+    response = fold(spatial, ["msh"])
+    live, rows, (rho, _) = response.live_source("msh"), rows_of(response, 100), spectrum_of(response)
+    tables, x = live.tables(rows), pt.vector("x", shape=(3,))
+    theta = pt.stack([pt.as_tensor_variable(one) for one in pmg.GaussianShape(x[0], x[1], x[2]).theta()])
+    density, counts = pytensor.function([x], [live_density(theta, rho, tables), live_counts(theta, live.counts)])(
+        [shape.lon_0, shape.lat_0, shape.sigma]
+    )
+    np.testing.assert_allclose(density, tables.density(shape, rho), rtol=1e-12)
+    np.testing.assert_allclose(counts, live.counts.per_coefficient(shape), rtol=1e-12)
+    assert counts.shape == (2, len(rho))
 
 
 def test_order_of_events_and_events_out_of_reach():
