@@ -204,6 +204,19 @@ def test_ops_take_what_a_live_source_gives():
     assert counts.shape == (2, len(rho))
 
 
+def test_error_of_the_expansion():
+    response = fold(SHAPES["round"][0], ["msh"])
+    live, rows = response.live_source("msh"), rows_of(response, 300)
+    near = replace(live.reference, lon_0=0.21, sigma=0.11)
+    errors = [live.expansion_error(rows, one) for one in (live.reference, near, replace(near, lon_0=0.45))]
+    assert errors[0] < 1e-9
+    assert errors[0] < errors[1] < 1e-3
+    assert errors[2] > 3 * errors[1]
+    assert live.expansion_error(rows[:0], near) == 0
+    with pytest.raises(SkyModelError, match="further than"):
+        live.expansion_error(rows, replace(near, lon_0=0.7))
+
+
 def test_order_of_events_and_events_out_of_reach():
     response = fold(SHAPES["point"][0])
     live, rows = response.live_source("msh"), rows_of(response, 300)
