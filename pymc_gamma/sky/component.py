@@ -26,8 +26,8 @@ from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.errors import SkyModelError
 
 if TYPE_CHECKING:
-    from pymc_gamma.irfs.core import Background
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.irfs.core import Background
 
 __all__ = [
     "Array",
