@@ -10,10 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pymc_gamma.evaluate import spectrum_draws
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.inference.evaluate import spectrum_draws
+    from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
         PSFScale,
         Systematic,
     )
-    from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.observation import Observation
     from pymc_gamma.plotting import (
         plot_corner,
@@ -113,14 +113,14 @@ except PackageNotFoundError:  # running from a source tree that was never instal
 
 _WHERE = {
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
-    "pymc_gamma.evaluate": ("spectrum_draws",),
+    "pymc_gamma.inference.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
     "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
-    "pymc_gamma.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
+    "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
     "pymc_gamma.observation": ("Observation",),
     "pymc_gamma.plotting": (
         "plot_corner",

@@ -20,9 +20,9 @@ from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.events.predictive import bin_predictive
 from pymc_gamma.geometry import lonlat_from_vectors, tangent_basis
+from pymc_gamma.inference.posterior import posterior_dataset
 from pymc_gamma.plotting.expected import expected_counts, replicated_counts
 from pymc_gamma.plotting.samples import component_draws, resample
-from pymc_gamma.posterior import posterior_dataset
 
 __all__ = [
     "Prediction",

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import ModelError
-from pymc_gamma.posterior import SAMPLE_DIMS, posterior_dataset
+from pymc_gamma.inference.posterior import SAMPLE_DIMS, posterior_dataset
 
 __all__ = ["PosteriorDraws", "component_draws", "posterior_draws", "resample"]
 

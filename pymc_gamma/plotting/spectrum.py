@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.arguments import checked, integer, kind, mapping, number, plain, seed, texts
 from pymc_gamma.errors import ModelError
+from pymc_gamma.inference.posterior import posterior_dataset, resample_dataset
 from pymc_gamma.plotting.flux_points import FluxPointArrays, read_flux_points
 from pymc_gamma.plotting.style import component_color
-from pymc_gamma.posterior import posterior_dataset, resample_dataset
 from pymc_gamma.units import to_value
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _shown_unit(unit: str | u.UnitBase | None, power: float) -> u.UnitBase:
 def _draws(
     posterior: xr.Dataset, name: str, spectrum: Callable[[Any], Any], nodes: FloatArray, max_draws: int
 ) -> FloatArray:
-    from pymc_gamma.evaluate import spectrum_draws
+    from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.model.spectra import PowerLawNorm
 
     if isinstance(spectrum, PowerLawNorm):
