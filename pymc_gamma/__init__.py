@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymc_gamma.events import Events, predictive_counts
+    from pymc_gamma.events.run_files import write_runs
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
+    from pymc_gamma.instrument.irfs import IRFs, load_irfs
+    from pymc_gamma.instrument.observation import Observation
     from pymc_gamma.interop import from_gammapy, to_gammapy
-    from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.model.mixture_tree import MixtureTree
     from pymc_gamma.model.shapes import position
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
         PSFScale,
         Systematic,
     )
-    from pymc_gamma.observation import Observation
     from pymc_gamma.plotting import (
         plot_corner,
         plot_counts,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
         plot_spectrum,
     )
     from pymc_gamma.response import Response, fold
-    from pymc_gamma.run_files import write_runs
     from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
 
 __all__ = [
@@ -118,10 +118,10 @@ _WHERE = {
     "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
-    "pymc_gamma.irfs": ("IRFs", "load_irfs"),
+    "pymc_gamma.instrument.irfs": ("IRFs", "load_irfs"),
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
     "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
-    "pymc_gamma.observation": ("Observation",),
+    "pymc_gamma.instrument.observation": ("Observation",),
     "pymc_gamma.plotting": (
         "plot_corner",
         "plot_counts",
@@ -131,7 +131,7 @@ _WHERE = {
         "plot_spectrum",
     ),
     "pymc_gamma.response": ("Response", "fold"),
-    "pymc_gamma.run_files": ("write_runs",),
+    "pymc_gamma.events.run_files": ("write_runs",),
     "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
     "pymc_gamma.model.shapes": ("position",),
     "pymc_gamma.model.spectra": (

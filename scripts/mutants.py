@@ -57,7 +57,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "geometry/cells.py": ("tests/core/test_sphere.py", "tests/test_geometry.py"),
     "geometry/region.py": ("tests/core/test_shapes.py", "tests/test_geometry.py"),
     "geometry/shapes.py": ("tests/core/test_shapes.py", "tests/test_geometry.py"),
-    "domain.py": ("tests/core/test_shapes.py",),
+    "instrument/domain.py": ("tests/core/test_shapes.py",),
     "search.py": ("tests/test_search.py",),
     "folding/kernels.py": ("tests/core/test_fold_kernels.py",),
     "folding/tables.py": ("tests/core/test_fold_tables.py", "tests/response/test_tables.py"),

@@ -29,7 +29,7 @@ with warnings.catch_warnings(record=True) as caught:
     import numpy as np
     from pymc_gamma.errors import PymcGammaWarning
     from pymc_gamma.folding.kernels import locate_bands
-    from pymc_gamma.irfs.kernels import background_rate, field_positions
+    from pymc_gamma.instrument.irfs.kernels import background_rate, field_positions
 
     nodes, rate = np.arange(3.0), np.zeros((3, 3, 3)); rate[2] = 1.0
     one, yes, index, out, lon, part = np.ones(1), np.ones(1, bool), np.empty(1, int), *np.empty((3, 1))
@@ -63,10 +63,10 @@ PUT_BACK = """
 import json, os
 from pathlib import Path
 import pymc_gamma.compilation as compilation
-path = compilation._PACKAGE / "irfs" / "kernels.py"
+path = compilation._PACKAGE / "instrument" / "irfs" / "kernels.py"
 source, status = path.read_bytes(), path.stat()
 path.write_bytes(source.replace(b"DEG = math.pi / 180", b"DEG = math.pi / 200"))
-import pymc_gamma.irfs.kernels
+import pymc_gamma.instrument.irfs.kernels
 path.write_bytes(source)
 os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 """

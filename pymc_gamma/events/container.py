@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from pymc_gamma.events.selection import EventSelection
     from pymc_gamma.geometry import RegionOfInterest
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["RECO", "Events"]
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.folded import FoldedObservation
+from pymc_gamma.instrument.domain import Domain
 
 __all__ = ["CompiledBackground"]
 

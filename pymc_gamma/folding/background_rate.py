@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain, DomainCells
 from pymc_gamma.errors import IRFError
-from pymc_gamma.irfs.core import TINY_RATE
+from pymc_gamma.instrument.domain import Domain, DomainCells
+from pymc_gamma.instrument.irfs.core import TINY_RATE
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["BackgroundRate"]

@@ -17,8 +17,8 @@ from pymc_gamma.folding.parts import Analytic, Template
 from pymc_gamma.folding.raster import rasterise
 from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import RegionOfInterest, position_angle_vector, unit_vectors
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart, SkySource, TemplateShape
 
 __all__ = ["Field", "compile_component", "folded_edges", "reshaped", "shining_offsets"]

@@ -15,7 +15,7 @@ from pymc_gamma.folding.energies import Located
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.nodes import spectrum_nodes
 from pymc_gamma.folding.tables import build_tables
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.instrument.irfs import IRFs
 
 __all__ = ["FineBins", "FineTables", "Level"]
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.containment import DomainMask, containment
@@ -16,7 +15,8 @@ from pymc_gamma.folding.nodes import at_bins
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import FoldTables
 from pymc_gamma.geometry import RegionOfInterest, separation_deg
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
 
 __all__ = ["FoldedObservation"]

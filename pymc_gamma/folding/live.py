@@ -41,7 +41,7 @@ from pymc_gamma.folding.live_table_kernels import Band, Profile, Rungs, fill_run
 from pymc_gamma.folding.nodes import at_bins, nodes_per_bin, spectrum_nodes
 from pymc_gamma.folding.tables import IN_BIN_INDEX, FoldTables, build_tables
 from pymc_gamma.geometry import separation_deg, tangent_basis
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["LivePoints", "LiveSource", "LiveTables"]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pymc_gamma.folding import kernels
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["FoldTables", "build_tables", "interpolate_area"]

@@ -14,8 +14,8 @@ from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.raster import spill_margin
 from pymc_gamma.folding.reach import true_energy_range
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.checks import check_true_energies
 from pymc_gamma.response.core import Response
 from pymc_gamma.response.folds import PIXEL, Fold

@@ -38,7 +38,6 @@ from pymc_gamma.arguments import (
     texts,
 )
 from pymc_gamma.datasets import Citation
-from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events import Events
 from pymc_gamma.events.rows import EVENT_ROWS, EventRows
@@ -49,8 +48,9 @@ from pymc_gamma.folding.component import CompiledComponent
 from pymc_gamma.folding.free import FreeComponent, FreeComponents
 from pymc_gamma.folding.nodes import tabulate, warn_unresolved
 from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.labelled import as_mapping
-from pymc_gamma.observation import Observation
 from pymc_gamma.response import storage
 from pymc_gamma.response.densities import bands, columns, densities
 from pymc_gamma.response.draws import Draws, PartCounts

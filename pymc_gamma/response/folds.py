@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import Field, folded_edges, reshaped, shining_offsets
 from pymc_gamma.folding.component import CompiledComponent
@@ -26,7 +25,8 @@ from pymc_gamma.folding.nodes import spectrum_nodes
 from pymc_gamma.folding.raster import Ladder, spill_margin
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.checks import check_coverage, check_true_energies
 from pymc_gamma.threads import run_parallel
 

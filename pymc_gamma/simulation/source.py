@@ -18,7 +18,6 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from pymc_gamma.domain import Domain
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.folding.folded import FoldedObservation
@@ -31,6 +30,7 @@ from pymc_gamma.geometry import (
     sky_frame,
     tangent_basis,
 )
+from pymc_gamma.instrument.domain import Domain
 from pymc_gamma.simulation import kernels
 from pymc_gamma.simulation.simulator import Sampler, make_sampler
 from pymc_gamma.sums import weighted_sum

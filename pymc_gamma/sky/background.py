@@ -9,7 +9,7 @@ from pymc_gamma.sky.component import SkyComponent, SkyPart
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["CosmicRayBackground"]
 

@@ -16,7 +16,7 @@ from pymc_gamma.units import scalar_value
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["part_flux", "peek_background", "peek_component"]
 

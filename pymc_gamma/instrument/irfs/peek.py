@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from pymc_gamma.irfs.core import IRFs
+    from pymc_gamma.instrument.irfs.core import IRFs
 
 __all__ = ["peek"]
 

@@ -10,13 +10,13 @@ import numpy as np
 from pymc_gamma import datasets
 from pymc_gamma.arguments import checked, text
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning
-from pymc_gamma.irfs.background import background
-from pymc_gamma.irfs.core import EffectiveArea, EnergyDispersion, IRFs, PointSpread
-from pymc_gamma.irfs.effective_area import effective_area
-from pymc_gamma.irfs.energy_dispersion import energy_dispersion
-from pymc_gamma.irfs.fits_file import check_fits
-from pymc_gamma.irfs.point_spread import point_spread, poor_fit
-from pymc_gamma.irfs.reading import read_axis
+from pymc_gamma.instrument.irfs.background import background
+from pymc_gamma.instrument.irfs.core import EffectiveArea, EnergyDispersion, IRFs, PointSpread
+from pymc_gamma.instrument.irfs.effective_area import effective_area
+from pymc_gamma.instrument.irfs.energy_dispersion import energy_dispersion
+from pymc_gamma.instrument.irfs.fits_file import check_fits
+from pymc_gamma.instrument.irfs.point_spread import point_spread, poor_fit
+from pymc_gamma.instrument.irfs.reading import read_axis
 
 __all__ = ["load_irfs"]
 

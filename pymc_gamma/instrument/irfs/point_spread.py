@@ -14,8 +14,8 @@ Three kinds are read:
   has a tail that no radius ends. It is fitted out to the radius of 99.5 % containment, at most 4 deg; what lies beyond
   goes to the widest Gaussians, and how much that is is reported.
 
-Tables and King profiles become mixtures of Gaussians (:mod:`pymc_gamma.irfs.gaussian_mixture`). How well these agree in
-containment is kept for every energy and offset; :func:`poor_fit` puts into words where they do not.
+Tables and King profiles become mixtures of Gaussians (:mod:`pymc_gamma.instrument.irfs.gaussian_mixture`). How well these
+agree in containment is kept for every energy and offset; :func:`poor_fit` puts into words where they do not.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ from astropy.units import UnitsError
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import IRFError
-from pymc_gamma.irfs.core import EffectiveArea, PointSpread
-from pymc_gamma.irfs.gaussian_mixture import R68, fit_mixture, radius_of, widths_for
-from pymc_gamma.irfs.reading import (
+from pymc_gamma.instrument.irfs.core import EffectiveArea, PointSpread
+from pymc_gamma.instrument.irfs.gaussian_mixture import R68, fit_mixture, radius_of, widths_for
+from pymc_gamma.instrument.irfs.reading import (
     Cells,
     extend_to_edges,
     nearest_valid,

@@ -27,10 +27,10 @@ from typing import Any, Literal, NamedTuple
 import astropy.units as u
 import numpy as np
 
-from pymc_gamma.dl3 import index_of, reading_run
 from pymc_gamma.errors import DataFileError
 from pymc_gamma.fits_files import reading
-from pymc_gamma.good_time import whole_run
+from pymc_gamma.instrument.dl3 import index_of, reading_run
+from pymc_gamma.instrument.good_time import whole_run
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["RunLimits", "SafeMask", "index_energies", "run_limits"]

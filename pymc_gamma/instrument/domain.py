@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.errors import RegionError
 from pymc_gamma.geometry import RegionOfInterest, covered_cells, separation_deg
-from pymc_gamma.observation import NO_LIMIT, Observation
+from pymc_gamma.instrument.observation import NO_LIMIT, Observation
 
 __all__ = ["Domain", "DomainCells"]
 

@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pymc_gamma.errors import IRFError
-from pymc_gamma.irfs.core import EffectiveArea, EnergyDispersion
-from pymc_gamma.irfs.reading import (
+from pymc_gamma.instrument.irfs.core import EffectiveArea, EnergyDispersion
+from pymc_gamma.instrument.irfs.reading import (
     Cells,
     at_least_two,
     nearest_valid,

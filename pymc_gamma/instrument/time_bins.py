@@ -20,12 +20,12 @@ from astropy.time import Time
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import warn_user
-from pymc_gamma.good_time import LONGEST, TOLERANCE, GoodTime, union
+from pymc_gamma.instrument.good_time import LONGEST, TOLERANCE, GoodTime, union
 from pymc_gamma.times import from_seconds, reference, to_seconds
 from pymc_gamma.units import to_value
 
 if TYPE_CHECKING:
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["intervals", "split_observations"]
 

@@ -11,7 +11,7 @@ with multilinear interpolation between them, the convention of gammapy: logarith
 linear extrapolation from the outermost bin centres to the bin edges, zero beyond
 (GADF, https://gamma-astro-data-formats.readthedocs.io).
 
-Files are read by :mod:`pymc_gamma.irfs.load`; a module for each table checks and repairs what is in it.
+Files are read by :mod:`pymc_gamma.instrument.irfs.load`; a module for each table checks and repairs what is in it.
 """
 
 import hashlib
@@ -263,7 +263,7 @@ class Background:
         return np.stack([self._rates(positions, np.full(len(vectors), x)) for x in log_energy])
 
     def _rates(self, positions: tuple[FloatArray, FloatArray, NDArray[np.bool_]], log_energy: FloatArray) -> FloatArray:
-        from pymc_gamma.irfs import kernels
+        from pymc_gamma.instrument.irfs import kernels
 
         out = np.empty(len(log_energy))
         kernels.background_rate(
@@ -280,7 +280,7 @@ class Background:
 
     def _positions(self, vectors: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
         """Field-of-view longitudes and latitudes in deg, and whether they are covered."""
-        from pymc_gamma.irfs import kernels
+        from pymc_gamma.instrument.irfs import kernels
 
         n = len(vectors)
         lon, lat, inside = np.empty(n), np.empty(n), np.empty(n, bool)
@@ -497,7 +497,7 @@ class IRFs:
         numpy.ndarray
             The (2, 2) array of matplotlib axes.
         """
-        from pymc_gamma.irfs.peek import peek
+        from pymc_gamma.instrument.irfs.peek import peek
 
         return peek(self, figsize)
 

@@ -18,14 +18,6 @@ from astropy.time import Time
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.arguments import checked, integer, kind, mapping, number, plain, quantity, seed, several, text
-from pymc_gamma.dl3 import (
-    check_files,
-    field_orientation,
-    gammapy_runs,
-    is_gammapy_run,
-    run_arguments,
-    run_responses,
-)
 from pymc_gamma.geometry import (
     RegionOfInterest,
     convert_lonlat,
@@ -35,10 +27,18 @@ from pymc_gamma.geometry import (
     tangent_basis,
     unit_vectors,
 )
-from pymc_gamma.good_time import TOLERANCE, GoodTime
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.safe_mask import SafeMask, index_energies, run_limits
-from pymc_gamma.time_bins import intervals, split_observations
+from pymc_gamma.instrument.dl3 import (
+    check_files,
+    field_orientation,
+    gammapy_runs,
+    is_gammapy_run,
+    run_arguments,
+    run_responses,
+)
+from pymc_gamma.instrument.good_time import TOLERANCE, GoodTime
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.safe_mask import SafeMask, index_energies, run_limits
+from pymc_gamma.instrument.time_bins import intervals, split_observations
 from pymc_gamma.times import from_seconds, reference
 from pymc_gamma.units import scalar_value, to_value
 
@@ -183,7 +183,7 @@ class Observation:
             keys ``LO_THRES`` and ``HI_THRES`` (TeV) of the effective area. A ``SafeMaskMaker``: its methods and their
             parameters, evaluated for this run by gammapy on narrow bins (200 per decade of true energy over the axis of
             the table), so thresholds can differ by some per cent from those of a data set with coarse ones; see
-            :mod:`pymc_gamma.safe_mask`. None: no limit of its own.
+            :mod:`pymc_gamma.instrument.safe_mask`. None: no limit of its own.
         energy_range, offset_max : `~astropy.units.Quantity`, optional
             Limits by hand, in place of those of ``safe_mask``.
 

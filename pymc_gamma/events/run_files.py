@@ -20,7 +20,6 @@ from astropy.time import Time
 
 from pymc_gamma import datasets
 from pymc_gamma.arguments import checked, path, seed, several
-from pymc_gamma.dl3 import run_responses
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.container import Events
 from pymc_gamma.events.gadf import FRAME_KEY, GADF_HEADER, SUFFIXES, coordinate_columns
@@ -28,8 +27,9 @@ from pymc_gamma.events.rows import TIME
 from pymc_gamma.events.splitting import outside_good_time
 from pymc_gamma.files import atomic_path, refuse_overwrite, user_path
 from pymc_gamma.fits_files import open_fits, reading
-from pymc_gamma.good_time import TOLERANCE, GoodTime
-from pymc_gamma.observation import NO_LIMIT, Observation
+from pymc_gamma.instrument.dl3 import run_responses
+from pymc_gamma.instrument.good_time import TOLERANCE, GoodTime
+from pymc_gamma.instrument.observation import NO_LIMIT, Observation
 from pymc_gamma.times import TIME_REFERENCE, reference, to_seconds
 
 __all__ = ["write_runs"]

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from pymc_gamma.errors import IRFError
-from pymc_gamma.irfs.core import Background
-from pymc_gamma.irfs.reading import Axis, at_least_two, read_axis, read_values
+from pymc_gamma.instrument.irfs.core import Background
+from pymc_gamma.instrument.irfs.reading import Axis, at_least_two, read_axis, read_values
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["asymmetry", "background", "unaligned"]

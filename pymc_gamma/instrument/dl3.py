@@ -9,7 +9,7 @@ time intervals (GTIs), a dead-time correction, events, and its own instrument re
 with the dead-time fraction :math:`d` (header keyword ``DEADC`` :math:`= 1 - d`) and the share :math:`f` of the time
 that a selection in phase leaves, 1 without one. The exposure goes with :math:`t_{\rm live}`, the residual background, a
 rate per on-time, with :math:`t_{\rm on}`. The events are those of the same intervals
-(:mod:`pymc_gamma.good_time`).
+(:mod:`pymc_gamma.instrument.good_time`).
 
 A background that is aligned with altitude and azimuth turns on the sky while the telescope follows its pointing. The
 position angle :math:`\chi` of the zenith at the pointing is averaged over the good time as a direction,
@@ -34,11 +34,11 @@ from astropy.utils import iers
 from pymc_gamma.arguments import is_several
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning, warn_user
 from pymc_gamma.fits_files import reading
-from pymc_gamma.good_time import TOLERANCE, good_time, phase_band
-from pymc_gamma.irfs import IRFs, load_irfs
-from pymc_gamma.irfs.background import unaligned
-from pymc_gamma.irfs.fits_file import check_extensions
-from pymc_gamma.irfs.point_spread import poor_fit
+from pymc_gamma.instrument.good_time import TOLERANCE, good_time, phase_band
+from pymc_gamma.instrument.irfs import IRFs, load_irfs
+from pymc_gamma.instrument.irfs.background import unaligned
+from pymc_gamma.instrument.irfs.fits_file import check_extensions
+from pymc_gamma.instrument.irfs.point_spread import poor_fit
 
 __all__ = [
     "EVENT_HDUS",

@@ -6,8 +6,15 @@ from typing import Any
 import numpy as np
 
 from pymc_gamma.errors import IRFError
-from pymc_gamma.irfs.core import EffectiveArea
-from pymc_gamma.irfs.reading import Cells, extend_to_edges, read_axis, read_values, refuse_point_like, require
+from pymc_gamma.instrument.irfs.core import EffectiveArea
+from pymc_gamma.instrument.irfs.reading import (
+    Cells,
+    extend_to_edges,
+    read_axis,
+    read_values,
+    refuse_point_like,
+    require,
+)
 
 __all__ = ["effective_area"]
 
