@@ -155,6 +155,18 @@ _WHERE = {
     ),
 }
 
+# Modules that the reference named as attributes of the package before they moved into rooms.
+_MOVED = {
+    "distributions": "model",
+    "domain": "instrument.domain",
+    "good_time": "instrument.good_time",
+    "irfs": "instrument.irfs",
+    "safe_mask": "instrument.safe_mask",
+    "spectra": "model.spectra",
+    "systematics": "model.systematics",
+    "workflow": "analysis.quickstart",
+}
+
 
 def __getattr__(name: str) -> Any:
     for module, names in _WHERE.items():
@@ -162,6 +174,8 @@ def __getattr__(name: str) -> Any:
             value = getattr(import_module(module), name)
             globals()[name] = value
             return value
+    if name in _MOVED:
+        return import_module(f"{__name__}.{_MOVED[name]}")
     try:
         return import_module(f"{__name__}.{name}")  # submodules: pymc_gamma.datasets
     except ModuleNotFoundError as error:

@@ -1,17 +1,21 @@
 """Imports point down the layers of docs/development/architecture.md, also those inside functions."""
 
 import ast
+import functools
+import pydoc
 import re
 from pathlib import Path
 
 import pytest
+
+import pymc_gamma as pmg
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pymc_gamma"
 DOCUMENT = ROOT / "docs" / "development" / "architecture.md"
 
 # They use the public face of the package, `import pymc_gamma as pmg`, as a user does.
-TOP = {"cli", "workflow"}
+TOP = {"cli", "analysis"}
 
 
 def layers() -> dict[str, int]:
@@ -80,6 +84,29 @@ def test_imports_point_down(path):
 )
 def test_the_reader_of_imports(source, parts):
     assert imported_parts(source, ("pymc_gamma", "ops")) == parts
+
+
+REFERENCE = re.findall(r"^   ([A-Za-z_][\w.]*)$", (ROOT / "docs" / "api" / "index.md").read_text("utf-8"), re.MULTILINE)
+MOVED = (
+    "distributions.protocol.MixtureResponse",
+    "domain.Domain",
+    "good_time.GoodTime",
+    "irfs.EffectiveArea",
+    "safe_mask.run_limits",
+    "spectra.Spectrum",
+    "systematics.Systematic",
+    "workflow.quickstart",
+)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_names_of_the_reference_are_there(name):
+    assert pydoc.locate(f"pymc_gamma.{name}") is not None
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_modules_that_moved_are_attributes_still(name):
+    assert functools.reduce(getattr, name.split("."), pmg).__name__ == name.rpartition(".")[-1]
 
 
 HEAVY = ("gammapy", "dynesty", "corner", "matplotlib", "nutpie", "jax")

@@ -14,8 +14,8 @@ Three kinds are read:
   has a tail that no radius ends. It is fitted out to the radius of 99.5 % containment, at most 4 deg; what lies beyond
   goes to the widest Gaussians, and how much that is is reported.
 
-Tables and King profiles become mixtures of Gaussians (:mod:`pymc_gamma.instrument.irfs.gaussian_mixture`). How well these
-agree in containment is kept for every energy and offset; :func:`poor_fit` puts into words where they do not.
+Tables and King profiles become mixtures of Gaussians (:mod:`pymc_gamma.instrument.irfs.gaussian_mixture`). How well
+these agree in containment is kept for every energy and offset; :func:`poor_fit` puts into words where they do not.
 """
 
 from collections.abc import Mapping
