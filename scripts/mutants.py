@@ -58,7 +58,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "geometry/region.py": ("tests/core/test_shapes.py", "tests/test_geometry.py"),
     "geometry/shapes.py": ("tests/core/test_shapes.py", "tests/test_geometry.py"),
     "instrument/domain.py": ("tests/core/test_shapes.py",),
-    "search.py": ("tests/test_search.py",),
+    "search_kernels.py": ("tests/test_search.py",),
     "folding/kernels.py": ("tests/core/test_fold_kernels.py",),
     "folding/tables.py": ("tests/core/test_fold_tables.py", "tests/response/test_tables.py"),
     "folding/containment.py": ("tests/core/test_containment.py",),
@@ -106,7 +106,7 @@ PRELOADED = (
 
 def is_interpreted(path: str) -> bool:
     """Whether mutants of a file run in plain Python: files of kernels."""
-    return path.endswith("kernels.py") or path == "search.py"
+    return path.endswith("kernels.py")
 
 
 # ---------------------------------------------------------------------------------------------------------- mutants

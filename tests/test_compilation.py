@@ -128,13 +128,13 @@ def test_edited_sources_are_compiled_again(copy):
     # a constant of the file of a kernel, a number in a kernel, a helper of another file that is inlined
     copy.edit("irfs/kernels.py", "DEG = math.pi / 180", "DEG = math.pi / 200")
     copy.edit("folding/kernels.py", "min(max(x - r, 0.0), 1.0)", "min(max(x - r, 0.0), 0.25)")
-    copy.edit("search.py", "(nodes[k + 1] - nodes[k]), 0.0), 1.0)", "(nodes[k + 1] - nodes[k]), 0.0), 0.5)")
+    copy.edit("search_kernels.py", "(nodes[k + 1] - nodes[k]), 0.0), 1.0)", "(nodes[k + 1] - nodes[k]), 0.0), 0.5)")
     second = copy.run()
     assert [second["rate"], second["lon"], second["part"]] == pytest.approx([0.5, 100.0, 0.25])
     # a constant that this helper takes from a file which no kernel names
     (copy.package / "bounds.py").write_text("TOP = 0.25\n")
-    copy.edit("search.py", "0.0), 0.5)", "0.0), TOP)")
-    copy.edit("search.py", "__all__ =", "from .bounds import (  # (\n    TOP,\n)\n\n__all__ =")
+    copy.edit("search_kernels.py", "0.0), 0.5)", "0.0), TOP)")
+    copy.edit("search_kernels.py", "__all__ =", "from .bounds import (  # (\n    TOP,\n)\n\n__all__ =")
     assert copy.run()["rate"] == pytest.approx(0.25)
     copy.edit("bounds.py", "0.25", "0.125")
     last = copy.run()

@@ -39,6 +39,7 @@ from pymc_gamma.instrument.good_time import TOLERANCE, GoodTime
 from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.instrument.safe_mask import SafeMask, index_energies, run_limits
 from pymc_gamma.instrument.time_bins import intervals, split_observations
+from pymc_gamma.pictures import picture
 from pymc_gamma.times import from_seconds, reference
 from pymc_gamma.units import scalar_value, to_value
 
@@ -530,32 +531,7 @@ class Observation:
         -------
         matplotlib.axes.Axes
         """
-        import matplotlib.pyplot as plt
-
-        energy = scalar_value(energy_true, "TeV", "energy_true")
-        half = 1.2 * max(roi.half_extent)
-        grid = np.linspace(-half, half, 401)
-        x, y = np.meshgrid(grid, grid)
-        lon, lat = roi.from_offset(x, y)
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
-        exposure = self.exposure(energy, lon, lat, roi.frame)
-        image = ax.pcolormesh(x, y, exposure, shading="auto", cmap="inferno", rasterized=True)
-        ax.figure.colorbar(image, ax=ax, label="exposure [cm$^2$ s]")
-        edge = roi.contains(lon, lat).astype(float)
-        ax.contour(x, y, edge, levels=[0.5], colors="white", linewidths=1, linestyles="--")
-        towards = roi.offset_lonlat(*convert_lonlat(self.lon, self.lat, self.frame, roi.frame))
-        if max(abs(float(angle)) for angle in towards) < half:
-            ax.plot(*towards, "+", color="black", markersize=9, label="pointing")
-            ax.legend(loc="upper right", fontsize="small")
-        ax.set_aspect("equal")
-        ax.invert_xaxis()
-        ax.set(
-            xlabel="longitude from the centre of the region [deg]",
-            ylabel="latitude from the centre of the region [deg]",
-            title=f"exposure at {energy:g} TeV",
-        )
-        return ax
+        return picture("peek_observation")(self, roi, scalar_value(energy_true, "TeV", "energy_true"), ax)
 
 
 def _energy_range(given: Any) -> tuple[float, float]:

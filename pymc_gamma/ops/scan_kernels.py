@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.compilation import kernel
 from pymc_gamma.ops.intrinsics import from_bits, to_bits
-from pymc_gamma.search import interval
+from pymc_gamma.search_kernels import interval
 
 __all__ = ["combination", "curvatures", "densities"]
 

@@ -21,9 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.compilation import kernel
 from pymc_gamma.ops.layout import BLOCK, Tiles
-from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_COLUMNS, N_EVENTS, START
+from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_COLUMNS, N_EVENTS, START, fill_tiles
 
 __all__ = ["LARGEST", "Tiles", "to_tiles"]
 
@@ -80,7 +79,7 @@ def to_tiles(values: NDArray[np.float32], pointer: _Integers, column: _Integers)
     order, levels = min(candidates, key=lambda candidate: candidate[1][-1].cost.sum())
     tiles, band = _select(levels, n_events)
     numbers = np.zeros(tiles[:, N_EVENTS] @ tiles[:, N_COLUMNS], np.float32)
-    _fill(values, pointer, column, order, tiles, band, numbers)
+    fill_tiles(values, pointer, column, order, tiles, band, numbers)
     starts = np.arange(-(-n_events // BLOCK) + 1) * BLOCK
     return Tiles(numbers, tiles, np.searchsorted(tiles[:, EVENT], starts).astype(np.int64), order)
 
@@ -152,25 +151,3 @@ def _extents(values: NDArray[np.float32], pointer: _Integers, column: _Integers)
     first[some] = nonzero[at[:-1][some]] + shift
     last[some] = nonzero[at[1:][some] - 1] + shift + 1
     return first.reshape(column.shape), last.reshape(column.shape)
-
-
-@kernel(error_model="numpy")
-def _fill(
-    values: NDArray[np.float32],
-    pointer: _Integers,
-    column: _Integers,
-    order: _Integers,
-    tiles: _Integers,
-    band: _Integers,
-    numbers: NDArray[np.float32],
-) -> None:
-    """Copy the numbers of bands to their tiles."""
-    n_bands = column.shape[1]
-    for t in range(len(tiles)):
-        n, width = tiles[t, N_EVENTS], tiles[t, N_COLUMNS]
-        for i in range(n):
-            event = order[tiles[t, EVENT] + i]
-            start, stop = pointer[event * n_bands + band[t]], pointer[event * n_bands + band[t] + 1]
-            to = column[event, band[t]] - tiles[t, COLUMN]
-            for j in range(max(0, -to), min(stop - start, width - to)):
-                numbers[tiles[t, START] + (to + j) * n + i] = values[start + j]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, kind
+from pymc_gamma.pictures import picture
 from pymc_gamma.sky.component import SkyComponent, SkyPart
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ class CosmicRayBackground(SkyComponent):
         import astropy.units as u
 
         from pymc_gamma.geometry import RegionOfInterest
-        from pymc_gamma.sky.plotting import peek_background
 
         if observation is None:
             raise TypeError("The residual background belongs to an instrument: pass `observation=` an Observation.")
         if roi is None:
             roi = RegionOfInterest(center=observation.pointing, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
-        return peek_background(self, roi, observation, **kwargs)
+        axes: NDArray[Any] = picture("peek_background")(self, roi, observation, **kwargs)
+        return axes

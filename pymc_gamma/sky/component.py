@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pymc_gamma.arguments import checked, kind
 from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.pictures import picture
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
@@ -244,7 +245,7 @@ class SkyComponent(ABC):
 
     @checked(roi=kind("RegionOfInterest"))
     def peek(self, roi: "RegionOfInterest | None" = None, **kwargs: Any) -> "NDArray[Any]":
-        """Show the map and the integrated spectrum; see :func:`pymc_gamma.sky.plotting.peek_component`.
+        """Show the map and the integrated spectrum; see :func:`pymc_gamma.plotting.peek_component.peek_component`.
 
         Parameters
         ----------
@@ -263,9 +264,8 @@ class SkyComponent(ABC):
         SkyModelError
             If nothing of the component reaches into the region.
         """
-        from pymc_gamma.sky.plotting import peek_component
-
-        return peek_component(self, self._default_roi() if roi is None else roi, **kwargs)
+        axes: NDArray[Any] = picture("peek_component")(self, self._default_roi() if roi is None else roi, **kwargs)
+        return axes
 
     def _default_roi(self) -> "RegionOfInterest":
         """Region that `peek` shows when it is given none."""

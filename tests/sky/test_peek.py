@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.plotting.peek_component import _spread, part_flux
 from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkySource
-from pymc_gamma.sky.plotting import _spread, part_flux
 
 
 def test_diffuse(roi):

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, instance, mapping, number, plain, text
+from pymc_gamma.pictures import picture
 
 __all__ = ["ALIGNMENTS", "Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
 
@@ -497,9 +498,7 @@ class IRFs:
         numpy.ndarray
             The (2, 2) array of matplotlib axes.
         """
-        from pymc_gamma.instrument.irfs.peek import peek
-
-        return peek(self, figsize)
+        return picture("peek_irfs")(self, figsize)
 
 
 def _reach(stored: FloatArray) -> dict[str, Any]:

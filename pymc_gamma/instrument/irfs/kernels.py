@@ -3,7 +3,7 @@
 import math
 
 from pymc_gamma.compilation import kernel
-from pymc_gamma.search import count_below, interval
+from pymc_gamma.search_kernels import count_below, interval
 
 __all__ = ["background_rate", "field_positions"]
 

@@ -1,18 +1,17 @@
 """Picture of a set of instrument response functions."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from pymc_gamma.instrument.irfs.core import IRFs
+from pymc_gamma.instrument.irfs.core import IRFs
 
-__all__ = ["peek"]
+__all__ = ["peek_irfs"]
 
 SHOWN_OFFSETS = (0.5, 1.5, 2.5, 3.5, 4.5)
 
 
-def peek(irfs: "IRFs", figsize: tuple[float, float]) -> Any:
+def peek_irfs(irfs: IRFs, figsize: tuple[float, float]) -> Any:
     """Draw effective area, energy dispersion, PSF and background; returns the (2, 2) array of axes."""
     import matplotlib.pyplot as plt
 
@@ -26,7 +25,7 @@ def peek(irfs: "IRFs", figsize: tuple[float, float]) -> Any:
     return axes
 
 
-def _area(irfs: "IRFs", offsets: list[float], ax: Any) -> None:
+def _area(irfs: IRFs, offsets: list[float], ax: Any) -> None:
     aeff = irfs.aeff
     for offset in offsets:
         profile = [np.interp(offset, aeff.offset, row) for row in aeff.values]
@@ -38,7 +37,7 @@ def _area(irfs: "IRFs", offsets: list[float], ax: Any) -> None:
     ax.legend(title="offset", fontsize="small")
 
 
-def _dispersion(irfs: "IRFs", ax: Any) -> None:
+def _dispersion(irfs: IRFs, ax: Any) -> None:
     edisp = irfs.edisp
     table = edisp.density[:, 0, :].T
     low, high = irfs.energy_true_range
@@ -55,7 +54,7 @@ def _dispersion(irfs: "IRFs", ax: Any) -> None:
     )  # fmt: skip
 
 
-def _psf(irfs: "IRFs", offsets: list[float], ax: Any) -> None:
+def _psf(irfs: IRFs, offsets: list[float], ax: Any) -> None:
     psf = irfs.psf
     width = psf.containment_radius(0.68)
     for offset in offsets:
@@ -65,7 +64,7 @@ def _psf(irfs: "IRFs", offsets: list[float], ax: Any) -> None:
     ax.legend(title="offset", fontsize="small")
 
 
-def _background(irfs: "IRFs", ax: Any) -> None:
+def _background(irfs: IRFs, ax: Any) -> None:
     bkg = irfs.bkg
     if bkg is None:
         ax.set_axis_off()

@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import EventError
+from pymc_gamma.events.container import Events
 from pymc_gamma.events.skymap import SkyMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from pymc_gamma.events.container import Events
 
 __all__ = ["peek_events"]
 
@@ -24,7 +23,7 @@ _CELLS = (16, 160)
 _BINS_PER_DECADE = 12
 
 
-def peek_events(events: "Events", *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
+def peek_events(events: Events, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
     """See :meth:`pymc_gamma.events.Events.peek`."""
     if count_scaling not in ("linear", "log"):
         raise ValueError(f"count_scaling must be 'linear' or 'log', got {count_scaling!r}.")
@@ -39,7 +38,7 @@ def peek_events(events: "Events", *, count_scaling: str = "linear", fig: "Figure
     return fig
 
 
-def _draw_map(ax: "Axes", events: "Events", count_scaling: str) -> None:
+def _draw_map(ax: "Axes", events: Events, count_scaling: str) -> None:
     from matplotlib.colors import LogNorm, Normalize
 
     sky = SkyMap.around(events.frame, events.lon.value, events.lat.value)
@@ -56,7 +55,7 @@ def _draw_map(ax: "Axes", events: "Events", count_scaling: str) -> None:
     ax.set_title(f"{events.n_total:,.0f} events")
 
 
-def _draw_spectrum(ax: "Axes", events: "Events") -> None:
+def _draw_spectrum(ax: "Axes", events: Events) -> None:
     energy = events.energy.value
     decades = np.log10(energy.max() / energy.min())
     bins = int(np.clip(_BINS_PER_DECADE * decades, 8, 60))
