@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.component import CompiledComponent, Points
@@ -14,8 +15,6 @@ from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.instrument.domain import Domain
 
 __all__ = ["CompiledBackground"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import kernels
 
 __all__ = ["Averaging", "Bands", "compress", "concatenate", "merge", "no_bands", "reorder", "take_components"]
-
-FloatArray = NDArray[np.float64]
 
 BAND_MULTIPLE = 8
 """Bands are filled up with zeros to this multiple: loops over them then leave no remainder."""

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.containment import DomainMask, containment
@@ -20,8 +20,6 @@ from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
 
 __all__ = ["FoldedObservation"]
-
-FloatArray = NDArray[np.float64]
 
 
 class FoldedObservation:

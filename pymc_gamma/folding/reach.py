@@ -15,11 +15,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.instrument.irfs import IRFs
 
 __all__ = ["true_energy_range"]
 
-FloatArray = NDArray[np.float64]
 
 STEEP, HARD = 5.0, 1.5
 """Indices of the spectra whose counts must be held."""

@@ -5,12 +5,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.geometry.sphere import unit_vectors
 
 __all__ = ["BoxCells", "Cells", "RingCells", "lattice"]
-
-FloatArray = NDArray[np.float64]
-
 
 _FIBONACCI = (610, 377)
 

@@ -18,8 +18,8 @@ from functools import cached_property
 from typing import Any, ClassVar, override
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import BoolArray, FloatArray
 from pymc_gamma.errors import RegionError
 from pymc_gamma.geometry.cells import BoxCells, Cells, RingCells
 from pymc_gamma.geometry.sphere import (
@@ -31,9 +31,6 @@ from pymc_gamma.geometry.sphere import (
 )
 
 __all__ = ["Circle", "Compound", "Ellipse", "MaskMap", "Polygon", "Rectangle", "SkyShape"]
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 class SkyShape(ABC):

@@ -15,12 +15,12 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from numpy.typing import NDArray
 from pymc.logprob.abstract import MeasurableOp
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.arguments import checked, integer, kind
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.inference.posterior import SAMPLE_DIMS, posterior_dataset
 from pymc_gamma.model.spectra import FLUX
@@ -28,7 +28,6 @@ from pymc_gamma.units import to_value
 
 __all__ = ["spectrum_draws"]
 
-FloatArray = NDArray[np.float64]
 
 # The graphs are small and called a thousand times: compiling them to machine code would take longer than running them.
 _MODE = "FAST_COMPILE"

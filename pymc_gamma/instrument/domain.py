@@ -17,14 +17,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import BoolArray, FloatArray
 from pymc_gamma.errors import RegionError
 from pymc_gamma.geometry import RegionOfInterest, covered_cells, separation_deg
 from pymc_gamma.instrument.observation import NO_LIMIT, Observation
 
 __all__ = ["Domain", "DomainCells"]
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 ROUNDING = 1e-9
 """Edges in energy are inclusive up to rounding: bins and files store them in single precision."""

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import DataFileError, warn_user
 from pymc_gamma.times import header_reference, reference, seconds_since
 
@@ -34,8 +35,6 @@ __all__ = [
     "union",
     "whole_run",
 ]
-
-FloatArray = NDArray[np.float64]
 
 TOLERANCE = 1e-6
 """Seconds by which an event may miss an interval: times are floats of some 1e8 s, exact to 1e-7 s."""

@@ -15,9 +15,10 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pymc_gamma.arguments import checked, integer, kind, mapping, number, plain, quantity, seed, several, text
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.geometry import (
     RegionOfInterest,
     convert_lonlat,
@@ -44,8 +45,6 @@ from pymc_gamma.times import from_seconds, reference
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["Observation"]
-
-FloatArray = NDArray[np.float64]
 
 NO_LIMIT = (0.0, math.inf)
 """Range of energies without a limit, TeV."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 from astropy.time import Time
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import warn_user
 from pymc_gamma.instrument.good_time import LONGEST, TOLERANCE, GoodTime, union
 from pymc_gamma.times import from_seconds, reference, to_seconds
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["intervals", "split_observations"]
-
-FloatArray = NDArray[np.float64]
 
 
 def intervals(times: Any) -> FloatArray:

@@ -16,6 +16,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.compilation import kernel
 from pymc_gamma.ops.intrinsics import part, prefetch
 from pymc_gamma.ops.layout import BLOCK, Tiles
@@ -32,8 +33,6 @@ __all__ = [
     "fill_tiles",
     "place",
 ]
-
-type _Floats = NDArray[np.float64]
 
 START, EVENT, N_EVENTS, COLUMN, N_COLUMNS = range(5)
 """Columns of the array that describes tiles: its first number, event and column, and how many of the latter."""

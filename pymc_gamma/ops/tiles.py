@@ -21,12 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import IntArray
 from pymc_gamma.ops.layout import BLOCK, Tiles
 from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_COLUMNS, N_EVENTS, START, fill_tiles
 
 __all__ = ["LARGEST", "Tiles", "to_tiles"]
-
-type _Integers = NDArray[np.int64]
 
 LARGEST = 128
 """Most events of a tile; with 64 all takes an eighth longer, and 256 gain nothing."""
@@ -38,7 +37,7 @@ _SIZES = tuple(2**k for k in range(LARGEST.bit_length()))
 _NOWHERE = np.iinfo(np.int64).max
 
 
-def to_tiles(values: NDArray[np.float32], pointer: _Integers, column: _Integers) -> Tiles:
+def to_tiles(values: NDArray[np.float32], pointer: IntArray, column: IntArray) -> Tiles:
     """Tiles of bands.
 
     Parameters
@@ -87,15 +86,15 @@ def to_tiles(values: NDArray[np.float32], pointer: _Integers, column: _Integers)
 class _Level(NamedTuple):
     """Tiles of one size, shape (n_tiles, n_bands) each."""
 
-    column: _Integers
-    n_columns: _Integers
-    cost: _Integers
+    column: IntArray
+    n_columns: IntArray
+    cost: IntArray
     """Cost of the best tiles for these events, of this size or smaller."""
     whole: NDArray[np.bool_]
     """Whether those are of this size."""
 
 
-def _orders(first: _Integers, last: _Integers) -> Iterator[_Integers]:
+def _orders(first: IntArray, last: IntArray) -> Iterator[IntArray]:
     """Orders of the events to choose from: by one of the bands, then by all."""
     if last.shape[1] == 0:
         yield np.arange(len(last))
@@ -104,7 +103,7 @@ def _orders(first: _Integers, last: _Integers) -> Iterator[_Integers]:
         yield np.lexsort((first[:, k], total, last[:, k]))
 
 
-def _merge(first: _Integers, last: _Integers) -> list[_Level]:
+def _merge(first: IntArray, last: IntArray) -> list[_Level]:
     """Tiles of 1, 2, 4, ... events in a row, whose bands have these ends."""
     levels: list[_Level] = []
     for size in _SIZES:
@@ -118,7 +117,7 @@ def _merge(first: _Integers, last: _Integers) -> list[_Level]:
     return levels
 
 
-def _select(levels: list[_Level], n_events: int) -> tuple[_Integers, _Integers]:
+def _select(levels: list[_Level], n_events: int) -> tuple[IntArray, IntArray]:
     """The best tiles in the order of events, and the band that each belongs to."""
     found, bands = [], []
     covered = np.zeros_like(levels[-1].whole)
@@ -141,7 +140,7 @@ def _select(levels: list[_Level], n_events: int) -> tuple[_Integers, _Integers]:
     return tiles, band
 
 
-def _extents(values: NDArray[np.float32], pointer: _Integers, column: _Integers) -> tuple[_Integers, _Integers]:
+def _extents(values: NDArray[np.float32], pointer: IntArray, column: IntArray) -> tuple[IntArray, IntArray]:
     """First column that is not zero and the one after the last, for each event and band; a void range if all are."""
     nonzero = np.flatnonzero(values)
     at = np.searchsorted(nonzero, pointer)

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, plain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.plotting.sky_axes import draw_map, draw_outline, draw_sed, sed_axes, sky_axes
-from pymc_gamma.sky.component import Array, SkyComponent
+from pymc_gamma.sky.component import SkyComponent
 from pymc_gamma.units import scalar_value
 
 __all__ = ["peek_background"]
@@ -73,13 +74,15 @@ def peek_background(
     return np.array([sky, axes])
 
 
-def _background_rate(observation: Observation, frame: str) -> Callable[[Array, Array, Array], Array]:
+def _background_rate(
+    observation: Observation, frame: str
+) -> Callable[[FloatArray, FloatArray, FloatArray], FloatArray]:
     bkg = observation.irfs.bkg
     if bkg is None:
         raise IRFError(f"The IRFs {observation.irfs.name!r} have no background.")
     basis = observation.background_basis(frame)
 
-    def rate(energy: Array, lon: Array, lat: Array) -> Array:
+    def rate(energy: FloatArray, lon: FloatArray, lat: FloatArray) -> FloatArray:
         return bkg.rate_at(unit_vectors(lon, lat), np.log(energy), basis)
 
     return rate

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from pymc_gamma.arguments import checked, plain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import RegionOfInterest, major_offsets, position_angle_vector, unit_vectors
 from pymc_gamma.plotting.sky_axes import draw_map, draw_outline, draw_sed, sed_axes, sky_axes
-from pymc_gamma.sky.component import Array, Shape, SkyComponent, SkyGaussian, SkyPart, TemplateShape
+from pymc_gamma.sky.component import Shape, SkyComponent, SkyGaussian, SkyPart, TemplateShape
 from pymc_gamma.units import scalar_value
 
 __all__ = ["part_flux", "peek_component"]
@@ -89,7 +90,7 @@ def peek_component(
     return np.array([sky, axes])
 
 
-def part_flux(part: SkyPart, roi: RegionOfInterest) -> Callable[[Array], Array]:
+def part_flux(part: SkyPart, roi: RegionOfInterest) -> Callable[[FloatArray], FloatArray]:
     """Flux of a part as a function of true energy: of the whole source, or of the region if it has no edge.
 
     Parameters
@@ -115,7 +116,7 @@ def _has_edge(shape: Shape) -> bool:
     return not isinstance(shape, TemplateShape) or (shape.unit_integral and bool(np.isfinite(shape.radius)))
 
 
-def _brightness(part: SkyPart, lon: Array, lat: Array, pixel: float) -> Array:
+def _brightness(part: SkyPart, lon: FloatArray, lat: FloatArray, pixel: float) -> FloatArray:
     shape = part.shape
     if isinstance(shape, TemplateShape):
         return shape.brightness(lon, lat)

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.container import Events
 from pymc_gamma.events.skymap import SkyMap
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["peek_events"]
 
-FloatArray = NDArray[np.float64]
 
 # With n events, about n / 4 cells show structure without being mostly empty or mostly noise.
 _EVENTS_PER_CELL = 4

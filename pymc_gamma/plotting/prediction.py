@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
@@ -35,8 +36,6 @@ __all__ = [
     "predict",
     "ring_nodes",
 ]
-
-FloatArray = NDArray[np.float64]
 
 _MAX_DRAWS = 2000
 # Spacing [deg] of the nodes of integrals over rings: half the width of the sharpest PSF, unless the rings are so large

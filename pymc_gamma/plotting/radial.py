@@ -7,9 +7,10 @@ import astropy.units as u
 import numpy as np
 import xarray as xr
 from astropy.coordinates import SkyCoord
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pymc_gamma.arguments import checked, direction, integer, kind, offering, plain, seed
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_radial_profile"]
 
-FloatArray = NDArray[np.float64]
 
 DEG2_PER_SR = float(np.degrees(1.0) ** 2)
 

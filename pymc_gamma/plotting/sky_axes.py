@@ -5,9 +5,9 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.sky.component import Array
 
 __all__ = ["draw_map", "draw_outline", "draw_sed", "sed_axes", "sky_axes"]
 
@@ -54,7 +54,7 @@ def sky_axes(roi: RegionOfInterest, figsize: tuple[float, float]) -> tuple[Any, 
     return figure, axes, (lon, lat, inside, step)
 
 
-def draw_map(axes: Any, image: Array, label: str) -> None:
+def draw_map(axes: Any, image: FloatArray, label: str) -> None:
     """Brightness on a logarithmic scale, with its colour bar."""
     from matplotlib.colors import LogNorm
 
@@ -87,13 +87,13 @@ def draw_outline(axes: Any, roi: RegionOfInterest) -> None:
         axes.plot(lon, lat, transform=axes.get_transform("world"), color="white", linewidth=1, linestyle="--")
 
 
-def draw_sed(axes: Any, energy: Array, flux: Array, **style: Any) -> None:
+def draw_sed(axes: Any, energy: FloatArray, flux: FloatArray, **style: Any) -> None:
     """Energy squared times flux, where there is any."""
     lit = flux > 0
     axes.plot(energy[lit], (energy**2 * flux)[lit], **style)
 
 
-def sed_axes(figure: Any, energy: Array, total: Array) -> Any:
+def sed_axes(figure: Any, energy: FloatArray, total: FloatArray) -> Any:
     """Logarithmic axes whose limits follow from the sum, not from its faintest part."""
     axes = figure.add_subplot(1, 2, 2)
     axes.set(xscale="log", yscale="log", xlim=(energy[0] / 1.3, energy[-1] * 1.3))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, is_several, texts
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.raster import spill_margin
@@ -23,8 +23,6 @@ from pymc_gamma.sky import SkyComponent, check_unique_names
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["fold"]
-
-FloatArray = NDArray[np.float64]
 
 TRUE_ENERGY_BINS = 150
 TRUE_ENERGY_REACH = 2.0

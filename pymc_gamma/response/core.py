@@ -37,6 +37,7 @@ from pymc_gamma.arguments import (
     text,
     texts,
 )
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events import Events
@@ -62,8 +63,6 @@ from pymc_gamma.simulation import TrueEvents
 from pymc_gamma.units import numbers
 
 __all__ = ["Response"]
-
-FloatArray = NDArray[np.float64]
 
 
 class Response:

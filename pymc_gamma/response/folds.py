@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import Field, folded_edges, reshaped, shining_offsets
 from pymc_gamma.folding.component import CompiledComponent
@@ -31,8 +32,6 @@ from pymc_gamma.response.checks import check_coverage, check_true_energies
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["Fold"]
-
-FloatArray = NDArray[np.float64]
 
 PIXEL = 0.05
 """Largest pixel of templates in deg, unless one is asked for."""

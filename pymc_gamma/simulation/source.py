@@ -15,9 +15,9 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.nodes import spectrum_nodes
@@ -37,7 +37,6 @@ from pymc_gamma.sums import weighted_sum
 
 __all__ = ["SourceSampler", "TrueEvents"]
 
-FloatArray = NDArray[np.float64]
 
 MIN_BATCH, MAX_BATCH = 64, 1_000_000
 BETWEEN = 3

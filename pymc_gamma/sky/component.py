@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, kind
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.pictures import picture
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
 
 __all__ = [
-    "Array",
     "Brightness",
     "Cells",
     "Shape",
@@ -44,14 +44,13 @@ __all__ = [
     "renamed",
 ]
 
-Array = NDArray[np.float64]
 #: ``(lon, lat)`` in degrees -> sr-1, arrays of one shape.
-Brightness = Callable[[Array, Array], Array]
+Brightness = Callable[[FloatArray, FloatArray], FloatArray]
 #: Direction (3,), radius in degrees, spacing in degrees -> unit vectors (n, 3) of points about that far apart which
 #: cover at least this disc, and their brightness times solid angle (n,).
-Cells = Callable[[Array, float, float], tuple[Array, Array]]
+Cells = Callable[[FloatArray, float, float], tuple[FloatArray, FloatArray]]
 #: True energy in TeV -> TeV-1 cm-2 s-1, of the same shape.
-Spectrum = Callable[[Array], Array]
+Spectrum = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 
 if TYPE_CHECKING:
     from pymc_gamma.inference.nested.problem import NestedProblem
 
 __all__ = ["Mark", "ProblemFunction", "Store", "load_problem", "resuming", "sent_by_file", "stored_with"]
-
-type FloatArray = NDArray[np.float64]
 
 _N_PROBLEMS = 2  # enough for a model and its rival, without hoarding the events of a loop over data sets
 _known: "OrderedDict[str, NestedProblem]" = OrderedDict()

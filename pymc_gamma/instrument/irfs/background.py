@@ -20,15 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from pymc_gamma.arrays import BoolArray, FloatArray
 from pymc_gamma.errors import IRFError
 from pymc_gamma.instrument.irfs.core import Background
 from pymc_gamma.instrument.irfs.reading import Axis, at_least_two, read_axis, read_values
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["asymmetry", "background", "unaligned"]
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 SMALLEST_RATE = 1e-40
 """Smaller rates [s-1 TeV-1 sr-1] are as good as none."""

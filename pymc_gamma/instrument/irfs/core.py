@@ -25,11 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, instance, mapping, number, plain, text
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.pictures import picture
 
 __all__ = ["ALIGNMENTS", "Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
-
-FloatArray = NDArray[np.float64]
 
 ALIGNMENTS = ("RADEC", "ALTAZ")
 """Orientations of a field of view: its latitude grows towards the celestial north or towards the zenith."""

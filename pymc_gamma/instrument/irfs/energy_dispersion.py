@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError
 from pymc_gamma.instrument.irfs.core import EffectiveArea, EnergyDispersion
 from pymc_gamma.instrument.irfs.reading import (
@@ -48,8 +49,6 @@ from pymc_gamma.instrument.irfs.reading import (
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["energy_dispersion"]
-
-FloatArray = NDArray[np.float64]
 
 WHAT = "energy dispersion"
 NORMALISATION_TOLERANCE = 1e-3

@@ -11,14 +11,12 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import DataFileError, IRFError
 from pymc_gamma.fits_files import open_fits, reading
 
 __all__ = ["check_extensions", "check_fits"]
-
-FloatArray = NDArray[np.float64]
 
 AXIS_UNITS = {
     "ENERG": u.TeV, "ETRUE": u.TeV, "THETA": u.deg, "RAD": u.deg, "DETX": u.deg, "DETY": u.deg,

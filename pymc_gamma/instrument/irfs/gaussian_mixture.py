@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from pymc_gamma.arrays import FloatArray
+
 __all__ = ["R68", "fit_mixture", "radius_of", "widths_for"]
 
-FloatArray = NDArray[np.float64]
 
 R68 = 1.5096
 """Radius of 68 % containment of a two-dimensional Gaussian in units of its standard deviation."""

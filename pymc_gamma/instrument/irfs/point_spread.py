@@ -25,6 +25,7 @@ import numpy as np
 from astropy.units import UnitsError
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError
 from pymc_gamma.instrument.irfs.core import EffectiveArea, PointSpread
 from pymc_gamma.instrument.irfs.gaussian_mixture import R68, fit_mixture, radius_of, widths_for
@@ -40,7 +41,6 @@ from pymc_gamma.instrument.irfs.reading import (
 
 __all__ = ["point_spread", "poor_fit"]
 
-FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 WHAT = "point spread function"

@@ -14,6 +14,7 @@ from astropy.units import UnitsError
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
     "refuse_point_like",
     "require",
 ]
-
-FloatArray = NDArray[np.float64]
 
 LARGEST_OFFSET = 60.0
 """Degrees; fields of view are at most half the sky, of imaging telescopes ten degrees."""
