@@ -101,7 +101,7 @@ def compile_component(component: SkyComponent, field: Field) -> CompiledComponen
         If the component has no part near the region, or a spectrum is negative or not finite.
     """
     if component.instrumental:
-        return CompiledBackground(component.name)
+        return CompiledBackground(component.name, bkg=component.bkg)
     parts = component.parts(field.roi, field.margin)
     if not parts:
         raise SkyModelError(f"component {component.name!r} has no source in or near {field.roi!r}; leave it out.")

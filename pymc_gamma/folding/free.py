@@ -162,6 +162,10 @@ class FreeColumns(ABC):
     def part_counts(self, coefficients: FloatArray) -> list[FloatArray]:
         """Expected counts of the parts in each observation, for coefficients (size,), or of each observation."""
 
+    def acceptances(self) -> FloatArray:
+        """Expected counts per unit coefficient in each observation, shape (n_observations, size)."""
+        return np.array([[parts.sum() for parts in self.part_counts(one)] for one in np.eye(self.component.size)]).T
+
     @abstractmethod
     def with_coefficients(self, coefficients: FloatArray) -> CompiledComponent:
         """The component with another spectrum, given by its coefficients.

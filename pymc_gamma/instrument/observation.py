@@ -38,6 +38,7 @@ from pymc_gamma.instrument.dl3 import (
 )
 from pymc_gamma.instrument.good_time import TOLERANCE, GoodTime
 from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.irfs.core import Background
 from pymc_gamma.instrument.safe_mask import SafeMask, index_energies, run_limits
 from pymc_gamma.instrument.time_bins import intervals, split_observations
 from pymc_gamma.pictures import picture
@@ -484,16 +485,18 @@ class Observation:
         axes = [unit_vectors(*convert_lonlat(*_lonlat(axis), "icrs", frame)) for axis in (towards, -east, north)]
         return np.stack(axes)
 
-    @checked(frame=text)
-    def background_basis(self, frame: str) -> FloatArray:
-        """Rotation matrix (3, 3) from a frame to the field of view in which the residual background is given.
+    @checked(frame=text, bkg=kind("Background"))
+    def background_basis(self, frame: str, bkg: Background | None = None) -> FloatArray:
+        """Rotation matrix (3, 3) from a frame to the field of view in which a residual background is given.
+
+        The background is that of the IRFs, unless another is given.
 
         That of :meth:`fov_basis`, unless the background is aligned with altitude and azimuth and :attr:`fov_rotation`
         is known: then the latitude grows towards the zenith and the longitude towards the left of an observer who
         looks at the pointing, gammapy's convention (``FoVAltAzFrame``).
         """
         towards, west, north = self.fov_basis(frame)
-        bkg = self.irfs.bkg
+        bkg = self.irfs.bkg if bkg is None else bkg
         if bkg is None or bkg.radial or bkg.alignment != "ALTAZ" or self.fov_rotation is None:
             return np.stack([towards, west, north])
         angle = math.radians(self.fov_rotation)

@@ -86,8 +86,8 @@ def model_components(
         return components
     if not isinstance(response, PoissonResponse):
         raise ModelError(f"{name}: systematics need a response from `fold`, got {type(response).__name__}.")
-    n_observations = len(response.coords["observation"])
-    return with_systematics(name, systematics, components, n_observations, response.energy_true[[0, -1]])
+    observations = response.coords["observation"]
+    return with_systematics(name, systematics, components, observations, response.energy_true[[0, -1]])
 
 
 def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, LiveShape]:

@@ -125,19 +125,19 @@ def checked_norms(name: str, response: PoissonResponse, norms: Any) -> dict[str,
             range(len(names)) if labels is None else match_labels(labels, names, f"the coords of {what}", "component")
         )
         norms = {component: vector[k] for component, k in zip(names, places, strict=True)}
-    n_observations = len(response.coords["observation"])
+    observations = response.coords["observation"]
     separate = one_by_one(what, norms, lambda members, vector: entries(what, members, vector))
     return {
-        component: _one_norm(name, component, value, n_observations)
+        component: _one_norm(name, component, value, observations)
         for component, value in as_mapping(separate, names, what).items()
     }
 
 
-def _one_norm(name: str, component: str, value: Any, n_observations: int) -> Variable:
+def _one_norm(name: str, component: str, value: Any, observations: Sequence[Any]) -> Variable:
     """Norm of one component: a number, or one for each observation."""
-    label = f"{name}: the norm of {component!r}"
+    label, n_observations = f"{name}: the norm of {component!r}", len(observations)
     if not isinstance(value, Variable):
-        value = joined(aligned(value, {"observation": range(n_observations)}, label), label, low=0.0)
+        value = joined(aligned(value, {"observation": observations}, label), label, low=0.0)
     if not isinstance(value, Variable):
         value = numbers(value, label, finite=False)
         if not np.all(np.isfinite(value) & (value >= 0)):

@@ -177,7 +177,7 @@ def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any], argument: str)
 
 
 def _check_background(sky: Sequence[SkyComponent], observations: Sequence[Observation]) -> None:
-    asking = [component.name for component in sky if component.instrumental]
+    asking = [component.name for component in sky if component.instrumental and component.bkg is None]
     without = [
         one.name or f"number {k} ({one.irfs.name})" for k, one in enumerate(observations) if one.irfs.bkg is None
     ]

@@ -270,7 +270,7 @@ class Response:
         """
         return Response(self._fold.with_shapes(shapes_of(self._fold, shapes)), self._citations, self.free_spectrum)
 
-    @checked(component=text, psf_scale=kind("bool"), smooth=kind("bool"))
+    @checked(component=text, free=texts, psf_scale=kind("bool"), smooth=kind("bool"))
     def live_source(
         self,
         component: str,
@@ -299,14 +299,10 @@ class Response:
         SkyModelError
             If there is no such component, or its shape has no parameter of a name.
         """
-        spectrum = next((one for one in self._spectra_of([component]) if one.name == component), None)
-        if spectrum is not None and smooth:
-            spectrum = spectrum.smooth
-        return LiveComponent(self._fold, component, spectrum, free, psf_scale)
-
-    def _spectra_of(self, names: Collection[str]) -> tuple[FreeComponent, ...]:
-        """Free components, if some of these are of free spectrum."""
-        return self.free_components if any(name in self.free_spectrum for name in names) else ()
+        spectrum = None
+        if component in self.free_spectrum:
+            spectrum = self._free_components.columns[self.free_spectrum.index(component)]
+        return LiveComponent(self._fold, component, spectrum, smooth, free, psf_scale)
 
     @checked(observations=several("Observation"), free_spectrum=texts)
     def refold(

@@ -29,6 +29,7 @@ from pymc_gamma.pictures import picture
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.instrument.irfs.core import Background
 
 __all__ = [
     "Brightness",
@@ -208,6 +209,8 @@ class SkyComponent(ABC):
 
     #: True for a component given by the instrument in reconstructed coordinates, hence without sky parts.
     instrumental: ClassVar[bool] = False
+    #: What gives its rate then, instead of the IRFs of each observation.
+    bkg: "Background | None" = None
 
     def __init__(self, name: str, citations: Iterable[Citation] = ()) -> None:
         if not isinstance(name, str) or not name.strip():

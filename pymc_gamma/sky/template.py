@@ -21,6 +21,7 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import DataFileError, SkyModelError, warn_user
 from pymc_gamma.fits_files import open_fits, reading
 from pymc_gamma.geometry import FRAMES
+from pymc_gamma.power_laws import mean_exponential
 
 __all__ = ["TEMPLATE_BAND", "GridTemplate", "band_integral", "load_template"]
 
@@ -165,11 +166,8 @@ def band_integral(cube: FloatArray, energy: FloatArray, band: tuple[float, float
     for low, high in itertools.pairwise([band[0], *inner.tolist(), band[1]]):
         k = int(np.clip(np.searchsorted(energy, 0.5 * (low + high)) - 1, 0, energy.size - 2))
         index = (log_cube[k + 1] - log_cube[k]) / (log_energy[k + 1] - log_energy[k])
-        first, last = (cube[k] * (e / energy[k]) ** index for e in (low, high))
-        # An index of -1 integrates to a logarithm.
-        steep = np.abs(index + 1) > 1e-8
-        power = (last * high - first * low) / np.where(steep, index + 1, 1.0)
-        total += np.where(steep, power, first * low * np.log(high / low))
+        first, span = cube[k] * (low / energy[k]) ** index, np.log(high / low)
+        total += first * low * span * mean_exponential((index + 1) * span)
     return total
 
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from pymc_gamma.arrays import BoolArray, FloatArray
-from pymc_gamma.errors import IRFError
+from pymc_gamma.errors import IRFError, warn_user
 from pymc_gamma.instrument.irfs.core import Background
 from pymc_gamma.instrument.irfs.reading import Axis, at_least_two, read_axis, read_values
 from pymc_gamma.sums import weighted_sum
 
-__all__ = ["asymmetry", "background", "unaligned"]
+__all__ = ["asymmetry", "background", "read_background", "unaligned"]
 
 SMALLEST_RATE = 1e-40
 """Smaller rates [s-1 TeV-1 sr-1] are as good as none."""
@@ -73,6 +73,31 @@ def background(tables: Mapping[str, Any], name: str, repairs: list[str]) -> Back
     if not radial:
         _report_orientation(clean, bkg, repairs)
     return clean
+
+
+def read_background(bkg: Any, name: str) -> Background:
+    """A background that is clean already, or one of gammapy made so; repairs are told.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    IRFError
+        If it cannot be used.
+    """
+    if isinstance(bkg, Background):
+        return bkg
+    if not hasattr(bkg, "axes") or not hasattr(bkg, "quantity"):
+        raise TypeError(
+            f"the background {name!r} must be a Background2D or Background3D of gammapy, or that of IRFs, got "
+            f"{type(bkg).__name__}."
+        )
+    repairs: list[str] = []
+    made = background({"bkg": bkg}, name, repairs)
+    assert made is not None
+    if repairs:
+        warn_user(f"the background {name!r} was repaired: {'; '.join(repairs)}.")
+    return made
 
 
 def asymmetry(bkg: Background) -> float:

@@ -220,6 +220,38 @@ class Background:
         if self.alignment not in ALIGNMENTS:
             raise ValueError(f"alignment must be one of {ALIGNMENTS}, got {self.alignment!r}.")
 
+    def arrays(self) -> dict[str, FloatArray]:
+        """The table as arrays by name; enough to rebuild it (see :meth:`from_arrays`)."""
+        return {
+            "bkg_energy": self.energy,
+            "bkg_fov_lon": self.fov_lon,
+            "bkg_fov_lat": self.fov_lat,
+            "bkg_rate": self.rate,
+            "bkg_radial": np.array([float(self.radial)]),
+            "bkg_energy_range": np.array(self.energy_range),
+            "bkg_fov_lon_edges": self.fov_lon_edges,
+            "bkg_fov_lat_edges": self.fov_lat_edges,
+            "bkg_covered": np.asarray(self.covered, float),
+            "bkg_alignment": np.array([float(ALIGNMENTS.index(self.alignment))]),
+        }
+
+    @classmethod
+    def from_arrays(cls, tables: Mapping[str, FloatArray]) -> "Background":
+        """Inverse of :meth:`arrays`."""
+        low, high = tables["bkg_energy_range"]
+        return cls(
+            energy=tables["bkg_energy"],
+            fov_lon=tables["bkg_fov_lon"],
+            fov_lat=tables["bkg_fov_lat"],
+            rate=tables["bkg_rate"],
+            radial=bool(tables["bkg_radial"][0]),
+            energy_range=(float(low), float(high)),
+            fov_lon_edges=tables["bkg_fov_lon_edges"],
+            fov_lat_edges=tables["bkg_fov_lat_edges"],
+            covered=tables["bkg_covered"] > 0,
+            alignment=ALIGNMENTS[int(tables["bkg_alignment"][0])],
+        )
+
     def covers(self, vectors: FloatArray, basis: FloatArray) -> NDArray[np.bool_]:
         """Whether the background is known at directions; where it is, :meth:`rate_at` is positive.
 
@@ -391,39 +423,14 @@ class IRFs:
                 "psf_photon_share": self.psf.photon_share,
             }
         if self.bkg is not None:
-            tables |= {
-                "bkg_energy": self.bkg.energy,
-                "bkg_fov_lon": self.bkg.fov_lon,
-                "bkg_fov_lat": self.bkg.fov_lat,
-                "bkg_rate": self.bkg.rate,
-                "bkg_radial": np.array([float(self.bkg.radial)]),
-                "bkg_energy_range": np.array(self.bkg.energy_range),
-                "bkg_fov_lon_edges": self.bkg.fov_lon_edges,
-                "bkg_fov_lat_edges": self.bkg.fov_lat_edges,
-                "bkg_covered": np.asarray(self.bkg.covered, float),
-                "bkg_alignment": np.array([float(ALIGNMENTS.index(self.bkg.alignment))]),
-            }
+            tables |= self.bkg.arrays()
         return tables
 
     @classmethod
     @checked(tables=mapping, name=text)
     def from_arrays(cls, tables: Mapping[str, FloatArray], name: str, repairs: tuple[str, ...] = ()) -> "IRFs":
         """Inverse of :meth:`arrays`."""
-        bkg = None
-        if "bkg_energy" in tables:
-            low, high = tables["bkg_energy_range"]
-            bkg = Background(
-                energy=tables["bkg_energy"],
-                fov_lon=tables["bkg_fov_lon"],
-                fov_lat=tables["bkg_fov_lat"],
-                rate=tables["bkg_rate"],
-                radial=bool(tables["bkg_radial"][0]),
-                energy_range=(float(low), float(high)),
-                fov_lon_edges=tables["bkg_fov_lon_edges"],
-                fov_lat_edges=tables["bkg_fov_lat_edges"],
-                covered=tables["bkg_covered"] > 0,
-                alignment=ALIGNMENTS[int(tables["bkg_alignment"][0])],
-            )
+        bkg = Background.from_arrays(tables) if "bkg_energy" in tables else None
         return cls(
             name=name,
             aeff=EffectiveArea(*(tables[f"aeff_{key}"] for key in ("energy", "offset", "values"))),
