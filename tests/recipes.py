@@ -17,15 +17,6 @@ N_DRAWS = 3
 HOOKS = {
     "prior": "made by a systematic for the model it is in",
     "act": "asked by a distribution",
-    "check": "asked when a shape is made",
-    "check_family": "asked by a response",
-    "elongated": "asked by a response",
-    "largest": "asked by a response",
-    "limits": "asked by a response",
-    "sizes": "asked by a response",
-    "spatial_model": "asked by a response",
-    "theta": "asked by a distribution",
-    "unit": "asked by a response",
     "shapes": "asked by `Systematic.tensor`",
     "tensor": "asked by a distribution",
     "energies": "asked by `EffectiveAreaShape.shapes`",
@@ -177,10 +168,6 @@ def recipes(o):
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
         # shapes
-        "PointShape": {"lon_0": 0.1, "lat_0": 0.2},
-        "GaussianShape": {"lon_0": 0.1, "lat_0": 0.2, "sigma": 0.1, "e": 0.3, "phi": 20.0},
-        "DiskShape": {"lon_0": 0.1, "lat_0": 0.2, "r_0": 0.1},
-        "ShellShape": {"lon_0": 0.1, "lat_0": 0.2, "radius": 0.1, "width": 0.05},
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
         "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},

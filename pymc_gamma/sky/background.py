@@ -20,8 +20,8 @@ class CosmicRayBackground(SkyComponent):
     """Cosmic rays that pass the gamma-ray selection, as the instrument response functions give them, or a table.
 
     A background is a rate per *reconstructed* energy and direction in the field of view. It is not folded again, so it
-    has no sky parts; the response takes it from the IRFs of each observation, unless it has one of its own. There may be
-    several, each with its own name, norm and shape (``free_spectrum``).
+    has no sky parts; the response takes it from the IRFs of each observation, unless it has one of its own. There may
+    be several, each with its own name, norm and shape (``free_spectrum``).
 
     Parameters
     ----------
