@@ -26,7 +26,7 @@ from scipy import sparse
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.raster import SPILL_MARGIN, blur
 from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest
-from pymc_gamma.geometry.cells import lattice
+from pymc_gamma.geometry.cover import lattice
 
 __all__ = ["Containment", "DomainMask", "containment"]
 

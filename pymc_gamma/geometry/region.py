@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from pymc_gamma.arguments import checked, directions, mapping, number, plain, text, vectors
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import RegionError
-from pymc_gamma.geometry.cells import BoxCells, Cells, lattice
-from pymc_gamma.geometry.shapes import Circle, Rectangle, SkyShape
+from pymc_gamma.geometry.cover import BoxCells, Cells, lattice
+from pymc_gamma.geometry.outlines import Circle, Rectangle, SkyShape
 from pymc_gamma.geometry.sphere import (
     EqualAreaPlane,
     lonlat_from_vectors,

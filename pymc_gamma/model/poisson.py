@@ -18,11 +18,11 @@ from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.labelled import aligned, as_mapping, has_labels, match_labels
 from pymc_gamma.model.component import ModelComponent
+from pymc_gamma.model.event_source import lists_of_events
 from pymc_gamma.model.groups import entries, one_by_one
 from pymc_gamma.model.intensity import Intensity
 from pymc_gamma.model.own_table import coords_of_last_dim
 from pymc_gamma.model.protocol import EventList, PoissonResponse
-from pymc_gamma.model.sources import lists_of_events
 from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.model.systematics.base import observation_dim
 from pymc_gamma.power_laws import mean_exponential_tensor

@@ -17,8 +17,8 @@ from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.checks import check_true_energies
-from pymc_gamma.response.core import Response
 from pymc_gamma.response.folds import PIXEL, Fold
+from pymc_gamma.response.response import Response
 from pymc_gamma.sky import SkyComponent, check_unique_names
 from pymc_gamma.units import scalar_value, to_value
 

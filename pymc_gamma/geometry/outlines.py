@@ -21,7 +21,7 @@ import numpy as np
 
 from pymc_gamma.arrays import BoolArray, FloatArray
 from pymc_gamma.errors import RegionError
-from pymc_gamma.geometry.cells import BoxCells, Cells, RingCells
+from pymc_gamma.geometry.cover import BoxCells, Cells, RingCells
 from pymc_gamma.geometry.sphere import (
     convert_lonlat,
     lonlat_from_vectors,
