@@ -410,7 +410,7 @@ def recipes(o):
         "Events.from_gammapy": {"source": o.events.to_gammapy(), "frame": "galactic", "observation": 0, "roi": o.roi},
         # observations and regions
         "Observation.axis_vector": {"self": o.observation, "frame": "galactic"},
-        "Observation.background_basis": {"self": o.observation, "frame": "galactic"},
+        "Observation.background_basis": {"self": o.observation, "frame": "galactic", "bkg": o.irfs.bkg},
         "Observation.fov_basis": {"self": o.observation, "frame": "galactic"},
         "Observation.exposure": {
             "self": o.observation,
