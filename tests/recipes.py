@@ -167,6 +167,7 @@ def recipes(o):
         "PSFScale": {"sigma": 0.05, "value": 1.1, "nodes": 9},
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
+        # shapes
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
         "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},

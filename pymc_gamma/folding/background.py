@@ -7,16 +7,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.folded import FoldedObservation
-from pymc_gamma.irfs.core import Background
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.irfs.core import Background
 
 __all__ = ["CompiledBackground"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

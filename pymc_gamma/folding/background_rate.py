@@ -4,16 +4,15 @@ from copy import copy
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain, DomainCells
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError
-from pymc_gamma.irfs.core import TINY_RATE, Background
+from pymc_gamma.instrument.domain import Domain, DomainCells
+from pymc_gamma.instrument.irfs.core import TINY_RATE, Background
+from pymc_gamma.power_laws import mean_exponential
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["BackgroundRate"]
-
-FloatArray = NDArray[np.float64]
 
 BACKGROUND_CELL = 0.05
 
@@ -133,9 +132,5 @@ class BackgroundRate:
         for shape in self._shapes:
             rate *= np.interp(log_energy, *shape)[:, None]
         slope = np.diff(np.log(np.maximum(rate, TINY_RATE)), axis=0) / np.diff(log_energy)[:, None]
-        power = slope + 1  # integral of E^slope is E^power / power
         span = np.diff(log_energy)[:, None]
-        flat = np.abs(power) < 1e-6
-        safe = np.where(flat, 1, power)
-        integral = energy[:-1, None] * rate[:-1] * np.where(flat, span, np.expm1(safe * span) / safe)
-        return integral, slope
+        return energy[:-1, None] * rate[:-1] * span * mean_exponential((slope + 1) * span), slope

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.bands import Averaging, Bands, merge
 from pymc_gamma.folding.component import CompiledComponent
@@ -25,8 +26,6 @@ from pymc_gamma.threads import run_parallel
 from pymc_gamma.units import numbers
 
 __all__ = ["FreeColumns", "FreeComponent", "FreeComponents", "free_columns", "hat_coefficients"]
-
-FloatArray = NDArray[np.float64]
 
 
 def hat_coefficients(flux: ArrayLike, energy: FloatArray, index: float = IN_BIN_INDEX) -> FloatArray:

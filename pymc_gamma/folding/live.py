@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.energies import AtEnergies, Energies, Located
 from pymc_gamma.folding.fine import FineBins
@@ -41,13 +42,10 @@ from pymc_gamma.folding.live_table_kernels import Band, Profile, Rungs, fill_run
 from pymc_gamma.folding.nodes import at_bins, nodes_per_bin, sharpened, spectrum_nodes
 from pymc_gamma.folding.tables import IN_BIN_INDEX, FoldTables, build_tables
 from pymc_gamma.geometry import separation_deg, tangent_basis
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["LivePoints", "LiveSource", "LiveTables"]
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 CHUNK = 128 * LANES
 PROFILE_NODES = 128

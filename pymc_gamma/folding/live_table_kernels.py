@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.folding.kernels import PER_SR, _cubic, _dispersion, _linear
 from pymc_gamma.folding.live_kernels import fast, inlined
 
 __all__ = ["MAX_RUNGS", "Band", "Profile", "Rungs", "fill_rungs", "reference_columns", "reference_state"]
-
-type _Floats = NDArray[np.float64]
 
 MATTERS = 1e-5
 """Share of the density, at the reference and as close as the source may come, below which a Gaussian of the PSF at an

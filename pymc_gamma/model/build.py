@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
@@ -26,7 +25,6 @@ from pymc_gamma.model.systematics.base import with_systematics
 
 __all__ = ["build_intensity", "model_components"]
 
-FloatArray = NDArray[np.float64]
 _SKY = frozenset({"aeff", "edisp", "psf"})
 
 

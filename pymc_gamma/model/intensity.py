@@ -23,18 +23,17 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 from scipy.interpolate import PchipInterpolator
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.bands import Bands, merge, no_bands
 from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.model.blocks import AddedBlock, Block, LinearBlock
+from pymc_gamma.model.event_source import ResponseSource
 from pymc_gamma.model.protocol import MixtureResponse
-from pymc_gamma.model.sources import ResponseSource
 from pymc_gamma.model.table import ScaledDensities, TableArrays, TableInputs
 from pymc_gamma.ops.hats import hat_map
 from pymc_gamma.ops.logmatvec import log_matvec
 
 __all__ = ["Intensity", "Parameters"]
-
-FloatArray = NDArray[np.float64]
 
 
 class Parameters(NamedTuple):

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 
 from pymc_gamma.errors import ModelError, SkyModelError
 from pymc_gamma.events.rows import EventRows
@@ -33,8 +32,6 @@ from pymc_gamma.response.folds import Fold
 from pymc_gamma.units import numbers
 
 __all__ = ["LiveComponent", "check_position", "shapes_of"]
-
-FloatArray = NDArray[np.float64]
 
 _ROUNDING = 1e-9
 BRIGHT = 1e-3

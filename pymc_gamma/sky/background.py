@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, kind
-from pymc_gamma.irfs.background import read_background
+from pymc_gamma.instrument.irfs.background import read_background
+from pymc_gamma.pictures import picture
 from pymc_gamma.sky.component import SkyComponent, SkyPart
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["CosmicRayBackground"]
 
@@ -26,7 +27,7 @@ class CosmicRayBackground(SkyComponent):
     ----------
     name : str
         Name of the component.
-    bkg : gammapy.irf.Background2D, gammapy.irf.Background3D or `~pymc_gamma.irfs.core.Background`, optional
+    bkg : gammapy.irf.Background2D, gammapy.irf.Background3D or `~pymc_gamma.instrument.irfs.core.Background`, optional
         A rate of your own, the same for all observations, in the field of view: a template of electrons, of stars, of
         another zenith angle. By default that of the IRFs of each observation. It must be known wherever events of an
         observation are kept.
@@ -93,10 +94,10 @@ class CosmicRayBackground(SkyComponent):
         import astropy.units as u
 
         from pymc_gamma.geometry import RegionOfInterest
-        from pymc_gamma.sky.plotting import peek_background
 
         if observation is None:
             raise TypeError("The residual background belongs to an instrument: pass `observation=` an Observation.")
         if roi is None:
             roi = RegionOfInterest(center=observation.pointing, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
-        return peek_background(self, roi, observation, **kwargs)
+        axes: NDArray[Any] = picture("peek_background")(self, roi, observation, **kwargs)
+        return axes

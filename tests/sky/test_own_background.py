@@ -112,7 +112,7 @@ def test_other_objects_are_refused(given):
 def test_a_table_that_does_not_reach_is_refused():
     own = bkg()
     short = replace(own, energy_range=(1.0, 20.0))
-    with pytest.raises(IRFError, match="known from 1 to 20 TeV, and events are kept from 0.5 to 50 TeV"):
+    with pytest.raises(IRFError, match=r"known from 1 to 20 TeV, and events are kept from 0.5 to 50 TeV"):
         pmg.fold(pmg.CosmicRayBackground(bkg=short), pointing(hours=1), region(**ROI))
     covered = own.covered.copy()
     covered[len(covered) // 2 :] = False
