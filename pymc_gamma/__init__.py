@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     )
     from pymc_gamma.response import Response, fold
     from pymc_gamma.run_files import write_runs
-    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
+    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, Scanned, SkyComponent, SkySource
 
 __all__ = [
     "BackgroundNorm",
@@ -80,6 +80,7 @@ __all__ = [
     "PowerLawNorm",
     "RegionOfInterest",
     "Response",
+    "Scanned",
     "ShellShape",
     "SkyComponent",
     "SkySource",
@@ -132,7 +133,14 @@ _WHERE = {
     ),
     "pymc_gamma.response": ("Response", "fold"),
     "pymc_gamma.run_files": ("write_runs",),
-    "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
+    "pymc_gamma.sky": (
+        "CosmicRayBackground",
+        "GalacticDiffuse",
+        "HGPSCatalog",
+        "Scanned",
+        "SkyComponent",
+        "SkySource",
+    ),
     "pymc_gamma.model.shapes": ("position",),
     "pymc_gamma.model.spectra": (
         "BrokenPowerLaw",
