@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.model.mixture_tree import MixtureTree
+    from pymc_gamma.model.scans import scan_error
     from pymc_gamma.model.shapes import position
     from pymc_gamma.model.spectra import (
         BrokenPowerLaw,
@@ -102,6 +103,7 @@ __all__ = [
     "predictive_counts",
     "prior_transform",
     "sample_nested",
+    "scan_error",
     "spectrum_draws",
     "to_gammapy",
     "write_runs",
@@ -141,6 +143,7 @@ _WHERE = {
         "SkyComponent",
         "SkySource",
     ),
+    "pymc_gamma.model.scans": ("scan_error",),
     "pymc_gamma.model.shapes": ("position",),
     "pymc_gamma.model.spectra": (
         "BrokenPowerLaw",

@@ -41,6 +41,7 @@ from pymc_gamma.model.live_table import LiveTable
 from pymc_gamma.model.own_table import coords_of_last_dim, fraction_tensor, own_table
 from pymc_gamma.model.protocol import MixtureResponse
 from pymc_gamma.model.random import EventMixtureRV, representative_rows
+from pymc_gamma.model.scanned_table import has_nodes, scanned_table
 from pymc_gamma.model.sources import EventSource, ResponseSource, TabulatedSource
 from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.model.table import TableInputs
@@ -92,7 +93,10 @@ class EventMixture(Distribution):
         Instead of a response and observed events: your own log-likelihood of each event under each component, up to a
         constant per event. ``-inf`` is allowed. Labels of xarray and pandas are put into the order of the model's
         coordinates: those of the components, and of the events where the model has them too. A transposed table is
-        known by its dims or labels.
+        known by its dims or labels. With parameters whose values ``scan`` gives, a DataArray has a dim for each, whose
+        coordinate holds the nodes (with ``attrs["units"]``, if they have a unit); or pass a mapping from components to
+        tables, a vector for those without parameters. Log-likelihoods are interpolated between the nodes, of one
+        parameter or two for each component.
     multiplicity : array_like, shape (N,), optional
         Multiplicity of the rows of ``log_likelihood``.
     dims : tuple of str, optional
@@ -187,8 +191,15 @@ class EventMixture(Distribution):
                     f"{name}: log_likelihood replaces response, spectra, systematics, observed and n_events; pass it "
                     "alone."
                 )
-            source, fraction, observed, events = own_table(name, model, fraction, log_likelihood, multiplicity, dims)
-            parameters = None
+            if scan is not None or has_nodes(log_likelihood):
+                source, fraction, observed, events, parameters = scanned_table(
+                    name, model, fraction, log_likelihood, multiplicity, dims, scan
+                )
+            else:
+                source, fraction, observed, events = own_table(
+                    name, model, fraction, log_likelihood, multiplicity, dims
+                )
+                parameters = None
         else:
             if multiplicity is not None:
                 raise ModelError(f"{name}: multiplicity goes with log_likelihood; observed events carry their own.")

@@ -7,17 +7,20 @@ import astropy.units as u
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+import xarray as xr
 from numpy.typing import NDArray
 from pytensor.graph.basic import Constant, Variable
 
+from pymc_gamma.arguments import checked, kind, offering
 from pymc_gamma.errors import ModelError
-from pymc_gamma.labelled import as_mapping
+from pymc_gamma.labelled import as_mapping, has_labels
 from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
 from pymc_gamma.model.spectral import value_at_start
 from pymc_gamma.ops.scan import inside, scan_counts, scan_density
-from pymc_gamma.ops.scan_tables import ScanTables
+from pymc_gamma.ops.scan_tables import ScanTables, grid_error
+from pymc_gamma.units import numbers
 
-__all__ = ["Grid", "ScanBlock", "checked_scan"]
+__all__ = ["Grid", "ScanBlock", "checked_scan", "scan_error"]
 
 FloatArray = NDArray[np.float64]
 
@@ -179,3 +182,72 @@ def _same_units(name: str, parameter: str, grids: Mapping[str, Grid]) -> None:
             f"{name}: the nodes of {parameter!r} have the units {units}, and one value serves all; give them in one "
             "unit."
         )
+
+
+@checked(response=offering("scans", "event_rows", "component_pdf", "acceptance"), events=kind("Events"))
+def scan_error(response: Any, events: Any, weights: Any = None) -> dict[str, xr.DataArray]:
+    """Whether the nodes of scans are close enough: change of log L of a data set if every second one is left out.
+
+    The error of what is interpolated between all nodes goes with the fourth power of their spacing, so it is about a
+    sixteenth of that. Changes that are large and of irregular signs mean that densities are not smooth in the
+    parameter, as those of templates are not on coarse pixels: fold with a smaller ``pixel``.
+
+    Parameters
+    ----------
+    response : Response
+        A response with components that are scans.
+    events : Events
+        The events.
+    weights : array_like or mapping, optional
+        Fractions of the components, in order or by name; names left out count as 0. By default those of the nominal
+        fluxes. Other scans are at their middle nodes.
+
+    Returns
+    -------
+    dict
+        For each scan the change of the log L of an `EventMixture` at each node, dims are its parameters; 0 where a
+        node is kept.
+
+    Raises
+    ------
+    ModelError
+        If no component is a scan, one has fewer than three nodes, or the weights do not match the components.
+    EventError
+        If an event is outside the domain of its observation.
+
+    Examples
+    --------
+    >>> scan_error(response, events)["rxj"].plot()  # doctest: +SKIP
+    """
+    if not response.scans:
+        raise ModelError("no component of the response is a scan; fold one as pymc_gamma.Scanned(...).")
+    names, n = tuple(response.component_names), len(response.reco)
+    rows = response.event_rows(events)
+    multiplicity = rows[:, n] if rows.shape[1] > n else np.ones(len(rows))
+    rows = np.delete(rows, n, axis=1) if rows.shape[1] > n else rows
+    share = _shares(response, weights)
+    nominal = response.component_pdf(rows) * share
+    found = {}
+    for component, scan in response.scans.items():
+        k = names.index(component)
+        with np.errstate(divide="ignore"):
+            rest = np.log(np.delete(nominal, k, axis=1).sum(axis=1))
+            ratio = np.log(scan.acceptance.sum("observation").to_numpy() / float(response.acceptance[k]))
+            logs = np.log(share[k]) + scan.log_densities(rows) - ratio
+        change, _ = grid_error(list(scan.grid.values()), logs, multiplicity, rest)
+        found[component] = xr.DataArray(change, scan.grid, tuple(scan.grid), name="change of log L")
+    return found
+
+
+def _shares(response: Any, weights: Any) -> FloatArray:
+    """Fractions of the components, in their order."""
+    names = tuple(response.component_names)
+    if isinstance(weights, Mapping) or has_labels(weights):
+        named = as_mapping(weights, names, "weights")
+        weights = [named.get(name, 0.0) for name in names]
+    values = numbers(response.acceptance.to_numpy() if weights is None else weights, "weights")
+    if values.shape != (len(names),) or np.any(values < 0) or not values.sum() > 0:
+        raise ModelError(
+            f"weights must be one number for each of {names}, not negative and not all zero, got {values}."
+        )
+    return np.asarray(values / values.sum())

@@ -58,7 +58,7 @@ from pymc_gamma.response.draws import Draws, PartCounts
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.response.live import LiveComponent, shapes_of
 from pymc_gamma.response.npred import npred
-from pymc_gamma.response.scans import ScannedComponent, grid_errors
+from pymc_gamma.response.scans import ScannedComponent
 from pymc_gamma.response.surface import surface_density
 from pymc_gamma.simulation import TrueEvents
 from pymc_gamma.units import numbers
@@ -317,41 +317,6 @@ class Response:
         """
         given = {name: mapping(own, f"values of {name!r}") for name, own in values.items()}
         return Response(self._fold.at_scan(given), self._citations, self.free_spectrum)
-
-    @checked(events=kind("Events"))
-    def scan_error(
-        self, events: Events, weights: ArrayLike | Mapping[str, float] | None = None
-    ) -> dict[str, xr.DataArray]:
-        """Whether the nodes of scans are close enough: change of log L of a data set if every second one is left out.
-
-        The error of what is interpolated between all nodes is about a sixteenth of that.
-
-        Parameters
-        ----------
-        events : Events
-            The events.
-        weights : array_like or mapping, optional
-            Fractions of the components, as for :meth:`simulate`; by default those of the nominal fluxes. Other
-            components are at their nominal fluxes, other scans at their middle nodes.
-
-        Returns
-        -------
-        dict
-            For each scan the change of the log L of an `EventMixture` at each node, dims are its parameters; 0 where a
-            node is kept.
-
-        Raises
-        ------
-        ModelError
-            If no component is a scan, one has fewer than three nodes, or the weights do not match the components.
-        EventError
-            If an event is outside the domain of its observation.
-        """
-        rows, n = self.event_rows(events), len(self.reco)
-        multiplicity = rows[:, n] if rows.shape[1] > n else np.ones(len(rows))
-        own = np.delete(rows, n, axis=1) if rows.shape[1] > n else rows
-        given = self._draws.weights(self.acceptance.to_numpy() if weights is None else weights)
-        return grid_errors(self._fold, own, multiplicity, given)
 
     @checked(component=text, psf_scale=kind("bool"), smooth=kind("bool"))
     def live_source(

@@ -51,6 +51,10 @@ class ScanNodes:
     field: Field | None = None
     factor: float = 1.0
 
+    def __post_init__(self) -> None:
+        if len(self.components) != int(np.prod(self.shape)) or len(self.shape) not in (1, 2):
+            raise ModelError(f"the scan {self.name!r} has {len(self.components)} components for {self.shape} nodes.")
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of nodes of each parameter."""

@@ -16,14 +16,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pymc_gamma.errors import ModelError
 from pymc_gamma.events.rows import EventRows
-from pymc_gamma.ops.scan_tables import grid_error
 from pymc_gamma.response.densities import densities
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.threads import run_parallel
 
-__all__ = ["ScannedComponent", "grid_errors"]
+__all__ = ["ScannedComponent"]
 
 FloatArray = NDArray[np.float64]
 
@@ -100,21 +98,3 @@ class ScannedComponent:
         with np.errstate(divide="ignore"):
             logs = np.log(np.stack(found, axis=1) / total)
         return logs.reshape(len(events), *self.shape)
-
-
-def grid_errors(fold: Fold, rows: FloatArray, multiplicity: FloatArray, weights: FloatArray) -> dict[str, xr.DataArray]:
-    """Change of log L if every second node of a scan is left out; see :meth:`pymc_gamma.Response.scan_error`."""
-    if not fold.scans:
-        raise ModelError("no component of the response is a scan; fold one as pymc_gamma.Scanned(...).")
-    events = EventRows.from_array(np.asarray(rows, float), fold.reco)
-    share = weights / weights.sum()
-    nominal = densities(fold, events) / fold.counts.sum(axis=1) * share
-    found = {}
-    for scan in fold.scans:
-        k, own = fold.index(scan.name), ScannedComponent(fold, scan.name)
-        with np.errstate(divide="ignore"):
-            rest = np.log(np.delete(nominal, k, axis=1).sum(axis=1))
-            ratio = np.log(share[k]) + np.log(own.acceptance.sum("observation") / fold.counts[k].sum()).to_numpy() * -1
-        change, _ = grid_error(list(scan.grid.values()), own.log_densities(rows) + ratio, multiplicity, rest)
-        found[scan.name] = xr.DataArray(change, scan.grid, tuple(scan.grid), name="change of log L")
-    return found
