@@ -62,6 +62,9 @@ class Objects:
         self.events = self.response.simulate({"crab": 1, "ccr": 1}, 60, rng=1)
         self.rows = self.events.to_rows()
         self.flux = self.free.free_components[0].nominal
+        self.scanned = pmg.Scanned("crab", self.gaussian, nodes={"sigma": [0.1, 0.15, 0.2] * u.deg})
+        sky = [self.scanned, self.components[1]]
+        self.scans = pmg.fold(sky, self.observation, self.roi, progressbar=False)
         self.photons = self.response.simulate_true("crab", 5, rng=1)
         self.tree = pmg.MixtureTree({"dm": None, "background": ["diffuse", "ccr"]})
         with pm.Model(coords=self.response.coords) as self.model:
@@ -91,6 +94,10 @@ class Objects:
         self.gammapy_model = self.gammapy_source()
         self.response.save(self.file("response"))
         self.events.write(self.file("events.fits"))
+
+    @staticmethod
+    def gaussian(sigma):
+        return source("crab", 0.3, -0.2, sigma=sigma.to_value("deg"), amplitude=3e-12)
 
     @staticmethod
     def gammapy_source():
@@ -176,6 +183,13 @@ def recipes(o):
         },
         "SkySource.from_gammapy": {"model": o.gammapy_model, "name": "crab"},
         "SkySource.peek": {"self": o.components[0], **sky_map},
+        "Scanned": {"name": "crab", "factory": o.gaussian, "nodes": {"sigma": [0.1, 0.2] * u.deg}},
+        "Scanned.at": {"self": o.scanned},
+        "Scanned.check": {"self": o.scanned, "roi": o.roi},
+        "Scanned.component": {"self": o.scanned, "index": 1},
+        "Scanned.components": {"self": o.scanned},
+        "Scanned.label": {"self": o.scanned, "index": 1},
+        "Scanned.values": {"self": o.scanned, "index": 1},
         "SkyComponent.peek": {"self": o.components[0], **sky_map},
         # instrument and data
         "load_irfs": {"source": "prod5-south-20deg-50h", "name": "mine"},
@@ -214,7 +228,9 @@ def recipes(o):
             "energy_true": 60,
             "pixel": 0.1 * u.deg,
             "free_spectrum": ["crab"],
+            "progressbar": False,
         },
+        "scan_error": {"response": o.scans, "events": o.events, "weights": [1.0, 2.0]},
         # models
         "EventMixture": {
             "name": "e",
@@ -345,6 +361,7 @@ def recipes(o):
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},
         },
+        "Response.at_scan": {"self": o.scans, "values": {"crab": {"sigma": 0.12}}},
         "Response.with_systematics": {"self": o.response, "energy_scale": 1.1, "psf_scale": 1.1},
         # events
         "Events": {
