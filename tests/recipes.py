@@ -184,7 +184,7 @@ def recipes(o):
         "SkySource.from_gammapy": {"model": o.gammapy_model, "name": "crab"},
         "SkySource.peek": {"self": o.components[0], **sky_map},
         "Scanned": {"name": "crab", "factory": o.gaussian, "nodes": {"sigma": [0.1, 0.2] * u.deg}},
-        "Scanned.at": {"self": o.scanned},
+        "Scanned.at": {"self": o.scanned, "sigma": 0.12},
         "Scanned.check": {"self": o.scanned, "roi": o.roi},
         "Scanned.component": {"self": o.scanned, "index": 1},
         "Scanned.components": {"self": o.scanned},

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.arguments import ascending, checked, integer, kind, mapping
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.keywords import check_keywords
 from pymc_gamma.sky.component import SkyComponent, renamed
 from pymc_gamma.units import numbers, to_value
 
@@ -176,9 +177,9 @@ class Scanned:
         Raises
         ------
         SkyModelError
-            If a parameter is missing or unknown, or the factory fails.
+            If a parameter is missing, or the factory fails.
         TypeError
-            If a value is no single number.
+            If a parameter is unknown, or a value is no single number.
         astropy.units.UnitConversionError
             If it has another unit than the nodes.
 
@@ -187,7 +188,8 @@ class Scanned:
         >>> scanned.at(radius=0.25 * u.deg)  # doctest: +SKIP
         SkySource(name='rxj')
         """
-        if set(values) != set(self.grid):
+        check_keywords("Scanned.at", values, self.grid)
+        if len(values) < len(self.grid):
             raise SkyModelError(f"{self!r} takes a value for each of {list(self.grid)}, got {list(values)}.")
         found: dict[str, Any] = {}
         for parameter, unit in self.units.items():
