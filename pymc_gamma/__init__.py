@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.model.mixture_tree import MixtureTree
+    from pymc_gamma.model.scans import scan_error
     from pymc_gamma.model.shapes import position
     from pymc_gamma.model.spectra import (
         BrokenPowerLaw,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
         plot_spectrum,
     )
     from pymc_gamma.response import Response, fold
-    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
+    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, Scanned, SkyComponent, SkySource
 
 __all__ = [
     "BackgroundNorm",
@@ -80,6 +81,7 @@ __all__ = [
     "PowerLawNorm",
     "RegionOfInterest",
     "Response",
+    "Scanned",
     "ShellShape",
     "SkyComponent",
     "SkySource",
@@ -101,6 +103,7 @@ __all__ = [
     "predictive_counts",
     "prior_transform",
     "sample_nested",
+    "scan_error",
     "spectrum_draws",
     "to_gammapy",
     "write_runs",
@@ -132,7 +135,15 @@ _WHERE = {
     ),
     "pymc_gamma.response": ("Response", "fold"),
     "pymc_gamma.events.run_files": ("write_runs",),
-    "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
+    "pymc_gamma.sky": (
+        "CosmicRayBackground",
+        "GalacticDiffuse",
+        "HGPSCatalog",
+        "Scanned",
+        "SkyComponent",
+        "SkySource",
+    ),
+    "pymc_gamma.model.scans": ("scan_error",),
     "pymc_gamma.model.shapes": ("position",),
     "pymc_gamma.model.spectra": (
         "BrokenPowerLaw",

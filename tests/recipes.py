@@ -77,6 +77,9 @@ class Objects:
         self.events = self.response.simulate({"crab": 1, "ccr": 1}, 60, rng=1)
         self.rows = self.events.to_rows()
         self.flux = self.free.free_components[0].nominal
+        self.scanned = pmg.Scanned("crab", self.gaussian, nodes={"sigma": [0.1, 0.15, 0.2] * u.deg})
+        sky = [self.scanned, self.components[1]]
+        self.scans = pmg.fold(sky, self.observation, self.roi, progressbar=False)
         self.photons = self.response.simulate_true("crab", 5, rng=1)
         self.tree = pmg.MixtureTree({"dm": None, "background": ["diffuse", "ccr"]})
         with pm.Model(coords=self.response.coords) as self.model:
@@ -106,6 +109,10 @@ class Objects:
         self.gammapy_model = self.gammapy_source()
         self.response.save(self.file("response"))
         self.events.write(self.file("events.fits"))
+
+    @staticmethod
+    def gaussian(sigma):
+        return source("crab", 0.3, -0.2, sigma=sigma.to_value("deg"), amplitude=3e-12)
 
     @staticmethod
     def gammapy_source():
@@ -188,6 +195,13 @@ def recipes(o):
         },
         "SkySource.from_gammapy": {"model": o.gammapy_model, "name": "crab"},
         "SkySource.peek": {"self": o.components[0], **sky_map},
+        "Scanned": {"name": "crab", "factory": o.gaussian, "nodes": {"sigma": [0.1, 0.2] * u.deg}},
+        "Scanned.at": {"self": o.scanned, "sigma": 0.12},
+        "Scanned.check": {"self": o.scanned, "roi": o.roi},
+        "Scanned.component": {"self": o.scanned, "index": 1},
+        "Scanned.components": {"self": o.scanned},
+        "Scanned.label": {"self": o.scanned, "index": 1},
+        "Scanned.values": {"self": o.scanned, "index": 1},
         "SkyComponent.peek": {"self": o.components[0], **sky_map},
         # instrument and data
         "load_irfs": {"source": "prod5-south-20deg-50h", "name": "mine"},
@@ -227,7 +241,9 @@ def recipes(o):
             "pixel": 0.1 * u.deg,
             "free_spectrum": ["crab"],
             "free_shape": ["crab"],
+            "progressbar": False,
         },
+        "scan_error": {"response": o.scans, "events": o.events, "weights": [1.0, 2.0]},
         # models
         "PointShape": {"lon_0": 0.3, "lat_0": -0.2},
         "GaussianShape": {"lon_0": 0.3, "lat_0": -0.2, "sigma": 0.1, "e": 0.5, "phi": 30.0},
@@ -368,6 +384,7 @@ def recipes(o):
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},
         },
+        "Response.at_scan": {"self": o.scans, "values": {"crab": {"sigma": 0.12}}},
         "Response.with_systematics": {"self": o.response, "energy_scale": 1.1, "psf_scale": 1.1},
         # events
         "Events": {

@@ -19,6 +19,7 @@ from pymc_gamma.model.groups import GroupMember, SpectrumGroup, one_by_one, toge
 from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.refolded import Refolded, Variants
+from pymc_gamma.model.scans import ScanBlock, checked_scan
 from pymc_gamma.model.shapes import ShapeBlock, parameters_of
 from pymc_gamma.model.spectral import check_spectra, is_narrow, not_smooth, spectrum_at_nodes, value_at_start
 from pymc_gamma.model.systematics.base import with_systematics
@@ -35,6 +36,8 @@ def model_components(
     norms: Mapping[str, Variable],
     systematics: Any,
     shapes: Mapping[str, LiveShape] | None = None,
+    scan: Mapping[str, Any] | None = None,
+    model: pm.Model | None = None,
 ) -> list[ModelComponent]:
     """Components of a response as a model has them.
 
@@ -52,12 +55,16 @@ def model_components(
         Uncertainties of the instrument.
     shapes : mapping of str to LiveShape, optional
         Positions and extensions of components of free shape.
+    scan : mapping of str to tensor_like, optional
+        Values of the parameters of components that are scans.
+    model : pymc.Model, optional
+        Knows where sampling starts; without it nothing is looked at there.
 
     Raises
     ------
     ModelError
         If spectra are given for what is no component of free spectrum, shapes for what is none of free shape or not for
-        one that is, or a systematic is refused.
+        one that is, a parameter of a scan is missing, unknown or outside its nodes, or a systematic is refused.
     """
     names = tuple(response.component_names)
     what = f"{name}: spectra"
@@ -70,6 +77,7 @@ def model_components(
         raise ModelError(f"{name}: spectra are given for {fixed}, which were folded with a fixed spectrum; {again}.")
     irfs = {one.name: frozenset(one.irfs) for one in getattr(response, "components", ())}
     shaped = _checked_shapes(name, response, shapes)
+    scanned = checked_scan(name, getattr(response, "scans", {}), scan, model)
     components = [
         ModelComponent(
             component,
@@ -79,6 +87,7 @@ def model_components(
             given.get(component),
             norm=norms.get(component),
             shape=shaped.get(component),
+            scan=scanned.get(component),
         )
         for component in names
     ]
@@ -228,6 +237,11 @@ def _block(
         shape = live.check(component.shape)
         theta = parameters_of(shape, component.psf_scale)
         return ShapeBlock(live, block, shape, component.psf_scale), values, theta
+    if component.scan is not None:
+        columns = tuple(component.response.reco)
+        place = columns.index("observation") if "observation" in columns else None
+        theta = pt.stack(list(component.scan.values()))
+        return ScanBlock(component.response.scans[component.name], block, place), values, theta
     if component.psf_scale is None:
         return block, values, None
     assert component.psf_knots is not None

@@ -348,8 +348,7 @@ class TabulatedSource(EventSource):
 
     def scaled_densities(self, rows: NDArray[np.float64]) -> ScaledDensities:
         """Exponentials of the rows less their largest."""
-        _reject(np.isnan(rows).any(axis=1), "have NaN in the log_likelihood table")
-        _reject((rows == np.inf).any(axis=1), "have +inf in the log_likelihood table")
+        self._check_rows(rows)
         largest = rows.max(axis=1)
         scale = np.where(np.isfinite(largest), largest, 0.0)
         logs = rows - scale[:, None]
@@ -368,6 +367,10 @@ class TabulatedSource(EventSource):
             "given events are, not how others are distributed. Use a response for predictive draws, or leave this "
             "variable out of var_names."
         )
+
+    def _check_rows(self, rows: NDArray[np.float64]) -> None:
+        _reject(np.isnan(rows).any(axis=1), "have NaN in the log_likelihood table")
+        _reject((rows == np.inf).any(axis=1), "have +inf in the log_likelihood table")
 
     def value(self, log_likelihood: Any, multiplicity: Any = None) -> NDArray[np.float64]:
         """Observed value of a table (N, K), with multiplicities (N,) as a last column if there are any."""

@@ -30,6 +30,7 @@ from pymc_gamma.arguments import (
     instance,
     integer,
     kind,
+    mapping,
     number,
     path,
     plain,
@@ -58,6 +59,7 @@ from pymc_gamma.response.draws import Draws, PartCounts
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.response.live import LiveComponent, shapes_of
 from pymc_gamma.response.npred import npred
+from pymc_gamma.response.scans import ScannedComponent
 from pymc_gamma.response.surface import surface_density
 from pymc_gamma.simulation import TrueEvents
 from pymc_gamma.units import numbers
@@ -86,12 +88,20 @@ class Response:
     def __init__(self, fold: Fold, citations: Sequence[Citation] = (), free_spectrum: Collection[str] = ()) -> None:
         self._fold, self._citations = fold, tuple(citations)
         self.free_spectrum = tuple(name for name in fold.names if name in free_spectrum)
+        both = [one.name for one in fold.scans if one.name in self.free_spectrum]
+        if both:
+            raise ModelError(
+                f"{both} are scans and cannot have a free spectrum too; scan the parameters of the spectrum as "
+                "well (one or two parameters in all, the flux is a norm), or leave them out of free_spectrum."
+            )
 
     def __repr__(self) -> str:
+        scans = {one.name: one for one in self._fold.scans}
         rows = [
             f"  {name:<16} {count:12.5g} expected counts"
             + (", spectrum free" if name in self.free_spectrum else "")
             + (", shape free" if name in self.free_shape else "")
+            + (f", scan of {', '.join(scans[name].grid)}" if name in scans else "")
             for name, count in zip(self.component_names, self._fold.counts.sum(axis=1), strict=True)
         ]
         head = f"<Response: {len(rows)} components, {len(self.observations)} observation(s), {self.roi!r}>"
@@ -101,6 +111,14 @@ class Response:
     def free_shape(self) -> tuple[str, ...]:
         """Names of the components whose position and extension are free, in the order of the components."""
         return tuple(component.name for component in self._fold.components if component.is_free)
+
+    @cached_property
+    def scans(self) -> dict[str, ScannedComponent]:
+        """The components that were folded as a :class:`pymc_gamma.Scanned`, by name: grids, units, expected counts.
+
+        At other places the response has such a component at its middle node, see :meth:`at_scan`.
+        """
+        return {one.name: ScannedComponent(self._fold, one.name) for one in self._fold.scans}
 
     @property
     def components(self) -> tuple[CompiledComponent, ...]:
@@ -234,6 +252,7 @@ class Response:
         """
         names, norms = self.component_names, as_mapping(norms, self.component_names, "norms")
         components, given = list(self._fold.components), {} if spectra is None else spectra
+        scans = list(self._fold.scans)
         for j, spectrum in enumerate(self.spectra_values(given)):
             name, free = self.free_spectrum[j], self._free_components
             if name in given:
@@ -244,7 +263,8 @@ class Response:
                 raise ModelError(f"the norm of {name!r} must be a finite number, not negative, got {value}.")
             k = names.index(name)
             components[k] = components[k].scaled(float(norm))
-        return Response(self._fold.with_components(components), self._citations, self.free_spectrum)
+            scans = [one.scaled(float(norm)) if one.name == name else one for one in scans]
+        return Response(self._fold.with_components(components, scans), self._citations, self.free_spectrum)
 
     def with_shapes(self, shapes: Mapping[str, Any]) -> "Response":
         """The same response with components of free shape elsewhere, or larger or smaller.
@@ -269,6 +289,33 @@ class Response:
             If numbers have no meaning (an extension below zero), or a position is outside the region.
         """
         return Response(self._fold.with_shapes(shapes_of(self._fold, shapes)), self._citations, self.free_spectrum)
+
+    @checked(values=mapping)
+    def at_scan(self, values: Mapping[str, Mapping[str, Any]]) -> "Response":
+        """The same response with components that are scans at given values of their parameters, fixed ones from now on.
+
+        The factory of the scan makes the component, which is folded: nothing is interpolated. A response that was
+        loaded has no factory, and takes the nearest node.
+
+        Parameters
+        ----------
+        values : mapping
+            For some of the scans, a value of each parameter: numbers in the unit of the nodes, or quantities:
+            ``{"rxj": {"radius": 0.4}}``.
+
+        Returns
+        -------
+        Response
+
+        Raises
+        ------
+        ModelError
+            If a name is not that of a scan, a parameter is missing or unknown, or outside its nodes.
+        SkyModelError
+            If the factory fails, or no event is expected from what it makes.
+        """
+        given = {name: mapping(own, f"values of {name!r}") for name, own in values.items()}
+        return Response(self._fold.at_scan(given), self._citations, self.free_spectrum)
 
     @checked(component=text, free=texts, psf_scale=kind("bool"), smooth=kind("bool"))
     def live_source(
@@ -346,7 +393,7 @@ class Response:
         if observations is None:
             return Response(self._fold, self._citations, free)
         each = [observations] if isinstance(observations, Observation) else observations
-        fold = Fold.make(self.components, each, self.roi, self.energy_true_edges)
+        fold = Fold.make(self.components, each, self.roi, self.energy_true_edges, self._fold.scans)
         citations = dict.fromkeys([*self._citations, *(one for obs in each for one in obs.irfs.citations)])
         return Response(fold, tuple(citations), free)
 
@@ -512,7 +559,10 @@ class Response:
             self._free_components.release()
 
     def expected_parts(
-        self, spectra: Sequence[ArrayLike] | None = None, shapes: Mapping[str, Any] | None = None
+        self,
+        spectra: Sequence[ArrayLike] | None = None,
+        shapes: Mapping[str, Any] | None = None,
+        scans: Mapping[str, Mapping[str, float]] | None = None,
     ) -> PartCounts:
         """Expected counts of the parts of each component, at nominal fluxes or given spectra of the free components.
 
@@ -522,13 +572,15 @@ class Response:
             One for each of :attr:`free_components`: values at its energies, shape (n,) or (n_observations, n).
         shapes : mapping, optional
             As for :meth:`with_shapes`.
+        scans : mapping, optional
+            As for :meth:`at_scan`.
 
         Returns
         -------
         list of list of numpy.ndarray
             By observation and component, shape (n_parts,) each.
         """
-        return self._draws.expected_parts(spectra, shapes_of(self._fold, shapes))
+        return self._draws.expected_parts(spectra, shapes_of(self._fold, shapes), scans)
 
     def spectra_values(self, spectra: Mapping[str, Any]) -> list[FloatArray]:
         """Values of given spectra at the energies of the free components, nominal where none is given.
@@ -606,6 +658,7 @@ class Response:
         *,
         psf_scale: float = 1.0,
         shapes: Mapping[str, Any] | None = None,
+        scans: Mapping[str, Mapping[str, float]] | None = None,
     ) -> FloatArray:
         """Draw given numbers of events of each component in each observation.
 
@@ -623,6 +676,8 @@ class Response:
             Factor on the width of the PSF.
         shapes : mapping, optional
             As for :meth:`with_shapes`.
+        scans : mapping, optional
+            As for :meth:`at_scan`.
 
         Returns
         -------
@@ -632,8 +687,8 @@ class Response:
         counts = array(counts, "counts", (len(self.component_names), len(self.observations))).astype(np.int64)
         rng, psf_scale = generator(rng), number(psf_scale, "psf_scale", low=0)
         at = shapes_of(self._fold, shapes)
-        parts = self._draws.expected_parts(spectra, at) if parts is None else parts
-        return self._draws.rows(counts, rng, spectra, parts, psf_scale, at)
+        parts = self._draws.expected_parts(spectra, at, scans) if parts is None else parts
+        return self._draws.rows(counts, rng, spectra, parts, psf_scale, at, scans)
 
     def simulate(
         self,
