@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from pymc_gamma.response import Response, fold
     from pymc_gamma.run_files import write_runs
+    from pymc_gamma.shape_check import check_shapes
     from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "SmoothBrokenPowerLaw",
     "Systematic",
     "TemplateSpectrum",
+    "check_shapes",
     "fold",
     "from_gammapy",
     "load_irfs",
@@ -132,6 +134,7 @@ _WHERE = {
     ),
     "pymc_gamma.response": ("Response", "fold"),
     "pymc_gamma.run_files": ("write_runs",),
+    "pymc_gamma.shape_check": ("check_shapes",),
     "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
     "pymc_gamma.model.shapes": ("position",),
     "pymc_gamma.model.spectra": (

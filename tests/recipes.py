@@ -87,7 +87,10 @@ class Objects:
             }
         )
         with pm.Model():
-            self.spectrum = pmg.PowerLaw(index=pm.Normal("index"), amplitude=1e-12)
+            index = pm.Normal("index")
+            self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
+        self.shape = pmg.PointShape(0.3 + 0.01 * (index - 2), -0.2)
+        self.shaped = pmg.fold(self.components, self.observation, self.roi, free_shape=["crab"])
         self.gammapy_model = self.gammapy_source()
         self.response.save(self.file("response"))
         self.events.write(self.file("events.fits"))
@@ -156,6 +159,7 @@ def recipes(o):
         "GaussianShape": {"lon_0": 0.1, "lat_0": 0.2, "sigma": 0.1, "e": 0.3, "phi": 20.0},
         "DiskShape": {"lon_0": 0.1, "lat_0": 0.2, "r_0": 0.1},
         "ShellShape": {"lon_0": 0.1, "lat_0": 0.2, "radius": 0.1, "width": 0.05},
+        "check_shapes": {"idata": o.idata, "response": o.shaped, "shapes": {"crab": o.shape}},
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
         "CosmicRayBackground": {"name": "ccr"},

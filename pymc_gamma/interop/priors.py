@@ -125,6 +125,8 @@ def prior_variable(
     (-0.726, np.float64(0.812))
     """
     own = _limits(parameter, role)
+    if role is Role.ANGLE and own[1] - own[0] >= u.deg.to(parameter.unit, 360.0):
+        own = (-np.inf, np.inf)  # a full circle limits nothing, and a sampler starts badly in one
     lower, upper = max(own[0], within[0]), min(own[1], within[1])
     value = float(parameter.value)
     if not lower < upper:

@@ -65,6 +65,8 @@ class LiveComponent:
         Range of each parameter but the position in which tables are valid.
     reach : float
         Distance in deg from the position of the reference within which tables are valid.
+    total : float
+        Expected counts that densities and counts are over.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class LiveComponent:
             free=free,
             psf_scale=psf_scale,
         )
-        self._total = float(fold.counts[fold.index(name)].sum() if spectrum is None else spectrum.acceptance.sum())
+        self.total = float(fold.counts[fold.index(name)].sum() if spectrum is None else spectrum.acceptance.sum())
 
     @property
     def reference(self) -> LiveShape:
@@ -114,7 +116,7 @@ class LiveComponent:
     def counts(self) -> LiveCounts:
         """Expected counts per unit coefficient, over the total: what :func:`pymc_gamma.ops.live_counts` reads."""
         found = live_counts(self.source)
-        return LiveCounts(found.arrays._replace(basis=found.arrays.basis / self._total), self.source)
+        return LiveCounts(found.arrays._replace(basis=found.arrays.basis / self.total), self.source)
 
     def tables(self, rows: Any) -> LiveTables:
         """Densities of events, over the total: what :func:`pymc_gamma.ops.live_density` reads.
@@ -148,7 +150,7 @@ class LiveComponent:
                 )
                 for group in over_cells(fold, events)
             ]
-        return self.source.at(points, len(events)).scaled(1 / self._total)
+        return self.source.at(points, len(events)).scaled(1 / self.total)
 
     def release(self) -> None:
         """Drop the responses that tables are made from, which are large; they are made again."""
