@@ -16,6 +16,7 @@ N_DRAWS = 3
 
 HOOKS = {
     "prior": "made by a systematic for the model it is in",
+    "act": "asked by a distribution",
     "shapes": "asked by `Systematic.tensor`",
     "tensor": "asked by a distribution",
     "energies": "asked by `EffectiveAreaShape.shapes`",
@@ -23,6 +24,18 @@ HOOKS = {
     "evaluate": "asked by `Spectrum.__call__`, with a variable",
     "parts": "asked by `fold`",
     "rv_op": "asked by PyMC",
+    "of": "asked by `fold`",
+    "limits": "asked by `Response.live_source`",
+    "sizes": "asked by `Response.live_source`",
+    "elongated": "asked by `Response.live_source`",
+    "largest": "asked by `Response.live_source`",
+    "furthest": "asked by `fold`",
+    "differs": "asked by a distribution",
+    "theta": "asked by a distribution",
+    "check": "asked when a shape is made",
+    "check_family": "asked by tables",
+    "spatial_model": "asked by `Response.with_shapes`",
+    "unit": "asked by `Response.with_shapes`",
 }
 """Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
 
@@ -34,6 +47,7 @@ INTERNAL = {
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
     "SkyComponent": "abstract",
+    "Systematic": "abstract",
 }
 """Other public callables that users do not call; why."""
 
@@ -59,6 +73,7 @@ class Objects:
         self.components = [source("crab", 0.3, -0.2, index=2.3, amplitude=3e-12), pmg.CosmicRayBackground()]
         self.response = pmg.fold(self.components, self.observation, self.roi)
         self.free = pmg.fold(self.components, self.observation, self.roi, free_spectrum=["crab"])
+        self.live = pmg.fold(self.components, self.observation, self.roi, free_spectrum=["crab"], free_shape=["crab"])
         self.events = self.response.simulate({"crab": 1, "ccr": 1}, 60, rng=1)
         self.rows = self.events.to_rows()
         self.flux = self.free.free_components[0].nominal
@@ -90,7 +105,6 @@ class Objects:
             index = pm.Normal("index")
             self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
         self.shape = pmg.PointShape(0.3 + 0.01 * (index - 2), -0.2)
-        self.shaped = pmg.fold(self.components, self.observation, self.roi, free_shape=["crab"])
         self.gammapy_model = self.gammapy_source()
         self.response.save(self.file("response"))
         self.events.write(self.file("events.fits"))
@@ -117,6 +131,7 @@ def recipes(o):
     sky_map = {"roi": o.roi, "figsize": (6.0, 3.0)}
     weights = np.ones(N_DRAWS)
     limits = {"energy_range": [1, 50] * u.TeV, "offset_max": 2 * u.deg}
+    shapes = {"crab": {"lon_0": 0.31}}
     return {
         # spectra: numbers are in the units of each
         "PowerLaw": {"index": 2.0, "amplitude": 1e-12, "reference": 1.0},
@@ -155,14 +170,10 @@ def recipes(o):
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
         # shapes
-        "PointShape": {"lon_0": 0.1, "lat_0": 0.2},
-        "GaussianShape": {"lon_0": 0.1, "lat_0": 0.2, "sigma": 0.1, "e": 0.3, "phi": 20.0},
-        "DiskShape": {"lon_0": 0.1, "lat_0": 0.2, "r_0": 0.1},
-        "ShellShape": {"lon_0": 0.1, "lat_0": 0.2, "radius": 0.1, "width": 0.05},
-        "check_shapes": {"idata": o.idata, "response": o.shaped, "shapes": {"crab": o.shape}},
+        "check_shapes": {"idata": o.idata, "response": o.live, "shapes": {"crab": o.shape}},
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
-        "CosmicRayBackground": {"name": "ccr"},
+        "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},
         "CosmicRayBackground.peek": {"self": o.components[1], **sky_map, "observation": o.observation},
         "GalacticDiffuse": {
             "name": "diffuse",
@@ -218,8 +229,13 @@ def recipes(o):
             "energy_true": 60,
             "pixel": 0.1 * u.deg,
             "free_spectrum": ["crab"],
+            "free_shape": ["crab"],
         },
         # models
+        "PointShape": {"lon_0": 0.3, "lat_0": -0.2},
+        "GaussianShape": {"lon_0": 0.3, "lat_0": -0.2, "sigma": 0.1, "e": 0.5, "phi": 30.0},
+        "DiskShape": {"lon_0": 0.3, "lat_0": -0.2, "r_0": 0.2},
+        "ShellShape": {"lon_0": 0.3, "lat_0": -0.2, "radius": 0.2, "width": 0.1},
         "EventMixture": {
             "name": "e",
             "fraction": [0.5, 0.5],
@@ -301,18 +317,21 @@ def recipes(o):
         "Response.column_densities": {"self": o.free, "rows": o.rows, "smooth": ("crab",)},
         "Response.spectral_bands": {"self": o.free, "rows": o.rows, "smooth": ("crab",)},
         "Response.draw_rows": {
-            "self": o.free,
+            "self": o.live,
             "counts": np.array([[3], [4]]),
             "rng": np.random.default_rng(1),
             "spectra": [o.flux],
             "psf_scale": 1.1,
+            "shapes": shapes,
         },
-        "Response.expected_parts": {"self": o.free, "spectra": [o.flux]},
+        "Response.expected_parts": {"self": o.live, "spectra": [o.flux], "shapes": shapes},
+        "Response.with_shapes": {"self": o.live, "shapes": shapes},
+        "Response.live_source": {"self": o.live, "component": "crab", "free": ["lon_0"]},
         "Response.spectra_values": {"self": o.free, "spectra": {"crab": pmg.PowerLaw()}},
         "Response.mean_exposure": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
         "Response.nominal_flux": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
         "Response.npred": {
-            "self": o.free,
+            "self": o.live,
             "energy": [1.0, 10.0],
             "lon": [0.0, 1.0],
             "lat": [0.0, 1.0],
@@ -320,6 +339,7 @@ def recipes(o):
             "observation": 0,
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},
+            "shapes": shapes,
         },
         "Response.surface_density": {
             "self": o.response,
@@ -329,14 +349,16 @@ def recipes(o):
             "observation": 0,
         },
         "Response.simulate": {
-            "self": o.free,
+            "self": o.live,
             "weights": [1.0, 2.0],
             "n_events": 5,
             "spectra": {"crab": pmg.PowerLaw()},
+            "shapes": shapes,
             "rng": 1,
         },
         "Response.simulate_rows": {
-            "self": o.free,
+            "self": o.live,
+            "shapes": shapes,
             "weights": [1.0, 2.0],
             "n": 5,
             "rng": np.random.default_rng(1),
@@ -391,7 +413,7 @@ def recipes(o):
         "Events.from_gammapy": {"source": o.events.to_gammapy(), "frame": "galactic", "observation": 0, "roi": o.roi},
         # observations and regions
         "Observation.axis_vector": {"self": o.observation, "frame": "galactic"},
-        "Observation.background_basis": {"self": o.observation, "frame": "galactic"},
+        "Observation.background_basis": {"self": o.observation, "frame": "galactic", "bkg": o.irfs.bkg},
         "Observation.fov_basis": {"self": o.observation, "frame": "galactic"},
         "Observation.exposure": {
             "self": o.observation,

@@ -7,9 +7,9 @@ import xarray as xr
 from setups import pointing, region, source
 
 import pymc_gamma as pmg
-from pymc_gamma import shape_check
 from pymc_gamma.errors import ModelError, PymcGammaWarning, SkyModelError
 from pymc_gamma.folding.live import LiveTables
+from pymc_gamma.inference import shape_check
 
 LON, LAT, SIGMA = 0.2, -0.1, 0.1
 

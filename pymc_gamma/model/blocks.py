@@ -23,12 +23,11 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.bands import Bands
 from pymc_gamma.folding.free import FreeComponent
 
 __all__ = ["AddedBlock", "AddedTables", "Block", "LinearBlock"]
-
-FloatArray = NDArray[np.float64]
 
 
 class Block:

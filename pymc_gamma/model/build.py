@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError, PymcGammaError
@@ -26,7 +25,6 @@ from pymc_gamma.model.systematics.base import with_systematics
 
 __all__ = ["build_intensity", "model_components"]
 
-FloatArray = NDArray[np.float64]
 _SKY = frozenset({"aeff", "edisp", "psf"})
 
 
@@ -88,8 +86,8 @@ def model_components(
         return components
     if not isinstance(response, PoissonResponse):
         raise ModelError(f"{name}: systematics need a response from `fold`, got {type(response).__name__}.")
-    n_observations = len(response.coords["observation"])
-    return with_systematics(name, systematics, components, n_observations, response.energy_true[[0, -1]])
+    observations = response.coords["observation"]
+    return with_systematics(name, systematics, components, observations, response.energy_true[[0, -1]])
 
 
 def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, LiveShape]:

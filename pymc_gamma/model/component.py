@@ -9,15 +9,14 @@ from typing import Any, Self
 
 import numpy as np
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.live_shapes import LiveShape
 
 __all__ = ["FixedSpectrumError", "ModelComponent"]
 
-FloatArray = NDArray[np.float64]
 Spectrum = Callable[[Any], Any]
 
 

@@ -35,13 +35,13 @@ from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
+from pymc_gamma.model.event_source import EventSource, ResponseSource, TabulatedSource
 from pymc_gamma.model.fixed_number import FixedNumber
 from pymc_gamma.model.intensity import Parameters
 from pymc_gamma.model.live_table import LiveTable
 from pymc_gamma.model.own_table import coords_of_last_dim, fraction_tensor, own_table
 from pymc_gamma.model.protocol import MixtureResponse
 from pymc_gamma.model.random import EventMixtureRV, representative_rows
-from pymc_gamma.model.sources import EventSource, ResponseSource, TabulatedSource
 from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.model.table import TableInputs
 

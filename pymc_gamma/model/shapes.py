@@ -7,10 +7,10 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from astropy.coordinates import SkyCoord
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import instance, text
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.live_shapes import LiveShape, is_number
 from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
@@ -20,8 +20,6 @@ from pymc_gamma.ops.live_density import table_types as live_table_types
 from pymc_gamma.units import scalar_value
 
 __all__ = ["ShapeBlock", "parameters_of", "position"]
-
-FloatArray = NDArray[np.float64]
 
 
 class ShapeBlock(AddedBlock):

@@ -57,8 +57,8 @@ Kernels are serial and release the interpreter lock: samplers run one thread per
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.ops.intrinsics import inlined, jit, outputs, part, prefetch
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
 from pymc_gamma.ops.log_kernels import log_and_weight, log_term, quotient
@@ -66,8 +66,6 @@ from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, rare_ratios, ra
 from pymc_gamma.ops.tile_kernels import accumulate_tiles, add_tiles, place
 
 __all__ = ["fused", "hessian_product", "pointwise", "pushforward", "vjp"]
-
-type _Floats = NDArray[np.float64]
 
 _LINE = 8  # numbers in a cache line
 

@@ -6,25 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, is_several, texts
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.raster import spill_margin
 from pymc_gamma.folding.reach import true_energy_range
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.checks import check_true_energies
-from pymc_gamma.response.core import Response
 from pymc_gamma.response.folds import PIXEL, Fold
+from pymc_gamma.response.response import Response
 from pymc_gamma.sky import SkyComponent, check_unique_names
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["fold"]
-
-FloatArray = NDArray[np.float64]
 
 TRUE_ENERGY_BINS = 150
 TRUE_ENERGY_REACH = 2.0
@@ -179,7 +177,7 @@ def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any], argument: str)
 
 
 def _check_background(sky: Sequence[SkyComponent], observations: Sequence[Observation]) -> None:
-    asking = [component.name for component in sky if component.instrumental]
+    asking = [component.name for component in sky if component.instrumental and component.bkg is None]
     without = [
         one.name or f"number {k} ({one.irfs.name})" for k, one in enumerate(observations) if one.irfs.bkg is None
     ]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.arguments import integer
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
 from pymc_gamma.folding.component import CompiledComponent
@@ -25,7 +26,6 @@ from pymc_gamma.units import numbers
 
 __all__ = ["Draws", "PartCounts", "Shapes"]
 
-FloatArray = NDArray[np.float64]
 Shapes = Mapping[str, LiveShape]
 PartCounts = list[list[FloatArray]]
 """Expected counts of the parts, by observation and component, shape (n_parts,) each."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import Field, folded_edges, reshaped, shining_offsets
 from pymc_gamma.folding.component import CompiledComponent
@@ -26,13 +26,12 @@ from pymc_gamma.folding.nodes import spectrum_nodes
 from pymc_gamma.folding.raster import Ladder, spill_margin
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.checks import check_coverage, check_true_energies
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["Fold"]
-
-FloatArray = NDArray[np.float64]
 
 PIXEL = 0.05
 """Largest pixel of templates in deg, unless one is asked for."""

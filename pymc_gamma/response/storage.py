@@ -30,8 +30,8 @@ from pymc_gamma.errors import DataFileError, ModelError, ResponseMismatchError
 from pymc_gamma.files import atomic_path, restore, user_path
 from pymc_gamma.folding.component import component_from_arrays
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.folds import Fold
 
 __all__ = ["Stored", "check_same_inputs", "fingerprint", "keep", "load", "save"]

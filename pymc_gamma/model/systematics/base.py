@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import is_several
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned, has_labels
 from pymc_gamma.model.component import FixedSpectrumError, ModelComponent
@@ -19,8 +19,6 @@ from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers
 
 __all__ = ["Systematic", "observation_dim", "with_systematics"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +73,13 @@ class Systematic(ABC):
             Another one, or the same where this systematic has no effect.
         """
 
-    def tensor(self, n_observations: int, energy: FloatArray) -> Variable:
+    def tensor(self, observations: Sequence[Any], energy: FloatArray) -> Variable:
         """The variable: the one given, or a new one with the default prior.
 
         Parameters
         ----------
-        n_observations : int
-            Number of observations.
+        observations : sequence
+            Labels of the observations.
         energy : numpy.ndarray
             Range of the true energy in TeV, shape (2,).
 
@@ -90,9 +88,10 @@ class Systematic(ABC):
         ModelError
             If the model has a variable of that name already.
         """
+        n_observations = len(observations)
         if self.value is not None:
             label = f"{type(self).__name__}(value=...)"
-            value = aligned(self.value, {"observation": range(n_observations)}, label)
+            value = aligned(self.value, {"observation": observations}, label)
             value = value if isinstance(value, Variable) else numbers(value, label)
             return self._checked(pt.as_tensor_variable(value).astype("float64"), n_observations, energy)
         model = pm.modelcontext(None)
@@ -141,7 +140,7 @@ def observation_dim(n_observations: int) -> str:
 
 
 def with_systematics(
-    name: str, given: Any, components: Sequence[ModelComponent], n_observations: int, energy: FloatArray
+    name: str, given: Any, components: Sequence[ModelComponent], observations: Sequence[Any], energy: FloatArray
 ) -> list[ModelComponent]:
     """Components as systematics change them; adds the variables of these to the model on the context stack.
 
@@ -153,8 +152,8 @@ def with_systematics(
         What the user gave; classes stand for objects with default priors.
     components : sequence of ModelComponent
         What they act on.
-    n_observations : int
-        Number of observations.
+    observations : sequence
+        Labels of the observations.
     energy : numpy.ndarray
         Range of the true energy in TeV, shape (2,).
 
@@ -166,7 +165,7 @@ def with_systematics(
     changed = list(components)
     for one in _checked(name, given):
         kind = type(one).__name__
-        value = one.tensor(n_observations, energy)
+        value = one.tensor(observations, energy)
         acted, fixed = [], []
         for component in changed:
             try:
