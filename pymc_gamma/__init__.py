@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
+    from pymc_gamma.inference.shape_check import check_shapes
     from pymc_gamma.instrument.irfs import IRFs, load_irfs
     from pymc_gamma.instrument.observation import Observation
     from pymc_gamma.interop import from_gammapy, to_gammapy
@@ -88,6 +89,7 @@ __all__ = [
     "SmoothBrokenPowerLaw",
     "Systematic",
     "TemplateSpectrum",
+    "check_shapes",
     "fold",
     "from_gammapy",
     "load_irfs",
@@ -124,6 +126,7 @@ _WHERE = {
     "pymc_gamma.instrument.irfs": ("IRFs", "load_irfs"),
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
     "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
+    "pymc_gamma.inference.shape_check": ("check_shapes",),
     "pymc_gamma.instrument.observation": ("Observation",),
     "pymc_gamma.plotting": (
         "plot_corner",

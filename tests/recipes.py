@@ -105,7 +105,9 @@ class Objects:
             }
         )
         with pm.Model():
-            self.spectrum = pmg.PowerLaw(index=pm.Normal("index"), amplitude=1e-12)
+            index = pm.Normal("index")
+            self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
+        self.shape = pmg.PointShape(0.3 + 0.01 * (index - 2), -0.2)
         self.gammapy_model = self.gammapy_source()
         self.response.save(self.file("response"))
         self.events.write(self.file("events.fits"))
@@ -175,6 +177,7 @@ def recipes(o):
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
         # shapes
+        "check_shapes": {"idata": o.idata, "response": o.live, "shapes": {"crab": o.shape}},
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
         "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},

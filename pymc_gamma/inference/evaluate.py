@@ -26,7 +26,7 @@ from pymc_gamma.inference.posterior import SAMPLE_DIMS, posterior_dataset
 from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.units import to_value
 
-__all__ = ["spectrum_draws"]
+__all__ = ["expression_draws", "spectrum_draws"]
 
 
 # The graphs are small and called a thousand times: compiling them to machine code would take longer than running them.
@@ -92,10 +92,8 @@ def spectrum_draws(
     if nodes.ndim != 1 or not np.all((nodes > 0) & np.isfinite(nodes)):
         raise ValueError(f"energy must be a vector of positive energies, got {energy}.")
     result = pt.as_tensor_variable(spectrum(nodes))
-    inputs = _variables_in(result, posterior)
-    dims = [dim for dim in SAMPLE_DIMS if dim in posterior.dims]
-    if not dims:
-        raise ModelError(f"the posterior has dims {tuple(posterior.dims)}, none of them chain or draw.")
+    inputs = _variables_in(result, posterior, "the spectrum")
+    dims = _sample_dims(posterior)
     if max_draws is not None:
         total = int(np.prod([posterior.sizes[dim] for dim in dims]))
         posterior = posterior.isel({dims[-1]: slice(None, None, max(1, -(-total // max_draws)))})
@@ -113,7 +111,38 @@ def spectrum_draws(
     )
 
 
-def _variables_in(result: Variable, posterior: xr.Dataset) -> list[Variable]:
+def expression_draws(idata: xr.DataTree | xr.Dataset, expression: Variable, what: str) -> FloatArray:
+    """Values of an expression of a model at all draws of a posterior, shape (n_draws, ...).
+
+    Parameters
+    ----------
+    idata : `xarray.DataTree` or `xarray.Dataset`
+        With a ``posterior`` group, or that group itself.
+    expression : TensorVariable
+        Of variables of the sampled model.
+    what : str
+        What it is, for messages.
+
+    Raises
+    ------
+    ModelError
+        If it depends on a variable that the posterior does not hold.
+    """
+    posterior = posterior_dataset(idata)
+    inputs, dims = _variables_in(expression, posterior, what), _sample_dims(posterior)
+    shape = tuple(posterior.sizes[dim] for dim in dims)
+    columns = [_samples(posterior[str(variable.name)], dims, shape) for variable in inputs]
+    return _evaluate(expression, inputs, columns, int(np.prod(shape)))
+
+
+def _sample_dims(posterior: xr.Dataset) -> list[str]:
+    dims = [dim for dim in SAMPLE_DIMS if dim in posterior.dims]
+    if not dims:
+        raise ModelError(f"the posterior has dims {tuple(posterior.dims)}, none of them chain or draw.")
+    return dims
+
+
+def _variables_in(result: Variable, posterior: xr.Dataset, of: str) -> list[Variable]:
     """Variables of the graph that the posterior holds, nearest to the result; an error if one is missing."""
     found: list[Variable] = []
     todo, seen = [result], {result}
@@ -127,8 +156,8 @@ def _variables_in(result: Variable, posterior: xr.Dataset) -> list[Variable]:
         if variable.owner is None or isinstance(variable.owner.op, MeasurableOp):
             what = f"the variable {variable.name!r}" if variable.name else f"an unnamed variable ({variable})"
             raise ModelError(
-                f"the spectrum depends on {what}, which the posterior does not hold; it has "
-                f"{', '.join(map(repr, posterior.data_vars)) or 'none'}. Build the spectrum from variables of the "
+                f"{of} depends on {what}, which the posterior does not hold; it has "
+                f"{', '.join(map(repr, posterior.data_vars)) or 'none'}. Build {of} from variables of the "
                 "model that was sampled."
             )
         for parent in variable.owner.inputs:

@@ -91,6 +91,9 @@ class Block:
         """Whether parameters are where the block knows its densities, a scalar; None if it knows them everywhere."""
         return None
 
+    def check_start(self, theta: FloatArray) -> None:
+        """Raise a PymcGammaError that says what is wrong if parameters are where the block knows no densities."""
+
     def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, response: Any) -> Any:
         """Expected counts of the parts of all components, by observation and component, for its parameters.
 

@@ -9,9 +9,9 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.errors import ModelError
+from pymc_gamma.errors import ModelError, PymcGammaError
 from pymc_gamma.folding.free import FreeComponent
-from pymc_gamma.folding.live_shapes import LiveShape, is_number
+from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.labelled import as_mapping
 from pymc_gamma.model.blocks import Block, LinearBlock
 from pymc_gamma.model.component import ModelComponent, Spectrum
@@ -159,6 +159,7 @@ def build_intensity[I: Intensity](
         has_norms = needs_norms or any(component.norm is not None for component in components)
         source = kind(response, blocks, has_norms=has_norms)
         parameters = Parameters(_joined(norms) if has_norms else None, _flux(spectra), tuple(thetas))
+        _check_starts(name, blocks, thetas, model)
         if not source.free or model is None:
             return source, parameters
         start = value_at_start(parameters.flux, model)
@@ -167,6 +168,18 @@ def build_intensity[I: Intensity](
             check_spectra(name, source, start, dark=needs_norms)
             return source, parameters
         narrow |= more
+
+
+def _check_starts(name: str, blocks: Sequence[Block], thetas: Sequence[Variable], model: pm.Model | None) -> None:
+    """Raise a ModelError if parameters of a block are out of its range where sampling starts."""
+    own = [block for block in blocks if block.has_theta]
+    for block, theta in zip(own, thetas, strict=True):
+        if model is None or block.valid(theta) is None:
+            continue
+        try:
+            block.check_start(value_at_start(theta, model))
+        except PymcGammaError as error:
+            raise ModelError(f"{name}: at the initial values of the parameters, {error}") from None
 
 
 def _flux(spectra: Sequence[tuple[ModelComponent, Block, Variable]]) -> Variable | None:
@@ -231,7 +244,9 @@ def _block(
         acceptance = np.ones((1, 1)) if counts is None else np.asarray(counts, float)[[k]][:, None]
     block = LinearBlock(component.name, acceptance, nodes, by_observation=by_observation, few_nodes=few)
     if component.shape is not None:
-        varying = [key for key, value in component.shape.parameters.items() if not is_number(value)]
+        folded = next(one.shape for one in component.response.components if one.name == component.name)
+        # what is no shape, or another, is refused below
+        varying = component.shape.differs(folded) if type(component.shape) is type(folded) else ()
         scaled = component.psf_scale is not None
         live = component.response.live_source(component.name, free=varying, psf_scale=scaled, smooth=few)
         shape = live.check(component.shape)

@@ -52,6 +52,10 @@ class ShapeBlock(AddedBlock):
         """Whether position and extension are where tables are valid."""
         return self._live.valid(self._shape(theta))
 
+    def check_start(self, theta: FloatArray) -> None:
+        """See :class:`Block`."""
+        self._live.check(self._kind(**{name: float(value) for name, value in self._parameters(theta).items()}))
+
     def tables(self, rows: FloatArray) -> AddedTables:
         """Tables of the events near the reference."""
         made = self._live.tables(rows)

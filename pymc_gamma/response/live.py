@@ -66,6 +66,8 @@ class LiveComponent:
         Range of each parameter but the position in which tables are valid.
     reach : float
         Distance in deg from the position of the reference within which tables are valid.
+    total : float
+        Expected counts that densities and counts are over.
     """
 
     def __init__(
@@ -102,11 +104,11 @@ class LiveComponent:
 
         self._on_few = source(component.shape, True)
         self.source = self._on_few if self._spectrum is None else source(component.shape, False)
-        self._total = float(fold.counts[fold.index(name)].sum())
+        self.total = float(fold.counts[fold.index(name)].sum())
         if spectrum is not None:
             whole = spectrum.component
             assert whole.smooth is not None
-            self._total = float((whole.smooth if smooth else whole).acceptance.sum())
+            self.total = float((whole.smooth if smooth else whole).acceptance.sum())
 
     @property
     def reference(self) -> LiveShape:
@@ -135,7 +137,7 @@ class LiveComponent:
             few, every = np.log(self._on_few.energy_edges), np.log(self._spectrum.component.energy)
             ratio = np.apply_along_axis(lambda one: np.interp(every, few, one), -1, ratio)
             basis = ratio * self._spectrum.acceptances()[:, None, None]
-        return LiveCounts(found.arrays._replace(basis=basis / self._total), self.source)
+        return LiveCounts(found.arrays._replace(basis=basis / self.total), self.source)
 
     def tables(self, rows: Any) -> LiveTables:
         """Densities of events, over the total: what :func:`pymc_gamma.ops.live_density` reads.
@@ -169,7 +171,7 @@ class LiveComponent:
                 )
                 for group in over_cells(fold, events)
             ]
-        return self.source.at(points, len(events)).scaled(1 / self._total)
+        return self.source.at(points, len(events)).scaled(1 / self.total)
 
     def release(self) -> None:
         """Drop the responses that tables are made from, which are large; they are made again."""
