@@ -63,7 +63,7 @@ from pymc_gamma.ops.intrinsics import inlined, jit, outputs, part, prefetch
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
 from pymc_gamma.ops.log_kernels import log_and_weight, log_term, quotient
 from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, rare_ratios, rare_slope, with_one_more
-from pymc_gamma.ops.tile_kernels import accumulate_tiles, add_tiles, place
+from pymc_gamma.ops.tile_kernels import TileArrays, accumulate_tiles, add_tiles, arrays_of, place
 
 __all__ = ["fused", "hessian_product", "pointwise", "pushforward", "vjp"]
 
@@ -179,6 +179,7 @@ def _scatter(block: _Floats, tiles: Tiles | None, first: int, n: int, values: _F
 @inlined
 def _densities(
     table: _Floats,
+    bands: TileArrays | None,
     tiles: Tiles | None,
     b: int,
     n: int,
@@ -192,18 +193,20 @@ def _densities(
     else:
         density[:n] = 0.0
     if tiles is not None:
-        add_tiles(tiles, b, coefficients, density)
+        add_tiles(bands, b, coefficients, density)
     if added is not None:
         _add(added, tiles, b * BLOCK, n, density)
 
 
 @inlined
-def _accumulate(table: _Floats, tiles: Tiles | None, b: int, n: int, weight: _Floats, total: _Floats) -> None:
+def _accumulate(
+    table: _Floats, bands: TileArrays | None, tiles: Tiles | None, b: int, n: int, weight: _Floats, total: _Floats
+) -> None:
     """``total[k] += sum_j P[j, k] weight[j]`` over the ``n`` events of block ``b``."""
     if table.shape[1] > 0:
         _accumulate_block(table[b], weight, n, total)
     if tiles is not None:
-        accumulate_tiles(tiles, b, weight, total)
+        accumulate_tiles(bands, b, weight, total)
 
 
 @inlined
@@ -213,13 +216,13 @@ def _check_columns(events: EventArrays, tiles: Tiles | None, coefficients: _Floa
         raise ValueError("the number of coefficients does not match the number of columns of the event table")
 
 
-@part
+@inlined
 def _check_events(events: EventArrays, values: _Floats | None) -> None:
     if values is not None and values.shape[0] != events.multiplicity.shape[0]:
         raise ValueError("the number of values per event does not match the number of events of the event table")
 
 
-@part
+@inlined
 def _room(added: _Floats | None) -> _Floats:
     """Room for derivatives with respect to what is added, if anything is."""
     size = 0
@@ -235,6 +238,7 @@ def fused(
     """``sum_i m_i (log s_i + offset_i)``, shape (), and its gradient in ``v``, and in ``r``, in one pass."""
     _check_columns(events, tiles, coefficients)
     _check_events(events, added)
+    bands = arrays_of(tiles)
     table, multiplicity, unit = events.table, events.multiplicity, events.unit
     n_events = multiplicity.shape[0]
     density = np.empty(BLOCK)
@@ -245,13 +249,13 @@ def fused(
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, tiles, b, n, coefficients, added, density)
+        _densities(table, bands, tiles, b, n, coefficients, added, density)
         if b + 1 < table.shape[0]:
             _prefetch_block(table[b + 1])
         counts = multiplicity[first : first + n]
         total, rare = log_and_weight(density, counts, unit[b], n, weight)
         value += total
-        _accumulate(table, tiles, b, n, weight, gradient)
+        _accumulate(table, bands, tiles, b, n, weight, gradient)
         if added is not None:
             _scatter(weight, tiles, first, n, of_events)
         if rare:
@@ -264,6 +268,7 @@ def pointwise(events: EventArrays, tiles: Tiles | None, coefficients: _Floats, a
     """``m_i (log s_i + offset_i)`` of every event, shape (N,); zero where the multiplicity is zero and ``s_i`` too."""
     _check_columns(events, tiles, coefficients)
     _check_events(events, added)
+    bands = arrays_of(tiles)
     table, multiplicity, offset = events.table, events.multiplicity, events.offset
     n_events = multiplicity.shape[0]
     density = np.empty(BLOCK)
@@ -273,7 +278,7 @@ def pointwise(events: EventArrays, tiles: Tiles | None, coefficients: _Floats, a
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, tiles, b, n, coefficients, added, density)
+        _densities(table, bands, tiles, b, n, coefficients, added, density)
         for j in range(n):
             i = first + j
             if is_rare(density[j], multiplicity[i]):
@@ -294,6 +299,7 @@ def vjp(
     _check_columns(events, tiles, coefficients)
     _check_events(events, added)
     _check_events(events, weight)
+    bands = arrays_of(tiles)
     table, multiplicity = events.table, events.multiplicity
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
@@ -305,13 +311,13 @@ def vjp(
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
         _gather(weight, tiles, first, n, own)
-        _densities(table, tiles, b, n, coefficients, added, density)
+        _densities(table, bands, tiles, b, n, coefficients, added, density)
         rare = False
         for j in range(n):
             own[j] *= multiplicity[first + j]
             rare |= is_rare(density[j], own[j])
             factor[j] = 0.0 if is_rare(density[j], own[j]) else quotient(own[j], density[j])
-        _accumulate(table, tiles, b, n, factor, out)
+        _accumulate(table, bands, tiles, b, n, factor, out)
         if added is not None:
             _scatter(factor, tiles, first, n, of_events)
         if rare:
@@ -335,6 +341,7 @@ def pushforward(
     _check_events(events, added)
     _check_events(events, weight)
     _check_events(events, added_direction)
+    bands = arrays_of(tiles)
     table, multiplicity = events.table, events.multiplicity
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
@@ -345,8 +352,8 @@ def pushforward(
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, tiles, b, n, coefficients, added, density)
-        _densities(table, tiles, b, n, direction, added_direction, slope)
+        _densities(table, bands, tiles, b, n, coefficients, added, density)
+        _densities(table, bands, tiles, b, n, direction, added_direction, slope)
         for j in range(n):
             i = place(tiles, first + j)
             own = weight[i] * multiplicity[first + j]
@@ -381,6 +388,7 @@ def hessian_product(
     _check_events(events, added)
     _check_events(events, weight)
     _check_events(events, added_direction)
+    bands = arrays_of(tiles)
     table, multiplicity = events.table, events.multiplicity
     n_events = weight.shape[0]
     density = np.empty(BLOCK)
@@ -392,8 +400,8 @@ def hessian_product(
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
-        _densities(table, tiles, b, n, coefficients, added, density)
-        _densities(table, tiles, b, n, direction, added_direction, slope)
+        _densities(table, bands, tiles, b, n, coefficients, added, density)
+        _densities(table, bands, tiles, b, n, direction, added_direction, slope)
         for j in range(n):
             i = place(tiles, first + j)
             own = weight[i] * multiplicity[first + j]
@@ -413,5 +421,5 @@ def hessian_product(
                 slope[j] = -quotient(quotient(own, density[j]) * slope[j], density[j])
                 if added is not None:
                     of_events[i] = slope[j]
-        _accumulate(table, tiles, b, n, slope, out)
+        _accumulate(table, bands, tiles, b, n, slope, out)
     return outputs((out,), of_events, added)

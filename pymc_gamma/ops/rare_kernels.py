@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.ops.intrinsics import part
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
-from pymc_gamma.ops.tile_kernels import add_tile_row, place
+from pymc_gamma.ops.tile_kernels import add_tile_row, arrays_of, place
 
 __all__ = ["RARE", "add_rare", "held", "is_rare", "rare_ratios", "rare_slope", "with_one_more"]
 
@@ -58,7 +58,7 @@ def _log_row(events: EventArrays, tiles: Tiles | None, b: int, j: int, row: _Flo
     for k in range(last):
         row[k] = table[b, k, j] if k < table.shape[1] else 0.0
     if tiles is not None:
-        add_tile_row(tiles, b, b * BLOCK + j, row)
+        add_tile_row(arrays_of(tiles), b, b * BLOCK + j, row)
     for k in range(last):
         row[k] = math.log(row[k]) if row[k] > 0.0 else -np.inf
     row[last] = 0.0
@@ -77,9 +77,11 @@ def _log_row(events: EventArrays, tiles: Tiles | None, b: int, j: int, row: _Flo
 @part
 def with_one_more(coefficients: _Floats) -> _Floats:
     """Coefficients, and at last room for what is added to the density of an event, zero at first."""
-    terms = np.empty(coefficients.shape[0] + 1)
-    terms[:-1] = coefficients
-    terms[-1] = 0.0
+    n = coefficients.shape[0]
+    terms = np.empty(n + 1)
+    for k in range(n):
+        terms[k] = coefficients[k]
+    terms[n] = 0.0
     return terms
 
 
