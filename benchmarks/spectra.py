@@ -25,11 +25,11 @@ import pytensor.tensor as pt
 import scipy.sparse
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
+from pymc_gamma.model.columns import ColumnSource
 
 import pymc_gamma as pmg
 from benchmarks._timing import Figures, interleaved_times
 from benchmarks.setting import FRACTIONS, galactic_centre
-from pymc_gamma.distributions.columns import ColumnSource
 
 SIZES = {4500: 0.25e-3, 100_000: 5e-3}
 """Numbers of events, and the longest time of one call in seconds."""

@@ -10,13 +10,34 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pymc_gamma.distributions import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.evaluate import spectrum_draws
     from pymc_gamma.events import Events, predictive_counts
+    from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.irfs import IRFs, load_irfs
-    from pymc_gamma.mixture import MixtureTree
+    from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
+    from pymc_gamma.model.mixture_tree import MixtureTree
+    from pymc_gamma.model.shapes import position
+    from pymc_gamma.model.spectra import (
+        BrokenPowerLaw,
+        EBLAbsorption,
+        ExpCutoffPowerLaw,
+        LogParabola,
+        PowerLaw,
+        PowerLawNorm,
+        SmoothBrokenPowerLaw,
+        TemplateSpectrum,
+    )
+    from pymc_gamma.model.systematics import (
+        BackgroundNorm,
+        BackgroundTilt,
+        EffectiveAreaNorm,
+        EffectiveAreaShape,
+        EnergyScale,
+        PSFScale,
+        Systematic,
+    )
     from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.observation import Observation
     from pymc_gamma.plotting import (
@@ -30,30 +51,13 @@ if TYPE_CHECKING:
     from pymc_gamma.response import Response, fold
     from pymc_gamma.run_files import write_runs
     from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
-    from pymc_gamma.spectra import (
-        BrokenPowerLaw,
-        EBLAbsorption,
-        ExpCutoffPowerLaw,
-        LogParabola,
-        PowerLaw,
-        PowerLawNorm,
-        SmoothBrokenPowerLaw,
-        TemplateSpectrum,
-    )
-    from pymc_gamma.systematics import (
-        BackgroundNorm,
-        BackgroundTilt,
-        EffectiveAreaNorm,
-        EffectiveAreaShape,
-        EnergyScale,
-        PSFScale,
-    )
 
 __all__ = [
     "BackgroundNorm",
     "BackgroundTilt",
     "BrokenPowerLaw",
     "CosmicRayBackground",
+    "DiskShape",
     "EBLAbsorption",
     "EffectiveAreaNorm",
     "EffectiveAreaShape",
@@ -63,6 +67,7 @@ __all__ = [
     "ExpCutoffPowerLaw",
     "ExtendedEventMixture",
     "GalacticDiffuse",
+    "GaussianShape",
     "HGPSCatalog",
     "IRFs",
     "LogParabola",
@@ -70,13 +75,16 @@ __all__ = [
     "NestedProblem",
     "Observation",
     "PSFScale",
+    "PointShape",
     "PowerLaw",
     "PowerLawNorm",
     "RegionOfInterest",
     "Response",
+    "ShellShape",
     "SkyComponent",
     "SkySource",
     "SmoothBrokenPowerLaw",
+    "Systematic",
     "TemplateSpectrum",
     "fold",
     "from_gammapy",
@@ -89,6 +97,7 @@ __all__ = [
     "plot_ppc",
     "plot_radial_profile",
     "plot_spectrum",
+    "position",
     "predictive_counts",
     "prior_transform",
     "sample_nested",
@@ -103,13 +112,14 @@ except PackageNotFoundError:  # running from a source tree that was never instal
     __version__ = "0+unknown"
 
 _WHERE = {
-    "pymc_gamma.distributions": ("EventMixture", "ExtendedEventMixture", "observe_events"),
+    "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
+    "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
     "pymc_gamma.irfs": ("IRFs", "load_irfs"),
-    "pymc_gamma.mixture": ("MixtureTree",),
+    "pymc_gamma.model.mixture_tree": ("MixtureTree",),
     "pymc_gamma.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
     "pymc_gamma.observation": ("Observation",),
     "pymc_gamma.plotting": (
@@ -123,7 +133,8 @@ _WHERE = {
     "pymc_gamma.response": ("Response", "fold"),
     "pymc_gamma.run_files": ("write_runs",),
     "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
-    "pymc_gamma.spectra": (
+    "pymc_gamma.model.shapes": ("position",),
+    "pymc_gamma.model.spectra": (
         "BrokenPowerLaw",
         "EBLAbsorption",
         "ExpCutoffPowerLaw",
@@ -133,13 +144,14 @@ _WHERE = {
         "SmoothBrokenPowerLaw",
         "TemplateSpectrum",
     ),
-    "pymc_gamma.systematics": (
+    "pymc_gamma.model.systematics": (
         "BackgroundNorm",
         "BackgroundTilt",
         "EffectiveAreaNorm",
         "EffectiveAreaShape",
         "EnergyScale",
         "PSFScale",
+        "Systematic",
     ),
 }
 

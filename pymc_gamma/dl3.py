@@ -34,7 +34,7 @@ from astropy.utils import iers
 from pymc_gamma.arguments import is_several
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning, warn_user
 from pymc_gamma.fits_files import reading
-from pymc_gamma.good_time import good_time, phase_band
+from pymc_gamma.good_time import TOLERANCE, good_time, phase_band
 from pymc_gamma.irfs import IRFs, load_irfs
 from pymc_gamma.irfs.background import unaligned
 from pymc_gamma.irfs.fits_file import check_extensions
@@ -330,6 +330,8 @@ def run_arguments(run: Any) -> dict[str, Any]:
             "DEADC is the share of the time that is live, above 0 and at most 1."
         )
     ontime = share * good.duration_s
+    lasting = good.stop - good.start > TOLERANCE  # shorter ones are less than what times are exact to
+    intervals = np.stack([good.start, good.stop], axis=1)[lasting]
     with reading_run(run, "pointing"):
         pointing = _fixed_pointing(run, label)
     return {
@@ -337,6 +339,7 @@ def run_arguments(run: Any) -> dict[str, Any]:
         "ontime": ontime * u.s,
         "livetime": (1 - dead) * ontime * u.s,
         "name": label,
+        "good_time": good.reference + intervals * u.s if len(intervals) else None,
     }
 
 

@@ -22,8 +22,8 @@ from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.arguments import checked, integer, kind
 from pymc_gamma.errors import ModelError
+from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.posterior import SAMPLE_DIMS, posterior_dataset
-from pymc_gamma.spectra import FLUX
 from pymc_gamma.units import to_value
 
 __all__ = ["spectrum_draws"]
@@ -76,7 +76,7 @@ def spectrum_draws(
     >>> import numpy as np
     >>> import pymc as pm
     >>> import xarray as xr
-    >>> from pymc_gamma.spectra import PowerLaw
+    >>> from pymc_gamma.model.spectra import PowerLaw
     >>> with pm.Model():
     ...     index = pm.Normal("index", 2, 1)
     >>> posterior = xr.Dataset({"index": (("chain", "draw"), [[1.0, 2.0, 3.0]])})

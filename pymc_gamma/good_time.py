@@ -18,15 +18,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.errors import DataFileError, warn_user
+from pymc_gamma.times import header_reference, reference, seconds_since
 
 __all__ = [
+    "LONGEST",
     "NO_TIMES_KEY",
+    "TOLERANCE",
     "GoodTime",
     "events_inside",
     "good_time",
     "of_intervals",
     "phase_band",
+    "placeholders",
     "selected_events",
+    "union",
     "whole_run",
 ]
 
@@ -97,6 +102,13 @@ class GoodTime:
         """The part before and after."""
         before, after = self.within(-np.inf, start), self.within(stop, np.inf)
         return self._replaced(np.r_[before.start, after.start], np.r_[before.stop, after.stop])
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """Seconds since the reference, drawn uniformly in the intervals, shape ``(n,)``."""
+        ends = np.cumsum(self.stop - self.start)
+        passed = ends[-1] * rng.random(n)
+        which = np.minimum(np.searchsorted(ends, passed, side="right"), len(ends) - 1)
+        return np.clip(self.stop[which] - (ends[which] - passed), self.start[which], self.stop[which])
 
     def _replaced(self, start: FloatArray, stop: FloatArray) -> Self:
         return type(self)(self.reference, *union(start, stop), selected=True)
@@ -204,12 +216,6 @@ def phase_band(run: Any, label: str) -> tuple[float, float] | None:
     return low, high
 
 
-def seconds_since(reference: Any, times: Any) -> Any:
-    """Seconds since a reference time; NaN where a time is masked."""
-    seconds = (times - reference).to_value("s")
-    return np.asarray(seconds.filled(np.nan) if hasattr(seconds, "filled") else seconds, dtype=np.float64)
-
-
 def require_times(table: Any, good: GoodTime, what: str) -> bool:
     """Whether events have arrival times; an error if they have none and need them.
 
@@ -230,7 +236,7 @@ def require_times(table: Any, good: GoodTime, what: str) -> bool:
         )
     if len(table) == 0:
         return False
-    if times is not None and not _placeholders(table.meta, times):
+    if times is not None and not placeholders(table.meta, times):
         return True
     if good.selected or (times is None and not _covered(table.meta, good)):
         raise DataFileError(
@@ -305,13 +311,12 @@ def events_inside(table: Any, good: GoodTime, what: str) -> NDArray[np.bool_]:
     return good.contains(seconds)
 
 
-def _placeholders(meta: Any, times: Any) -> bool:
+def placeholders(meta: Any, times: Any) -> bool:
     """Whether these are events of this package, which have no times of their own."""
     if not meta.get(NO_TIMES_KEY):
         return False
-    from gammapy.utils.time import time_ref_from_dict
-
-    return bool(np.all(np.abs(seconds_since(time_ref_from_dict(meta), times)) <= TOLERANCE))
+    zero = header_reference(meta) if "MJDREFI" in meta else reference()  # of a table that astropy wrote
+    return bool(np.all(np.abs(seconds_since(zero, times)) <= TOLERANCE))
 
 
 def _covered(meta: Any, good: GoodTime) -> bool:
@@ -321,10 +326,9 @@ def _covered(meta: Any, good: GoodTime) -> bool:
     if not all(key in meta for key in ("TSTART", "TSTOP", "MJDREFI", "MJDREFF")):
         return True
     import astropy.units as u
-    from gammapy.utils.time import time_ref_from_dict
 
     first, last = (
-        float(seconds_since(good.reference, time_ref_from_dict(meta) + float(meta[key]) * u.s))
+        float(seconds_since(good.reference, header_reference(meta) + float(meta[key]) * u.s))
         for key in ("TSTART", "TSTOP")
     )
     return first >= good.start[0] - 1 and last <= good.stop[-1] + 1

@@ -14,9 +14,10 @@ from typing import Any, Self
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
+from astropy.time import Time
 from numpy.typing import ArrayLike, NDArray
 
-from pymc_gamma.arguments import checked, kind, mapping, number, plain, quantity, text
+from pymc_gamma.arguments import checked, integer, kind, mapping, number, plain, quantity, seed, several, text
 from pymc_gamma.dl3 import (
     check_files,
     field_orientation,
@@ -34,8 +35,11 @@ from pymc_gamma.geometry import (
     tangent_basis,
     unit_vectors,
 )
+from pymc_gamma.good_time import TOLERANCE, GoodTime
 from pymc_gamma.irfs import IRFs
 from pymc_gamma.safe_mask import SafeMask, index_energies, run_limits
+from pymc_gamma.time_bins import intervals, split_observations
+from pymc_gamma.times import from_seconds, reference
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["Observation"]
@@ -58,7 +62,8 @@ class Observation:
     livetime : `~astropy.units.Quantity`
         Observation time corrected for dead time.
     ontime : `~astropy.units.Quantity`, optional
-        Observation time; the residual background is proportional to it. Default: ``livetime``.
+        Observation time; the residual background is proportional to it. Default: the length of ``good_time`` if that is
+        given, else ``livetime``.
     name : str, optional
         For tables and legends.
     energy_range : `~astropy.units.Quantity`, optional
@@ -69,6 +74,9 @@ class Observation:
         Orientation of a field of view that is aligned with altitude and azimuth: position angle of the zenith at the
         pointing, from ICRS north through east. Default: not known; such a background is then used as if aligned with
         right ascension and declination.
+    good_time : `~astropy.time.Time`, optional
+        When the data were taken: start and end of an interval, shape ``(2,)``, or of several, ``(interval, 2)``. Time
+        that two share counts once. Default: not known; :meth:`split` needs it.
 
     Attributes
     ----------
@@ -78,14 +86,18 @@ class Observation:
         Degrees; inf without a limit.
     fov_rotation : float or None
         Degrees.
+    good_time_s : numpy.ndarray or None
+        Good time intervals in seconds (TT) since the reference of :mod:`pymc_gamma.times`, shape ``(interval, 2)``.
 
     Raises
     ------
     TypeError
-        If a time, an energy or an angle has no unit or ``irfs`` is not an :class:`~pymc_gamma.IRFs`.
+        If a time, an energy or an angle has no unit, ``good_time`` is no astropy time or ``irfs`` is not an
+        :class:`~pymc_gamma.IRFs`.
     ValueError
-        If a time is not positive, the live time exceeds the on-time, the energy range is empty, the largest offset
-        is not positive or the rotation is not finite.
+        If a time is not positive, the live time exceeds the on-time or this the good time, an interval of good time
+        does not end after it starts, the energy range is empty, the largest offset is not positive or the rotation is
+        not finite.
 
     Examples
     --------
@@ -109,18 +121,23 @@ class Observation:
         energy_range: u.Quantity | Sequence[u.Quantity] | None = None,
         offset_max: u.Quantity | None = None,
         fov_rotation: u.Quantity | None = None,
+        good_time: Time | None = None,
     ) -> None:
         if not isinstance(irfs, IRFs):
             raise TypeError(f"irfs must come from load_irfs(...), got {type(irfs).__name__}.")
         self.irfs = irfs
         self.frame, self.lon, self.lat = scalar_direction(pointing, "pointing")
         self.livetime_s = scalar_value(livetime, "s", "livetime")
-        self.ontime_s = self.livetime_s if ontime is None else scalar_value(ontime, "s", "ontime")
+        self.good_time_s = None if good_time is None else intervals(good_time)
+        lasted = self.livetime_s if self.good_time_s is None else float(np.diff(self.good_time_s).sum())
+        self.ontime_s = lasted if ontime is None else scalar_value(ontime, "s", "ontime")
         if not (np.isfinite(self.ontime_s) and 0 < self.livetime_s <= self.ontime_s * (1 + 1e-9)):
             raise ValueError(
                 f"times must satisfy 0 < livetime <= ontime, got livetime={self.livetime_s} s and "
                 f"ontime={self.ontime_s} s."
             )
+        if self.good_time_s is not None and self.ontime_s > lasted * (1 + 1e-6) + TOLERANCE:
+            raise ValueError(f"good_time must last as long as the ontime, {self.ontime_s} s, but lasts {lasted} s.")
         self.name = name
         self.energy_range = _energy_range(energy_range)
         self.offset_max = math.inf if offset_max is None else scalar_value(offset_max, "deg", "offset_max")
@@ -290,6 +307,124 @@ class Observation:
         """On-time, which the residual background is proportional to."""
         return (self.ontime_s / 3600) * u.h
 
+    @property
+    def good_time(self) -> Time | None:
+        """Start and end of the good time intervals (TT), in order, shape ``(interval, 2)``; None if not known."""
+        return None if self.good_time_s is None else from_seconds(self.good_time_s)
+
+    def split(self, times: Time | u.Quantity) -> list[Self]:
+        """Cut into time bins, one observation for each.
+
+        On-time and live time follow from the good time in the bin, so that the dead-time fraction stays the same; what
+        else there is (response, pointing, limits, orientation of the field of view, which is the mean of the whole run)
+        stays as it is. Events follow by :meth:`Events.split <pymc_gamma.Events.split>`.
+
+        Parameters
+        ----------
+        times : `~astropy.time.Time` or `~astropy.units.Quantity`
+            Increasing edges of the bins, or offsets from the start of the good time, shape ``(bin + 1,)``.
+
+        Returns
+        -------
+        list of Observation
+            Named ``"<name> 0"``, ``"<name> 1"``, ... by the number of the bin. Bins without good time are left out, and
+            keep their number.
+
+        Raises
+        ------
+        TypeError
+            If ``times`` are neither times nor offsets.
+        ValueError
+            If the observation has no good time intervals, ``times`` do not increase, or no bin holds good time.
+
+        Warns
+        -----
+        PymcGammaWarning
+            If a bin holds no good time, or good time lies outside the bins; says which and how much.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> from astropy.coordinates import SkyCoord
+        >>> from astropy.time import Time
+        >>> import pymc_gamma as pmg
+        >>> run = pmg.Observation(
+        ...     pmg.load_irfs("prod5-south-20deg-50h"),
+        ...     SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic"),
+        ...     livetime=27 * u.min,
+        ...     name="run 7",
+        ...     good_time=Time("2025-03-01T22:00:00", scale="tt") + [0, 30] * u.min,
+        ... )
+        >>> for piece in run.split([0, 10, 30] * u.min):
+        ...     print(piece.name, piece.livetime.to("min").round(3), piece.good_time.isot.tolist())
+        run 7 0 9.0 min [['2025-03-01T22:00:00.000', '2025-03-01T22:10:00.000']]
+        run 7 1 18.0 min [['2025-03-01T22:10:00.000', '2025-03-01T22:30:00.000']]
+        """
+        return split_observations([self], times)
+
+    @classmethod
+    @checked(observations=several("Observation"))
+    def split_list(cls, observations: "Sequence[Observation]", times: Time | u.Quantity) -> "list[Observation]":
+        """Cut several observations into time bins, see :meth:`split`.
+
+        Parameters
+        ----------
+        observations : sequence of Observation
+            The observations.
+        times : `~astropy.time.Time` or `~astropy.units.Quantity`
+            Increasing edges of the bins, the same for all; or offsets, for each from the start of its own good time.
+
+        Returns
+        -------
+        list of Observation
+            The bins of the first observation, of the second, and so on; each without those that hold none of its good
+            time.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`split`.
+
+        Warns
+        -----
+        PymcGammaWarning
+            If a bin holds good time of none of the observations, or good time lies outside the bins.
+
+        Examples
+        --------
+        >>> edges = Time(["2025-03-01T12:00:00", "2025-03-02T12:00:00", "2025-03-03T12:00:00"])  # doctest: +SKIP
+        >>> nights = pmg.Observation.split_list(runs, edges)  # doctest: +SKIP
+        """
+        return split_observations([observations] if isinstance(observations, Observation) else observations, times)
+
+    @checked(n=integer, rng=seed)
+    def draw_times(self, n: int, rng: np.random.Generator | int | None = None) -> Time:
+        """Arrival times of events, drawn uniformly in the good time.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        rng : numpy.random.Generator or int, optional
+            Random numbers or a seed.
+
+        Returns
+        -------
+        astropy.time.Time
+            In random order, shape ``(n,)``.
+
+        Raises
+        ------
+        ValueError
+            If the observation has no good time intervals.
+        """
+        if self.good_time_s is None:
+            raise ValueError(
+                f"observation {self.name or ''} has no good time intervals to draw times in; give them with "
+                "Observation(..., good_time=start + [0, 30] * u.min)."
+            )
+        return from_seconds(GoodTime(reference(), *self.good_time_s.T).draw(n, np.random.default_rng(rng)))
+
     @checked(irfs=kind("IRFs"))
     def with_irfs(self, irfs: IRFs) -> "Observation":
         """The same observation with another instrument response."""
@@ -309,6 +444,7 @@ class Observation:
             "energy_range": [_finite(bound) for bound in self.energy_range],
             "offset_max": _finite(self.offset_max),
             "fov_rotation": self.fov_rotation,
+            "good_time_s": None if self.good_time_s is None else self.good_time_s.tolist(),
         }
 
     @classmethod
@@ -322,6 +458,8 @@ class Observation:
         observation.energy_range = (low, high)
         observation.offset_max = math.inf if data["offset_max"] is None else float(data["offset_max"])
         observation.fov_rotation = data["fov_rotation"]
+        good = data.get("good_time_s")  # stores of earlier versions have none
+        observation.good_time_s = None if good is None else np.asarray(good, dtype=np.float64)
         return observation
 
     @checked(frame=text)

@@ -23,10 +23,14 @@ from pymc_gamma.arguments import checked, path, seed, several
 from pymc_gamma.dl3 import run_responses
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.container import Events
-from pymc_gamma.events.gadf import FRAME_KEY, GADF_HEADER, SUFFIXES, TIME_REFERENCE, coordinate_columns
+from pymc_gamma.events.gadf import FRAME_KEY, GADF_HEADER, SUFFIXES, coordinate_columns
+from pymc_gamma.events.rows import TIME
+from pymc_gamma.events.splitting import outside_good_time
 from pymc_gamma.files import atomic_path, refuse_overwrite, user_path
 from pymc_gamma.fits_files import open_fits, reading
+from pymc_gamma.good_time import TOLERANCE, GoodTime
 from pymc_gamma.observation import NO_LIMIT, Observation
+from pymc_gamma.times import TIME_REFERENCE, reference, to_seconds
 
 __all__ = ["write_runs"]
 
@@ -47,18 +51,26 @@ SITES = {("cta", "south"): "ctao_south", ("cta", "north"): "ctao_north", ("hess"
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One run about to be written; times in seconds since the reference time."""
+    """One run about to be written; times in seconds since the reference time.
+
+    Its good time is that of the observation (``own``), or one interval as long as its on-time.
+    """
 
     obs_id: int
     observation: Observation
     events: Events
     source: Path
     location: EarthLocation
-    tstart: float
+    good: GoodTime
+    own: bool
+
+    @property
+    def tstart(self) -> float:
+        return float(self.good.start[0])
 
     @property
     def tstop(self) -> float:
-        return self.tstart + self.observation.ontime_s
+        return float(self.good.stop[-1])
 
     @property
     def file_name(self) -> str:
@@ -79,8 +91,8 @@ def write_runs(
 ) -> list[int]:
     """Write events and observations as a folder of DL3 files that gammapy reads with ``DataStore.from_dir``.
 
-    Each observation becomes a run: one file with its events, one good time interval as long as its on-time, its
-    pointing and its instrument response. The folder appears whole or not at all.
+    Each observation becomes a run: one file with its events, its good time (where that is not known one interval as
+    long as its on-time), its pointing and its instrument response. The folder appears whole or not at all.
 
     Parameters
     ----------
@@ -94,13 +106,15 @@ def write_runs(
         The FITS file (or the name of the data set) that the response was read from; one for all observations, or one
         for each. A DL3 file with its own response will do. Default: the data set that the response is named after.
     start : `~astropy.time.Time`, optional
-        Start of the first run; each further one starts a minute after the end of the one before.
-        Default: 2030-01-01 (TT).
+        Start of the first run, in place of the good times of the observations; each further one starts a minute after
+        the end of the one before. Default: the good time of each observation; where that is not known, from 2030-01-01
+        (TT) on.
     location : `~astropy.coordinates.EarthLocation`, optional
         Place of the telescopes, which gammapy asks for. Default: that in the file of the response, or that of its
         instrument, CTAO or H.E.S.S.
     rng : numpy.random.Generator or int, optional
-        Events of this package carry no arrival times. They are drawn uniformly within the run; the header says so.
+        For the times of events that have none, or not in the good time that is written: they are drawn uniformly within
+        the run; the header says so.
     overwrite : bool
         Replace a folder that was written by this function.
 
@@ -115,7 +129,7 @@ def write_runs(
     TypeError
         If ``events`` or ``observations`` are something else.
     EventError
-        If an event belongs to no observation, or the rows are cells of several events.
+        If an event belongs to no observation or arrived outside its good time, or the rows are cells of several events.
     DataFileError
         If a file of the response is missing or cannot be read, or the place of the telescopes is not known.
     IRFError
@@ -128,7 +142,8 @@ def write_runs(
     Warns
     -----
     PymcGammaWarning
-        If an observation has a largest offset, for which the format has no place.
+        If an observation has a largest offset, for which the format has no place; if events have times, which other
+        ones take the place of.
 
     See Also
     --------
@@ -182,6 +197,12 @@ def _check(folder: Path, events: Events, pointings: list[Observation], overwrite
     if len(events) and events.observation.max() >= len(pointings):
         raise EventError(
             f"an event belongs to observation {events.observation.max()}, but there are {len(pointings)}, from 0."
+        )
+    if (late := outside_good_time(events, pointings)).any():
+        raise EventError(
+            f"{int(late.sum())} of {len(events)} events, first rows {np.flatnonzero(late)[:5].tolist()}, arrived "
+            "outside the good time of their observation; leave them out by events.select(roi, observations), or "
+            "give them to observations cut in time by events.split(observations)."
         )
     if not np.all(events.multiplicity == 1):
         raise EventError("cells of several events (Events.binned) cannot be written as a run; give the events.")
@@ -245,15 +266,32 @@ def _runs(
     names = [one.name or "" for one in pointings]
     numbers = all(name.isdecimal() and name.isascii() for name in names) and len(set(map(int, names))) == len(names)
     begin = Time("2030-01-01T00:00:00", scale="tt") if start is None else start
-    tstart = float((begin - _reference()).to_value("s"))
+    tstart = float(to_seconds(begin, "start"))
     places = {source: _location(source) if location is None else location for source in set(sources)}
     runs: list[_Run] = []
     for k, (observation, source) in enumerate(zip(pointings, sources, strict=True)):
         mine = events[events.observation == k]
         obs_id = int(names[k]) if numbers else k + 1
-        runs.append(_Run(obs_id, observation, mine, source, places[source], tstart))
-        tstart = runs[-1].tstop + GAP_S
+        own = None if start is not None else _own_good_time(observation)
+        if own is None:
+            good = GoodTime(reference(), np.array([tstart]), np.array([tstart + observation.ontime_s]))
+            tstart += observation.ontime_s + GAP_S
+        runs.append(_Run(obs_id, observation, mine, source, places[source], own or good, own is not None))
+    replaced = sum(len(run.events) for run in runs if not run.own and run.events.time is not None)
+    if replaced:
+        warn_user(
+            f"the arrival times of {replaced} events are not written, but others, drawn within runs that "
+            + ("begin at start=." if start is not None else "have no good time, or one that differs from the on-time.")
+        )
     return runs
+
+
+def _own_good_time(observation: Observation) -> GoodTime | None:
+    """Good time of an observation, if it is known and as long as its on-time, as the format has it."""
+    if observation.good_time_s is None:
+        return None
+    good = GoodTime(reference(), *observation.good_time_s.T)
+    return good if abs(good.duration_s - observation.ontime_s) <= 1e-6 * observation.ontime_s + TOLERANCE else None
 
 
 def _location(source: Path) -> EarthLocation:
@@ -275,10 +313,6 @@ def _location(source: Path) -> EarthLocation:
         f"{source} does not say where its telescopes stand, which gammapy asks for; give location=, an astropy "
         "EarthLocation."
     )
-
-
-def _reference() -> Time:
-    return Time(TIME_REFERENCE["MJDREFI"], TIME_REFERENCE["MJDREFF"], format="mjd", scale="tt")
 
 
 def _write_run(run: _Run, folder: Path, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
@@ -365,7 +399,9 @@ def _events_hdu(run: _Run, response: Any, rng: np.random.Generator) -> Any:
     from astropy.io import fits
 
     n = len(run.events)
-    times = np.minimum(run.tstart + run.observation.ontime_s * rng.random(n), run.tstop)
+    times = run.events.to_rows((TIME,))[:, 0] if run.own else np.full(n, np.nan)
+    drawn = np.isnan(times)
+    times[drawn] = run.good.draw(int(drawn.sum()), rng)
     hdu = fits.BinTableHDU.from_columns(
         [
             fits.Column("EVENT_ID", "K", array=np.arange(1, n + 1)),
@@ -385,7 +421,8 @@ def _events_hdu(run: _Run, response: Any, rng: np.random.Generator) -> Any:
         if key in response:
             header[key] = response[key]
     header.update(_place(run))
-    header["COMMENT"] = "The events carry no arrival times of their own: TIME is drawn uniformly within the run."
+    if drawn.any():
+        header["COMMENT"] = f"TIME of {int(drawn.sum())} of {n} events is not their own: drawn uniformly in good time."
     return hdu
 
 
@@ -393,8 +430,8 @@ def _gti_hdu(run: _Run) -> Any:
     from astropy.io import fits
 
     columns = [
-        fits.Column(name, "D", unit="s", array=np.array([value]))
-        for name, value in (("START", run.tstart), ("STOP", run.tstop))
+        fits.Column(name, "D", unit="s", array=values)
+        for name, values in (("START", run.good.start), ("STOP", run.good.stop))
     ]
     hdu = fits.BinTableHDU.from_columns(columns, name="GTI")
     hdu.header.update({**GADF_HEADER, "HDUCLAS1": "GTI", "OBS_ID": run.obs_id})

@@ -62,11 +62,20 @@ TESTS: dict[str, tuple[str, ...]] = {
     "folding/kernels.py": ("tests/core/test_fold_kernels.py",),
     "folding/tables.py": ("tests/core/test_fold_tables.py", "tests/response/test_tables.py"),
     "folding/containment.py": ("tests/core/test_containment.py",),
-    "folding/engine.py": ("tests/core/test_columns.py", "tests/response/test_smooth_response.py"),
-    "response/columns.py": (
-        "tests/core/test_columns.py",
-        "tests/response/test_response.py",
-        "tests/response/test_smooth_response.py",
+    **dict.fromkeys(
+        (
+            "folding/engine.py",
+            "folding/component.py",
+            "folding/sources.py",
+            "folding/background.py",
+            "folding/background_rate.py",
+            "folding/folded.py",
+        ),
+        ("tests/core/test_columns.py", "tests/response/test_smooth_response.py"),
+    ),
+    **dict.fromkeys(
+        ("response/folds.py", "response/densities.py", "response/core.py"),
+        ("tests/core/test_columns.py", "tests/response/test_response.py", "tests/response/test_smooth_response.py"),
     ),
     "ops/kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/log_kernels.py": ("tests/core/test_event_kernels.py",),

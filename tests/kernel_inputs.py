@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pymc_gamma.distributions.table import TableArrays
+from pymc_gamma.model.table import TableArrays
 from pymc_gamma.ops.layout import EventArrays
 
 __all__ = ["described", "events_of"]

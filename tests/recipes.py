@@ -7,6 +7,7 @@ import astropy.units as u
 import numpy as np
 import pymc as pm
 import xarray as xr
+from astropy.time import Time
 from setups import direction, pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
@@ -15,6 +16,16 @@ N_DRAWS = 3
 
 HOOKS = {
     "prior": "made by a systematic for the model it is in",
+    "act": "asked by a distribution",
+    "check": "asked when a shape is made",
+    "check_family": "asked by a response",
+    "elongated": "asked by a response",
+    "largest": "asked by a response",
+    "limits": "asked by a response",
+    "sizes": "asked by a response",
+    "spatial_model": "asked by a response",
+    "theta": "asked by a distribution",
+    "unit": "asked by a response",
     "shapes": "asked by `Systematic.tensor`",
     "tensor": "asked by a distribution",
     "energies": "asked by `EffectiveAreaShape.shapes`",
@@ -33,6 +44,7 @@ INTERNAL = {
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
     "SkyComponent": "abstract",
+    "Systematic": "abstract",
 }
 """Other public callables that users do not call; why."""
 
@@ -53,6 +65,8 @@ class Objects:
         self.irfs = quick_start_irfs()
         self.observation = pointing(hours=1)
         self.roi = region(width=1.6, energy=(1.0, 50.0))
+        self.good_time = Time("2025-03-01T22:00:00", scale="tt") + [0, 1] * u.h
+        self.run = pmg.Observation(self.irfs, direction(0, 0), livetime=0.9 * u.h, name="run", good_time=self.good_time)
         self.components = [source("crab", 0.3, -0.2, index=2.3, amplitude=3e-12), pmg.CosmicRayBackground()]
         self.response = pmg.fold(self.components, self.observation, self.roi)
         self.free = pmg.fold(self.components, self.observation, self.roi, free_spectrum=["crab"])
@@ -148,6 +162,12 @@ def recipes(o):
         "PSFScale": {"sigma": 0.05, "value": 1.1, "nodes": 9},
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
+        # shapes
+        "PointShape": {"lon_0": 0.1, "lat_0": 0.2},
+        "GaussianShape": {"lon_0": 0.1, "lat_0": 0.2, "sigma": 0.1, "e": 0.3, "phi": 20.0},
+        "DiskShape": {"lon_0": 0.1, "lat_0": 0.2, "r_0": 0.1},
+        "ShellShape": {"lon_0": 0.1, "lat_0": 0.2, "radius": 0.1, "width": 0.05},
+        "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
         "CosmicRayBackground": {"name": "ccr"},
         "CosmicRayBackground.peek": {"self": o.components[1], **sky_map, "observation": o.observation},
@@ -190,6 +210,8 @@ def recipes(o):
             "name": "run",
             "energy_range": [1, 50] * u.TeV,
             "offset_max": 2 * u.deg,
+            "fov_rotation": 10 * u.deg,
+            "good_time": o.good_time,
         },
         "RegionOfInterest": {
             "center": direction(0, 0),
@@ -276,6 +298,9 @@ def recipes(o):
         "Response.fingerprint": {"self": o.response},
         "Response.release": {"self": o.free},
         "Response.load": {"path": o.file("response")},
+        "Response.keep": {"self": o.response, "path": o.file("kept")},
+        "Response.observation_index": {"self": o.response, "observation": 0},
+        "Response.refold": {"self": o.response, "observations": [o.observation], "free_spectrum": ["crab"]},
         "Response.save": {"self": o.response, "path": o.file("response"), "overwrite": True},
         "Response.density": {"self": o.response, "events": o.events},
         "Response.event_rows": {"self": o.response, "events": o.events},
@@ -340,6 +365,7 @@ def recipes(o):
             "frame": "galactic",
             "observation": [0, 1],
             "multiplicity": [1.0, 2.0],
+            "time": o.good_time,
         },
         "Events.binned": {"self": o.events, "energy": [1, 5, 50] * u.TeV, "pixel": 0.2 * u.deg},
         "Events.from_predictive": {
@@ -357,11 +383,16 @@ def recipes(o):
         "Events.read": {"path": o.file("events.fits"), "hdu": "EVENTS", "frame": "galactic"},
         "Events.select": {"self": o.events, "roi": o.roi, "observations": o.observation},
         "Events.selection": {"self": o.events, "roi": o.roi, "observations": o.observation},
+        "Events.split": {
+            "self": o.events.with_time(o.run.draw_times(len(o.events), rng=1)),
+            "observations": o.run.split([0, 20, 60] * u.min),
+        },
         "Events.to_frame": {"self": o.events, "frame": "icrs"},
         "Events.to_gammapy": {"self": o.events},
         "Events.to_rows": {"self": o.events, "reco": ("energy", "lon", "lat")},
         "Events.to_table": {"self": o.events},
         "Events.with_observation": {"self": o.events, "observation": 0},
+        "Events.with_time": {"self": o.events, "time": o.good_time[0]},
         "Events.without_cells": {"self": o.events},
         "Events.write": {"self": o.events, "path": o.file("events.fits"), "overwrite": True},
         "Events.from_gammapy": {"source": o.events.to_gammapy(), "frame": "galactic", "observation": 0, "roi": o.roi},
@@ -380,6 +411,9 @@ def recipes(o):
         "Observation.from_dict": {"data": o.observation.to_dict(), "irfs": o.irfs},
         "Observation.from_gammapy": {"observation": gammapy_run(), **limits},
         "Observation.list_from_gammapy": {"observations": [gammapy_run()], **limits},
+        "Observation.draw_times": {"self": o.run, "n": 3, "rng": 1},
+        "Observation.split": {"self": o.run, "times": [0, 20, 60] * u.min},
+        "Observation.split_list": {"observations": [o.run], "times": [0, 20, 60] * u.min},
         "Observation.to_dict": {"self": o.observation},
         "Observation.with_irfs": {"self": o.observation, "irfs": o.irfs},
         "Observation.peek": {"self": o.observation, "roi": o.roi, "energy_true": 1 * u.TeV},

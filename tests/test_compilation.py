@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba as nb
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
@@ -359,6 +360,18 @@ def test_all_that_kernels_are_compiled_from_is_in_the_key():
     assert defining <= sources
     for path in sources:
         assert set(imported_files(path)) <= sources, path
+
+
+def test_a_kernel_does_not_take_over_how_its_caller_rearranges_sums():
+    """PyTensor's own functions may drop ``(x + big) - big``, which rounds; numba lets what they call inherit this."""
+
+    def rounded(x):
+        return (x + 6755399441055744.0) - 6755399441055744.0
+
+    kernel = compilation.kernel(rounded)
+    kernel._cache.disable()  # its key does not hold the sources of tests
+    for own, expected in ((kernel, 1.0), (nb.njit(rounded), 0.7)):
+        assert nb.njit(lambda x, own=own: own(x), fastmath={"reassoc", "nsz"})(0.7) == expected
 
 
 @pytest.mark.parametrize(

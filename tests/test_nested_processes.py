@@ -20,8 +20,8 @@ import pymc as pm
 import pytest
 from toy import ToyResponse
 
-from pymc_gamma.distributions import EventMixture
 from pymc_gamma.errors import DataFileError, ModelError
+from pymc_gamma.model import EventMixture
 from pymc_gamma.nested import NestedProblem, sample_nested
 from pymc_gamma.nested.functions import Store, load_problem
 

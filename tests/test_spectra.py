@@ -9,7 +9,7 @@ from gammapy.modeling import models as gp
 from pytensor.gradient import verify_grad
 
 import pymc_gamma as pmg
-from pymc_gamma.spectra import Spectrum
+from pymc_gamma.model.spectra import Spectrum
 
 ENERGY = np.geomspace(0.02, 250, 60)
 AMPLITUDE = 3.4e-11 * u.Unit("TeV-1 cm-2 s-1")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pymc as pm
 
 from pymc_gamma.arguments import is_several
-from pymc_gamma.distributions import ExtendedEventMixture
 from pymc_gamma.dl3 import gammapy_runs
 from pymc_gamma.errors import IRFError, RegionError
 from pymc_gamma.events import Events
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.interop.models import GammapyTranslation
+from pymc_gamma.model import ExtendedEventMixture
 from pymc_gamma.observation import Observation
 from pymc_gamma.response import fold
 from pymc_gamma.safe_mask import SafeMask

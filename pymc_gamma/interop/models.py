@@ -25,8 +25,8 @@ from pymc_gamma.interop.background import BACKGROUND, BackgroundModels, datasets
 from pymc_gamma.interop.parameters import copy_models, free_names, read_models
 from pymc_gamma.interop.priors import Role, prior_variable
 from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
+from pymc_gamma.model.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
-from pymc_gamma.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 
 __all__ = ["GammapyTranslation"]
 
@@ -176,7 +176,8 @@ def _check_sky_model(model: Any, datasets: tuple[str, ...]) -> None:
         raise SkyModelError(f"The model {name!r} has the name of the residual background here; rename it.")
     if model.temporal_model is not None:
         raise SkyModelError(
-            f"The model {name!r} varies in time; events carry no times here, so set `temporal_model=None`."
+            f"The model {name!r} varies in time, which densities of events do not; set `temporal_model=None`, and for "
+            "a light curve cut the observations into time bins (Observation.split)."
         )
     if model.spatial_model is not None:
         for parameter in free_parameters(model.spatial_model):

@@ -1,7 +1,7 @@
 r"""Spectral models of gammapy as spectra with PyMC parameters.
 
-Each gammapy model with a counterpart in :mod:`pymc_gamma.spectra` becomes that counterpart; a norm model becomes the
-spectrum of the same form whose amplitude is the norm. Three take a rewriting:
+Each gammapy model with a counterpart in :mod:`pymc_gamma.model.spectra` becomes that counterpart; a norm model becomes
+the spectrum of the same form whose amplitude is the norm. Three take a rewriting:
 
 .. math::
 
@@ -30,7 +30,7 @@ from pytensor.graph.basic import Constant, Variable
 from pymc_gamma.errors import ModelError, SkyModelError
 from pymc_gamma.folding.nodes import has_narrow, spectrum_nodes
 from pymc_gamma.interop.priors import Role
-from pymc_gamma.spectra import (
+from pymc_gamma.model.spectra import (
     FLUX,
     BrokenPowerLaw,
     EBLAbsorption,

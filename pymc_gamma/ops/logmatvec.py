@@ -221,7 +221,7 @@ class LogMatVec(_FirstOrder):
     Examples
     --------
     >>> import numpy as np
-    >>> from pymc_gamma.distributions.table import EventTable
+    >>> from pymc_gamma.model.table import EventTable
     >>> table = EventTable(np.array([[0.5, 0.1], [0.2, 0.7]]))
     >>> LogMatVec()(*table.inputs, [0.3, 0.7]).eval().round(3).tolist()
     [-1.514, -0.598]
@@ -348,7 +348,7 @@ def log_matvec(*inputs: Any, added: Any = None) -> Variable:
     Examples
     --------
     >>> import numpy as np
-    >>> from pymc_gamma.distributions.table import EventTable
+    >>> from pymc_gamma.model.table import EventTable
     >>> table = EventTable(np.array([[0.5, 0.1], [0.2, 0.7]]))
     >>> log_matvec(*table.inputs, [0.3, 0.7], added=[0.1, 0.0]).eval().round(3).tolist()
     [-1.139, -0.598]
@@ -379,7 +379,7 @@ def log_matvec_sum(*inputs: Any, added: Any = None) -> Variable:
     Examples
     --------
     >>> import numpy as np
-    >>> from pymc_gamma.distributions.table import EventTable
+    >>> from pymc_gamma.model.table import EventTable
     >>> table = EventTable(np.array([[0.5, 0.1], [0.2, 0.7]]))
     >>> log_matvec_sum(*table.inputs, [0.3, 0.7]).eval().round(3)
     np.float64(-2.112)

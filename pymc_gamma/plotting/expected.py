@@ -56,7 +56,7 @@ class SkyCells:
     @classmethod
     def from_response(cls, response: Any, cells: int, observation: int | str | None = None) -> Self:
         """Divide the region of a response into ``cells`` x ``cells`` cells."""
-        index = None if observation is None else response._observation_index(observation)
+        index = None if observation is None else response.observation_index(observation)
         sky = SkyMap(response.roi.frame, response.roi.lon, response.roi.lat)
         lon, lat = _sky_edges(response.roi, sky, cells)
         return cls(lon, lat, _cell_probability(response, sky, lon, lat, index), sky, index)

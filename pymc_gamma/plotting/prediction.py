@@ -105,7 +105,7 @@ def choose_observation(
     """
     if observation is None:
         return events, None, None
-    index = response._observation_index(observation)
+    index = response.observation_index(observation)
     return events[events.observation == index], index, f"observation {response.observations[index].name or index}"
 
 

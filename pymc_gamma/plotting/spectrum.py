@@ -122,7 +122,7 @@ def plot_spectrum(
     >>> import numpy as np
     >>> import pymc as pm
     >>> import xarray as xr
-    >>> from pymc_gamma.spectra import PowerLaw
+    >>> from pymc_gamma.model.spectra import PowerLaw
     >>> with pm.Model():
     ...     index = pm.Normal("index", 2, 1)
     >>> posterior = xr.Dataset({"index": (("chain", "draw"), np.random.default_rng(0).normal(2.4, 0.1, (2, 100)))})
@@ -191,7 +191,7 @@ def _draws(
     posterior: xr.Dataset, name: str, spectrum: Callable[[Any], Any], nodes: FloatArray, max_draws: int
 ) -> FloatArray:
     from pymc_gamma.evaluate import spectrum_draws
-    from pymc_gamma.spectra import PowerLawNorm
+    from pymc_gamma.model.spectra import PowerLawNorm
 
     if isinstance(spectrum, PowerLawNorm):
         raise ModelError(f"The spectrum of {name!r} is a factor without units, not a flux; leave it out.")

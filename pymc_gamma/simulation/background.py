@@ -7,8 +7,11 @@ one discrete distribution; inside a cell positions are uniform and the energy fo
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.folding.engine import BackgroundRate
+from pymc_gamma.folding.background import CompiledBackground
+from pymc_gamma.folding.background_rate import BackgroundRate
+from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.simulation import kernels
+from pymc_gamma.simulation.simulator import Sampler, make_sampler
 
 __all__ = ["BackgroundSampler"]
 
@@ -45,3 +48,20 @@ class BackgroundSampler:
         growth = np.where(flat, u * ratio, np.log1p(u * np.expm1(safe * ratio)) / safe)
         energy = np.clip(low * np.exp(growth), self._energy[0], self._energy[-1])
         return energy, self._cells.sample(cell, rng)
+
+    def with_component(
+        self, component: CompiledBackground, folded: FoldedObservation, part_counts: FloatArray
+    ) -> "BackgroundSampler":
+        """A sampler of the background with another shape or factor."""
+        return BackgroundSampler(component.rate(folded))
+
+    def with_psf_scale(self, scale: float, part_counts: FloatArray) -> "BackgroundSampler":
+        """The same: the background is measured in reconstructed coordinates."""
+        return self
+
+
+@make_sampler.register
+def _(
+    component: CompiledBackground, folded: FoldedObservation, energy_edges: FloatArray, part_counts: FloatArray
+) -> Sampler:
+    return BackgroundSampler(component.rate(folded))

@@ -21,8 +21,9 @@ from scipy.interpolate import CubicSpline
 from pymc_gamma.domain import Domain
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.events.skymap import SkyMap
+from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.nodes import spectrum_nodes
-from pymc_gamma.folding.parts import CompiledComponent
+from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import (
     lonlat_from_vectors,
@@ -31,6 +32,7 @@ from pymc_gamma.geometry import (
     tangent_basis,
 )
 from pymc_gamma.simulation import kernels
+from pymc_gamma.simulation.simulator import Sampler, make_sampler
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["SourceSampler", "TrueEvents"]
@@ -113,7 +115,7 @@ class TrueEvents:
         return axes
 
 
-def _between_nodes(component: CompiledComponent) -> CompiledComponent:
+def _between_nodes(component: CompiledSources) -> CompiledSources:
     """The component with spectra on a grid a few times finer than the nodes: the proposals are straight between points.
 
     Straight between the nodes themselves they would make a line of 1 % wider by 4 %.
@@ -129,7 +131,7 @@ class SourceSampler:
 
     Parameters
     ----------
-    component : CompiledComponent
+    component : CompiledSources
         Sky component.
     domain : Domain
         What is kept of an observation.
@@ -141,7 +143,7 @@ class SourceSampler:
 
     def __init__(
         self,
-        component: CompiledComponent,
+        component: CompiledSources,
         domain: Domain,
         energy_edges: FloatArray,
         part_counts: FloatArray,
@@ -157,7 +159,9 @@ class SourceSampler:
         self._proposals: dict[int, tuple[Any, ...]] = {}
         self._rates: dict[int, float] = {}
 
-    def with_spectrum(self, component: CompiledComponent, part_counts: FloatArray) -> "SourceSampler":
+    def with_component(
+        self, component: CompiledSources, folded: FoldedObservation, part_counts: FloatArray
+    ) -> "SourceSampler":
         """A sampler of the same component with other spectra, which shares all that does not depend on them."""
         _ = self._response
         other = copy(self)
@@ -317,3 +321,10 @@ class SourceSampler:
             kind, np.ascontiguousarray(centre), major_axis, sigma, minor, *grid,
         )  # fmt: skip
         return self._proposals[part]
+
+
+@make_sampler.register
+def _(
+    component: CompiledSources, folded: FoldedObservation, energy_edges: FloatArray, part_counts: FloatArray
+) -> Sampler:
+    return SourceSampler(component, folded.domain, energy_edges, part_counts)

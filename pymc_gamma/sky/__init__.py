@@ -3,10 +3,10 @@
 from pymc_gamma.sky.background import CosmicRayBackground
 from pymc_gamma.sky.catalog import HGPSCatalog
 from pymc_gamma.sky.component import (
-    GaussianShape,
-    PointShape,
     SkyComponent,
+    SkyGaussian,
     SkyPart,
+    SkyPoint,
     TemplateShape,
     check_unique_names,
 )
@@ -16,11 +16,11 @@ from pymc_gamma.sky.source import SkySource
 __all__ = [
     "CosmicRayBackground",
     "GalacticDiffuse",
-    "GaussianShape",
     "HGPSCatalog",
-    "PointShape",
     "SkyComponent",
+    "SkyGaussian",
     "SkyPart",
+    "SkyPoint",
     "SkySource",
     "TemplateShape",
     "check_unique_names",

@@ -27,11 +27,11 @@ from pymc_gamma.fits_files import check_whole, reading
 from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.sky.component import (
     Array,
-    GaussianShape,
-    PointShape,
     Shape,
     SkyComponent,
+    SkyGaussian,
     SkyPart,
+    SkyPoint,
     TemplateShape,
 )
 from pymc_gamma.sky.frames import parts_near
@@ -213,9 +213,9 @@ def _part_name(source: str, component: str) -> str:
 
 def _shape(morphology: str, lon: float, lat: float, size: float) -> Shape:
     if morphology == "point":
-        return PointShape(lon, lat)
+        return SkyPoint(lon, lat)
     if morphology == "gaussian":
-        return GaussianShape(lon, lat, size)
+        return SkyGaussian(lon, lat, size)
     brightness = ShellBrightness(lon, lat, (1 - SHELL_THICKNESS) * size, size)
     return TemplateShape(lon, lat, size, brightness, unit_integral=True, feature=SHELL_THICKNESS * size)
 

@@ -12,6 +12,7 @@ form), and any other brightness (numerical convolution).
 Directions are longitude and latitude in degrees in the frame of the region of interest.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,14 +32,15 @@ __all__ = [
     "Array",
     "Brightness",
     "Cells",
-    "GaussianShape",
-    "PointShape",
     "Shape",
     "SkyComponent",
+    "SkyGaussian",
     "SkyPart",
+    "SkyPoint",
     "Spectrum",
     "TemplateShape",
     "check_unique_names",
+    "renamed",
 ]
 
 Array = NDArray[np.float64]
@@ -52,7 +54,7 @@ Spectrum = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class PointShape:
+class SkyPoint:
     """A point source.
 
     Parameters
@@ -63,10 +65,17 @@ class PointShape:
 
     lon: float
     lat: float
+    model: ClassVar[str] = "PointSpatialModel"
+    """Name of gammapy's class."""
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of that but the position: there are none."""
+        return {}
 
 
 @dataclass(frozen=True)
-class GaussianShape:
+class SkyGaussian:
     r"""A round or elongated Gaussian of unit integral.
 
     .. math:: S = \frac{1}{2\pi ab}\, e^{-u^2/2a^2 - w^2/2b^2}, \qquad a = \sigma,\quad b = \sigma\sqrt{1 - e^2},
@@ -91,7 +100,7 @@ class GaussianShape:
 
     Examples
     --------
-    >>> round(GaussianShape(0.0, 0.0, sigma=0.5, e=0.8, phi=30.0).minor, 6)
+    >>> round(SkyGaussian(0.0, 0.0, sigma=0.5, e=0.8, phi=30.0).minor, 6)
     0.3
     """
 
@@ -100,12 +109,19 @@ class GaussianShape:
     sigma: float
     e: float = 0.0
     phi: float = 0.0
+    model: ClassVar[str] = "GaussianSpatialModel"
+    """Name of gammapy's class."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.e <= 1:
             raise SkyModelError(f"A Gaussian needs an eccentricity e between 0 and 1, got {self.e!r}.")
         if not np.isfinite(self.phi):
             raise SkyModelError(f"A Gaussian needs a finite position angle phi, got {self.phi!r} deg.")
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of gammapy's class but the position."""
+        return {"sigma": self.sigma, "e": self.e, "phi": self.phi}
 
     @property
     def minor(self) -> float:
@@ -134,6 +150,10 @@ class TemplateShape:
         these, not from ``brightness``.
     unresolved : float
         How much the brightness changes from one cell of a map to the next, relative to itself.
+    model : str
+        Name of gammapy's class, if it is a parametric one.
+    sizes : tuple of (str, float)
+        Its parameters but the position, angles in degrees.
     """
 
     lon: float
@@ -144,9 +164,16 @@ class TemplateShape:
     feature: float
     cells: Cells | None = None
     unresolved: float = 0.0
+    model: str = ""
+    sizes: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of gammapy's class but the position."""
+        return dict(self.sizes)
 
 
-Shape = PointShape | GaussianShape | TemplateShape
+Shape = SkyPoint | SkyGaussian | TemplateShape
 
 
 @dataclass(frozen=True)
@@ -157,7 +184,7 @@ class SkyPart:
     ----------
     name : str
         Name of the part, for messages and labels.
-    shape : PointShape, GaussianShape or TemplateShape
+    shape : SkyPoint, SkyGaussian or TemplateShape
         Where it shines, in sr-1.
     spectrum : callable
         True energy in TeV to TeV-1 cm-2 s-1.
@@ -256,6 +283,20 @@ class SkyComponent(ABC):
     def __repr__(self) -> str:
         """Class and name."""
         return f"{type(self).__name__}(name={self.name!r})"
+
+
+def renamed[C: SkyComponent](component: C, name: str) -> C:
+    """The same component under another name; the one given keeps its own.
+
+    Examples
+    --------
+    >>> from pymc_gamma.sky import CosmicRayBackground
+    >>> renamed(CosmicRayBackground(), "hadrons")
+    CosmicRayBackground(name='hadrons')
+    """
+    other = copy.copy(component)
+    other._name = name
+    return other
 
 
 def check_unique_names(components: Iterable[SkyComponent]) -> tuple[SkyComponent, ...]:

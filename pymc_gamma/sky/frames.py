@@ -8,7 +8,7 @@ import numpy as np
 
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import convert_lonlat, frame_rotation, position_angle_vector, tangent_basis
-from pymc_gamma.sky.component import Array, Brightness, GaussianShape, Shape, SkyPart, TemplateShape
+from pymc_gamma.sky.component import Array, Brightness, Shape, SkyGaussian, SkyPart, TemplateShape
 from pymc_gamma.sky.maps import RotatedCells
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def extent_deg(shape: Shape) -> float:
 
     Parameters
     ----------
-    shape : PointShape, GaussianShape or TemplateShape
+    shape : SkyPoint, SkyGaussian or TemplateShape
         Any shape.
 
     Returns
@@ -54,7 +54,7 @@ def extent_deg(shape: Shape) -> float:
     float
         0 for a point, five standard deviations along the major axis for a Gaussian.
     """
-    if isinstance(shape, GaussianShape):
+    if isinstance(shape, SkyGaussian):
         return GAUSSIAN_EXTENT * shape.sigma
     return shape.radius if isinstance(shape, TemplateShape) else 0.0
 
@@ -126,7 +126,7 @@ def parts_near(parts: Sequence[SkyPart], frame: str, roi: "RegionOfInterest", ma
 
 
 def _moved(shape: Shape, lon: float, lat: float, frame: str, roi: "RegionOfInterest") -> Shape:
-    if isinstance(shape, GaussianShape):
+    if isinstance(shape, SkyGaussian):
         return replace(shape, lon=lon, lat=lat, phi=_turned(shape, lon, lat, frame, roi.frame))
     if not isinstance(shape, TemplateShape):
         return replace(shape, lon=lon, lat=lat)
@@ -143,7 +143,7 @@ def _moved(shape: Shape, lon: float, lat: float, frame: str, roi: "RegionOfInter
     )
 
 
-def _turned(shape: GaussianShape, lon: float, lat: float, frame: str, to: str) -> float:
+def _turned(shape: SkyGaussian, lon: float, lat: float, frame: str, to: str) -> float:
     """Position angle in degrees in another frame, in which the shape is at (lon, lat)."""
     if frame == to or shape.e == 0:
         return shape.phi

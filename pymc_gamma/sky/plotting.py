@@ -11,7 +11,7 @@ from scipy.optimize import isotonic_regression
 from pymc_gamma.arguments import checked, plain
 from pymc_gamma.errors import IRFError, SkyModelError
 from pymc_gamma.geometry import major_offsets, position_angle_vector, unit_vectors
-from pymc_gamma.sky.component import Array, GaussianShape, Shape, SkyComponent, SkyPart, TemplateShape
+from pymc_gamma.sky.component import Array, Shape, SkyComponent, SkyGaussian, SkyPart, TemplateShape
 from pymc_gamma.units import scalar_value
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _brightness(part: SkyPart, lon: Array, lat: Array, pixel: float) -> Array:
     shape = part.shape
     if isinstance(shape, TemplateShape):
         return shape.brightness(lon, lat)
-    sigma, minor, phi = (shape.sigma, shape.minor, shape.phi) if isinstance(shape, GaussianShape) else (0.0, 0.0, 0.0)
+    sigma, minor, phi = (shape.sigma, shape.minor, shape.phi) if isinstance(shape, SkyGaussian) else (0.0, 0.0, 0.0)
     length, width = max(sigma, 2 * pixel), max(minor, 2 * pixel)
     axis = position_angle_vector(shape.lon, shape.lat, phi)
     along, across = major_offsets(unit_vectors(lon, lat), unit_vectors(shape.lon, shape.lat), axis)

@@ -9,7 +9,7 @@ import pytest
 from kernel_inputs import events_of
 from pytensor.gradient import DisconnectedType, disconnected_type, verify_grad
 
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.model.table import EventTable, TableArrays
 from pymc_gamma.ops import (
     BLOCK,
     LogMatVec,

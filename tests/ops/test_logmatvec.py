@@ -10,7 +10,7 @@ from kernel_inputs import events_of
 from pytensor.gradient import verify_grad
 from pytensor.tensor.basic import Split
 
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.model.table import EventTable, TableArrays
 from pymc_gamma.ops import (
     BLOCK,
     LogMatVec,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_inputs import events_of
 
-from pymc_gamma.distributions.table import TableArrays
+from pymc_gamma.model.table import TableArrays
 from pymc_gamma.ops import BLOCK, kernels, to_tiles
 from pymc_gamma.ops.tiles import LARGEST
 
