@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from pymc_gamma.ops.intrinsics import part
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
-from pymc_gamma.ops.tile_kernels import add_tile_row, arrays_of, place
+from pymc_gamma.ops.tile_kernels import add_tile_row, place
 
-__all__ = ["RARE", "add_rare", "held", "is_rare", "rare_ratios", "rare_slope", "with_one_more"]
+__all__ = ["RARE", "add_rare", "held", "is_rare", "number_of", "put", "rare_ratios", "rare_slope", "with_one_more"]
 
 type _Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def _log_row(events: EventArrays, tiles: Tiles | None, b: int, j: int, row: _Flo
     for k in range(last):
         row[k] = table[b, k, j] if k < table.shape[1] else 0.0
     if tiles is not None:
-        add_tile_row(arrays_of(tiles), b, b * BLOCK + j, row)
+        add_tile_row(tiles, b, b * BLOCK + j, row)
     for k in range(last):
         row[k] = math.log(row[k]) if row[k] > 0.0 else -np.inf
     row[last] = 0.0
@@ -72,6 +72,19 @@ def _log_row(events: EventArrays, tiles: Tiles | None, b: int, j: int, row: _Flo
     if low < log_rows.shape[0] and log_rows[low, 0] == i:
         for k in range(table.shape[1]):
             row[k] = log_rows[low, 1 + k]
+
+
+@part
+def number_of(values: _Floats | None, i: int) -> float:
+    """The number of an event, in the user's order; zero if there are none."""
+    return 0.0 if values is None else values[i]
+
+
+@part
+def put(values: _Floats | None, i: int, number: float) -> None:
+    """Put the number of an event into its place, if there is room."""
+    if values is not None:
+        values[i] = number
 
 
 @part
@@ -133,11 +146,11 @@ def add_rare(
     added: _Floats | None,
     density: _Floats,
     total: _Floats,
-    of_events: _Floats,
+    of_events: _Floats | None,
 ) -> float:
     """``sum_i weight_i log s_i`` over rare events of block ``b``; ``total[k] += sum_i weight_i P_ik / s_i``.
 
-    If something is added, ``of_events``, in the user's order, gets ``weight_i / s_i`` of these events.
+    ``of_events``, in the user's order, gets ``weight_i / s_i`` of these events, unless it is None.
     """
     terms = with_one_more(coefficients)
     ratio = np.empty(terms.shape[0])
@@ -145,11 +158,9 @@ def add_rare(
     for j in range(n):
         if is_rare(density[j], weight[j]):
             i = place(tiles, b * BLOCK + j)
-            if added is not None:
-                terms[-1] = added[i]
+            terms[-1] = number_of(added, i)
             value += weight[j] * rare_ratios(events, tiles, b, j, terms, ratio)
             for k in range(total.shape[0]):
                 total[k] = held(total[k] + weight[j] * ratio[k])
-            if added is not None:
-                of_events[i] = held(weight[j] * ratio[-1])
+            put(of_events, i, held(weight[j] * ratio[-1]))
     return value

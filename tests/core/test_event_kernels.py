@@ -11,7 +11,7 @@ from kernel_inputs import described
 
 from pymc_gamma.folding.free import hat_coefficients
 from pymc_gamma.ops import hat_kernels, kernels, log_kernels, tile_kernels
-from pymc_gamma.ops.layout import BLOCK, to_blocks
+from pymc_gamma.ops.layout import BLOCK, Tiles, to_blocks
 from pymc_gamma.ops.rare_kernels import RARE
 from pymc_gamma.ops.tiles import to_tiles
 
@@ -287,7 +287,8 @@ def test_tiles_far_into_their_arrays(rng):
     columns = [0, 2, 7, 3, 9, 10]
     tiles = np.column_stack([starts[:-1], events, sizes, columns, widths])
     numbers = rng.random(starts[-1] + 5).astype(np.float32)
-    table = numbers, np.concatenate([[[0, 0, 1, 0, 1]], tiles]), np.array([0, 1, 7])
+    order = np.zeros(0, np.int64)  # of no matter here
+    table = Tiles(numbers, np.concatenate([[[0, 0, 1, 0, 1]], tiles]), np.array([0, 1, 7]), order)
     full = np.zeros((BLOCK, 20))
     for start, event, n, column, width in tiles:
         part = numbers[start : start + n * width].reshape(width, n).T
@@ -313,7 +314,7 @@ def test_tiles_by_hand():
 
 def test_distance_to_the_next_block():
     tiles = np.array([[0, 0, 4, 0, 2], [8, 4, 4, 0, 1], [12, 512, 4, 0, 2], [20, 1536, 4, 0, 1]])
-    table = np.zeros(24, np.float32), tiles, np.array([0, 2, 3, 3, 4])
+    table = Tiles(np.zeros(24, np.float32), tiles, np.array([0, 2, 3, 3, 4]), np.zeros(0, np.int64))
     assert [distance(table, b) for b in range(4)] == [12, 8, 0, 0]
 
 
