@@ -43,7 +43,7 @@ Layout
 The table is stored as ``(n_blocks, K, BLOCK)``: a block of 512 events lies together, column by column, so that one
 contiguous stream of memory serves both the products and the gradient (the second reading of a block comes from the
 first-level cache), and every inner loop runs over consecutive events and vectorises. Entries past the last event
-are never read.
+are never read. Up to three columns need no second reading, see :mod:`pymc_gamma.ops.block_kernels`.
 
 Zeros
 -----
@@ -59,7 +59,8 @@ Kernels are serial and release the interpreter lock: samplers run one thread per
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.ops.intrinsics import borrowed, inlined, jit, outputs, part, prefetch, room_like, scratch
+from pymc_gamma.ops.block_kernels import FEW, accumulate_block, dot_block, prefetch_block, value_and_gradient_of_few
+from pymc_gamma.ops.intrinsics import borrowed, inlined, jit, outputs, part, room_like, scratch
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
 from pymc_gamma.ops.log_kernels import log_and_weight, log_term, quotient
 from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, number_of, put, rare_ratios, rare_slope, with_one_more
@@ -68,91 +69,6 @@ from pymc_gamma.ops.tile_kernels import accumulate_tiles, add_tiles, place
 __all__ = ["fused", "hessian_product", "pointwise", "pushforward", "vjp"]
 
 type _Floats = NDArray[np.float64]
-
-_LINE = 8  # numbers in a cache line
-
-
-@part
-def _prefetch_block(block: _Floats) -> None:
-    """Fetch a block into the second-level cache while the one before it is computed on (a fifth of the time)."""
-    for k in range(block.shape[0]):
-        for j in range(0, BLOCK, _LINE):
-            prefetch(block, (k, j))
-
-
-@part
-def _dot_block(block: _Floats, coefficients: _Floats, n: int, density: _Floats) -> None:
-    """``density[j] = sum_k block[k, j] coefficients[k]`` for the first ``n`` events.
-
-    Four columns at a time: the running sum is written and read back once for four products. Elements are indexed
-    one by one, because taking a row of an array costs atomic reference counts in every block.
-    """
-    n_columns = block.shape[0]
-    head = (n_columns - 1) % 4 + 1
-    c0 = coefficients[0]
-    if head == 1:
-        for j in range(n):
-            density[j] = c0 * block[0, j]
-    elif head == 2:
-        c1 = coefficients[1]
-        for j in range(n):
-            density[j] = c0 * block[0, j] + c1 * block[1, j]
-    elif head == 3:
-        c1, c2 = coefficients[1], coefficients[2]
-        for j in range(n):
-            density[j] = c0 * block[0, j] + c1 * block[1, j] + c2 * block[2, j]
-    else:
-        c1, c2, c3 = coefficients[1], coefficients[2], coefficients[3]
-        for j in range(n):
-            density[j] = c0 * block[0, j] + c1 * block[1, j] + c2 * block[2, j] + c3 * block[3, j]
-    for k in range(head, n_columns, 4):
-        c0, c1, c2, c3 = coefficients[k], coefficients[k + 1], coefficients[k + 2], coefficients[k + 3]
-        for j in range(n):
-            density[j] += c0 * block[k, j] + c1 * block[k + 1, j] + c2 * block[k + 2, j] + c3 * block[k + 3, j]
-
-
-@part
-def _accumulate_block(block: _Floats, weight: _Floats, n: int, total: _Floats) -> None:
-    """``total[k] += sum_j block[k, j] weight[j]`` over the first ``n`` events, grouped as in `_dot_block`."""
-    n_columns = block.shape[0]
-    head = (n_columns - 1) % 4 + 1
-    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-    if head == 1:
-        for j in range(n):
-            t0 += block[0, j] * weight[j]
-    elif head == 2:
-        for j in range(n):
-            t0 += block[0, j] * weight[j]
-            t1 += block[1, j] * weight[j]
-        total[1] += t1
-    elif head == 3:
-        for j in range(n):
-            t0 += block[0, j] * weight[j]
-            t1 += block[1, j] * weight[j]
-            t2 += block[2, j] * weight[j]
-        total[1] += t1
-        total[2] += t2
-    else:
-        for j in range(n):
-            t0 += block[0, j] * weight[j]
-            t1 += block[1, j] * weight[j]
-            t2 += block[2, j] * weight[j]
-            t3 += block[3, j] * weight[j]
-        total[1] += t1
-        total[2] += t2
-        total[3] += t3
-    total[0] += t0
-    for k in range(head, n_columns, 4):
-        t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-        for j in range(n):
-            t0 += block[k, j] * weight[j]
-            t1 += block[k + 1, j] * weight[j]
-            t2 += block[k + 2, j] * weight[j]
-            t3 += block[k + 3, j] * weight[j]
-        total[k] += t0
-        total[k + 1] += t1
-        total[k + 2] += t2
-        total[k + 3] += t3
 
 
 @part
@@ -192,7 +108,7 @@ def _densities(
 ) -> None:
     """Densities of the ``n`` events of block ``b``."""
     if table.shape[1] > 0:
-        _dot_block(table[b], coefficients, n, density)
+        dot_block(table[b], coefficients, n, density)
     else:
         density[:n] = 0.0
     add_tiles(tiles, b, coefficients, density)
@@ -203,8 +119,20 @@ def _densities(
 def _accumulate(table: _Floats, tiles: Tiles | None, b: int, n: int, weight: _Floats, total: _Floats) -> None:
     """``total[k] += sum_j P[j, k] weight[j]`` over the ``n`` events of block ``b``."""
     if table.shape[1] > 0:
-        _accumulate_block(table[b], weight, n, total)
+        accumulate_block(table[b], weight, n, total)
     accumulate_tiles(tiles, b, weight, total)
+
+
+@part
+def _at_once(
+    table: _Floats, tiles: Tiles | None, b: int, coefficients: _Floats, added: _Floats | None, total: _Floats
+) -> float:
+    """Sum of the logarithms of block ``b``, and their gradient on top of ``total``, if that can be had; else NaN."""
+    if tiles is not None:
+        return np.nan
+    if added is not None:
+        return np.nan
+    return value_and_gradient_of_few(table, b, coefficients, total)
 
 
 @inlined
@@ -227,6 +155,7 @@ def fused(
     """``sum_i m_i (log s_i + offset_i)``, shape (), and its gradient in ``v``, and in ``r``, in one pass."""
     _check_columns(events, tiles, coefficients)
     _check_events(events, added)
+    few = 0 < coefficients.shape[0] <= FEW
     value = 0.0
     gradient = np.zeros(coefficients.shape[0])
     slopes = room_like(added)
@@ -239,9 +168,14 @@ def fused(
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
+        if few and unit[b] and n == BLOCK:
+            logs = _at_once(table, tiles, b, coefficients, added, total)
+            if logs == logs:
+                value += logs
+                continue
         _densities(table, tiles, b, n, coefficients, added, density)
         if b + 1 < table.shape[0]:
-            _prefetch_block(table[b + 1])
+            prefetch_block(table[b + 1])
         counts = multiplicity[first : first + n]
         logs, rare = log_and_weight(density, counts, unit[b], n, weight)
         value += logs

@@ -10,7 +10,7 @@ import pytest
 from kernel_inputs import described
 
 from pymc_gamma.folding.free import hat_coefficients
-from pymc_gamma.ops import hat_kernels, kernels, log_kernels, tile_kernels
+from pymc_gamma.ops import block_kernels, hat_kernels, kernels, log_kernels, tile_kernels
 from pymc_gamma.ops.layout import BLOCK, Tiles, to_blocks
 from pymc_gamma.ops.rare_kernels import RARE
 from pymc_gamma.ops.tiles import to_tiles
@@ -37,6 +37,7 @@ log_and_weights, sum_log_and_reciprocal, log_ordinary, all_ordinary, log_term, q
 add_tiles, accumulate_tiles, distance = map(
     callable_from_python, (tile_kernels.add_tiles, tile_kernels.accumulate_tiles, tile_kernels._distance)
 )
+value_and_gradient_of_few = callable_from_python(block_kernels.value_and_gradient_of_few)
 
 
 class Table:
@@ -201,6 +202,24 @@ def test_pairs_of_very_different_numbers(rng):
             within = 1e-150 <= odd <= 1e150
             paired = sum_log_and_reciprocal(density, np.empty(BLOCK))
             assert np.isnan(paired) != within
+
+
+@pytest.mark.parametrize("n_columns", range(1, block_kernels.FEW + 1))
+@pytest.mark.parametrize("b", [0, 1])
+def test_few_columns_at_once(rng, n_columns, b):
+    """One reading of a block, the last one or not, gives value and gradient; or nothing, if one number is far off."""
+    table = to_blocks(rng.uniform(0.1, 1, (2 * BLOCK, n_columns)))
+    v, total = rng.uniform(0.1, 1, n_columns), rng.uniform(0.1, 1, n_columns)
+    before, density = total.copy(), np.tensordot(v, table[b], 1)
+    assert value_and_gradient_of_few(table, b, v, total) == pytest.approx(sum_of_logs(density), rel=1e-14)
+    np.testing.assert_allclose(total - before, table[b] @ (1 / density), rtol=1e-13)
+    for position in (0, 31, 32, 255, 256, 511):
+        for odd in (0.0, -1.0, np.nan, np.inf, 9e-151, 1.1e150):
+            far = table.copy()
+            far[b, :, position] = odd / v.sum()
+            after = total.copy()
+            assert np.isnan(value_and_gradient_of_few(far, b, v, after))
+            np.testing.assert_array_equal(after, total)
 
 
 @pytest.mark.parametrize(
