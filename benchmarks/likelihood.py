@@ -20,12 +20,12 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import NDArray
+from pymc_gamma.nested import sample_nested
 from scipy.special import logsumexp
 
 from benchmarks._timing import Figures, interleaved_times
 from pymc_gamma.model import EventMixture
 from pymc_gamma.model.table import TableArrays
-from pymc_gamma.nested import sample_nested
 from pymc_gamma.ops import kernels
 from pymc_gamma.ops.layout import EventArrays
 
@@ -110,7 +110,7 @@ def likelihood_forms(figures: Figures, response: ToyResponse, rows: NDArray[np.f
 
 def large_tables(figures: Figures) -> None:
     rng = np.random.default_rng(0)
-    for n_events, n_columns in ((1_000_000, 3), (1_000_000, 10)):
+    for n_events, n_columns, target in ((1_000_000, 3, 2.0), (1_000_000, 10, 2.5)):
         arrays = TableArrays.build(rng.random((n_events, n_columns)) + 1e-3)
         events = EventArrays(*arrays.inputs)
         weights, flat, added = rng.dirichlet(np.ones(n_columns)), arrays.table.ravel(), rng.random(n_events)
@@ -124,9 +124,9 @@ def large_tables(figures: Figures) -> None:
         ratio = times["fused"] / times["read"]
         figures.add(
             f"the kernel at 1e6 x {n_columns}, over a read of the table",
-            "<= 2.5 x",
+            f"<= {target} x",
             f"{ratio:.2f} x ({times['fused'] * 1e3:.2f} ms; read {arrays.table.nbytes / times['read'] / 1e9:.0f} GB/s)",
-            ratio <= 2.5,
+            ratio <= target,
         )
         more = times["added"] / times["fused"]
         figures.add("  with a density added to each event", "", f"{more:.2f} x ({times['added'] * 1e3:.2f} ms)")

@@ -78,6 +78,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         ("tests/core/test_columns.py", "tests/response/test_response.py", "tests/response/test_smooth_response.py"),
     ),
     "ops/kernels.py": ("tests/core/test_event_kernels.py",),
+    "ops/block_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/log_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/tile_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/hat_kernels.py": ("tests/core/test_event_kernels.py",),

@@ -43,7 +43,7 @@ Layout
 The table is stored as ``(n_blocks, K, BLOCK)``: a block of 512 events lies together, column by column, so that one
 contiguous stream of memory serves both the products and the gradient (the second reading of a block comes from the
 first-level cache), and every inner loop runs over consecutive events and vectorises. Entries past the last event
-are never read.
+are never read. Up to three columns need no second reading, see :mod:`pymc_gamma.ops.block_kernels`.
 
 Zeros
 -----
@@ -59,98 +59,14 @@ Kernels are serial and release the interpreter lock: samplers run one thread per
 import numpy as np
 
 from pymc_gamma.arrays import FloatArray as _Floats
-from pymc_gamma.ops.intrinsics import inlined, jit, outputs, part, prefetch
+from pymc_gamma.ops.block_kernels import FEW, accumulate_block, dot_block, prefetch_block, value_and_gradient_of_few
+from pymc_gamma.ops.intrinsics import borrowed, inlined, jit, outputs, part, room_like, scratch
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
 from pymc_gamma.ops.log_kernels import log_and_weight, log_term, quotient
-from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, rare_ratios, rare_slope, with_one_more
+from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, number_of, put, rare_ratios, rare_slope, with_one_more
 from pymc_gamma.ops.tile_kernels import accumulate_tiles, add_tiles, place
 
 __all__ = ["fused", "hessian_product", "pointwise", "pushforward", "vjp"]
-
-_LINE = 8  # numbers in a cache line
-
-
-@part
-def _prefetch_block(block: _Floats) -> None:
-    """Fetch a block into the second-level cache while the one before it is computed on (a fifth of the time)."""
-    for k in range(block.shape[0]):
-        for j in range(0, BLOCK, _LINE):
-            prefetch(block, (k, j))
-
-
-@part
-def _dot_block(block: _Floats, coefficients: _Floats, n: int, density: _Floats) -> None:
-    """``density[j] = sum_k block[k, j] coefficients[k]`` for the first ``n`` events.
-
-    Four columns at a time: the running sum is written and read back once for four products. Elements are indexed
-    one by one, because taking a row of an array costs atomic reference counts in every block.
-    """
-    n_columns = block.shape[0]
-    head = (n_columns - 1) % 4 + 1
-    c0 = coefficients[0]
-    if head == 1:
-        for j in range(n):
-            density[j] = c0 * block[0, j]
-    elif head == 2:
-        c1 = coefficients[1]
-        for j in range(n):
-            density[j] = c0 * block[0, j] + c1 * block[1, j]
-    elif head == 3:
-        c1, c2 = coefficients[1], coefficients[2]
-        for j in range(n):
-            density[j] = c0 * block[0, j] + c1 * block[1, j] + c2 * block[2, j]
-    else:
-        c1, c2, c3 = coefficients[1], coefficients[2], coefficients[3]
-        for j in range(n):
-            density[j] = c0 * block[0, j] + c1 * block[1, j] + c2 * block[2, j] + c3 * block[3, j]
-    for k in range(head, n_columns, 4):
-        c0, c1, c2, c3 = coefficients[k], coefficients[k + 1], coefficients[k + 2], coefficients[k + 3]
-        for j in range(n):
-            density[j] += c0 * block[k, j] + c1 * block[k + 1, j] + c2 * block[k + 2, j] + c3 * block[k + 3, j]
-
-
-@part
-def _accumulate_block(block: _Floats, weight: _Floats, n: int, total: _Floats) -> None:
-    """``total[k] += sum_j block[k, j] weight[j]`` over the first ``n`` events, grouped as in `_dot_block`."""
-    n_columns = block.shape[0]
-    head = (n_columns - 1) % 4 + 1
-    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-    if head == 1:
-        for j in range(n):
-            t0 += block[0, j] * weight[j]
-    elif head == 2:
-        for j in range(n):
-            t0 += block[0, j] * weight[j]
-            t1 += block[1, j] * weight[j]
-        total[1] += t1
-    elif head == 3:
-        for j in range(n):
-            t0 += block[0, j] * weight[j]
-            t1 += block[1, j] * weight[j]
-            t2 += block[2, j] * weight[j]
-        total[1] += t1
-        total[2] += t2
-    else:
-        for j in range(n):
-            t0 += block[0, j] * weight[j]
-            t1 += block[1, j] * weight[j]
-            t2 += block[2, j] * weight[j]
-            t3 += block[3, j] * weight[j]
-        total[1] += t1
-        total[2] += t2
-        total[3] += t3
-    total[0] += t0
-    for k in range(head, n_columns, 4):
-        t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-        for j in range(n):
-            t0 += block[k, j] * weight[j]
-            t1 += block[k + 1, j] * weight[j]
-            t2 += block[k + 2, j] * weight[j]
-            t3 += block[k + 3, j] * weight[j]
-        total[k] += t0
-        total[k + 1] += t1
-        total[k + 2] += t2
-        total[k + 3] += t3
 
 
 @part
@@ -161,15 +77,19 @@ def _gather(values: _Floats, tiles: Tiles | None, first: int, n: int, block: _Fl
 
 
 @part
-def _add(values: _Floats, tiles: Tiles | None, first: int, n: int, block: _Floats) -> None:
-    """Add these numbers instead."""
+def _add(values: _Floats | None, tiles: Tiles | None, first: int, n: int, block: _Floats) -> None:
+    """Add these numbers instead, if there are any."""
+    if values is None:
+        return
     for j in range(n):
         block[j] += values[place(tiles, first + j)]
 
 
 @part
-def _scatter(block: _Floats, tiles: Tiles | None, first: int, n: int, values: _Floats) -> None:
-    """Copy the numbers of ``n`` events of the table from event ``first`` on into the user's order."""
+def _scatter(block: _Floats, tiles: Tiles | None, first: int, n: int, values: _Floats | None) -> None:
+    """Copy the numbers of ``n`` events of the table from event ``first`` on into the user's order, if there is room."""
+    if values is None:
+        return
     for j in range(n):
         values[place(tiles, first + j)] = block[j]
 
@@ -186,22 +106,31 @@ def _densities(
 ) -> None:
     """Densities of the ``n`` events of block ``b``."""
     if table.shape[1] > 0:
-        _dot_block(table[b], coefficients, n, density)
+        dot_block(table[b], coefficients, n, density)
     else:
         density[:n] = 0.0
-    if tiles is not None:
-        add_tiles(tiles, b, coefficients, density)
-    if added is not None:
-        _add(added, tiles, b * BLOCK, n, density)
+    add_tiles(tiles, b, coefficients, density)
+    _add(added, tiles, b * BLOCK, n, density)
 
 
 @inlined
 def _accumulate(table: _Floats, tiles: Tiles | None, b: int, n: int, weight: _Floats, total: _Floats) -> None:
     """``total[k] += sum_j P[j, k] weight[j]`` over the ``n`` events of block ``b``."""
     if table.shape[1] > 0:
-        _accumulate_block(table[b], weight, n, total)
+        accumulate_block(table[b], weight, n, total)
+    accumulate_tiles(tiles, b, weight, total)
+
+
+@part
+def _at_once(
+    table: _Floats, tiles: Tiles | None, b: int, coefficients: _Floats, added: _Floats | None, total: _Floats
+) -> float:
+    """Sum of the logarithms of block ``b``, and their gradient on top of ``total``, if that can be had; else NaN."""
     if tiles is not None:
-        accumulate_tiles(tiles, b, weight, total)
+        return np.nan
+    if added is not None:
+        return np.nan
+    return value_and_gradient_of_few(table, b, coefficients, total)
 
 
 @inlined
@@ -211,19 +140,10 @@ def _check_columns(events: EventArrays, tiles: Tiles | None, coefficients: _Floa
         raise ValueError("the number of coefficients does not match the number of columns of the event table")
 
 
-@part
+@inlined
 def _check_events(events: EventArrays, values: _Floats | None) -> None:
     if values is not None and values.shape[0] != events.multiplicity.shape[0]:
         raise ValueError("the number of values per event does not match the number of events of the event table")
-
-
-@part
-def _room(added: _Floats | None) -> _Floats:
-    """Room for derivatives with respect to what is added, if anything is."""
-    size = 0
-    if added is not None:
-        size = added.shape[0]
-    return np.empty(size)
 
 
 @jit
@@ -233,28 +153,35 @@ def fused(
     """``sum_i m_i (log s_i + offset_i)``, shape (), and its gradient in ``v``, and in ``r``, in one pass."""
     _check_columns(events, tiles, coefficients)
     _check_events(events, added)
+    few = 0 < coefficients.shape[0] <= FEW
+    value = 0.0
+    gradient = np.zeros(coefficients.shape[0])
+    slopes = room_like(added)
+    events, tiles, coefficients, added, total, of_events = borrowed(
+        (events, tiles, coefficients, added, gradient, slopes)
+    )
     table, multiplicity, unit = events.table, events.multiplicity, events.unit
     n_events = multiplicity.shape[0]
-    density = np.empty(BLOCK)
-    weight = np.empty(BLOCK)
-    gradient = np.zeros(coefficients.shape[0])
-    of_events = _room(added)
-    value = 0.0
+    density, weight = scratch(), scratch()
     for b in range(table.shape[0]):
         first = b * BLOCK
         n = min(BLOCK, n_events - first)
+        if few and unit[b] and n == BLOCK:
+            logs = _at_once(table, tiles, b, coefficients, added, total)
+            if logs == logs:
+                value += logs
+                continue
         _densities(table, tiles, b, n, coefficients, added, density)
         if b + 1 < table.shape[0]:
-            _prefetch_block(table[b + 1])
+            prefetch_block(table[b + 1])
         counts = multiplicity[first : first + n]
-        total, rare = log_and_weight(density, counts, unit[b], n, weight)
-        value += total
-        _accumulate(table, tiles, b, n, weight, gradient)
-        if added is not None:
-            _scatter(weight, tiles, first, n, of_events)
+        logs, rare = log_and_weight(density, counts, unit[b], n, weight)
+        value += logs
+        _accumulate(table, tiles, b, n, weight, total)
+        _scatter(weight, tiles, first, n, of_events)
         if rare:
-            value += add_rare(events, tiles, b, n, counts, coefficients, added, density, gradient, of_events)
-    return outputs((np.asarray(value + events.offset_sum.item()), gradient), of_events, added)
+            value += add_rare(events, tiles, b, n, counts, coefficients, added, density, total, of_events)
+    return outputs((np.asarray(value + events.offset_sum.item()), gradient), slopes)
 
 
 @jit
@@ -262,25 +189,24 @@ def pointwise(events: EventArrays, tiles: Tiles | None, coefficients: _Floats, a
     """``m_i (log s_i + offset_i)`` of every event, shape (N,); zero where the multiplicity is zero and ``s_i`` too."""
     _check_columns(events, tiles, coefficients)
     _check_events(events, added)
-    table, multiplicity, offset = events.table, events.multiplicity, events.offset
-    n_events = multiplicity.shape[0]
-    density = np.empty(BLOCK)
     terms = with_one_more(coefficients)
     ratio = np.empty(terms.shape[0])
-    out = np.empty(n_events)
+    out = np.empty(events.multiplicity.shape[0])
+    events, tiles, coefficients, added, values = borrowed((events, tiles, coefficients, added, out))
+    table, multiplicity, offset = events.table, events.multiplicity, events.offset
+    density = scratch()
     for b in range(table.shape[0]):
         first = b * BLOCK
-        n = min(BLOCK, n_events - first)
+        n = min(BLOCK, multiplicity.shape[0] - first)
         _densities(table, tiles, b, n, coefficients, added, density)
         for j in range(n):
             i = first + j
             if is_rare(density[j], multiplicity[i]):
-                if added is not None:
-                    terms[-1] = added[place(tiles, i)]
+                terms[-1] = number_of(added, place(tiles, i))
                 term = multiplicity[i] * rare_ratios(events, tiles, b, j, terms, ratio)
             else:
                 term = log_term(density[j], multiplicity[i])
-            out[place(tiles, i)] = term + multiplicity[i] * offset[i]
+            values[place(tiles, i)] = term + multiplicity[i] * offset[i]
     return out
 
 
@@ -292,16 +218,16 @@ def vjp(
     _check_columns(events, tiles, coefficients)
     _check_events(events, added)
     _check_events(events, weight)
-    table, multiplicity = events.table, events.multiplicity
-    n_events = weight.shape[0]
-    density = np.empty(BLOCK)
-    own = np.empty(BLOCK)
-    factor = np.empty(BLOCK)
     out = np.zeros(coefficients.shape[0])
-    of_events = _room(added)
+    slopes = room_like(added)
+    events, tiles, coefficients, added, weight, total, of_events = borrowed(
+        (events, tiles, coefficients, added, weight, out, slopes)
+    )
+    table, multiplicity = events.table, events.multiplicity
+    density, own, factor = scratch(), scratch(), scratch()
     for b in range(table.shape[0]):
         first = b * BLOCK
-        n = min(BLOCK, n_events - first)
+        n = min(BLOCK, weight.shape[0] - first)
         _gather(weight, tiles, first, n, own)
         _densities(table, tiles, b, n, coefficients, added, density)
         rare = False
@@ -309,12 +235,11 @@ def vjp(
             own[j] *= multiplicity[first + j]
             rare |= is_rare(density[j], own[j])
             factor[j] = 0.0 if is_rare(density[j], own[j]) else quotient(own[j], density[j])
-        _accumulate(table, tiles, b, n, factor, out)
-        if added is not None:
-            _scatter(factor, tiles, first, n, of_events)
+        _accumulate(table, tiles, b, n, factor, total)
+        _scatter(factor, tiles, first, n, of_events)
         if rare:
-            add_rare(events, tiles, b, n, own, coefficients, added, density, out, of_events)
-    return outputs((out,), of_events, added)
+            add_rare(events, tiles, b, n, own, coefficients, added, density, total, of_events)
+    return outputs((out,), slopes)
 
 
 @jit
@@ -333,30 +258,28 @@ def pushforward(
     _check_events(events, added)
     _check_events(events, weight)
     _check_events(events, added_direction)
-    table, multiplicity = events.table, events.multiplicity
-    n_events = weight.shape[0]
-    density = np.empty(BLOCK)
-    slope = np.empty(BLOCK)
     terms, changes = with_one_more(coefficients), with_one_more(direction)
     ratio = np.empty(terms.shape[0])
-    out = np.empty(n_events)
+    out = np.empty(weight.shape[0])
+    events, tiles, coefficients, added, weight, direction, added_direction, values = borrowed(
+        (events, tiles, coefficients, added, weight, direction, added_direction, out)
+    )
+    table, multiplicity = events.table, events.multiplicity
+    density, slope = scratch(), scratch()
     for b in range(table.shape[0]):
         first = b * BLOCK
-        n = min(BLOCK, n_events - first)
+        n = min(BLOCK, weight.shape[0] - first)
         _densities(table, tiles, b, n, coefficients, added, density)
         _densities(table, tiles, b, n, direction, added_direction, slope)
         for j in range(n):
             i = place(tiles, first + j)
             own = weight[i] * multiplicity[first + j]
             if is_rare(density[j], own):
-                if added is not None:
-                    terms[-1] = added[i]
-                if added_direction is not None:
-                    changes[-1] = added_direction[i]
+                terms[-1], changes[-1] = number_of(added, i), number_of(added_direction, i)
                 rare_ratios(events, tiles, b, j, terms, ratio)
-                out[i] = held(own * rare_slope(ratio, changes))
+                values[i] = held(own * rare_slope(ratio, changes))
             else:
-                out[i] = quotient(own, density[j]) * slope[j]
+                values[i] = quotient(own, density[j]) * slope[j]
     return out
 
 
@@ -379,37 +302,33 @@ def hessian_product(
     _check_events(events, added)
     _check_events(events, weight)
     _check_events(events, added_direction)
-    table, multiplicity = events.table, events.multiplicity
-    n_events = weight.shape[0]
-    density = np.empty(BLOCK)
-    slope = np.empty(BLOCK)
     terms, changes = with_one_more(coefficients), with_one_more(direction)
     ratio = np.empty(terms.shape[0])
     out = np.zeros(coefficients.shape[0])
-    of_events = _room(added)
+    slopes = room_like(added)
+    events, tiles, coefficients, added, weight, direction, added_direction, total, of_events = borrowed(
+        (events, tiles, coefficients, added, weight, direction, added_direction, out, slopes)
+    )
+    table, multiplicity = events.table, events.multiplicity
+    density, slope = scratch(), scratch()
     for b in range(table.shape[0]):
         first = b * BLOCK
-        n = min(BLOCK, n_events - first)
+        n = min(BLOCK, weight.shape[0] - first)
         _densities(table, tiles, b, n, coefficients, added, density)
         _densities(table, tiles, b, n, direction, added_direction, slope)
         for j in range(n):
             i = place(tiles, first + j)
             own = weight[i] * multiplicity[first + j]
             if is_rare(density[j], own):
-                if added is not None:
-                    terms[-1] = added[i]
-                if added_direction is not None:
-                    changes[-1] = added_direction[i]
+                terms[-1], changes[-1] = number_of(added, i), number_of(added_direction, i)
                 rare_ratios(events, tiles, b, j, terms, ratio)
                 change = held(own * rare_slope(ratio, changes))
-                for k in range(out.shape[0]):
-                    out[k] = held(out[k] - held(change * ratio[k]))
+                for k in range(total.shape[0]):
+                    total[k] = held(total[k] - held(change * ratio[k]))
                 slope[j] = 0.0
-                if added is not None:
-                    of_events[i] = -held(change * ratio[-1])
+                put(of_events, i, -held(change * ratio[-1]))
             else:
                 slope[j] = -quotient(quotient(own, density[j]) * slope[j], density[j])
-                if added is not None:
-                    of_events[i] = slope[j]
-        _accumulate(table, tiles, b, n, slope, out)
-    return outputs((out,), of_events, added)
+                put(of_events, i, slope[j])
+        _accumulate(table, tiles, b, n, slope, total)
+    return outputs((out,), slopes)

@@ -27,7 +27,7 @@ from pymc_gamma.ops.intrinsics import part
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
 from pymc_gamma.ops.tile_kernels import add_tile_row, place
 
-__all__ = ["RARE", "add_rare", "held", "is_rare", "rare_ratios", "rare_slope", "with_one_more"]
+__all__ = ["RARE", "add_rare", "held", "is_rare", "number_of", "put", "rare_ratios", "rare_slope", "with_one_more"]
 
 RARE = 1e-290
 """Densities below are rare: above it no sum of a few thousand products loses a digit to underflow."""
@@ -73,11 +73,26 @@ def _log_row(events: EventArrays, tiles: Tiles | None, b: int, j: int, row: _Flo
 
 
 @part
+def number_of(values: _Floats | None, i: int) -> float:
+    """The number of an event, in the user's order; zero if there are none."""
+    return 0.0 if values is None else values[i]
+
+
+@part
+def put(values: _Floats | None, i: int, number: float) -> None:
+    """Put the number of an event into its place, if there is room."""
+    if values is not None:
+        values[i] = number
+
+
+@part
 def with_one_more(coefficients: _Floats) -> _Floats:
     """Coefficients, and at last room for what is added to the density of an event, zero at first."""
-    terms = np.empty(coefficients.shape[0] + 1)
-    terms[:-1] = coefficients
-    terms[-1] = 0.0
+    n = coefficients.shape[0]
+    terms = np.empty(n + 1)
+    for k in range(n):
+        terms[k] = coefficients[k]
+    terms[n] = 0.0
     return terms
 
 
@@ -129,11 +144,11 @@ def add_rare(
     added: _Floats | None,
     density: _Floats,
     total: _Floats,
-    of_events: _Floats,
+    of_events: _Floats | None,
 ) -> float:
     """``sum_i weight_i log s_i`` over rare events of block ``b``; ``total[k] += sum_i weight_i P_ik / s_i``.
 
-    If something is added, ``of_events``, in the user's order, gets ``weight_i / s_i`` of these events.
+    ``of_events``, in the user's order, gets ``weight_i / s_i`` of these events, unless it is None.
     """
     terms = with_one_more(coefficients)
     ratio = np.empty(terms.shape[0])
@@ -141,11 +156,9 @@ def add_rare(
     for j in range(n):
         if is_rare(density[j], weight[j]):
             i = place(tiles, b * BLOCK + j)
-            if added is not None:
-                terms[-1] = added[i]
+            terms[-1] = number_of(added, i)
             value += weight[j] * rare_ratios(events, tiles, b, j, terms, ratio)
             for k in range(total.shape[0]):
                 total[k] = held(total[k] + weight[j] * ratio[k])
-            if added is not None:
-                of_events[i] = held(weight[j] * ratio[-1])
+            put(of_events, i, held(weight[j] * ratio[-1]))
     return value

@@ -125,8 +125,10 @@ def _distance(tiles: Tiles, b: int) -> int:
 
 
 @part
-def add_tiles(tiles: Tiles, b: int, coefficients: _Floats, density: _Floats) -> None:
-    """Add the products of all tiles of block ``b`` to the densities of its events."""
+def add_tiles(tiles: Tiles | None, b: int, coefficients: _Floats, density: _Floats) -> None:
+    """Add the products of all tiles of block ``b``, if there are any, to the densities of its events."""
+    if tiles is None:
+        return
     numbers, table, pointer = tiles.numbers, tiles.tiles, tiles.pointer
     ahead = _distance(tiles, b)
     for t in range(pointer[b], pointer[b + 1]):
@@ -137,8 +139,10 @@ def add_tiles(tiles: Tiles, b: int, coefficients: _Floats, density: _Floats) -> 
 
 
 @part
-def accumulate_tiles(tiles: Tiles, b: int, weight: _Floats, total: _Floats) -> None:
-    """Add the weights of the events of block ``b`` times their tiles to the columns."""
+def accumulate_tiles(tiles: Tiles | None, b: int, weight: _Floats, total: _Floats) -> None:
+    """Add the weights of the events of block ``b`` times their tiles, if there are any, to the columns."""
+    if tiles is None:
+        return
     numbers, table, pointer = tiles.numbers, tiles.tiles, tiles.pointer
     ahead = _distance(tiles, b)
     for t in range(pointer[b], pointer[b + 1]):

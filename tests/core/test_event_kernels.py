@@ -10,10 +10,10 @@ import pytest
 from kernel_inputs import described
 
 from pymc_gamma.folding.free import hat_coefficients
-from pymc_gamma.ops import hat_kernels, kernels, log_kernels, tile_kernels
-from pymc_gamma.ops.layout import BLOCK, to_blocks
+from pymc_gamma.ops import block_kernels, hat_kernels, kernels, log_kernels, tile_kernels
+from pymc_gamma.ops.layout import BLOCK, Tiles, to_blocks
 from pymc_gamma.ops.rare_kernels import RARE
-from pymc_gamma.ops.tiles import Tiles, to_tiles
+from pymc_gamma.ops.tiles import to_tiles
 
 N_EVENTS = BLOCK + 9
 
@@ -37,6 +37,7 @@ log_and_weights, sum_log_and_reciprocal, log_ordinary, all_ordinary, log_term, q
 add_tiles, accumulate_tiles, distance = map(
     callable_from_python, (tile_kernels.add_tiles, tile_kernels.accumulate_tiles, tile_kernels._distance)
 )
+value_and_gradient_of_few = callable_from_python(block_kernels.value_and_gradient_of_few)
 
 
 class Table:
@@ -203,6 +204,24 @@ def test_pairs_of_very_different_numbers(rng):
             assert np.isnan(paired) != within
 
 
+@pytest.mark.parametrize("n_columns", range(1, block_kernels.FEW + 1))
+@pytest.mark.parametrize("b", [0, 1])
+def test_few_columns_at_once(rng, n_columns, b):
+    """One reading of a block, the last one or not, gives value and gradient; or nothing, if one number is far off."""
+    table = to_blocks(rng.uniform(0.1, 1, (2 * BLOCK, n_columns)))
+    v, total = rng.uniform(0.1, 1, n_columns), rng.uniform(0.1, 1, n_columns)
+    before, density = total.copy(), np.tensordot(v, table[b], 1)
+    assert value_and_gradient_of_few(table, b, v, total) == pytest.approx(sum_of_logs(density), rel=1e-14)
+    np.testing.assert_allclose(total - before, table[b] @ (1 / density), rtol=1e-13)
+    for position in (0, 31, 32, 255, 256, 511):
+        for odd in (0.0, -1.0, np.nan, np.inf, 9e-151, 1.1e150):
+            far = table.copy()
+            far[b, :, position] = odd / v.sum()
+            after = total.copy()
+            assert np.isnan(value_and_gradient_of_few(far, b, v, after))
+            np.testing.assert_array_equal(after, total)
+
+
 @pytest.mark.parametrize(
     "x", [1e-290, 1e-100, 0.3, math.sqrt(0.5), 0.70711, 1.0, 1 + 1e-9, 1.4142, 1.4143, 7e20, 1.7e308]
 )
@@ -287,7 +306,8 @@ def test_tiles_far_into_their_arrays(rng):
     columns = [0, 2, 7, 3, 9, 10]
     tiles = np.column_stack([starts[:-1], events, sizes, columns, widths])
     numbers = rng.random(starts[-1] + 5).astype(np.float32)
-    table = Tiles(numbers, np.concatenate([[[0, 0, 1, 0, 1]], tiles]), np.array([0, 1, 7]), np.arange(2 * BLOCK))
+    order = np.zeros(0, np.int64)  # of no matter here
+    table = Tiles(numbers, np.concatenate([[[0, 0, 1, 0, 1]], tiles]), np.array([0, 1, 7]), order)
     full = np.zeros((BLOCK, 20))
     for start, event, n, column, width in tiles:
         part = numbers[start : start + n * width].reshape(width, n).T
@@ -313,7 +333,7 @@ def test_tiles_by_hand():
 
 def test_distance_to_the_next_block():
     tiles = np.array([[0, 0, 4, 0, 2], [8, 4, 4, 0, 1], [12, 512, 4, 0, 2], [20, 1536, 4, 0, 1]])
-    table = Tiles(np.zeros(24, np.float32), tiles, np.array([0, 2, 3, 3, 4]), np.arange(4 * BLOCK))
+    table = Tiles(np.zeros(24, np.float32), tiles, np.array([0, 2, 3, 3, 4]), np.zeros(0, np.int64))
     assert [distance(table, b) for b in range(4)] == [12, 8, 0, 0]
 
 
