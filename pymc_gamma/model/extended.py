@@ -309,7 +309,7 @@ def _extended_event_mixture_logp(
     given = op.source.parameters([one.reshape((one.shape[-1],)) for one in parameters])
     weighted = op.source.weighted(given)
     pointwise = op.source.log_density(table_inputs(op.source, value, ()), weighted)
-    return pointwise - pt.sum(weighted.counts) / value.shape[0]
+    return pointwise - weighted.total / value.shape[0]
 
 
 @_support_point.register(ExtendedEventMixtureRV)
