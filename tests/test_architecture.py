@@ -196,6 +196,14 @@ def test_pictures_are_drawn_in_one_room(path):
     )
 
 
+@pytest.mark.parametrize("document", [DOCUMENT, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_files_that_documents_name_are_there(document):
+    named = re.findall(r"`(\w+(?:/\w+)+(?:\.py|/))`", document.read_text(encoding="utf-8"))
+    assert len(named) > 5
+    missing = [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())]
+    assert not missing
+
+
 REFERENCE = re.findall(r"^   ([A-Za-z_][\w.]*)$", (ROOT / "docs" / "api" / "index.md").read_text("utf-8"), re.MULTILINE)
 MOVED = (
     "distributions.protocol.MixtureResponse",

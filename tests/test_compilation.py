@@ -126,7 +126,7 @@ def test_edited_sources_are_compiled_again(copy):
     assert copy.run()["hits"] == 3
 
     # a constant of the file of a kernel, a number in a kernel, a helper of another file that is inlined
-    copy.edit("irfs/kernels.py", "DEG = math.pi / 180", "DEG = math.pi / 200")
+    copy.edit("instrument/irfs/kernels.py", "DEG = math.pi / 180", "DEG = math.pi / 200")
     copy.edit("folding/kernels.py", "min(max(x - r, 0.0), 1.0)", "min(max(x - r, 0.0), 0.25)")
     copy.edit("search_kernels.py", "(nodes[k + 1] - nodes[k]), 0.0), 1.0)", "(nodes[k + 1] - nodes[k]), 0.0), 0.5)")
     second = copy.run()
@@ -168,7 +168,7 @@ def test_bytecode_of_another_source_of_the_same_size_and_second(copy, remove):
     copy.environment["NUMBA_CACHE_DIR"] = str(copy.folder / "named")
     assert copy.run()["lon"] == pytest.approx(90.0)
     assert copy.run()["hits"] == 3
-    path = copy.package / "irfs" / "kernels.py"
+    path = copy.package / "instrument" / "irfs" / "kernels.py"
     status, source = path.stat(), path.read_text(encoding="utf-8")
     path.write_text(source.replace("DEG = math.pi / 180", "DEG = math.pi / 200"), encoding="utf-8")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
