@@ -12,10 +12,10 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import ascending
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned, has_labels, match_labels
 from pymc_gamma.model.event_source import TabulatedSource
@@ -32,7 +32,6 @@ from pymc_gamma.units import numbers
 
 __all__ = ["ScannedTable", "TableGrid", "has_nodes", "scanned_table"]
 
-FloatArray = NDArray[np.float64]
 
 _EVENT_DIM, _COMPONENT_DIM = "event", "component"
 

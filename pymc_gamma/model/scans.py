@@ -8,10 +8,10 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
-from numpy.typing import NDArray
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.arguments import checked, kind, offering
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import as_mapping, has_labels
 from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
@@ -21,8 +21,6 @@ from pymc_gamma.ops.scan_tables import ScanTables, grid_error
 from pymc_gamma.units import numbers
 
 __all__ = ["Grid", "ScanBlock", "checked_scan", "scan_error"]
-
-FloatArray = NDArray[np.float64]
 
 
 class Grid(Protocol):

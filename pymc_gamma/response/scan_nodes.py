@@ -6,9 +6,9 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.component import CompiledComponent
@@ -17,8 +17,6 @@ from pymc_gamma.threads import run_parallel
 from pymc_gamma.units import numbers, scalar_value
 
 __all__ = ["ScanNodes", "compile_nodes", "with_progress"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

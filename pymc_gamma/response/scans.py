@@ -14,16 +14,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.events.rows import EventRows
 from pymc_gamma.response.densities import densities
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["ScannedComponent"]
-
-FloatArray = NDArray[np.float64]
 
 
 class ScannedComponent:
