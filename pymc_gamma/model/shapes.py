@@ -155,6 +155,8 @@ def position(name: str, center: SkyCoord, sigma: Any) -> tuple[Variable, Variabl
     if not 0 < width < 10:
         raise ModelError(f"{name}: sigma must be a positive angle below 10 deg, got {sigma}.")
     lon_0, lat_0 = (float(one.deg) for one in (center.spherical.lon, center.spherical.lat))
+    if not np.isfinite([lon_0, lat_0]).all():
+        raise ModelError(f"{name}: center must be finite, got {center}.")
     if abs(lat_0) + 5 * width > 89:
         raise ModelError(f"{name}: center is too near to a pole of its frame for a longitude with a normal prior.")
     model = pm.modelcontext(None)

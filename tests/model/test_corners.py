@@ -8,7 +8,6 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from pymc_gamma.model.columns import ColumnSource, _scale_for_single_precision
 from scipy.special import logsumexp
 from setups import pointing, region, source
 
@@ -16,6 +15,9 @@ import pymc_gamma as pmg
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.bands import Bands
 from pymc_gamma.model import EventMixture
+from pymc_gamma.model.build import build_intensity, model_components
+from pymc_gamma.model.fixed_number import FixedNumber
+from pymc_gamma.model.intensity import _scale_for_single_precision
 from pymc_gamma.model.table import EventTable
 from pymc_gamma.ops import banded_log_matvec
 
@@ -153,7 +155,8 @@ def test_free_spectra_keep_what_single_precision_holds():
     )
     lon, energy = np.meshgrid(np.linspace(0.2, 0.9, 150), [0.3, 1.0, 5.0, 20.0])
     rows = np.column_stack([energy.ravel(), lon.ravel(), np.zeros(lon.size)])
-    columns = ColumnSource(response)
+    components = model_components("events", response, {"one": pmg.PowerLaw()}, {}, ())
+    columns, _ = build_intensity("events", FixedNumber, components, None, needs_norms=False)
     _, bands = response.column_densities(rows, columns.smooth)
     rows_of = np.repeat(np.arange(len(rows)), np.diff(bands.pointer))
     exact = np.bincount(rows_of, bands.values.astype(float), minlength=len(rows))

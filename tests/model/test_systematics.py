@@ -5,11 +5,11 @@ import numpy as np
 import pymc as pm
 import pytest
 from laplace import fit
-from pymc_gamma.model.columns import spline_weights
 from setups import pointing, region, source
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import ModelError, PymcGammaWarning
+from pymc_gamma.model.refolded import spline_weights
 
 INDEX, AMPLITUDE = 2.3, 3e-12
 BIASED, COVERED = 3.5, 3.3

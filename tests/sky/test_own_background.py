@@ -105,7 +105,7 @@ def test_tables_of_gammapy():
 
 @pytest.mark.parametrize("given", [3, "bkg", np.ones(3), {"bkg": 1}])
 def test_other_objects_are_refused(given):
-    with pytest.raises(TypeError, match="the background 'ccr' must be a Background2D or Background3D"):
+    with pytest.raises(TypeError, match="bkg of the background 'ccr' must be a Background2D or Background3D"):
         pmg.CosmicRayBackground(bkg=given)
 
 

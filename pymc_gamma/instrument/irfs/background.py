@@ -89,7 +89,7 @@ def read_background(bkg: Any, name: str) -> Background:
         return bkg
     if not hasattr(bkg, "axes") or not hasattr(bkg, "quantity"):
         raise TypeError(
-            f"the background {name!r} must be a Background2D or Background3D of gammapy, or that of IRFs, got "
+            f"bkg of the background {name!r} must be a Background2D or Background3D of gammapy, or that of IRFs, got "
             f"{type(bkg).__name__}."
         )
     repairs: list[str] = []
