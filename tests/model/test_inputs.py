@@ -651,7 +651,7 @@ def test_the_checked_sigma_is_the_one_used(kind):
 
 def test_the_prior_has_that_width():
     with pm.Model() as model:
-        value = pmg.EffectiveAreaNorm(sigma=10 * u.percent).tensor(1, np.array([0.1, 100]))
+        value = pmg.EffectiveAreaNorm(sigma=10 * u.percent).tensor([0], np.array([0.1, 100]))
     logp = model.compile_logp(jacobian=False, mode="FAST_COMPILE")
     assert logp({"aeff_norm_log__": 0.1}) - logp({"aeff_norm_log__": 0.0}) == pytest.approx(-0.5 - 0.1)
     assert value.name == "aeff_norm"
