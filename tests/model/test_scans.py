@@ -433,7 +433,7 @@ def test_bad_nodes():
             scanned(nodes=nodes * u.deg)
     with pytest.raises(SkyModelError, match=r"sigma = 0.15 deg: nothing of it reaches"):
         folded(scanned(factory=lambda sigma: gaussian(sigma, lon=20 * u.deg)))
-    with pytest.raises(SkyModelError, match="are named .rxj."):
+    with pytest.raises(SkyModelError, match=r"are named .rxj."):
         folded(scanned(), gaussian(0.2 * u.deg), scanned())
 
 
