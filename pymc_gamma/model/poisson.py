@@ -23,6 +23,7 @@ from pymc_gamma.model.groups import entries, one_by_one
 from pymc_gamma.model.intensity import Intensity
 from pymc_gamma.model.own_table import coords_of_last_dim
 from pymc_gamma.model.protocol import EventList, PoissonResponse
+from pymc_gamma.model.scans import between_nodes
 from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.model.systematics.base import observation_dim
 from pymc_gamma.power_laws import mean_exponential_tensor
@@ -186,6 +187,12 @@ def add_integrated_flux(
         narrow = component not in source.smooth
         step = 0.5 * NODE_STEP if narrow else np.log(10) / _ENERGIES_PER_DECADE
         energy = np.geomspace(low, high, max(int(np.log(high / low) / step), 2) + 1)
+        if one.scan is not None:
+            scan = one.response.scans[component]
+            nodes = _trapezoid(pt.constant(scan.flux(energy)), energy).eval()
+            integral = between_nodes(scan, one.scan, nodes)
+            fluxes.append(norms.get(component, pt.constant(1.0)) * integral)
+            continue
         if spectrum is None:
             flux = pt.constant(one.response.nominal_flux(component, energy))
         else:

@@ -20,7 +20,7 @@ from pymc_gamma.ops.scan import inside, scan_counts, scan_density
 from pymc_gamma.ops.scan_tables import ScanTables, grid_error
 from pymc_gamma.units import numbers
 
-__all__ = ["Grid", "ScanBlock", "checked_scan", "scan_error"]
+__all__ = ["Grid", "ScanBlock", "between_nodes", "checked_scan", "scan_error"]
 
 
 class Grid(Protocol):
@@ -97,6 +97,14 @@ class ScanBlock(AddedBlock):
     def expected_parts(self, theta: FloatArray, spectra: Any, response: Any) -> Any:
         """Expected counts of the parts of all components, by observation."""
         return response.expected_parts(spectra, **self.frozen(theta))
+
+
+def between_nodes(scan: Any, values: Mapping[str, Variable], at_nodes: FloatArray) -> Variable:
+    """A positive number that a component has at its nodes, shape (n_nodes,), at values of its parameters; a scalar."""
+    grid = list(scan.grid.values())
+    with np.errstate(divide="ignore"):
+        logs = np.log(at_nodes).reshape(1, *scan.shape)
+    return scan_counts([values[parameter] for parameter in scan.grid], grid, logs)[0]
 
 
 def _scalars(theta: Variable, grid: list[FloatArray]) -> list[Variable]:

@@ -70,6 +70,12 @@ class ScannedComponent:
         """A value of a parameter in its unit, from a number or a quantity; a ModelError if it is outside the nodes."""
         return self._nodes.number(parameter, value)
 
+    def flux(self, energy: FloatArray) -> FloatArray:
+        """Spectra at the nodes, summed over parts, TeV-1 cm-2 s-1 at true energies in TeV (n,); shape (n_nodes, n)."""
+        fold = self._fold
+        nodes = [Fold((one,), fold.folded, fold.roi, fold.energy_true_edges) for one in self._nodes.components]
+        return np.array([one.nominal_flux(self.name, energy) for one in nodes])
+
     def log_densities(self, rows: FloatArray) -> FloatArray:
         """Logarithms of the densities of event rows at the nodes, TeV-1 sr-1 over the acceptance of the nominal one.
 

@@ -2,7 +2,7 @@
 
 What cannot be folded with parameters left free (the radius of a shell, the angle of a template, a profile) is folded
 once for each value of a grid, and the densities are interpolated between these (:mod:`pymc_gamma.ops.scan_tables`).
-This is the description of such a grid; nothing here is folded.
+This is the description of such a grid; :func:`pymc_gamma.fold` folds it.
 """
 
 import inspect
@@ -29,7 +29,10 @@ _FLUX_ENERGIES = 30
 
 
 class Scanned:
-    """A component at the nodes of one parameter, or of two.
+    """A component at the nodes of one parameter, or of two, for a model in which these are variables.
+
+    Pass it to `fold` among the components, and the values of the parameters to
+    ``EventMixture(..., scan={"radius": radius})``.
 
     Parameters
     ----------

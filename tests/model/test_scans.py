@@ -217,6 +217,21 @@ def test_several_observations_in_a_mixture(two_runs):
     assert log_likelihood(mixture_with_prior(two_runs, events))(sigma=0.1823) == pytest.approx(expected, abs=0.01)
 
 
+def test_integrated_fluxes_are_those_between_the_nodes():
+    """The index of the spectrum is scanned: its flux in a range of energies is that of a power law."""
+
+    def steep(index):
+        return source("a source", 0.1, 0.05, index=float(index), amplitude=AMPLITUDE)
+
+    response = folded(pmg.Scanned("rxj", steep, nodes={"index": np.linspace(2.0, 3.0, 6)}))
+    with pm.Model(coords=response.coords) as model:
+        pmg.ExtendedEventMixture(
+            "events", response=response, scan={"index": 2.33}, norms={"rxj": 2.0}, integrated_flux=[1, 10] * u.TeV
+        )
+    expected = 2 * AMPLITUDE * (1 - 10**-1.33) / 1.33
+    assert float(model["events_flux"].eval()[0]) == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_single_component_that_is_a_scan():
     response = pmg.fold(scanned(), pointing(hours=1), region(width=2.4, energy=(1.0, 50.0)), progressbar=False)
     events = response.simulate(n_events=300, rng=5)
