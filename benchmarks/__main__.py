@@ -13,6 +13,7 @@ NAMES = (
     "likelihood",
     "spectra",
     "live_shapes",
+    "shapes",
     "scans",
     "point_source",
     "gammapy_fit",

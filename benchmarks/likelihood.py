@@ -24,6 +24,7 @@ from pymc_gamma.nested import sample_nested
 from scipy.special import logsumexp
 
 from benchmarks._timing import Figures, interleaved_times
+from pymc_gamma.inference.nested import sample_nested
 from pymc_gamma.model import EventMixture
 from pymc_gamma.model.table import TableArrays
 from pymc_gamma.ops import kernels

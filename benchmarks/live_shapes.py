@@ -29,6 +29,7 @@ from pymc_gamma.folding.live_counts import LiveCounts
 from pymc_gamma.folding.live_counts import live_counts as tabulate_counts
 from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, LiveShape, PointShape, ShellShape
 from pymc_gamma.geometry import unit_vectors
+from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.ops.live_counts import live_counts
 from pymc_gamma.ops.live_density import live_density
 
