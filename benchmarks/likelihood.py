@@ -20,12 +20,12 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import NDArray
+from pymc_gamma.nested import sample_nested
 from scipy.special import logsumexp
 
 from benchmarks._timing import Figures, interleaved_times
 from pymc_gamma.model import EventMixture
 from pymc_gamma.model.table import TableArrays
-from pymc_gamma.nested import sample_nested
 from pymc_gamma.ops import kernels
 from pymc_gamma.ops.layout import EventArrays
 

@@ -20,6 +20,7 @@ import pytensor.tensor as pt
 from astropy.coordinates import SkyCoord
 from gammapy.modeling.models import GaussianSpatialModel, PointSpatialModel, PowerLawSpectralModel
 from numpy.typing import NDArray
+from pymc_gamma.irfs import IRFs
 
 import pymc_gamma as pmg
 from benchmarks._timing import Figures
@@ -28,7 +29,6 @@ from pymc_gamma.folding.live_counts import LiveCounts
 from pymc_gamma.folding.live_counts import live_counts as tabulate_counts
 from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, LiveShape, PointShape, ShellShape
 from pymc_gamma.geometry import unit_vectors
-from pymc_gamma.irfs import IRFs
 from pymc_gamma.ops.live_counts import live_counts
 from pymc_gamma.ops.live_density import live_density
 

@@ -10,14 +10,19 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pymc_gamma.evaluate import spectrum_draws
     from pymc_gamma.events import Events, predictive_counts
+    from pymc_gamma.events.run_files import write_runs
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.inference.evaluate import spectrum_draws
+    from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
+    from pymc_gamma.inference.shape_check import check_shapes
+    from pymc_gamma.instrument.irfs import IRFs, load_irfs
+    from pymc_gamma.instrument.observation import Observation
     from pymc_gamma.interop import from_gammapy, to_gammapy
-    from pymc_gamma.irfs import IRFs, load_irfs
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.model.mixture_tree import MixtureTree
+    from pymc_gamma.model.scans import scan_error
     from pymc_gamma.model.shapes import position
     from pymc_gamma.model.spectra import (
         BrokenPowerLaw,
@@ -38,8 +43,6 @@ if TYPE_CHECKING:
         PSFScale,
         Systematic,
     )
-    from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
-    from pymc_gamma.observation import Observation
     from pymc_gamma.plotting import (
         plot_corner,
         plot_counts,
@@ -49,8 +52,7 @@ if TYPE_CHECKING:
         plot_spectrum,
     )
     from pymc_gamma.response import Response, fold
-    from pymc_gamma.run_files import write_runs
-    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
+    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, Scanned, SkyComponent, SkySource
 
 __all__ = [
     "BackgroundNorm",
@@ -80,12 +82,14 @@ __all__ = [
     "PowerLawNorm",
     "RegionOfInterest",
     "Response",
+    "Scanned",
     "ShellShape",
     "SkyComponent",
     "SkySource",
     "SmoothBrokenPowerLaw",
     "Systematic",
     "TemplateSpectrum",
+    "check_shapes",
     "fold",
     "from_gammapy",
     "load_irfs",
@@ -101,6 +105,7 @@ __all__ = [
     "predictive_counts",
     "prior_transform",
     "sample_nested",
+    "scan_error",
     "spectrum_draws",
     "to_gammapy",
     "write_runs",
@@ -113,15 +118,16 @@ except PackageNotFoundError:  # running from a source tree that was never instal
 
 _WHERE = {
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
-    "pymc_gamma.evaluate": ("spectrum_draws",),
+    "pymc_gamma.inference.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
     "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
-    "pymc_gamma.irfs": ("IRFs", "load_irfs"),
+    "pymc_gamma.instrument.irfs": ("IRFs", "load_irfs"),
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
-    "pymc_gamma.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
-    "pymc_gamma.observation": ("Observation",),
+    "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
+    "pymc_gamma.inference.shape_check": ("check_shapes",),
+    "pymc_gamma.instrument.observation": ("Observation",),
     "pymc_gamma.plotting": (
         "plot_corner",
         "plot_counts",
@@ -131,8 +137,16 @@ _WHERE = {
         "plot_spectrum",
     ),
     "pymc_gamma.response": ("Response", "fold"),
-    "pymc_gamma.run_files": ("write_runs",),
-    "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
+    "pymc_gamma.events.run_files": ("write_runs",),
+    "pymc_gamma.sky": (
+        "CosmicRayBackground",
+        "GalacticDiffuse",
+        "HGPSCatalog",
+        "Scanned",
+        "SkyComponent",
+        "SkySource",
+    ),
+    "pymc_gamma.model.scans": ("scan_error",),
     "pymc_gamma.model.shapes": ("position",),
     "pymc_gamma.model.spectra": (
         "BrokenPowerLaw",
@@ -155,6 +169,18 @@ _WHERE = {
     ),
 }
 
+# Modules that the reference named as attributes of the package before they moved into rooms.
+_MOVED = {
+    "distributions": "model",
+    "domain": "instrument.domain",
+    "good_time": "instrument.good_time",
+    "irfs": "instrument.irfs",
+    "safe_mask": "instrument.safe_mask",
+    "spectra": "model.spectra",
+    "systematics": "model.systematics",
+    "workflow": "analysis.quickstart",
+}
+
 
 def __getattr__(name: str) -> Any:
     for module, names in _WHERE.items():
@@ -162,6 +188,8 @@ def __getattr__(name: str) -> Any:
             value = getattr(import_module(module), name)
             globals()[name] = value
             return value
+    if name in _MOVED:
+        return import_module(f"{__name__}.{_MOVED[name]}")
     try:
         return import_module(f"{__name__}.{name}")  # submodules: pymc_gamma.datasets
     except ModuleNotFoundError as error:

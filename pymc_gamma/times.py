@@ -10,11 +10,12 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.time import Time
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from pymc_gamma.arrays import FloatArray
 
 __all__ = ["TIME_REFERENCE", "from_seconds", "header_reference", "reference", "seconds_since", "to_seconds"]
 
-FloatArray = NDArray[np.float64]
 
 # MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
 TIME_REFERENCE = {"MJDREFI": 51910, "MJDREFF": 0.000742870370370241, "TIMEUNIT": "s", "TIMESYS": "TT"}

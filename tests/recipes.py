@@ -17,15 +17,6 @@ N_DRAWS = 3
 HOOKS = {
     "prior": "made by a systematic for the model it is in",
     "act": "asked by a distribution",
-    "check": "asked when a shape is made",
-    "check_family": "asked by a response",
-    "elongated": "asked by a response",
-    "largest": "asked by a response",
-    "limits": "asked by a response",
-    "sizes": "asked by a response",
-    "spatial_model": "asked by a response",
-    "theta": "asked by a distribution",
-    "unit": "asked by a response",
     "shapes": "asked by `Systematic.tensor`",
     "tensor": "asked by a distribution",
     "energies": "asked by `EffectiveAreaShape.shapes`",
@@ -33,6 +24,18 @@ HOOKS = {
     "evaluate": "asked by `Spectrum.__call__`, with a variable",
     "parts": "asked by `fold`",
     "rv_op": "asked by PyMC",
+    "of": "asked by `fold`",
+    "limits": "asked by `Response.live_source`",
+    "sizes": "asked by `Response.live_source`",
+    "elongated": "asked by `Response.live_source`",
+    "largest": "asked by `Response.live_source`",
+    "furthest": "asked by `fold`",
+    "differs": "asked by a distribution",
+    "theta": "asked by a distribution",
+    "check": "asked when a shape is made",
+    "check_family": "asked by tables",
+    "spatial_model": "asked by `Response.with_shapes`",
+    "unit": "asked by `Response.with_shapes`",
 }
 """Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
 
@@ -70,9 +73,13 @@ class Objects:
         self.components = [source("crab", 0.3, -0.2, index=2.3, amplitude=3e-12), pmg.CosmicRayBackground()]
         self.response = pmg.fold(self.components, self.observation, self.roi)
         self.free = pmg.fold(self.components, self.observation, self.roi, free_spectrum=["crab"])
+        self.live = pmg.fold(self.components, self.observation, self.roi, free_spectrum=["crab"], free_shape=["crab"])
         self.events = self.response.simulate({"crab": 1, "ccr": 1}, 60, rng=1)
         self.rows = self.events.to_rows()
         self.flux = self.free.free_components[0].nominal
+        self.scanned = pmg.Scanned("crab", self.gaussian, nodes={"sigma": [0.1, 0.15, 0.2] * u.deg})
+        sky = [self.scanned, self.components[1]]
+        self.scans = pmg.fold(sky, self.observation, self.roi, progressbar=False)
         self.photons = self.response.simulate_true("crab", 5, rng=1)
         self.tree = pmg.MixtureTree({"dm": None, "background": ["diffuse", "ccr"]})
         with pm.Model(coords=self.response.coords) as self.model:
@@ -98,10 +105,16 @@ class Objects:
             }
         )
         with pm.Model():
-            self.spectrum = pmg.PowerLaw(index=pm.Normal("index"), amplitude=1e-12)
+            index = pm.Normal("index")
+            self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
+        self.shape = pmg.PointShape(0.3 + 0.01 * (index - 2), -0.2)
         self.gammapy_model = self.gammapy_source()
         self.response.save(self.file("response"))
         self.events.write(self.file("events.fits"))
+
+    @staticmethod
+    def gaussian(sigma):
+        return source("crab", 0.3, -0.2, sigma=sigma.to_value("deg"), amplitude=3e-12)
 
     @staticmethod
     def gammapy_source():
@@ -125,6 +138,7 @@ def recipes(o):
     sky_map = {"roi": o.roi, "figsize": (6.0, 3.0)}
     weights = np.ones(N_DRAWS)
     limits = {"energy_range": [1, 50] * u.TeV, "offset_max": 2 * u.deg}
+    shapes = {"crab": {"lon_0": 0.31}}
     return {
         # spectra: numbers are in the units of each
         "PowerLaw": {"index": 2.0, "amplitude": 1e-12, "reference": 1.0},
@@ -163,13 +177,10 @@ def recipes(o):
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
         # shapes
-        "PointShape": {"lon_0": 0.1, "lat_0": 0.2},
-        "GaussianShape": {"lon_0": 0.1, "lat_0": 0.2, "sigma": 0.1, "e": 0.3, "phi": 20.0},
-        "DiskShape": {"lon_0": 0.1, "lat_0": 0.2, "r_0": 0.1},
-        "ShellShape": {"lon_0": 0.1, "lat_0": 0.2, "radius": 0.1, "width": 0.05},
+        "check_shapes": {"idata": o.idata, "response": o.live, "shapes": {"crab": o.shape}},
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
-        "CosmicRayBackground": {"name": "ccr"},
+        "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},
         "CosmicRayBackground.peek": {"self": o.components[1], **sky_map, "observation": o.observation},
         "GalacticDiffuse": {
             "name": "diffuse",
@@ -187,6 +198,13 @@ def recipes(o):
         },
         "SkySource.from_gammapy": {"model": o.gammapy_model, "name": "crab"},
         "SkySource.peek": {"self": o.components[0], **sky_map},
+        "Scanned": {"name": "crab", "factory": o.gaussian, "nodes": {"sigma": [0.1, 0.2] * u.deg}},
+        "Scanned.at": {"self": o.scanned, "sigma": 0.12},
+        "Scanned.check": {"self": o.scanned, "roi": o.roi},
+        "Scanned.component": {"self": o.scanned, "index": 1},
+        "Scanned.components": {"self": o.scanned},
+        "Scanned.label": {"self": o.scanned, "index": 1},
+        "Scanned.values": {"self": o.scanned, "index": 1},
         "SkyComponent.peek": {"self": o.components[0], **sky_map},
         # instrument and data
         "load_irfs": {"source": "prod5-south-20deg-50h", "name": "mine"},
@@ -225,8 +243,15 @@ def recipes(o):
             "energy_true": 60,
             "pixel": 0.1 * u.deg,
             "free_spectrum": ["crab"],
+            "free_shape": ["crab"],
+            "progressbar": False,
         },
+        "scan_error": {"response": o.scans, "events": o.events, "weights": [1.0, 2.0]},
         # models
+        "PointShape": {"lon_0": 0.3, "lat_0": -0.2},
+        "GaussianShape": {"lon_0": 0.3, "lat_0": -0.2, "sigma": 0.1, "e": 0.5, "phi": 30.0},
+        "DiskShape": {"lon_0": 0.3, "lat_0": -0.2, "r_0": 0.2},
+        "ShellShape": {"lon_0": 0.3, "lat_0": -0.2, "radius": 0.2, "width": 0.1},
         "EventMixture": {
             "name": "e",
             "fraction": [0.5, 0.5],
@@ -308,18 +333,21 @@ def recipes(o):
         "Response.column_densities": {"self": o.free, "rows": o.rows, "smooth": ("crab",)},
         "Response.spectral_bands": {"self": o.free, "rows": o.rows, "smooth": ("crab",)},
         "Response.draw_rows": {
-            "self": o.free,
+            "self": o.live,
             "counts": np.array([[3], [4]]),
             "rng": np.random.default_rng(1),
             "spectra": [o.flux],
             "psf_scale": 1.1,
+            "shapes": shapes,
         },
-        "Response.expected_parts": {"self": o.free, "spectra": [o.flux]},
+        "Response.expected_parts": {"self": o.live, "spectra": [o.flux], "shapes": shapes},
+        "Response.with_shapes": {"self": o.live, "shapes": shapes},
+        "Response.live_source": {"self": o.live, "component": "crab", "free": ["lon_0"]},
         "Response.spectra_values": {"self": o.free, "spectra": {"crab": pmg.PowerLaw()}},
         "Response.mean_exposure": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
         "Response.nominal_flux": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
         "Response.npred": {
-            "self": o.free,
+            "self": o.live,
             "energy": [1.0, 10.0],
             "lon": [0.0, 1.0],
             "lat": [0.0, 1.0],
@@ -327,6 +355,7 @@ def recipes(o):
             "observation": 0,
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},
+            "shapes": shapes,
         },
         "Response.surface_density": {
             "self": o.response,
@@ -336,14 +365,16 @@ def recipes(o):
             "observation": 0,
         },
         "Response.simulate": {
-            "self": o.free,
+            "self": o.live,
             "weights": [1.0, 2.0],
             "n_events": 5,
             "spectra": {"crab": pmg.PowerLaw()},
+            "shapes": shapes,
             "rng": 1,
         },
         "Response.simulate_rows": {
-            "self": o.free,
+            "self": o.live,
+            "shapes": shapes,
             "weights": [1.0, 2.0],
             "n": 5,
             "rng": np.random.default_rng(1),
@@ -356,6 +387,7 @@ def recipes(o):
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},
         },
+        "Response.at_scan": {"self": o.scans, "values": {"crab": {"sigma": 0.12}}},
         "Response.with_systematics": {"self": o.response, "energy_scale": 1.1, "psf_scale": 1.1},
         # events
         "Events": {
@@ -398,7 +430,7 @@ def recipes(o):
         "Events.from_gammapy": {"source": o.events.to_gammapy(), "frame": "galactic", "observation": 0, "roi": o.roi},
         # observations and regions
         "Observation.axis_vector": {"self": o.observation, "frame": "galactic"},
-        "Observation.background_basis": {"self": o.observation, "frame": "galactic"},
+        "Observation.background_basis": {"self": o.observation, "frame": "galactic", "bkg": o.irfs.bkg},
         "Observation.fov_basis": {"self": o.observation, "frame": "galactic"},
         "Observation.exposure": {
             "self": o.observation,

@@ -46,6 +46,7 @@ from pymc_gamma.events.validation import (
 )
 from pymc_gamma.files import user_path
 from pymc_gamma.geometry import convert_lonlat
+from pymc_gamma.pictures import picture
 from pymc_gamma.times import from_seconds
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
     from pymc_gamma.events.selection import EventSelection
     from pymc_gamma.geometry import RegionOfInterest
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["RECO", "Events"]
 
@@ -975,9 +976,8 @@ class Events:
         EventError
             If there is nothing to draw.
         """
-        from pymc_gamma.events.peek import peek_events
-
-        return peek_events(self, count_scaling=count_scaling, fig=fig)
+        figure: Figure = picture("peek_events")(self, count_scaling=count_scaling, fig=fig)
+        return figure
 
     def _take(self, item: Any) -> Self:
         # The rows were checked when this list was made: no need to check them again.

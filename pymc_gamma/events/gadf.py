@@ -19,15 +19,6 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
 
-from pymc_gamma.dl3 import (
-    EVENT_HDUS,
-    check_files,
-    gammapy_runs,
-    has_response,
-    missing_keyword,
-    reading_run,
-    run_label,
-)
 from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.columns import absolute_times, as_table, plain_column
@@ -36,7 +27,16 @@ from pymc_gamma.events.validation import check_frame, without_masked
 from pymc_gamma.files import atomic_path, refuse_full_disk
 from pymc_gamma.fits_files import open_fits, reading
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
-from pymc_gamma.good_time import (
+from pymc_gamma.instrument.dl3 import (
+    EVENT_HDUS,
+    check_files,
+    gammapy_runs,
+    has_response,
+    missing_keyword,
+    reading_run,
+    run_label,
+)
+from pymc_gamma.instrument.good_time import (
     NO_TIMES_KEY,
     events_inside,
     good_time,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from astropy.table import QTable, Table
 
     from pymc_gamma.events.container import Events
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = [
     "FRAME_KEY",
@@ -286,7 +286,7 @@ def from_gammapy[EventsT: "Events"](
 
 def _responding(runs: list[Any]) -> "list[Observation] | None":
     """Runs as observations, their files checked; None, and a warning, where their responses cannot be used."""
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
     if not any(has_response(run) for run in runs):
         return None

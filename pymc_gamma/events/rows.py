@@ -13,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.geometry import unit_vectors
 
 __all__ = ["CELL", "EVENT_ROWS", "MULTIPLICITY", "RECO", "SPACE_ROWS", "TIME", "EventRows", "RowLayout", "row_layout"]
-
-FloatArray = NDArray[np.float64]
 
 RECO = ("energy", "lon", "lat")
 MULTIPLICITY = "multiplicity"

@@ -1,4 +1,4 @@
-"""Which events are kept, and why the others are not; :mod:`pymc_gamma.domain` decides."""
+"""Which events are kept, and why the others are not; :mod:`pymc_gamma.instrument.domain` decides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, warn_user
 from pymc_gamma.events.splitting import outside_good_time
 from pymc_gamma.geometry import RegionOfInterest, convert_lonlat, unit_vectors
+from pymc_gamma.instrument.domain import Domain
 
 if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["EventSelection"]
 

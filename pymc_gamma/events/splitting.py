@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, warn_user
 from pymc_gamma.events.rows import TIME
-from pymc_gamma.good_time import TOLERANCE, GoodTime
+from pymc_gamma.instrument.good_time import TOLERANCE, GoodTime
 from pymc_gamma.times import from_seconds, reference
 
 if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["draw_times", "outside_good_time", "split_events"]
-
-FloatArray = NDArray[np.float64]
 
 
 def split_events[EventsT: "Events"](

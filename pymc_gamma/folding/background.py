@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.folded import FoldedObservation
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.irfs.core import Background
 
 __all__ = ["CompiledBackground"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +29,15 @@ class CompiledBackground(CompiledComponent):
     shapes : tuple of tuple of numpy.ndarray
         Factors that depend on the reconstructed energy: nodes in TeV, shape (n,), and the values there in each
         observation, between which it is linear in the logarithm of the energy, shape (n_observations, n).
+    bkg : Background, optional
+        Its rate, the same for all observations; that of the IRFs of each if not given.
     """
 
     kind: ClassVar[str] = "background"
     irfs: ClassVar[frozenset[str]] = frozenset({"bkg"})
     factor: float = 1.0
     shapes: tuple[tuple[FloatArray, FloatArray], ...] = ()
+    bkg: Background | None = None
     _rates: dict[Domain, BackgroundRate] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -67,7 +70,7 @@ class CompiledBackground(CompiledComponent):
         """Its rate in one observation; an IRFError where the IRFs have none."""
         made = self._rates.get(folded.domain)
         if made is None:
-            made = folded.background
+            made = folded.background if self.bkg is None else BackgroundRate(folded.domain, self.bkg, self.name)
             if self.factor != 1:
                 made = made.scaled(self.factor)
             for energy, values in self.shapes:
@@ -80,13 +83,17 @@ class CompiledBackground(CompiledComponent):
         arrays: dict[str, NDArray[Any]] = {}
         for k, (energy, values) in enumerate(self.shapes):
             arrays |= {f"shape_{k}_energy": energy, f"shape_{k}_values": values}
-        return {"name": self.name, "factor": self.factor, "n_shapes": len(self.shapes)}, arrays
+        if self.bkg is not None:
+            arrays |= self.bkg.arrays()
+        meta = {"name": self.name, "factor": self.factor, "n_shapes": len(self.shapes), "own": self.bkg is not None}
+        return meta, arrays
 
     @classmethod
     def from_arrays(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> "CompiledBackground":
         """The background from a store."""
         shapes = [(arrays[f"shape_{k}_energy"], arrays[f"shape_{k}_values"]) for k in range(meta["n_shapes"])]
-        return cls(meta["name"], meta["factor"], tuple(shapes))
+        bkg = Background.from_arrays(arrays) if meta["own"] else None
+        return cls(meta["name"], meta["factor"], tuple(shapes), bkg)
 
     def prepare(self, folded: FoldedObservation) -> None:
         """Make the rate."""

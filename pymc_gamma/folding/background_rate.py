@@ -4,16 +4,15 @@ from copy import copy
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain, DomainCells
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError
-from pymc_gamma.irfs.core import TINY_RATE
+from pymc_gamma.instrument.domain import Domain, DomainCells
+from pymc_gamma.instrument.irfs.core import TINY_RATE, Background
+from pymc_gamma.power_laws import mean_exponential
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["BackgroundRate"]
-
-FloatArray = NDArray[np.float64]
 
 BACKGROUND_CELL = 0.05
 
@@ -24,26 +23,48 @@ class BackgroundRate:
     Parameters
     ----------
     domain : Domain
-        What is kept of an observation whose IRFs have a background.
+        What is kept of an observation.
+    own : Background, optional
+        A rate instead of that of the IRFs.
+    name : str
+        What that is called, for messages.
 
     Raises
     ------
     IRFError
-        If the IRFs have no background.
+        If the IRFs have no background, or the rate given is not known everywhere in the domain.
     """
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain, own: Background | None = None, name: str = "") -> None:
         observation = domain.observation
         assert observation is not None
-        bkg = observation.irfs.bkg
+        bkg = observation.irfs.bkg if own is None else own
         if bkg is None:
             raise IRFError(
                 f"IRFs {observation.irfs.name} have no background (bkg), which CosmicRayBackground needs; "
                 "use IRFs with one or leave the component out."
             )
         self._bkg, self.domain, self.ontime_s = bkg, domain, observation.ontime_s
-        self._basis = observation.background_basis(domain.roi.frame)
+        self._basis = observation.background_basis(domain.roi.frame, bkg)
         self._shapes: tuple[tuple[FloatArray, FloatArray], ...] = ()
+        if own is not None:
+            self._check_coverage(name)
+
+    def _check_coverage(self, name: str) -> None:
+        """Raise an IRFError where events may be kept and the rate is not known: they would all be taken for signal."""
+        (low, high), known = self.domain.energy_range, self._bkg.energy_range
+        if low < known[0] * (1 - 1e-9) or high > known[1] * (1 + 1e-9):
+            raise IRFError(
+                f"the background {name!r} is known from {known[0]:.4g} to {known[1]:.4g} TeV, and events are kept from "
+                f"{low:.4g} to {high:.4g} TeV; give one that reaches as far, or narrow the energies of the region."
+            )
+        unknown = ~self._bkg.covers(self.cells.vectors, self._basis)
+        if unknown.any():
+            share = self.cells.solid_angle[unknown].sum() / self.cells.solid_angle.sum()
+            raise IRFError(
+                f"the background {name!r} is not known in {share:.1%} of the field in which events are kept; give one "
+                "that reaches as far, or limit the observations by offset_max=."
+            )
 
     def with_shape(self, energy: FloatArray, values: FloatArray) -> "BackgroundRate":
         """The rate times a factor, linear in the logarithm of the energy between nodes in TeV, constant beyond."""
@@ -111,9 +132,5 @@ class BackgroundRate:
         for shape in self._shapes:
             rate *= np.interp(log_energy, *shape)[:, None]
         slope = np.diff(np.log(np.maximum(rate, TINY_RATE)), axis=0) / np.diff(log_energy)[:, None]
-        power = slope + 1  # integral of E^slope is E^power / power
         span = np.diff(log_energy)[:, None]
-        flat = np.abs(power) < 1e-6
-        safe = np.where(flat, 1, power)
-        integral = energy[:-1, None] * rate[:-1] * np.where(flat, span, np.expm1(safe * span) / safe)
-        return integral, slope
+        return energy[:-1, None] * rate[:-1] * span * mean_exponential((slope + 1) * span), slope

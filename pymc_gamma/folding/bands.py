@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import kernels
 
-__all__ = ["Averaging", "Bands", "compress", "concatenate", "merge", "no_bands", "reorder", "take_components"]
-
-FloatArray = NDArray[np.float64]
+__all__ = ["Averaging", "Bands", "compress", "concatenate", "merge", "no_bands", "reorder"]
 
 BAND_MULTIPLE = 8
 """Bands are filled up with zeros to this multiple: loops over them then leave no remainder."""
@@ -113,25 +112,14 @@ def merge(groups: Sequence[Bands]) -> Bands:
     return Bands(values, pointer, np.concatenate([group.column for group in groups], axis=1))
 
 
-def take_components(bands: Bands, order: Sequence[int]) -> Bands:
-    """Bands with their components in another order."""
-    n_events, n_components = bands.column.shape
-    which = (np.arange(n_events)[:, None] * n_components + np.asarray(order)).ravel()
-    return _take(bands, which, bands.column[:, list(order)])
-
-
 def reorder(bands: Bands, order: NDArray[np.intp]) -> Bands:
     """Bands of the events in another order."""
     n_components = bands.column.shape[1]
     which = (order[:, None] * n_components + np.arange(n_components)).ravel()
-    return _take(bands, which, bands.column[order])
-
-
-def _take(bands: Bands, which: NDArray[np.intp], column: NDArray[np.int64]) -> Bands:
     length = np.diff(bands.pointer)[which]
     pointer = np.concatenate([[0], np.cumsum(length)])
     at = np.arange(pointer[-1]) + np.repeat(bands.pointer[which] - pointer[:-1], length)
-    return Bands(bands.values[at], pointer, column)
+    return Bands(bands.values[at], pointer, bands.column[order])
 
 
 def compress(dense: FloatArray, multiple: int = BAND_MULTIPLE) -> Bands:

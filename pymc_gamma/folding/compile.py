@@ -6,8 +6,8 @@ from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError, warn_user
 from pymc_gamma.folding.background import CompiledBackground
 from pymc_gamma.folding.component import CompiledComponent
@@ -17,13 +17,11 @@ from pymc_gamma.folding.parts import Analytic, Template
 from pymc_gamma.folding.raster import rasterise
 from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import RegionOfInterest, position_angle_vector, unit_vectors
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart, SkySource, TemplateShape
 
 __all__ = ["Field", "compile_component", "folded_edges", "reshaped", "shining_offsets"]
-
-FloatArray = NDArray[np.float64]
 
 UNRESOLVED = 0.12
 """Mean relative difference between neighbouring cells of a map that does not resolve its source. A round Gaussian of
@@ -103,7 +101,7 @@ def compile_component(component: SkyComponent, field: Field) -> CompiledComponen
         If the component has no part near the region, or a spectrum is negative or not finite.
     """
     if component.instrumental:
-        return CompiledBackground(component.name)
+        return CompiledBackground(component.name, bkg=component.bkg)
     parts = component.parts(field.roi, field.margin)
     if not parts:
         raise SkyModelError(f"component {component.name!r} has no source in or near {field.roi!r}; leave it out.")

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.energies import Energies, Located
 from pymc_gamma.folding.folded import FoldedObservation
@@ -20,9 +21,6 @@ from pymc_gamma.folding.live_shapes import LiveShape, model_names
 from pymc_gamma.folding.raster import Raster
 
 __all__ = ["CompiledComponent", "Points", "component_from_arrays"]
-
-FloatArray = NDArray[np.float64]
-
 
 _KINDS: dict[str, type["CompiledComponent"]] = {}
 

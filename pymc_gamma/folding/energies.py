@@ -18,13 +18,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.tables import FoldTables
 
 __all__ = ["AtEnergies", "Energies", "EnergyRanges", "InRanges", "Located", "Place"]
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Place = tuple[IntArray, FloatArray, IntArray, IntArray]
 """Row and fraction of each point on the rows of a table of dispersion, start and stop of its band of true energies."""
 

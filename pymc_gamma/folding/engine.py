@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.energies import Energies
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.threads import piece_size, run_parallel
 
 __all__ = ["CHUNK", "acceptance", "density", "density_in_bins", "part_acceptance"]
-
-FloatArray = NDArray[np.float64]
 
 CHUNK = 8192
 

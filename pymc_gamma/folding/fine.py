@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.compile import shining_offsets
 from pymc_gamma.folding.component import CompiledComponent
@@ -15,11 +16,9 @@ from pymc_gamma.folding.energies import Located
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.nodes import spectrum_nodes
 from pymc_gamma.folding.tables import build_tables
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.instrument.irfs import IRFs
 
 __all__ = ["FineBins", "FineTables", "Level"]
-
-FloatArray = NDArray[np.float64]
 
 FINE_STEP = 0.014
 """Width of the fine bins in the logarithm of the energy, at most."""

@@ -6,9 +6,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.containment import DomainMask, containment
@@ -16,12 +15,11 @@ from pymc_gamma.folding.nodes import at_bins
 from pymc_gamma.folding.raster import Ladder
 from pymc_gamma.folding.tables import FoldTables
 from pymc_gamma.geometry import RegionOfInterest, separation_deg
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.threads import cpu_count, run_parallel
 
 __all__ = ["FoldedObservation"]
-
-FloatArray = NDArray[np.float64]
 
 
 class FoldedObservation:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.bands import Averaging, Bands, merge
 from pymc_gamma.folding.component import CompiledComponent
@@ -25,8 +26,6 @@ from pymc_gamma.threads import run_parallel
 from pymc_gamma.units import numbers
 
 __all__ = ["FreeColumns", "FreeComponent", "FreeComponents", "free_columns", "hat_coefficients"]
-
-FloatArray = NDArray[np.float64]
 
 
 def hat_coefficients(flux: ArrayLike, energy: FloatArray, index: float = IN_BIN_INDEX) -> FloatArray:
@@ -162,6 +161,10 @@ class FreeColumns(ABC):
     @abstractmethod
     def part_counts(self, coefficients: FloatArray) -> list[FloatArray]:
         """Expected counts of the parts in each observation, for coefficients (size,), or of each observation."""
+
+    def acceptances(self) -> FloatArray:
+        """Expected counts per unit coefficient in each observation, shape (n_observations, size)."""
+        return np.array([[parts.sum() for parts in self.part_counts(one)] for one in np.eye(self.component.size)]).T
 
     @abstractmethod
     def with_coefficients(self, coefficients: FloatArray) -> CompiledComponent:

@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.background import CompiledBackground
 from pymc_gamma.folding.background_rate import BackgroundRate
 from pymc_gamma.folding.bands import Averaging, Bands, compress
@@ -20,8 +20,6 @@ from pymc_gamma.folding.free import FreeColumns, FreeComponent, free_columns
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["FreeBackground"]
-
-FloatArray = NDArray[np.float64]
 
 BACKGROUND_NODES_PER_DECADE = 10
 BACKGROUND_BINS_PER_NODE = 8

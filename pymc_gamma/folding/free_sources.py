@@ -38,9 +38,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.bands import Averaging, Bands, compress, concatenate
 from pymc_gamma.folding.energies import Energies
@@ -55,8 +55,6 @@ from pymc_gamma.sums import weighted_sum
 from pymc_gamma.threads import piece_size, run_parallel
 
 __all__ = ["FreeSources"]
-
-FloatArray = NDArray[np.float64]
 
 
 class FreeSources(FreeColumns):

@@ -14,8 +14,8 @@ a sum over true energies *n* and the Gaussians *g* of the PSF, is reduced to a f
   reference this is exact whatever :math:`L`.
 
 :mod:`pymc_gamma.folding.live_kernels` evaluates what is left. For a free spectrum *n* are the hats of smooth spectra
-(:mod:`pymc_gamma.folding.free`), integrated on two binnings and extrapolated as there; a fixed one is a single number
-per rung.
+(:mod:`pymc_gamma.folding.free_sources`), integrated on two binnings and extrapolated as there, or boxes around all
+nodes, sharpened as there; a fixed one is a single number per rung.
 
 Tables are valid within ``reach`` of the reference in position, and within the limits of the shape.
 """
@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.energies import AtEnergies, Energies, Located
 from pymc_gamma.folding.fine import FineBins
@@ -37,23 +38,22 @@ from pymc_gamma.folding.free import hat_coefficients
 from pymc_gamma.folding.live_blocks import Blocks, join_blocks, pack_blocks
 from pymc_gamma.folding.live_kernels import LANES, LiveArrays, out_shape, scatter
 from pymc_gamma.folding.live_shapes import REACH, Limits, LiveShape
-from pymc_gamma.folding.live_table_kernels import Band, Profile, Rungs, fill_rungs, reference_state
-from pymc_gamma.folding.nodes import at_bins, nodes_per_bin, spectrum_nodes
+from pymc_gamma.folding.live_table_kernels import Band, Profile, Rungs, fill_rungs, reference_columns, reference_state
+from pymc_gamma.folding.nodes import at_bins, nodes_per_bin, sharpened, spectrum_nodes
 from pymc_gamma.folding.tables import IN_BIN_INDEX, FoldTables, build_tables
 from pymc_gamma.geometry import separation_deg, tangent_basis
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["LivePoints", "LiveSource", "LiveTables"]
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 CHUNK = 128 * LANES
 PROFILE_NODES = 128
 """Variances at which the reference source is tabulated."""
 OFFSET_REACH = 0.1
 """Half the range of offsets in deg over which changes of the response are taken: the spacing of its tables."""
+FAINT_NODE = 1e-5
+"""Share of the largest column of an event below which columns are not sharpened."""
 WIDEST_SCALE = 1.3
 """Scale of the PSF up to which events are sought."""
 LEAST_WEIGHT = 1e-3
@@ -70,7 +70,9 @@ class Level(NamedTuple):
     flux : numpy.ndarray
         Spectrum of a unit coefficient in its bins.
     per_bin : int
-        Number of its bins between two hats; 0 for one coefficient in all.
+        Number of its bins between two hats; 0 if bins are not gathered into hats.
+    place : tuple of float
+        Where the first bin lies among the coefficients, and how much further each next one.
     factor : float
         With which it counts.
     """
@@ -78,6 +80,7 @@ class Level(NamedTuple):
     tables: FoldTables
     flux: FloatArray
     per_bin: int
+    place: tuple[float, float]
     factor: float
 
 
@@ -194,6 +197,9 @@ class LiveSource:
         Spectrum in TeV-1 cm-2 s-1 at ``spectrum_nodes(energy_edges)``; near the truth if it is free.
     free_spectrum : bool
         Whether coefficients are those of the hats of a free spectrum, or one factor on the spectrum.
+    smooth : bool
+        Whether coefficients of a free spectrum are those of the hats at the edges, for smooth spectra; else of boxes
+        around all its nodes.
     free : collection of str, optional
         Names of the parameters that a model leaves free; all of them unless given. Position apart, others stay as they
         are, which saves tables.
@@ -216,6 +222,7 @@ class LiveSource:
         spectrum: FloatArray,
         *,
         free_spectrum: bool = True,
+        smooth: bool = True,
         free: Collection[str] | None = None,
         psf_scale: bool = False,
         reach: float = REACH,
@@ -227,6 +234,7 @@ class LiveSource:
         unknown = [name for name in self.free if name not in names]
         if unknown:
             raise SkyModelError(f"{type(shape).__name__} has no parameters {unknown}; it has {list(names)}.")
+        self.smooth = smooth
         self.shape, self.folded, self.free_spectrum, self.reach = shape, tuple(folded), free_spectrum, float(reach)
         self.energy_edges, self.spectrum = energy_edges, spectrum
         self._widening = WIDEST_SCALE if psf_scale else 1.0
@@ -259,12 +267,14 @@ class LiveSource:
         """Coefficients of the reference, shape (n,)."""
         if not self.free_spectrum:
             return np.ones(1)
+        if not self.smooth:
+            return self.spectrum * spectrum_nodes(self.energy_edges) ** IN_BIN_INDEX
         return hat_coefficients(self.spectrum[:: nodes_per_bin(self.energy_edges)], self.energy_edges)
 
     @property
     def n_coefficients(self) -> int:
         """Number of coefficients of the spectrum."""
-        return len(self.energy_edges) if self.free_spectrum else 1
+        return len(self.nominal)
 
     def offset(self, observation: int) -> float:
         """Offset of the reference in an observation, in deg."""
@@ -291,12 +301,15 @@ class LiveSource:
         if not self.free_spectrum:
             # not kept for others: no other has the same offsets
             tables = build_tables.__wrapped__(irfs, tuple(edges.tolist()), span, offsets)
-            return [Level(tables, at_bins(self.spectrum, edges), 0, 1.0)]
+            return [Level(tables, at_bins(self.spectrum, edges), 0, (0.0, 0.0), 1.0)]
         bins = FineBins(irfs, edges, span, offsets)
-        return [
-            Level(one.tables, at_bins(one.nodes**-IN_BIN_INDEX, one.energy_edges), one.per_bin, factor)
-            for one, factor in ((bins.fine, 4 / 3), (bins.coarse, -1 / 3))
-        ]
+        used = ((bins.fine, 4 / 3), (bins.coarse, -1 / 3)) if self.smooth else ((bins.boxes, 1.0),)
+        levels = []
+        for one, factor in used:
+            place = (0.5 / one.per_bin, 1 / one.per_bin) if self.smooth else (0.0, 1.0)
+            flux = at_bins(one.nodes**-IN_BIN_INDEX, one.energy_edges)
+            levels.append(Level(one.tables, flux, one.per_bin, place, factor))
+        return levels
 
     def _reference_flux(self, level: Level) -> FloatArray:
         """Spectrum of the reference in the bins of a level."""
@@ -341,7 +354,8 @@ class LiveSource:
             near = one.take(np.flatnonzero(self._is_near(one.observation, one.vectors)))
             near = near.take(np.argsort(near.energies.quadrature()[0][:, 0], kind="stable"))
             placed = [(level, near.energies.on(level.tables)) for level in self.levels(one.observation)]
-            chunks = [slice(k, k + CHUNK) for k in range(0, len(near.place), CHUNK)]
+            size = CHUNK if self.smooth else CHUNK // nodes_per_bin(self.energy_edges)
+            chunks = [slice(k, k + size) for k in range(0, len(near.place), size)]
 
             def one_chunk(rows: slice, near: LivePoints = near, placed: Placed = placed) -> Blocks:
                 return self._blocks(near.take(rows), [(level, locate(rows)) for level, locate in placed])
@@ -385,9 +399,9 @@ class LiveSource:
         )
         fields, widths = np.empty((n, 4)), Rungs.empty(n)
         bands = [_band(level.tables, located) for level, located in placed]
-        first = levels[0]
+        first = levels[-1]  # the widest bins are fine enough for it
         reference_state(
-            bands[0],
+            bands[-1],
             first.tables.aeff_smooth,
             self._reference_flux(first),
             profile,
@@ -400,9 +414,17 @@ class LiveSource:
         for level, band in zip(levels, bands, strict=True):
             last = (level.tables.aeff.shape[0] - 1) * level.tables.offset_step
             factor = level.factor * one.observation.livetime_s
-            fill_rungs(band, level.flux, profile, fields, widths, OFFSET_REACH, last, level.per_bin, factor, dense)
+            fill_rungs(band, level.flux, profile, fields, widths, OFFSET_REACH, last, level.place, factor, dense)
+        dense = dense[:, :-1]
+        if not self.smooth:
+            columns = np.zeros(dense.shape[:2])
+            reference_columns(profile, widths, dense, columns)
+            lit = columns > FAINT_NODE * columns.max(axis=1, keepdims=True)
+            dense *= np.where(lit, sharpened(np.maximum(columns, 0)) / np.where(lit, columns, 1.0), 1.0)[
+                ..., None, None
+            ]
         dense *= points.weight[:, None, None, None]
-        return pack_blocks(o, points.place, vectors, fields, widths, dense[:, :-1], self.nominal)
+        return pack_blocks(o, points.place, vectors, fields, widths, dense, self.nominal)
 
 
 def _band(tables: FoldTables, located: Located) -> Band:

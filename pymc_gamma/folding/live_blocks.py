@@ -7,13 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.folding.live_kernels import LANES, N_FIELDS, LiveArrays
 from pymc_gamma.folding.live_table_kernels import Rungs
 
 __all__ = ["Blocks", "join_blocks", "pack_blocks"]
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 NEGLIGIBLE = 1e-7
 """Share of the density of an event below which nodes at the ends of its band are left out."""

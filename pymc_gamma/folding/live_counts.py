@@ -24,6 +24,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.containment import containment
 from pymc_gamma.folding.live import Level, LiveSource
 from pymc_gamma.folding.live_counts_kernels import NODE_REACH, NODE_STEP, CountArrays, acceptance_map
@@ -33,8 +34,6 @@ from pymc_gamma.geometry import separation_deg
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["LiveCounts", "live_counts"]
-
-FloatArray = NDArray[np.float64]
 
 PIXEL_RANGE = (0.012, 0.05)
 """Pixel in deg, as the narrowest PSF needs it at an edge of the domain, and where there is none."""

@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.folding.kernels import PER_SR, _cubic, _dispersion, _linear
 from pymc_gamma.folding.live_kernels import fast, inlined
 
-__all__ = ["MAX_RUNGS", "Band", "Profile", "Rungs", "fill_rungs", "reference_state"]
-
-type _Floats = NDArray[np.float64]
+__all__ = ["MAX_RUNGS", "Band", "Profile", "Rungs", "fill_rungs", "reference_columns", "reference_state"]
 
 MATTERS = 1e-5
 """Share of the density, at the reference and as close as the source may come, below which a Gaussian of the PSF at an
@@ -206,7 +205,7 @@ def reference_state(
     n_g = len(band.variance)
     lows, highs = np.empty(n_g), np.empty(n_g)
     for i in range(len(band.row)):
-        o, total = offset, 0.0
+        o, total, top = offset, 0.0, profile.log_density[i].max()
         for _ in range(2):  # first with the widths at the source, then with those at the posterior mean
             total, mean = 0.0, 0.0
             for e in range(band.start[i], band.stop[i]):
@@ -216,7 +215,7 @@ def reference_state(
                         v = _linear(band.variance[g], o / band.offset_step, e)
                         q = (math.log(v) - profile.first) / profile.step
                         share = rate * _linear(band.weight[g], o / band.offset_step, e)
-                        share *= math.exp(_cubic(profile.log_density[i], q) - profile.log_density[i].max())
+                        share *= math.exp(_cubic(profile.log_density[i], q) - top)
                         total += share
                         mean += share * _cubic(profile.offset2[i], q)
             if total <= 0:
@@ -240,10 +239,10 @@ def reference_state(
                     if again == 0:
                         peak += weight * math.exp(_cubic(profile.log_peak, q))
                         nearest += weight * math.exp(_cubic(profile.log_closer[i], q))
-                        usual += weight * math.exp(_cubic(profile.log_density[i], q) - profile.log_density[i].max())
+                        usual += weight * math.exp(_cubic(profile.log_density[i], q) - top)
                         continue
                     closer = weight * math.exp(_cubic(profile.log_closer[i], q))
-                    share = weight * math.exp(_cubic(profile.log_density[i], q) - profile.log_density[i].max())
+                    share = weight * math.exp(_cubic(profile.log_density[i], q) - top)
                     if closer > FAINT * peak and (closer > MATTERS * nearest or share > MATTERS * usual):
                         y = math.log(v + profile.blur)
                         lows[g], highs[g] = min(lows[g], y), max(highs[g], y)
@@ -270,13 +269,13 @@ def fill_rungs(
     rungs: Rungs,
     reach: float,
     offset_max: float,
-    per_bin: int,
+    place: tuple[float, float],
     factor: float,
     out: _Floats,
 ) -> None:
     """Add ``factor`` times K and K' of each event at its rungs: ``out[i, n, w, 0]`` and ``out[i, n, w, 1]``.
 
-    Bins are gathered into hats ``per_bin`` of them apart, or all into one number (0).
+    Bins are gathered into hats; ``place`` says where the first lies among these, and how much further each next one.
 
     What is interpolated between the rungs is the *ratio* of the density to that of the reference source: exact there
     whatever their number. Where that changes by orders of magnitude over a piece, which does not matter at the
@@ -311,7 +310,7 @@ def fill_rungs(
             if rate <= 0 and after <= 0 and before <= 0:
                 continue
             scale = flux[e] * factor * PER_SR
-            x = (e + 0.5) / per_bin if per_bin else 0.0
+            x = place[0] + e * place[1]
             k = int(x)
             for g in range(n_g):
                 v = _linear(band.variance[g], o / band.offset_step, e)
@@ -341,3 +340,14 @@ def fill_rungs(
                     if x > k:
                         out[i, k + 1, w, 0] += (x - k) * share * value
                         out[i, k + 1, w, 1] += (x - k) * share * slope
+
+
+@fast
+def reference_columns(profile: Profile, rungs: Rungs, numbers: _Floats, out: _Floats) -> None:
+    """Add up the numbers K of events (N, n, rungs, 2) as the reference source has them: densities ``out[i, n]``."""
+    for i in range(len(out)):
+        for w in range(rungs.first[i, rungs.pieces[i]]):
+            at = (math.log(rungs.variance[i, w]) - profile.first) / profile.step
+            density = math.exp(_cubic(profile.log_density[i], at))
+            for n in range(out.shape[1]):
+                out[i, n] += density * numbers[i, n, w, 0]

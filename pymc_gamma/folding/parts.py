@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.raster import Raster
 from pymc_gamma.geometry import gaussian_nodes
 
 __all__ = ["Analytic", "Template"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

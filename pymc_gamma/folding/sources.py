@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import kernels
 from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.energies import Place
@@ -33,8 +34,6 @@ from pymc_gamma.geometry import EqualAreaPlane, separation_deg
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["CompiledSources"]
-
-FloatArray = NDArray[np.float64]
 
 GAUSSIAN_REACH = 9.0
 """Beyond as many widths nothing of a Gaussian source is evaluated, neither at events nor in integrals."""

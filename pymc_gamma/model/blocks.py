@@ -23,12 +23,11 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.bands import Bands
 from pymc_gamma.folding.free import FreeComponent
 
 __all__ = ["AddedBlock", "AddedTables", "Block", "LinearBlock"]
-
-FloatArray = NDArray[np.float64]
 
 
 class Block:
@@ -91,6 +90,9 @@ class Block:
     def valid(self, theta: Variable) -> Variable | None:
         """Whether parameters are where the block knows its densities, a scalar; None if it knows them everywhere."""
         return None
+
+    def check_start(self, theta: FloatArray) -> None:
+        """Raise a PymcGammaError that says what is wrong if parameters are where the block knows no densities."""
 
     def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, response: Any) -> Any:
         """Expected counts of the parts of all components, by observation and component, for its parameters.

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.errors import ModelError
+from pymc_gamma.errors import ModelError, PymcGammaError
 from pymc_gamma.folding.free import FreeComponent
-from pymc_gamma.folding.live_shapes import LiveShape, is_number
+from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.labelled import as_mapping
 from pymc_gamma.model.blocks import Block, LinearBlock
 from pymc_gamma.model.component import ModelComponent, Spectrum
@@ -20,13 +19,13 @@ from pymc_gamma.model.groups import GroupMember, SpectrumGroup, one_by_one, toge
 from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.refolded import Refolded, Variants
+from pymc_gamma.model.scans import ScanBlock, checked_scan
 from pymc_gamma.model.shapes import ShapeBlock, parameters_of
 from pymc_gamma.model.spectral import check_spectra, is_narrow, not_smooth, spectrum_at_nodes, value_at_start
 from pymc_gamma.model.systematics.base import with_systematics
 
 __all__ = ["build_intensity", "model_components"]
 
-FloatArray = NDArray[np.float64]
 _SKY = frozenset({"aeff", "edisp", "psf"})
 
 
@@ -37,6 +36,8 @@ def model_components(
     norms: Mapping[str, Variable],
     systematics: Any,
     shapes: Mapping[str, LiveShape] | None = None,
+    scan: Mapping[str, Any] | None = None,
+    model: pm.Model | None = None,
 ) -> list[ModelComponent]:
     """Components of a response as a model has them.
 
@@ -54,12 +55,16 @@ def model_components(
         Uncertainties of the instrument.
     shapes : mapping of str to LiveShape, optional
         Positions and extensions of components of free shape.
+    scan : mapping of str to tensor_like, optional
+        Values of the parameters of components that are scans.
+    model : pymc.Model, optional
+        Knows where sampling starts; without it nothing is looked at there.
 
     Raises
     ------
     ModelError
         If spectra are given for what is no component of free spectrum, shapes for what is none of free shape or not for
-        one that is, or a systematic is refused.
+        one that is, a parameter of a scan is missing, unknown or outside its nodes, or a systematic is refused.
     """
     names = tuple(response.component_names)
     what = f"{name}: spectra"
@@ -72,6 +77,7 @@ def model_components(
         raise ModelError(f"{name}: spectra are given for {fixed}, which were folded with a fixed spectrum; {again}.")
     irfs = {one.name: frozenset(one.irfs) for one in getattr(response, "components", ())}
     shaped = _checked_shapes(name, response, shapes)
+    scanned = checked_scan(name, getattr(response, "scans", {}), scan, model)
     components = [
         ModelComponent(
             component,
@@ -81,6 +87,7 @@ def model_components(
             given.get(component),
             norm=norms.get(component),
             shape=shaped.get(component),
+            scan=scanned.get(component),
         )
         for component in names
     ]
@@ -152,6 +159,7 @@ def build_intensity[I: Intensity](
         has_norms = needs_norms or any(component.norm is not None for component in components)
         source = kind(response, blocks, has_norms=has_norms)
         parameters = Parameters(_joined(norms) if has_norms else None, _flux(spectra), tuple(thetas))
+        _check_starts(name, blocks, thetas, model)
         if not source.free or model is None:
             return source, parameters
         start = value_at_start(parameters.flux, model)
@@ -160,6 +168,18 @@ def build_intensity[I: Intensity](
             check_spectra(name, source, start, dark=needs_norms)
             return source, parameters
         narrow |= more
+
+
+def _check_starts(name: str, blocks: Sequence[Block], thetas: Sequence[Variable], model: pm.Model | None) -> None:
+    """Raise a ModelError if parameters of a block are out of its range where sampling starts."""
+    own = [block for block in blocks if block.has_theta]
+    for block, theta in zip(own, thetas, strict=True):
+        if model is None or block.valid(theta) is None:
+            continue
+        try:
+            block.check_start(value_at_start(theta, model))
+        except PymcGammaError as error:
+            raise ModelError(f"{name}: at the initial values of the parameters, {error}") from None
 
 
 def _flux(spectra: Sequence[tuple[ModelComponent, Block, Variable]]) -> Variable | None:
@@ -224,12 +244,19 @@ def _block(
         acceptance = np.ones((1, 1)) if counts is None else np.asarray(counts, float)[[k]][:, None]
     block = LinearBlock(component.name, acceptance, nodes, by_observation=by_observation, few_nodes=few)
     if component.shape is not None:
-        varying = [key for key, value in component.shape.parameters.items() if not is_number(value)]
+        folded = next(one.shape for one in component.response.components if one.name == component.name)
+        # what is no shape, or another, is refused below
+        varying = component.shape.differs(folded) if type(component.shape) is type(folded) else ()
         scaled = component.psf_scale is not None
         live = component.response.live_source(component.name, free=varying, psf_scale=scaled, smooth=few)
         shape = live.check(component.shape)
         theta = parameters_of(shape, component.psf_scale)
         return ShapeBlock(live, block, shape, component.psf_scale), values, theta
+    if component.scan is not None:
+        columns = tuple(component.response.reco)
+        place = columns.index("observation") if "observation" in columns else None
+        theta = pt.stack(list(component.scan.values()))
+        return ScanBlock(component.response.scans[component.name], block, place), values, theta
     if component.psf_scale is None:
         return block, values, None
     assert component.psf_knots is not None

@@ -3,21 +3,20 @@
 It is immutable: each method returns another one. Blocks are made from it (:mod:`pymc_gamma.model.blocks`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.live_shapes import LiveShape
 
 __all__ = ["FixedSpectrumError", "ModelComponent"]
 
-FloatArray = NDArray[np.float64]
 Spectrum = Callable[[Any], Any]
 
 
@@ -51,6 +50,8 @@ class ModelComponent:
         Between which factors it may lie, and how finely it is followed.
     shape : LiveShape, optional
         Position and extension, if they are free.
+    scan : mapping of str to TensorVariable, optional
+        Values of the parameters of a scan.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelComponent:
     psf_scale: Variable | None = None
     psf_knots: FloatArray | None = None
     shape: LiveShape | None = None
+    scan: Mapping[str, Variable] | None = None
 
     @property
     def energy_range(self) -> FloatArray:
@@ -105,6 +107,11 @@ class ModelComponent:
 
     def with_psf_scale(self, scale: Variable, knots: FloatArray) -> Self:
         """With a factor on the width of the PSF."""
+        if self.scan is not None:
+            raise ModelError(
+                f"the PSF of {self.name!r}, which is a scan of {list(self.scan)}, cannot be scaled; leave that "
+                "systematic out."
+            )
         if self.psf_scale is not None:
             raise ModelError(f"the PSF of {self.name!r} is scaled twice; combine the two in one variable.")
         return replace(self, psf_scale=scale, psf_knots=knots)

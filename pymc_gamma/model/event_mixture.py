@@ -35,13 +35,14 @@ from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
+from pymc_gamma.model.event_source import EventSource, ResponseSource, TabulatedSource
 from pymc_gamma.model.fixed_number import FixedNumber
 from pymc_gamma.model.intensity import Parameters
 from pymc_gamma.model.live_table import LiveTable
 from pymc_gamma.model.own_table import coords_of_last_dim, fraction_tensor, own_table
 from pymc_gamma.model.protocol import MixtureResponse
 from pymc_gamma.model.random import EventMixtureRV, representative_rows
-from pymc_gamma.model.sources import EventSource, ResponseSource, TabulatedSource
+from pymc_gamma.model.scanned_table import has_nodes, scanned_table
 from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.model.table import TableInputs
 
@@ -78,6 +79,10 @@ class EventMixture(Distribution):
         Position and extension of each component that was folded with ``free_shape``, in deg in the frame of the region;
         numbers or variables, see `position`. Events are impossible where they leave the range around the shape that
         the component was folded with.
+    scan : mapping of str to tensor_like, optional
+        Value of each parameter of the components that were folded as `Scanned`, or of the nodes of ``log_likelihood``:
+        a variable or number in the unit of the nodes, or a quantity. Components whose parameters have one name share
+        its value. Events are impossible where it leaves the nodes.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. Arrays hold one event per row, in the columns ``response.reco``; one column more is the
         multiplicity, and six after it are the edges of cells (:mod:`pymc_gamma.events.rows`). For a batch of fractions
@@ -88,7 +93,10 @@ class EventMixture(Distribution):
         Instead of a response and observed events: your own log-likelihood of each event under each component, up to a
         constant per event. ``-inf`` is allowed. Labels of xarray and pandas are put into the order of the model's
         coordinates: those of the components, and of the events where the model has them too. A transposed table is
-        known by its dims or labels.
+        known by its dims or labels. With parameters whose values ``scan`` gives, a DataArray has a dim for each, whose
+        coordinate holds the nodes (with ``attrs["units"]``, if they have a unit); or pass a mapping from components to
+        tables, a vector for those without parameters. Log-likelihoods are interpolated between the nodes, of one
+        parameter or two for each component.
     multiplicity : array_like, shape (N,), optional
         Multiplicity of the rows of ``log_likelihood``.
     dims : tuple of str, optional
@@ -162,6 +170,7 @@ class EventMixture(Distribution):
         spectra: Mapping[str, Spectrum] | None = None,
         systematics: Sequence[Systematic] = (),
         shapes: Mapping[str, LiveShape] | None = None,
+        scan: Mapping[str, Any] | None = None,
         observed: Any = None,
         n_events: int | None = None,
         log_likelihood: Any = None,
@@ -182,12 +191,19 @@ class EventMixture(Distribution):
                     f"{name}: log_likelihood replaces response, spectra, systematics, observed and n_events; pass it "
                     "alone."
                 )
-            source, fraction, observed, events = own_table(name, model, fraction, log_likelihood, multiplicity, dims)
-            parameters = None
+            if scan is not None or has_nodes(log_likelihood):
+                source, fraction, observed, events, parameters = scanned_table(
+                    name, model, fraction, log_likelihood, multiplicity, dims, scan
+                )
+            else:
+                source, fraction, observed, events = own_table(
+                    name, model, fraction, log_likelihood, multiplicity, dims
+                )
+                parameters = None
         else:
             if multiplicity is not None:
                 raise ModelError(f"{name}: multiplicity goes with log_likelihood; observed events carry their own.")
-            source, parameters = _response_source(name, response, spectra, systematics, shapes, model)
+            source, parameters = _response_source(name, response, spectra, systematics, shapes, scan, model)
             fraction = fraction_tensor(name, model, fraction, source.component_names)
             if observed is not None and n_events is not None:
                 raise ModelError(f"{name}: pass either observed or n_events; observed events say how many they are.")
@@ -222,6 +238,7 @@ class EventMixture(Distribution):
         response: MixtureResponse | None = None,
         spectra: Mapping[str, Spectrum] | None = None,
         shapes: Mapping[str, LiveShape] | None = None,
+        scan: Mapping[str, Any] | None = None,
         n_events: int | None = None,
         parameters: Parameters | None = None,
         source: EventSource | None = None,
@@ -240,6 +257,8 @@ class EventMixture(Distribution):
             Spectra of the components that were folded with ``free_spectrum``.
         shapes : mapping of str to LiveShape, optional
             Positions and extensions of those that were folded with ``free_shape``.
+        scan : mapping of str to tensor_like, optional
+            Values of the parameters of those that were folded as `Scanned`.
         n_events : int
             Number of events for each vector of fractions.
         parameters : Parameters, optional
@@ -258,7 +277,7 @@ class EventMixture(Distribution):
         """
         check_keywords(f"{cls.__name__}.dist", kwargs, (*keywords_of(cls.dist), *DIST_KEYWORDS))
         if source is None:
-            source, parameters = _response_source(cls.__name__, response, spectra, (), shapes, None)
+            source, parameters = _response_source(cls.__name__, response, spectra, (), shapes, scan, None)
         fraction = fraction_tensor(cls.__name__, None, fraction, source.component_names)
         if fraction.type.ndim > 1:
             fraction = pt.expand_dims(fraction, -2)  # the axis of events, which share their fractions
@@ -406,13 +425,13 @@ def table_inputs(source: EventSource, value: Variable, index: tuple[int, ...]) -
 
 
 def _response_source(
-    name: str, response: Any, spectra: Any, systematics: Any, shapes: Any, model: pm.Model | None
+    name: str, response: Any, spectra: Any, systematics: Any, shapes: Any, scan: Any, model: pm.Model | None
 ) -> tuple[FixedNumber, Parameters]:
     """The intensity of the components of a response, and its parameters."""
     if response is None:
         raise ModelError(f"{name}: pass a response (from `fold`), or a log_likelihood table.")
     ResponseSource(response)  # a TypeError if it is none
-    components = model_components(name, response, spectra, {}, systematics, shapes)
+    components = model_components(name, response, spectra, {}, systematics, shapes, scan, model)
     missing = [one.name for one in components if one.free and one.spectrum is None]
     if missing:
         example = ", ".join(f'"{component}": pmg.PowerLaw(index=index)' for component in missing)

@@ -76,6 +76,10 @@ class ExtendedEventMixture(Distribution):
         Position and extension of each component that was folded with ``free_shape``, in deg in the frame of the region;
         numbers or variables, see `position`. Events are impossible where they leave the range around the shape that
         the component was folded with.
+    scan : mapping of str to tensor_like, optional
+        Value of each parameter of the components that were folded as `Scanned`: a variable or number in the unit of the
+        nodes, or a quantity. Components whose parameters have one name share its value. Events are impossible where it
+        leaves the nodes.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. An array may have one column more, of multiplicities, and six after it, of edges of cells.
         `pymc.Data` has no rows to spare for predictive draws of more events than observed: use `observe_events` for
@@ -156,6 +160,7 @@ class ExtendedEventMixture(Distribution):
         norms: Any = None,
         systematics: Sequence[Systematic] = (),
         shapes: Mapping[str, LiveShape] | None = None,
+        scan: Mapping[str, Any] | None = None,
         observed: Any = None,
         max_events: int | None = None,
         expected_counts: bool = False,
@@ -180,7 +185,7 @@ class ExtendedEventMixture(Distribution):
                 f"{type(response).__name__}."
             )
         factors = checked_norms(name, response, norms)
-        components = model_components(name, response, spectra, factors, systematics, shapes)
+        components = model_components(name, response, spectra, factors, systematics, shapes, scan, model)
         source, parameters = build_intensity(name, PoissonSource, components, model, needs_norms=True)
         counts = source.weighted(parameters).counts
         expected = _checked_expectation(name, source, counts, model)
@@ -195,7 +200,7 @@ class ExtendedEventMixture(Distribution):
         if expected_counts:
             pm.Deterministic(f"{name}_expected_counts", counts, dims=_component_dims(name, model, source))
         if integrated_flux is not None:
-            emitted = model_components(name, response, spectra, factors, (), shapes)
+            emitted = model_components(name, response, spectra, factors, (), shapes, scan)
             add_integrated_flux(name, source, emitted, factors, integrated_flux)
         if dims is None:
             dims = default_dims(name, model, source, extra, observed, n_rows)
@@ -309,7 +314,7 @@ def _extended_event_mixture_logp(
     given = op.source.parameters([one.reshape((one.shape[-1],)) for one in parameters])
     weighted = op.source.weighted(given)
     pointwise = op.source.log_density(table_inputs(op.source, value, ()), weighted)
-    return pointwise - pt.sum(weighted.counts) / value.shape[0]
+    return pointwise - weighted.total / value.shape[0]
 
 
 @_support_point.register(ExtendedEventMixtureRV)

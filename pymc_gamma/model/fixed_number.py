@@ -3,14 +3,12 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.model.intensity import Intensity
 
 __all__ = ["FixedNumber"]
-
-FloatArray = NDArray[np.float64]
 
 
 class FixedNumber(Intensity):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned
 from pymc_gamma.model.spectra import is_smooth
@@ -16,8 +16,6 @@ from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers
 
 __all__ = ["GroupMember", "SpectrumGroup", "entries", "one_by_one", "together"]
-
-FloatArray = NDArray[np.float64]
 
 
 class SpectrumGroup:

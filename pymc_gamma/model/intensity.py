@@ -23,18 +23,17 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 from scipy.interpolate import PchipInterpolator
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.bands import Bands, merge, no_bands
 from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.model.blocks import AddedBlock, Block, LinearBlock
+from pymc_gamma.model.event_source import ResponseSource
 from pymc_gamma.model.protocol import MixtureResponse
-from pymc_gamma.model.sources import ResponseSource
 from pymc_gamma.model.table import ScaledDensities, TableArrays, TableInputs
 from pymc_gamma.ops.hats import hat_map
 from pymc_gamma.ops.logmatvec import log_matvec
 
 __all__ = ["Intensity", "Parameters"]
-
-FloatArray = NDArray[np.float64]
 
 
 class Parameters(NamedTuple):
@@ -228,7 +227,7 @@ class Intensity(ResponseSource):
             acceptance = np.array([self.blocks[k].total for k in self._dense])
             dense = _take(parameters.norms, self._rows(self._dense), self.n_norms) * pt.constant(acceptance)
         if not wide:
-            return Weighted(dense, {}, _take(dense, list(np.argsort(self._dense)), len(self.blocks)))
+            return Weighted(dense, {}, dense, [int(k) for k in np.argsort(self._dense)])
         thetas = dict(zip([k for k, one in enumerate(self.blocks) if one.has_theta], parameters.thetas, strict=True))
         u, sizes = self._unit(parameters), [one.size for one in wide]
         which, bounds = np.repeat(np.arange(len(wide)), sizes), np.cumsum([0, *sizes])
@@ -250,14 +249,10 @@ class Intensity(ResponseSource):
             parts += [one for k, one in odd.items() if self._odd[k].sizes]
         columns = pt.concatenate(parts) if len(parts) > 1 else (parts[0] if parts else pt.zeros(0))
         every = pt.concatenate([dense, counts]) if self._dense else counts
-        order = np.argsort([*self._dense, *self._wide])
+        order = [int(k) for k in np.argsort([*self._dense, *self._wide])]
         checks = [self.blocks[k].valid(theta) for k, theta in thetas.items()]
-        return Weighted(
-            columns,
-            {k: (thetas[k], v[place[k]]) for k in self._added},
-            _take(every, list(order), len(order)),
-            tuple(one for one in checks if one is not None),
-        )
+        added = {k: (thetas[k], v[place[k]]) for k in self._added}
+        return Weighted(columns, added, every, order, tuple(one for one in checks if one is not None))
 
     def mixture_log_density(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
         """Logarithm of the density of events, times their multiplicities, for fractions that sum to one; (N,)."""
@@ -368,9 +363,10 @@ class Intensity(ResponseSource):
 
 def _take(vector: Variable, which: Sequence[int], n: int) -> Variable:
     """Some entries of a vector of n, or all of them."""
-    if list(which) == list(range(n)):
-        return vector
-    return vector[np.asarray(which, np.int64)]
+    first, length = (which[0], len(which)) if len(which) else (0, 0)
+    if list(which) != list(range(first, first + length)):
+        return vector[np.asarray(which, np.int64)]
+    return vector if length == n else vector[first : first + length]
 
 
 class Weighted(NamedTuple):
@@ -382,16 +378,29 @@ class Weighted(NamedTuple):
         Coefficients of the columns of the table.
     added : dict
         By number of the block, parameters and coefficients of those with an Op of their own.
-    counts : TensorVariable
-        Expected counts of the components, shape (K,); those of a mixture over their acceptances.
+    unordered : TensorVariable
+        Expected counts of the components, shape (K,), in the order in which the intensity has them.
+    order : list of int
+        Where in it each component is.
     valid : tuple of TensorVariable
         Whether parameters of blocks are where these know their densities.
     """
 
     columns: Variable
     added: dict[int, tuple[Variable, Variable]]
-    counts: Variable
+    unordered: Variable
+    order: list[int]
     valid: tuple[Variable, ...] = ()
+
+    @property
+    def counts(self) -> Variable:
+        """Expected counts of the components, shape (K,); those of a mixture over their acceptances."""
+        return _take(self.unordered, self.order, len(self.order))
+
+    @property
+    def total(self) -> Variable:
+        """Sum of the expected counts."""
+        return pt.sum(self.unordered)
 
 
 def _onto(energy: FloatArray, nodes: FloatArray, rows: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.object_mode import object_mode_form
 
 if TYPE_CHECKING:
-    from pymc_gamma.model.sources import EventSource
+    from pymc_gamma.model.event_source import EventSource
 
 __all__ = ["LiveTable"]
 

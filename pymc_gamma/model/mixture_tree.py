@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from pymc_gamma.arguments import checked, generator, integer, mapping, text, texts
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned
+from pymc_gamma.pictures import picture
 from pymc_gamma.units import numbers
 
 __all__ = ["MixtureTree"]
@@ -260,46 +261,7 @@ class MixtureTree:
         --------
         >>> ax = MixtureTree({"signal": ["dm"], "background": ["diffuse", "ccr"]}).plot()
         """
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            depth = max(level for level, _ in self._positions().values())
-            _, ax = plt.subplots(figsize=(2.0 + 2.2 * depth, 1.0 + 0.6 * len(self.leaves)), layout="constrained")
-        positions = self._positions()
-        for node, children in self.nodes.items():
-            x, y = positions[node]
-            for child in children:
-                x_child, y_child = positions[child]
-                middle = (x + x_child) / 2
-                ax.plot([x, middle, middle, x_child], [y, y, y_child, y_child], color="0.6", lw=1.2, zorder=1)
-        for node, (x, y) in positions.items():
-            is_leaf = node not in self.nodes
-            ax.annotate(
-                (labels or {}).get(node, node),
-                (x, y),
-                ha="center",
-                va="center",
-                bbox={"boxstyle": "round,pad=0.4", "fc": "white" if is_leaf else "0.92", "ec": "0.4"},
-                zorder=2,
-            )
-        ax.margins(0.2)
-        ax.set_axis_off()
-        return ax
-
-    def _positions(self) -> dict[str, tuple[float, float]]:
-        """Depth and height of each node: leaves evenly spaced, nodes midway between their children."""
-        positions: dict[str, tuple[float, float]] = {}
-
-        def place(node: str, depth: int) -> float:
-            if node in self.nodes:
-                height = float(np.mean([place(child, depth + 1) for child in self.nodes[node]]))
-            else:
-                height = -float(self.leaves.index(node))
-            positions[node] = (float(depth), height)
-            return height
-
-        place(self.name, 0)
-        return positions
+        return picture("draw_tree")(self, labels or {}, ax)
 
     def _product(self, leaf: str, shares: Mapping[str, Any]) -> Any:
         """Product of the shares on the way from the root to a leaf."""

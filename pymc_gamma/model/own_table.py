@@ -17,7 +17,7 @@ from pytensor.graph.traversal import ancestors
 
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import Labelled, aligned, arranged, has_labels, read_labelled
-from pymc_gamma.model.sources import TabulatedSource
+from pymc_gamma.model.event_source import TabulatedSource
 from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers
 

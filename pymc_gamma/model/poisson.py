@@ -10,27 +10,26 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.labelled import aligned, as_mapping, has_labels, match_labels
 from pymc_gamma.model.component import ModelComponent
+from pymc_gamma.model.event_source import lists_of_events
 from pymc_gamma.model.groups import entries, one_by_one
 from pymc_gamma.model.intensity import Intensity
 from pymc_gamma.model.own_table import coords_of_last_dim
 from pymc_gamma.model.protocol import EventList, PoissonResponse
-from pymc_gamma.model.sources import lists_of_events
 from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.model.systematics.base import observation_dim
+from pymc_gamma.power_laws import mean_exponential_tensor
 from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, to_value
 
 __all__ = ["PoissonSource", "add_integrated_flux", "checked_norms", "one_list"]
-
-FloatArray = NDArray[np.float64]
 
 _ENERGIES_PER_DECADE = 50
 
@@ -220,9 +219,7 @@ def _power_law_integral(flux: Variable, energy: FloatArray) -> Variable:
     step = np.diff(np.log(energy))
     product = pt.maximum(flux * energy, np.finfo(float).tiny)
     growth = pt.log(product[..., 1:] / product[..., :-1])
-    small = pt.abs(growth) < 1e-6
-    safe = pt.switch(small, 1.0, growth)
-    return pt.sum(product[..., :-1] * step * pt.switch(small, 1.0 + growth / 2, pt.expm1(safe) / safe), axis=-1)
+    return pt.sum(product[..., :-1] * step * mean_exponential_tensor(growth), axis=-1)
 
 
 def _trapezoid(flux: Variable, energy: FloatArray) -> Variable:

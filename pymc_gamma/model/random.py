@@ -15,7 +15,7 @@ from pytensor.tensor.random.op import RandomVariable, RNGConsumerOp
 from pytensor.tensor.variable import TensorVariable
 
 from pymc_gamma.events.rows import RowLayout
-from pymc_gamma.model.sources import EventSource
+from pymc_gamma.model.event_source import EventSource
 from pymc_gamma.ops.object_mode import object_mode_form
 
 __all__ = ["EventDraw", "EventMixtureRV"]

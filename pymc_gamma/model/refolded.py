@@ -18,13 +18,12 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.bands import Bands, merge
 from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.model.blocks import LinearBlock
 
 __all__ = ["Refolded", "Variants", "spline_weights"]
-
-FloatArray = NDArray[np.float64]
 
 
 def spline_weights(knots: FloatArray, value: Any, maths: Any = np) -> Any:

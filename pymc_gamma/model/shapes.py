@@ -7,10 +7,10 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from astropy.coordinates import SkyCoord
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import instance, text
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.live_shapes import LiveShape, is_number
 from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
@@ -20,8 +20,6 @@ from pymc_gamma.ops.live_density import table_types as live_table_types
 from pymc_gamma.units import scalar_value
 
 __all__ = ["ShapeBlock", "parameters_of", "position"]
-
-FloatArray = NDArray[np.float64]
 
 
 class ShapeBlock(AddedBlock):
@@ -53,6 +51,10 @@ class ShapeBlock(AddedBlock):
     def valid(self, theta: Variable) -> Variable:
         """Whether position and extension are where tables are valid."""
         return self._live.valid(self._shape(theta))
+
+    def check_start(self, theta: FloatArray) -> None:
+        """See :class:`Block`."""
+        self._live.check(self._kind(**{name: float(value) for name, value in self._parameters(theta).items()}))
 
     def tables(self, rows: FloatArray) -> AddedTables:
         """Tables of the events near the reference."""

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Constant, Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.free import FreeComponent
@@ -29,8 +29,6 @@ from pymc_gamma.model.intensity import Intensity
 from pymc_gamma.model.spectra import is_smooth
 
 __all__ = ["check_spectra", "is_narrow", "not_smooth", "spectrum_at_nodes", "value_at_start"]
-
-FloatArray = NDArray[np.float64]
 
 PROJECTION_NODES = 4
 """Gauss-Legendre nodes in each interval between the nodes of a spectrum."""

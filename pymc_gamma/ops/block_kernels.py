@@ -7,15 +7,14 @@ little: asked for all at once, it keeps the processor waiting.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.ops.intrinsics import part, prefetch
 from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.log_kernels import exponent, log_of_pairs, mantissa, outside_pair
 
 __all__ = ["FEW", "accumulate_block", "dot_block", "prefetch_block", "value_and_gradient_of_few"]
 
-type _Floats = NDArray[np.float64]
 
 FEW = 3
 """Columns of which value and gradient can be computed at once."""

@@ -57,8 +57,8 @@ Kernels are serial and release the interpreter lock: samplers run one thread per
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.ops.block_kernels import FEW, accumulate_block, dot_block, prefetch_block, value_and_gradient_of_few
 from pymc_gamma.ops.intrinsics import borrowed, inlined, jit, outputs, part, room_like, scratch
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
@@ -67,8 +67,6 @@ from pymc_gamma.ops.rare_kernels import add_rare, held, is_rare, number_of, put,
 from pymc_gamma.ops.tile_kernels import accumulate_tiles, add_tiles, place
 
 __all__ = ["fused", "hessian_product", "pointwise", "pushforward", "vjp"]
-
-type _Floats = NDArray[np.float64]
 
 
 @part

@@ -22,15 +22,13 @@ but for those that are rare (:mod:`pymc_gamma.ops.rare_kernels`), which it leave
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.ops.intrinsics import from_bits, part, to_bits
 from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.rare_kernels import RARE, held, is_rare
 
 __all__ = ["exponent", "log_and_weight", "log_of_pairs", "log_term", "mantissa", "outside_pair", "quotient"]
-
-type _Floats = NDArray[np.float64]
 
 _LOG2 = math.log(2.0)
 _MANTISSA_BITS = np.int64(0x000FFFFFFFFFFFFF)

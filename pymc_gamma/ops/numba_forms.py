@@ -12,31 +12,11 @@ from pytensor.graph.basic import Apply
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 from pymc_gamma.compilation import cache_version
-from pymc_gamma.ops.intrinsics import inlined
-from pymc_gamma.ops.layout import EventArrays, Tiles
+from pymc_gamma.ops.form_kernels import as_they_are, no_tiles, tiles_from, with_nothing_added
+from pymc_gamma.ops.layout import EventArrays
 from pymc_gamma.ops.logmatvec import EventOp
 
 __all__: list[str] = []
-
-
-@inlined
-def _tiles(arrays):  # type: ignore[no-untyped-def]
-    return Tiles(arrays[0], arrays[1], arrays[2], arrays[3])
-
-
-@inlined
-def _no_tiles(arrays):  # type: ignore[no-untyped-def]
-    return None
-
-
-@inlined
-def _as_they_are(vectors):  # type: ignore[no-untyped-def]
-    return vectors
-
-
-@inlined
-def _with_nothing_added(vectors):  # type: ignore[no-untyped-def]
-    return (vectors[0], None, *vectors[1:])
 
 
 @register_funcify_default_op_cache_key(EventOp)
@@ -44,8 +24,8 @@ def _numba_form(op: EventOp, node: Apply, **kwargs: Any) -> tuple[Callable[..., 
     """The kernel of an Op, called with the inputs of its node."""
     run = op.kernel
     n_events, n_arrays = len(EventArrays._fields), len(op.table_inputs)
-    tiles_of = _tiles if op.banded else _no_tiles
-    vectors_of = _as_they_are if op.added else _with_nothing_added
+    tiles_of = tiles_from if op.banded else no_tiles
+    vectors_of = as_they_are if op.added else with_nothing_added
 
     @nb.njit
     def form(*inputs):  # type: ignore[no-untyped-def]

@@ -21,15 +21,13 @@ respect to :math:`r_i` where :math:`s_i` is above 1e-302.
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.ops.intrinsics import part
 from pymc_gamma.ops.layout import BLOCK, EventArrays, Tiles
 from pymc_gamma.ops.tile_kernels import add_tile_row, place
 
 __all__ = ["RARE", "add_rare", "held", "is_rare", "number_of", "put", "rare_ratios", "rare_slope", "with_one_more"]
-
-type _Floats = NDArray[np.float64]
 
 RARE = 1e-290
 """Densities below are rare: above it no sum of a few thousand products loses a digit to underflow."""

@@ -119,8 +119,15 @@ def scan_counts(x: Any, nodes: Any, log_counts: Any) -> Variable:
     return scan_density(x, ScanTables.build(nodes, log_counts))
 
 
-def inside(x: Any, tables: ScanTables) -> Variable:
+def inside(x: Any, nodes: ScanTables | Sequence[Any]) -> Variable:
     """Whether parameters lie within their nodes, edges included: log L must be -inf where they do not.
+
+    Parameters
+    ----------
+    x : tensor_like or sequence of tensor_like
+        Value of the parameter, a scalar; of two parameters both.
+    nodes : ScanTables or sequence of array_like
+        Tables, or the nodes of each parameter.
 
     Examples
     --------
@@ -129,8 +136,9 @@ def inside(x: Any, tables: ScanTables) -> Variable:
     (True, False)
     """
     values = _vector(x)
-    low = np.array([axis[0] for axis in tables.nodes])
-    high = np.array([axis[-1] for axis in tables.nodes])
+    axes = nodes.nodes if isinstance(nodes, ScanTables) else nodes
+    low = np.array([axis[0] for axis in axes])
+    high = np.array([axis[-1] for axis in axes])
     return pt.all(pt.and_(values >= low, values <= high))
 
 

@@ -20,13 +20,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.compilation import kernel
 from pymc_gamma.ops.intrinsics import from_bits, to_bits
-from pymc_gamma.search import interval
+from pymc_gamma.search_kernels import interval
 
 __all__ = ["combination", "curvatures", "densities"]
-
-type _Floats = NDArray[np.float64]
 
 _BLOCK = 256
 _ROUND = 6755399441055744.0  # 1.5 x 2^52: the low bits of a sum with it are the nearest integer

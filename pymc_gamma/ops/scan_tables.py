@@ -34,13 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import ascending
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.errors import ModelError
 from pymc_gamma.ops.scan_kernels import combination
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["LOG_ZERO", "ScanTables", "grid_error"]
-
-type _Floats = NDArray[np.float64]
 
 LOG_ZERO = -750.0
 """Logarithm that stands for zero: its exponential is 0 in floating point, unlike -inf it can be interpolated."""

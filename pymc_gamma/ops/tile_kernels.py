@@ -16,6 +16,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
+from pymc_gamma.compilation import kernel
 from pymc_gamma.ops.intrinsics import part, prefetch
 from pymc_gamma.ops.layout import BLOCK, Tiles
 
@@ -28,10 +30,9 @@ __all__ = [
     "accumulate_tiles",
     "add_tile_row",
     "add_tiles",
+    "fill_tiles",
     "place",
 ]
-
-type _Floats = NDArray[np.float64]
 
 START, EVENT, N_EVENTS, COLUMN, N_COLUMNS = range(5)
 """Columns of the array that describes tiles: its first number, event and column, and how many of the latter."""
@@ -164,3 +165,25 @@ def add_tile_row(tiles: Tiles, b: int, event: int, row: _Floats) -> None:
 def place(tiles: Tiles | None, i: int) -> int:
     """The place in the user's list of event ``i`` of the table."""
     return i if tiles is None else tiles.order[i]
+
+
+@kernel(error_model="numpy")
+def fill_tiles(
+    values: NDArray[np.float32],
+    pointer: NDArray[np.int64],
+    column: NDArray[np.int64],
+    order: NDArray[np.int64],
+    tiles: NDArray[np.int64],
+    band: NDArray[np.int64],
+    numbers: NDArray[np.float32],
+) -> None:
+    """Copy the numbers of bands to their tiles."""
+    n_bands = column.shape[1]
+    for t in range(len(tiles)):
+        n, width = tiles[t, N_EVENTS], tiles[t, N_COLUMNS]
+        for i in range(n):
+            event = order[tiles[t, EVENT] + i]
+            start, stop = pointer[event * n_bands + band[t]], pointer[event * n_bands + band[t] + 1]
+            to = column[event, band[t]] - tiles[t, COLUMN]
+            for j in range(max(0, -to), min(stop - start, width - to)):
+                numbers[tiles[t, START] + (to + j) * n + i] = values[start + j]

@@ -6,25 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pymc_gamma.arguments import checked, is_several, texts
+from pymc_gamma.arguments import checked, is_several, kind, texts
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.raster import spill_margin
 from pymc_gamma.folding.reach import true_energy_range
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.checks import check_true_energies
-from pymc_gamma.response.core import Response
 from pymc_gamma.response.folds import PIXEL, Fold
-from pymc_gamma.sky import SkyComponent, check_unique_names
+from pymc_gamma.response.response import Response
+from pymc_gamma.response.scan_nodes import compile_nodes, middle
+from pymc_gamma.sky import Scanned, SkyComponent, check_unique_names
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["fold"]
-
-FloatArray = NDArray[np.float64]
 
 TRUE_ENERGY_BINS = 150
 TRUE_ENERGY_REACH = 2.0
@@ -35,9 +34,9 @@ LEAST_WEIGHT = 0.01
 """Gaussians of the PSF of smaller weight do not say how far photons spill."""
 
 
-@checked(free_spectrum=texts, free_shape=texts)
+@checked(free_spectrum=texts, free_shape=texts, progressbar=kind("bool"))
 def fold(
-    components: SkyComponent | Sequence[SkyComponent],
+    components: SkyComponent | Scanned | Sequence[SkyComponent | Scanned],
     observation: Observation | Sequence[Observation],
     roi: RegionOfInterest,
     *,
@@ -46,13 +45,15 @@ def fold(
     free_spectrum: str | Iterable[str] = (),
     free_shape: str | Iterable[str] = (),
     path: str | Path | None = None,
+    progressbar: bool = True,
 ) -> Response:
     """Fold sky components through the instrument response.
 
     Parameters
     ----------
-    components : SkyComponent or sequence of SkyComponent
-        What shines, one column each.
+    components : SkyComponent, Scanned or sequence of these
+        What shines, one column each. A :class:`pymc_gamma.Scanned` is folded at all of its nodes, for a parameter of
+        the model: ``EventMixture(..., scan={"radius": radius})``.
     observation : Observation or sequence of Observation
         Pointing(s); events carry the index of theirs.
     roi : RegionOfInterest
@@ -76,6 +77,8 @@ def fold(
     path : str or pathlib.Path, optional
         Zarr store that keeps the response: written when it does not exist; when it does, checked to hold the
         response of the same inputs.
+    progressbar : bool
+        Show how many nodes of a scan are done.
 
     Returns
     -------
@@ -110,14 +113,20 @@ def fold(
     >>> response.component_names
     ('hgps', 'ccr')
     """
-    several = [components] if isinstance(components, SkyComponent) else _sequence(components, "components")
-    sky = check_unique_names(several)
+    several: list[Any] = (
+        [components] if isinstance(components, SkyComponent | Scanned) else _sequence(components, "components")
+    )
+    scanned = {one.name: one for one in several if isinstance(one, Scanned)}
+    sky = check_unique_names([one.component(middle(one.shape)) if isinstance(one, Scanned) else one for one in several])
     observations = [observation] if isinstance(observation, Observation) else _sequence(observation, "observation")
     _check(observations, roi)
     free = (free_spectrum,) if isinstance(free_spectrum, str) else tuple(free_spectrum)
     _check_free(sky, free, "free_spectrum")
     live = (free_shape,) if isinstance(free_shape, str) else tuple(free_shape)
     _check_free(sky, live, "free_shape")
+    both = [name for name in live if name in scanned]
+    if both:
+        raise SkyModelError(f"{both} are scans and cannot have a free shape too; leave them out of free_shape.")
     _check_background(sky, observations)
     edges = _energy_edges(energy_true, observations, roi)
     size = PIXEL if pixel is None else scalar_value(pixel, "deg", "pixel")
@@ -126,11 +135,13 @@ def fold(
     margin = spill_margin(max(_widest(one.irfs, edges[0]) for one in observations))
     sharpest = min(_sharpest(one.irfs, roi) for one in observations)
     field = Field(roi, edges, size, margin, sharpest)
-    compiled = [compile_component(component, field) for component in sky]
+    scans = [compile_nodes(one, field, progressbar=progressbar) for one in scanned.values()]
+    nominal = {one.name: one.nominal for one in scans}
+    compiled = [nominal.get(one.name) or compile_component(one, field) for one in sky]
     compiled = [component.freed() if component.name in live else component for component in compiled]
     sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
-    response = Response(Fold.make(compiled, observations, roi, edges), tuple(citations), free)
+    response = Response(Fold.make(compiled, observations, roi, edges, scans), tuple(citations), free)
     if path is not None:
         response.keep(path)
     return response
@@ -179,7 +190,7 @@ def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any], argument: str)
 
 
 def _check_background(sky: Sequence[SkyComponent], observations: Sequence[Observation]) -> None:
-    asking = [component.name for component in sky if component.instrumental]
+    asking = [component.name for component in sky if component.instrumental and component.bkg is None]
     without = [
         one.name or f"number {k} ({one.irfs.name})" for k, one in enumerate(observations) if one.irfs.bkg is None
     ]

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.rows import CELL, EventRows
 from pymc_gamma.folding.component import CompiledComponent
@@ -39,8 +40,6 @@ from pymc_gamma.geometry import separation_deg, unit_vectors
 
 __all__ = ["CellGroup", "CellNodes", "SourceWidths", "average_over_cells", "check_cells", "integrate_cells"]
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Density = Callable[[FloatArray, FloatArray, IntArray], FloatArray]
 Inside = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
 

@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, RegionError, warn_user
 from pymc_gamma.events.rows import EventRows
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["check_coverage", "check_rows", "check_true_energies", "warn_unexplained"]
-
-FloatArray = NDArray[np.float64]
 
 NO_BACKGROUND = 1e-4
 """Density of the background at an event, over its mean at that energy, below which nothing of it is there."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.events.rows import EventRows
 from pymc_gamma.folding.bands import Averaging, Bands, concatenate, reorder
 from pymc_gamma.folding.energies import AtEnergies, InRanges
@@ -18,8 +19,6 @@ from pymc_gamma.response.folds import Fold
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["EventColumns", "bands", "columns", "densities", "over_cells"]
-
-FloatArray = NDArray[np.float64]
 
 
 class EventColumns(NamedTuple):

@@ -6,11 +6,13 @@ proportional to their share of the expected counts; then a true photon is drawn 
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.arguments import integer
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, ModelError, SkyModelError
 from pymc_gamma.events import Events
 from pymc_gamma.folding.component import CompiledComponent
@@ -23,10 +25,11 @@ from pymc_gamma.response.folds import Fold
 from pymc_gamma.simulation import Simulator, SourceSampler, TrueEvents
 from pymc_gamma.units import numbers
 
-__all__ = ["Draws", "PartCounts", "Shapes"]
+__all__ = ["Draws", "PartCounts", "Scans", "Shapes"]
 
-FloatArray = NDArray[np.float64]
 Shapes = Mapping[str, LiveShape]
+Scans = Mapping[str, Mapping[str, float]]
+"""By component, the values of the parameters of a scan."""
 PartCounts = list[list[FloatArray]]
 """Expected counts of the parts, by observation and component, shape (n_parts,) each."""
 
@@ -44,16 +47,21 @@ class Draws:
 
     def __init__(self, fold: Fold, free: FreeComponents | None) -> None:
         self._fold, self._free = fold, free
-        self._last: tuple[dict[str, tuple[float, ...]], Fold] | None = None
+        self._last: tuple[Any, Fold] | None = None
 
     @cached_property
     def _simulator(self) -> Simulator:
         fold = self._fold
         return Simulator(fold.components, fold.folded, fold.energy_true_edges, fold.part_counts)
 
-    def expected_parts(self, spectra: Sequence[ArrayLike] | None = None, shapes: Shapes | None = None) -> PartCounts:
-        """Expected counts of the parts, for given spectra and shapes of the free components or their nominal ones."""
-        fold = self._shaped(shapes)
+    def expected_parts(
+        self,
+        spectra: Sequence[ArrayLike] | None = None,
+        shapes: Shapes | None = None,
+        scans: Scans | None = None,
+    ) -> PartCounts:
+        """Expected counts of the parts, for given spectra, shapes and parameters of scans, or the nominal ones."""
+        fold = self._frozen(shapes, scans)
         counts = [list(of_observation) for of_observation in fold.part_counts]
         for j, spectrum in enumerate(() if spectra is None or self._free is None else spectra):
             assert self._free is not None
@@ -67,13 +75,17 @@ class Draws:
                 of_observation[k] = parts
         return counts
 
-    def _shaped(self, shapes: Shapes | None) -> Fold:
-        """The components at given shapes; those asked for last are kept, as counts and events are asked for in turn."""
-        if not shapes:
+    def _frozen(self, shapes: Shapes | None, scans: Scans | None) -> Fold:
+        """The components at given parameters; those asked for last are kept, as counts and events follow in turn."""
+        if not shapes and not scans:
             return self._fold
-        key = {name: tuple(shape.parameters.values()) for name, shape in shapes.items()}
+        shapes, scans = shapes or {}, scans or {}
+        key = (
+            {name: tuple(shape.parameters.values()) for name, shape in shapes.items()},
+            {name: dict(values) for name, values in scans.items()},
+        )
         if self._last is None or self._last[0] != key:
-            self._last = key, self._fold.with_shapes(shapes)
+            self._last = key, self._fold.with_shapes(shapes).at_scan(scans)
         return self._last[1]
 
     def rows(
@@ -84,11 +96,12 @@ class Draws:
         parts: PartCounts,
         psf_scale: float = 1.0,
         shapes: Shapes | None = None,
+        scans: Scans | None = None,
     ) -> FloatArray:
         """Given numbers of events of each component in each observation, (K, n_observations), in random order."""
-        simulator, fold = self._simulator, self._shaped(shapes)
+        simulator, fold = self._simulator, self._frozen(shapes, scans)
         changed: dict[int, Callable[[int], CompiledComponent]] = {}
-        for name in shapes or ():
+        for name in (*(shapes or ()), *(scans or ())):
             changed[fold.index(name)] = partial(_alike, fold.components[fold.index(name)])
         for j, spectrum in enumerate(() if spectra is None or self._free is None else spectra):
             k, coefficients = self._coefficients(j, spectrum)

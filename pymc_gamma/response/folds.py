@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import Field, folded_edges, reshaped, shining_offsets
 from pymc_gamma.folding.component import CompiledComponent
@@ -26,13 +27,13 @@ from pymc_gamma.folding.nodes import spectrum_nodes
 from pymc_gamma.folding.raster import Ladder, spill_margin
 from pymc_gamma.folding.tables import IN_BIN_INDEX, build_tables
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.checks import check_coverage, check_true_energies
+from pymc_gamma.response.scan_nodes import ScanNodes
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["Fold"]
-
-FloatArray = NDArray[np.float64]
 
 PIXEL = 0.05
 """Largest pixel of templates in deg, unless one is asked for."""
@@ -52,12 +53,15 @@ class Fold:
         Region of interest.
     energy_true_edges : numpy.ndarray
         Edges of the true-energy bins in TeV.
+    scans : tuple of ScanNodes
+        Nodes of the components that are scans; ``components`` has one of these.
     """
 
     components: tuple[CompiledComponent, ...]
     folded: tuple[FoldedObservation, ...]
     roi: RegionOfInterest
     energy_true_edges: FloatArray
+    scans: tuple[ScanNodes, ...] = ()
 
     @classmethod
     def make(
@@ -66,6 +70,7 @@ class Fold:
         observations: Sequence[Observation],
         roi: RegionOfInterest,
         energy_true_edges: FloatArray,
+        scans: Sequence[ScanNodes] = (),
     ) -> "Fold":
         """Fold components for observations.
 
@@ -86,18 +91,22 @@ class Fold:
         domains = tuple(Domain(roi, observation) for observation in observations)
         check_coverage(domains)
         edges = np.ascontiguousarray(energy_true_edges, float)
-        made = cls(tuple(components), _fold(components, domains, roi, edges), roi, edges)
+        folded = _fold(components, domains, roi, edges, _of_nodes(scans))
+        made = cls(tuple(components), folded, roi, edges, tuple(scans))
         without = [one.name for one, counts in zip(components, made.counts, strict=True) if not counts.sum() > 0]
         if without:
             raise SkyModelError(f"no events expected from {without} in {roi!r}; leave them out or enlarge the region.")
         return made
 
-    def with_components(self, components: Sequence[CompiledComponent]) -> "Fold":
+    def with_components(
+        self, components: Sequence[CompiledComponent], scans: Sequence[ScanNodes] | None = None
+    ) -> "Fold":
         """Other fluxes of the same components; folded anew only where these need other bins of true energy."""
-        folded = self.folded
-        if not np.array_equal(folded[0].tables.energy_edges, folded_edges(components, self.energy_true_edges)):
-            folded = _fold(components, self.domains, self.roi, self.energy_true_edges)
-        return Fold(tuple(components), folded, self.roi, self.energy_true_edges)
+        scans = self.scans if scans is None else tuple(scans)
+        folded, edges = self.folded, self.energy_true_edges
+        if not np.array_equal(folded[0].tables.energy_edges, folded_edges([*components, *_of_nodes(scans)], edges)):
+            folded = _fold(components, self.domains, self.roi, edges, _of_nodes(scans))
+        return Fold(tuple(components), folded, self.roi, edges, scans)
 
     def with_shapes(self, shapes: Mapping[str, LiveShape]) -> "Fold":
         """Components of free shape at other positions and extensions, of numbers; the rest is shared.
@@ -107,23 +116,95 @@ class Fold:
         SkyModelError
             If one is too far from the region, or no event is expected from it.
         """
-        components, folded, counts = list(self.components), self.folded, [list(of) for of in self.part_counts]
-        low, high = self._variance_range
+        made = self
         for name, shape in shapes.items():
-            k = self.index(name)
-            pixel = min((raster.pixel for raster in components[k].rasters().values()), default=PIXEL)
-            field = Field(self.roi, self.energy_true_edges, pixel, spill_margin(math.sqrt(high)))
-            components[k] = reshaped(components[k], shape, field)
-            others = {key: one for key, one in folded[0].ladders.items() if key[0] != name}
-            own = {(name, part): Ladder(raster, (low, high)) for part, raster in components[k].rasters().items()}
-            folded = tuple(one.with_other(name, others | own) for one in folded)
-            for of, one in zip(counts, folded, strict=True):
-                of[k] = part_acceptance(one, components[k], self.span)[:, 0]
-            if not sum(float(of[k].sum()) for of in counts) > 0:
-                raise SkyModelError(f"no events expected from {name!r} at {shape} in {self.roi!r}.")
-        made = Fold(tuple(components), folded, self.roi, self.energy_true_edges)
+            component = self.components[self.index(name)]
+            pixel = min((raster.pixel for raster in component.rasters().values()), default=PIXEL)
+            field = Field(self.roi, self.energy_true_edges, pixel, spill_margin(math.sqrt(self._variance_range[1])))
+            made = made._with_other(reshaped(component, shape, field), f"at {shape}")
+        return made
+
+    def at_scan(self, values: Mapping[str, Mapping[str, Any]]) -> "Fold":
+        """Components that are scans at values of their parameters, no longer scans; the rest is shared.
+
+        Parameters
+        ----------
+        values : mapping
+            For each component a number or quantity for each of its parameters.
+
+        Raises
+        ------
+        ModelError
+            If a name is not that of a scan, or of one of its parameters, or a value is outside its nodes.
+        SkyModelError
+            If the component cannot be made, or no event is expected from it.
+        """
+        made = self
+        for name, own in values.items():
+            component = self.scan(name).at(own)
+            told = ", ".join(f"{parameter} = {value}" for parameter, value in own.items())
+            edges = folded_edges([*made.components, *_of_nodes(self.scans), component], self.energy_true_edges)
+            scans = tuple(one for one in made.scans if one.name != name)
+            if np.array_equal(edges, self.folded[0].tables.energy_edges):
+                other = made._with_other(component, f"at {told}")
+                made = Fold(other.components, other.folded, self.roi, self.energy_true_edges, scans)
+                made.__dict__["part_counts"] = other.part_counts
+            else:  # a spectrum that is narrower than at any node
+                components = [component if one.name == name else one for one in made.components]
+                made = Fold.make(components, self.observations, self.roi, self.energy_true_edges, scans)
+        return made
+
+    def scan(self, name: str) -> ScanNodes:
+        """The nodes of a component.
+
+        Raises
+        ------
+        ModelError
+            If it was not folded as a scan.
+        """
+        found = {one.name: one for one in self.scans}
+        if name not in found:
+            raise ModelError(
+                f"the component {name!r} is not a scan, those are {list(found)}; fold it as pymc_gamma.Scanned(...)."
+            )
+        return found[name]
+
+    def alone(self, component: CompiledComponent) -> "Fold":
+        """One form of a component by itself, as the observations see it."""
+        own = self._ladders(component)
+        folded = tuple(one.with_other(component.name, own) for one in self.folded)
+        return Fold((component,), folded, self.roi, self.energy_true_edges)
+
+    def node_counts(self, name: str) -> FloatArray:
+        """Expected counts of a scan at its nodes, shape (n_nodes, n_observations)."""
+        if name not in self._node_counts:
+            nodes = self.scan(name).components
+            self._node_counts[name] = np.array(run_parallel(lambda one: self.alone(one).counts[0], nodes))
+        return self._node_counts[name]
+
+    @cached_property
+    def _node_counts(self) -> dict[str, FloatArray]:
+        return {}
+
+    def _with_other(self, component: CompiledComponent, told: str) -> "Fold":
+        """Another form of the component of the same name; the rest is shared."""
+        k, counts = self.index(component.name), [list(of) for of in self.part_counts]
+        components = [component if one.name == component.name else one for one in self.components]
+        others = {key: one for key, one in self.folded[0].ladders.items() if key[0] != component.name}
+        ladders = others | self._ladders(component)
+        folded = tuple(one.with_other(component.name, ladders) for one in self.folded)
+        for of, one in zip(counts, folded, strict=True):
+            of[k] = part_acceptance(one, component, self.span)[:, 0]
+        if not sum(float(of[k].sum()) for of in counts) > 0:
+            raise SkyModelError(f"no events expected from {component.name!r} {told} in {self.roi!r}.")
+        made = Fold(tuple(components), folded, self.roi, self.energy_true_edges, self.scans)
         made.__dict__["part_counts"] = counts
         return made
+
+    def _ladders(self, component: CompiledComponent) -> dict[tuple[str, str], Ladder]:
+        return {
+            (component.name, part): Ladder(raster, self._variance_range) for part, raster in component.rasters().items()
+        }
 
     @property
     def _variance_range(self) -> tuple[float, float]:
@@ -259,12 +340,22 @@ class Fold:
         return np.stack([(weight * compiled.part_exposure(one, at)).sum(axis=0) for one in self.folded])
 
 
+def _of_nodes(scans: Sequence[ScanNodes]) -> list[CompiledComponent]:
+    """Components at all nodes of scans."""
+    return [component for scan in scans for component in scan.components]
+
+
 def _fold(
-    components: Sequence[CompiledComponent], domains: Sequence[Domain], roi: RegionOfInterest, energy_edges: FloatArray
+    components: Sequence[CompiledComponent],
+    domains: Sequence[Domain],
+    roi: RegionOfInterest,
+    energy_edges: FloatArray,
+    nodes: Sequence[CompiledComponent] = (),
 ) -> tuple[FoldedObservation, ...]:
+    """Observations folded for components, with tables that also serve their other forms, at nodes of scans."""
     observations = [domain.observation for domain in domains if domain.observation is not None]
-    edges, span = tuple(folded_edges(components, energy_edges).tolist()), (roi.energy_min, roi.energy_max)
-    offsets = shining_offsets(components, observations, roi.frame)
+    edges, span = tuple(folded_edges([*components, *nodes], energy_edges).tolist()), (roi.energy_min, roi.energy_max)
+    offsets = shining_offsets([*components, *nodes], observations, roi.frame)
     made = run_parallel(lambda irfs: build_tables(irfs, edges, span, offsets[irfs]), offsets)
     tables = dict(zip(offsets, made, strict=True))
     low = min(table.variance_range[0] for table in tables.values())

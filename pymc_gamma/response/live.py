@@ -16,27 +16,26 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 
 from pymc_gamma.errors import ModelError, SkyModelError
 from pymc_gamma.events.rows import EventRows
 from pymc_gamma.folding.energies import AtEnergies, InRanges
-from pymc_gamma.folding.free import FreeComponent
+from pymc_gamma.folding.free import FreeColumns
 from pymc_gamma.folding.live import LivePoints, LiveSource, LiveTables
 from pymc_gamma.folding.live_counts import LiveCounts, live_counts
 from pymc_gamma.folding.live_shapes import Limits, LiveShape, is_number
 from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.labelled import as_mapping
 from pymc_gamma.response.checks import check_rows
-from pymc_gamma.response.densities import over_cells
+from pymc_gamma.response.densities import densities, over_cells
 from pymc_gamma.response.folds import Fold
 from pymc_gamma.units import numbers
 
 __all__ = ["LiveComponent", "check_position", "shapes_of"]
 
-FloatArray = NDArray[np.float64]
-
 _ROUNDING = 1e-9
+BRIGHT = 1e-3
+"""Share of the largest density above which errors count."""
 
 
 class LiveComponent:
@@ -48,8 +47,10 @@ class LiveComponent:
         Components and observations.
     name : str
         Name of the component.
-    spectrum : FreeComponent or None
-        Nodes and acceptances of its spectrum; None for a fixed one.
+    spectrum : FreeColumns or None
+        Columns of its spectrum; None for a fixed one.
+    smooth : bool
+        Whether coefficients are those of the few nodes of smooth spectra.
     free : collection of str, optional
         Names of the parameters that vary; all unless given. Others stay as they were folded, which saves tables.
     psf_scale : bool
@@ -65,13 +66,16 @@ class LiveComponent:
         Range of each parameter but the position in which tables are valid.
     reach : float
         Distance in deg from the position of the reference within which tables are valid.
+    total : float
+        Expected counts that densities and counts are over.
     """
 
     def __init__(
         self,
         fold: Fold,
         name: str,
-        spectrum: FreeComponent | None,
+        spectrum: FreeColumns | None,
+        smooth: bool = True,
         free: Collection[str] | None = None,
         psf_scale: bool = False,
     ) -> None:
@@ -84,16 +88,27 @@ class LiveComponent:
             )
         self.name, self._fold = name, fold
         edges = fold.folded[0].tables.energy_edges if spectrum is None else fold.energy_true_edges
-        self.source = LiveSource(
-            component.shape,
-            fold.folded,
-            edges,
-            component.part_fluxes()[0],
-            free_spectrum=spectrum is not None,
-            free=free,
-            psf_scale=psf_scale,
-        )
-        self._total = float(fold.counts[fold.index(name)].sum() if spectrum is None else spectrum.acceptance.sum())
+        self._spectrum = None if smooth else spectrum
+
+        def source(shape: LiveShape, smooth: bool) -> LiveSource:
+            return LiveSource(
+                shape,
+                fold.folded,
+                edges,
+                component.part_fluxes()[0],
+                free_spectrum=spectrum is not None,
+                smooth=smooth,
+                free=free,
+                psf_scale=psf_scale,
+            )
+
+        self._on_few = source(component.shape, True)
+        self.source = self._on_few if self._spectrum is None else source(component.shape, False)
+        self.total = float(fold.counts[fold.index(name)].sum())
+        if spectrum is not None:
+            whole = spectrum.component
+            assert whole.smooth is not None
+            self.total = float((whole.smooth if smooth else whole).acceptance.sum())
 
     @property
     def reference(self) -> LiveShape:
@@ -113,8 +128,16 @@ class LiveComponent:
     @cached_property
     def counts(self) -> LiveCounts:
         """Expected counts per unit coefficient, over the total: what :func:`pymc_gamma.ops.live_counts` reads."""
-        found = live_counts(self.source)
-        return LiveCounts(found.arrays._replace(basis=found.arrays.basis / self._total), self.source)
+        found = live_counts(self._on_few)
+        basis = found.arrays.basis
+        if self._spectrum is not None:
+            # the ratio to the reference is smooth in energy: that of few nodes serves for all
+            before = found.per_coefficient(self.reference)
+            ratio = basis / np.where(before > 0, before, np.inf)[:, None, None]
+            few, every = np.log(self._on_few.energy_edges), np.log(self._spectrum.component.energy)
+            ratio = np.apply_along_axis(lambda one: np.interp(every, few, one), -1, ratio)
+            basis = ratio * self._spectrum.acceptances()[:, None, None]
+        return LiveCounts(found.arrays._replace(basis=basis / self.total), self.source)
 
     def tables(self, rows: Any) -> LiveTables:
         """Densities of events, over the total: what :func:`pymc_gamma.ops.live_density` reads.
@@ -148,11 +171,12 @@ class LiveComponent:
                 )
                 for group in over_cells(fold, events)
             ]
-        return self.source.at(points, len(events)).scaled(1 / self._total)
+        return self.source.at(points, len(events)).scaled(1 / self.total)
 
     def release(self) -> None:
         """Drop the responses that tables are made from, which are large; they are made again."""
         self.source.release()
+        self._on_few.release()
 
     def check(self, shape: Any) -> LiveShape:
         """A shape as it was given, if this component can have it.
@@ -190,6 +214,36 @@ class LiveComponent:
                     "to that."
                 )
         return shape
+
+    def expansion_error(self, rows: Any, shape: LiveShape) -> float:
+        """How wrong densities are at a shape of numbers: they are exact at the reference, and less so far from it.
+
+        Parameters
+        ----------
+        rows : EventRows or array_like
+            Events, as for :meth:`tables`.
+        shape : LiveShape
+            Of numbers: the mode of a posterior, say.
+
+        Returns
+        -------
+        float
+            Root mean square of the relative differences from the component folded there, for its nominal spectrum, over
+            events at which it is bright (a thousandth of its largest density). Of a disc or a shell, which is folded
+            on a grid, a per cent is that of the grid.
+        """
+        fold = self._fold
+        events = rows if isinstance(rows, EventRows) else EventRows.from_array(np.asarray(rows, float), fold.reco)
+        k = fold.index(self.name)
+        moved, tables = fold.with_shapes({self.name: self.check(shape)}), self.tables(events)
+        expected, before = (densities(one, events, [k])[:, 0] for one in (moved, fold))
+        found, at_reference = (tables.density(one, self.source.nominal) for one in (shape, self.reference))
+        # bins of true energy differ between the two ways, in the same way at the reference
+        bright = (expected > BRIGHT * expected.max(initial=0)) & (before > 0) & (at_reference > 0)
+        if not bright.any():
+            return 0.0
+        change = found[bright] / at_reference[bright] / (expected[bright] / before[bright])
+        return float(np.sqrt(np.mean((change - 1) ** 2)))
 
     def valid(self, shape: LiveShape) -> Any:
         """Whether the parameters lie where tables are valid, a PyTensor scalar."""

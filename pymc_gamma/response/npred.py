@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.engine import acceptance, density_in_bins
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
@@ -21,8 +22,6 @@ from pymc_gamma.response.folds import Fold
 from pymc_gamma.units import numbers
 
 __all__ = ["npred"]
-
-FloatArray = NDArray[np.float64]
 
 
 def npred(fold: Fold, energy: Any, lon: Any, lat: Any, step: float, observation: int | str | None) -> xr.DataArray:

@@ -30,13 +30,14 @@ from pymc_gamma.errors import DataFileError, ModelError, ResponseMismatchError
 from pymc_gamma.files import atomic_path, restore, user_path
 from pymc_gamma.folding.component import component_from_arrays
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.folds import Fold
+from pymc_gamma.response.scan_nodes import ScanNodes
 
 __all__ = ["Stored", "check_same_inputs", "fingerprint", "keep", "load", "save"]
 
-FORMAT = "pymc-gamma response 8"
+FORMAT = "pymc-gamma response 9"
 HEADER, HEADER_HASH = "pymc_gamma", "pymc_gamma_hash"
 """Attributes of the store."""
 BYTE_ORDER = {"little": "<f8", "big": ">f8"}
@@ -160,6 +161,7 @@ def _content(stored: Stored) -> tuple[Header, Tree]:
         "components": [],
         "free_spectrum": list(stored.free_spectrum),
         "free_shape": [component.name for component in fold.components if component.is_free],
+        "scans": [],
     }
     arrays: Tree = {"energy_true_edges": fold.energy_true_edges}
     for k, one in enumerate(irfs):
@@ -168,6 +170,14 @@ def _content(stored: Stored) -> tuple[Header, Tree]:
         meta, tables = component.to_arrays()
         header["components"].append({"kind": component.kind, **meta})
         arrays |= {f"components/{k}/{key}": table for key, table in tables.items()}
+    for k, scan in enumerate(fold.scans):
+        nodes = []
+        for j, component in enumerate(scan.components):
+            meta, tables = component.to_arrays()
+            nodes.append({"kind": component.kind, **meta})
+            arrays |= {f"scans/{k}/{j}/{key}": table for key, table in tables.items()}
+        arrays |= {f"scans/{k}/nodes/{parameter}": values for parameter, values in scan.grid.items()}
+        header["scans"].append({"name": scan.name, "units": dict(scan.units), "nodes": nodes})
     return header, {key: np.ascontiguousarray(table, dtype=np.float64) for key, table in arrays.items()}
 
 
@@ -187,7 +197,18 @@ def _build(header: Header, arrays: Tree) -> Stored:
     components = [one.freed() if one.name in header["free_shape"] else one for one in components]
     citations = tuple(Citation(**data) for data in header["citations"])
     roi = RegionOfInterest.from_dict(header["roi"])
-    fold = Fold.make(components, observations, roi, arrays["energy_true_edges"])
+    scans = [
+        ScanNodes(
+            one["name"],
+            {parameter: arrays[f"scans/{k}/nodes/{parameter}"] for parameter in one["units"]},
+            one["units"],
+            tuple(
+                component_from_arrays(meta, _within(arrays, f"scans/{k}/{j}/")) for j, meta in enumerate(one["nodes"])
+            ),
+        )
+        for k, one in enumerate(header["scans"])
+    ]
+    fold = Fold.make(components, observations, roi, arrays["energy_true_edges"], scans)
     return Stored(fold, citations, tuple(header["free_spectrum"]))
 
 
@@ -202,6 +223,8 @@ def _marks(header: Header, arrays: Tree) -> dict[str, str]:
         marks[f"IRFs of observation {k}"] = _hash(None, _within(arrays, f"irfs/{observation['irfs']}/"))
     for k, component in enumerate(header["components"]):
         marks[f"component {component['name']!r}"] = _hash(component, _within(arrays, f"components/{k}/"))
+    for k, scan in enumerate(header["scans"]):
+        marks[f"scan of {scan['name']!r}"] = _hash(scan, _within(arrays, f"scans/{k}/"))
     if header["free_spectrum"]:
         marks["free spectra"] = _hash(header["free_spectrum"], {})
     if header["free_shape"]:

@@ -5,15 +5,14 @@ expected counts in cells of any shape: rings, or pixels of a plane.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.engine import density_in_bins
 from pymc_gamma.geometry import unit_vectors
 from pymc_gamma.response.folds import Fold
 
 __all__ = ["surface_density"]
-
-FloatArray = NDArray[np.float64]
 
 
 def surface_density(

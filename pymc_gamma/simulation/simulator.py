@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.component import CompiledComponent
 from pymc_gamma.folding.folded import FoldedObservation
@@ -15,8 +16,6 @@ from pymc_gamma.geometry import lonlat_from_vectors
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["Sampler", "Simulator", "make_sampler"]
-
-FloatArray = NDArray[np.float64]
 
 CHUNK = 200_000
 

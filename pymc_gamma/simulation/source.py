@@ -15,12 +15,10 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.events.skymap import SkyMap
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.nodes import spectrum_nodes
 from pymc_gamma.folding.sources import CompiledSources
@@ -31,13 +29,14 @@ from pymc_gamma.geometry import (
     sky_frame,
     tangent_basis,
 )
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.pictures import picture
 from pymc_gamma.simulation import kernels
 from pymc_gamma.simulation.simulator import Sampler, make_sampler
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["SourceSampler", "TrueEvents"]
 
-FloatArray = NDArray[np.float64]
 
 MIN_BATCH, MAX_BATCH = 64, 1_000_000
 BETWEEN = 3
@@ -97,22 +96,7 @@ class TrueEvents:
         numpy.ndarray
             The two matplotlib axes.
         """
-        if count_scaling not in ("linear", "log"):
-            raise ValueError(f"count_scaling must be 'linear' or 'log', got {count_scaling!r}.")
-        import matplotlib.pyplot as plt
-
-        _, axes = plt.subplots(1, 2, figsize=figsize, layout="constrained")
-        sky = SkyMap.around(self.frame, self.lon_true, self.lat_true)
-        lonlat = sky.coordinates(self.lon_true, self.lat_true)
-        image = axes[0].hist2d(*lonlat, bins=80, cmin=1, cmap="inferno", norm=count_scaling)[3]
-        axes[0].set_facecolor("black")
-        axes[0].figure.colorbar(image, ax=axes[0], label="photons / cell")
-        sky.label_axes(axes[0])
-        axes[0].set_title("true directions")
-        edges = np.geomspace(self.energy_true.min(), self.energy_true.max() * (1 + 1e-9), 41)
-        axes[1].hist(self.energy_true, bins=edges, histtype="step")
-        axes[1].set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="photons / bin")
-        return axes
+        return picture("peek_photons")(self, figsize, count_scaling)
 
 
 def _between_nodes(component: CompiledSources) -> CompiledSources:

@@ -11,12 +11,14 @@ from pymc_gamma.sky.component import (
     check_unique_names,
 )
 from pymc_gamma.sky.diffuse import GalacticDiffuse
+from pymc_gamma.sky.scanned import Scanned
 from pymc_gamma.sky.source import SkySource
 
 __all__ = [
     "CosmicRayBackground",
     "GalacticDiffuse",
     "HGPSCatalog",
+    "Scanned",
     "SkyComponent",
     "SkyGaussian",
     "SkyPart",

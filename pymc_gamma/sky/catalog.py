@@ -22,11 +22,11 @@ import numpy as np
 
 from pymc_gamma import datasets
 from pymc_gamma.arguments import is_several
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import DataFileError, SkyModelError
 from pymc_gamma.fits_files import check_whole, reading
 from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.sky.component import (
-    Array,
     Shape,
     SkyComponent,
     SkyGaussian,
@@ -65,7 +65,7 @@ class ShellBrightness:
     inner: float
     outer: float
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         """Brightness in sr-1 at directions in degrees."""
         r2 = separation_deg(unit_vectors(lon, lat), unit_vectors(self.lon, self.lat)) ** 2
         chord = np.sqrt(np.maximum(self.outer**2 - r2, 0)) - np.sqrt(np.maximum(self.inner**2 - r2, 0))

@@ -22,14 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, kind
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.pictures import picture
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.instrument.irfs.core import Background
 
 __all__ = [
-    "Array",
     "Brightness",
     "Cells",
     "Shape",
@@ -43,14 +45,13 @@ __all__ = [
     "renamed",
 ]
 
-Array = NDArray[np.float64]
 #: ``(lon, lat)`` in degrees -> sr-1, arrays of one shape.
-Brightness = Callable[[Array, Array], Array]
+Brightness = Callable[[FloatArray, FloatArray], FloatArray]
 #: Direction (3,), radius in degrees, spacing in degrees -> unit vectors (n, 3) of points about that far apart which
 #: cover at least this disc, and their brightness times solid angle (n,).
-Cells = Callable[[Array, float, float], tuple[Array, Array]]
+Cells = Callable[[FloatArray, float, float], tuple[FloatArray, FloatArray]]
 #: True energy in TeV -> TeV-1 cm-2 s-1, of the same shape.
-Spectrum = Callable[[Array], Array]
+Spectrum = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ class SkyComponent(ABC):
 
     #: True for a component given by the instrument in reconstructed coordinates, hence without sky parts.
     instrumental: ClassVar[bool] = False
+    #: What gives its rate then, instead of the IRFs of each observation.
+    bkg: "Background | None" = None
 
     def __init__(self, name: str, citations: Iterable[Citation] = ()) -> None:
         if not isinstance(name, str) or not name.strip():
@@ -244,7 +247,7 @@ class SkyComponent(ABC):
 
     @checked(roi=kind("RegionOfInterest"))
     def peek(self, roi: "RegionOfInterest | None" = None, **kwargs: Any) -> "NDArray[Any]":
-        """Show the map and the integrated spectrum; see :func:`pymc_gamma.sky.plotting.peek_component`.
+        """Show the map and the integrated spectrum; see :func:`pymc_gamma.plotting.peek_component.peek_component`.
 
         Parameters
         ----------
@@ -263,9 +266,8 @@ class SkyComponent(ABC):
         SkyModelError
             If nothing of the component reaches into the region.
         """
-        from pymc_gamma.sky.plotting import peek_component
-
-        return peek_component(self, self._default_roi() if roi is None else roi, **kwargs)
+        axes: NDArray[Any] = picture("peek_component")(self, self._default_roi() if roi is None else roi, **kwargs)
+        return axes
 
     def _default_roi(self) -> "RegionOfInterest":
         """Region that `peek` shows when it is given none."""

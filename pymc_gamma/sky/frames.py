@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import convert_lonlat, frame_rotation, position_angle_vector, tangent_basis
-from pymc_gamma.sky.component import Array, Brightness, Shape, SkyGaussian, SkyPart, TemplateShape
+from pymc_gamma.sky.component import Brightness, Shape, SkyGaussian, SkyPart, TemplateShape
 from pymc_gamma.sky.maps import RotatedCells
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class RotatedBrightness:
     own_frame: str
     frame: str
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         """Brightness in sr-1 at directions in degrees."""
         return self.brightness(*convert_lonlat(lon, lat, self.frame, self.own_frame))
 
@@ -59,7 +60,7 @@ def extent_deg(shape: Shape) -> float:
     return shape.radius if isinstance(shape, TemplateShape) else 0.0
 
 
-def distance_to_region(roi: "RegionOfInterest", lon: Array, lat: Array) -> Array:
+def distance_to_region(roi: "RegionOfInterest", lon: FloatArray, lat: FloatArray) -> FloatArray:
     """Distance in degrees from the edge of a region, 0 inside.
 
     Parameters

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import PymcGammaWarning, SkyModelError
 from pymc_gamma.geometry import FRAMES
-from pymc_gamma.sky.component import Array, SkyGaussian, SkyPart, SkyPoint, Spectrum, TemplateShape
+from pymc_gamma.sky.component import SkyGaussian, SkyPart, SkyPoint, Spectrum, TemplateShape
 from pymc_gamma.sky.maps import MapBrightness, MapGeometry
 from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum
 from pymc_gamma.sums import weighted_sum
@@ -59,7 +60,7 @@ class GammapyBrightness:
     model: Any
     unit: "UnitBase"
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         """Brightness at directions in degrees, in the frame of the model."""
         shape = np.shape(lon)
         # Some models index their values, so hand over arrays of one dimension.
@@ -95,7 +96,7 @@ class HatSpectrum:
     log_integral: tuple[float, ...]
     node: int
 
-    def __call__(self, energy_true: Array) -> Array:
+    def __call__(self, energy_true: FloatArray) -> FloatArray:
         """Differential flux in TeV-1 cm-2 s-1 at true energies in TeV."""
         energy = np.asarray(energy_true, dtype=np.float64)
         x = np.log(energy)
@@ -295,7 +296,7 @@ def _map_parts(name: str, spatial: Any, spectral: Any) -> tuple[SkyPart, ...]:
     )
 
 
-def _valid_cells(name: str, values: Any, geometry: MapGeometry) -> Array:
+def _valid_cells(name: str, values: Any, geometry: MapGeometry) -> FloatArray:
     """Values (n_energy, n) with cells that are not finite or negative set to zero, and a warning that counts them."""
     cells = np.array(values, dtype=np.float64).reshape(-1, geometry.size)
     # outside the projection there is no sky: what stands there is nobody's business

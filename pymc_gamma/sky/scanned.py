@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pymc_gamma.arguments import ascending, checked, integer, kind, mapping
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.keywords import check_keywords
 from pymc_gamma.sky.component import SkyComponent, renamed
-from pymc_gamma.units import to_value
+from pymc_gamma.units import numbers, to_value
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
@@ -159,13 +160,47 @@ class Scanned:
         IndexError
             If there is no such node.
         """
-        made = self._made(index)
-        if type(made) is not self._kind:
-            raise SkyModelError(
-                f"{self._at(index)} the factory made {made!r}, at the first node a {self._kind.__name__}; it must make "
-                "components of one kind."
-            )
-        return renamed(made, self._name)
+        return self._checked_kind(self._made(index), self.label(index))
+
+    def at(self, **values: Any) -> SkyComponent:
+        """Component at any values of the parameters, with the name of this object.
+
+        Parameters
+        ----------
+        **values
+            One number for each parameter in the unit of its nodes, or a quantity.
+
+        Returns
+        -------
+        SkyComponent
+
+        Raises
+        ------
+        SkyModelError
+            If a parameter is missing, or the factory fails.
+        TypeError
+            If a parameter is unknown, or a value is no single number.
+        astropy.units.UnitConversionError
+            If it has another unit than the nodes.
+
+        Examples
+        --------
+        >>> scanned.at(radius=0.25 * u.deg)  # doctest: +SKIP
+        SkySource(name='rxj')
+        """
+        check_keywords("Scanned.at", values, self.grid)
+        if len(values) < len(self.grid):
+            raise SkyModelError(f"{self!r} takes a value for each of {list(self.grid)}, got {list(values)}.")
+        found: dict[str, Any] = {}
+        for parameter, unit in self.units.items():
+            what, value = f"Scanned {self._name!r}: {parameter!r}", values[parameter]
+            plain = unit is None or not isinstance(value, u.Quantity)
+            single = numbers(value, what) if plain else to_value(value, str(unit), what)
+            if single.ndim:
+                raise TypeError(f"{what} must be a single number, got an array of shape {single.shape}.")
+            found[parameter] = float(single) if unit is None else u.Quantity(float(single), unit)
+        told = ", ".join(f"{parameter} = {value:.6g}" for parameter, value in found.items())
+        return self._checked_kind(self._made_with(found, told), told)
 
     def components(self) -> Iterator[SkyComponent]:
         """Components at all nodes, one after the other."""
@@ -209,14 +244,26 @@ class Scanned:
 
     def _made(self, index: int) -> SkyComponent:
         """What the factory makes at a node, which is a component of the sky."""
-        values = self.values(index)
+        return self._made_with(self.values(index), self.label(index))
+
+    def _made_with(self, values: Mapping[str, Any], told: str) -> SkyComponent:
+        where = f"Scanned {self._name!r}, {told}:"
         try:
             made = self._factory(**values)
         except Exception as error:
-            raise SkyModelError(f"{self._at(index)} the factory failed: {type(error).__name__}: {error}") from error
+            raise SkyModelError(f"{where} the factory failed: {type(error).__name__}: {error}") from error
         if not isinstance(made, SkyComponent) or made.instrumental:
-            raise SkyModelError(f"{self._at(index)} the factory must make a component of the sky, got {made!r}.")
+            raise SkyModelError(f"{where} the factory must make a component of the sky, got {made!r}.")
         return made
+
+    def _checked_kind(self, made: SkyComponent, told: str) -> SkyComponent:
+        """What was made, with the name of this object."""
+        if type(made) is not self._kind:
+            raise SkyModelError(
+                f"Scanned {self._name!r}, {told}: the factory made {made!r}, at the first node a "
+                f"{self._kind.__name__}; it must make components of one kind."
+            )
+        return renamed(made, self._name)
 
     def _check_keywords(self) -> None:
         try:

@@ -13,7 +13,7 @@ from gammapy.data import Observation as Run
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import DataFileError, PymcGammaWarning
-from pymc_gamma.good_time import GoodTime, good_time, union
+from pymc_gamma.instrument.good_time import GoodTime, good_time, union
 
 PACKAGE_WARNINGS = "ignore::pymc_gamma.errors.PymcGammaWarning"
 

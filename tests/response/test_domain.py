@@ -17,9 +17,9 @@ from regions import (
 )
 
 import pymc_gamma as pmg
-from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, PymcGammaWarning, RegionError
 from pymc_gamma.geometry import unit_vectors
+from pymc_gamma.instrument.domain import Domain
 from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart, SkyPoint
 
 CENTRE = SkyCoord(83.6 * u.deg, 22.0 * u.deg)

@@ -16,8 +16,8 @@ import pymc_gamma as pmg
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import DataFileError, ResponseMismatchError
 from pymc_gamma.response import storage
-from pymc_gamma.response.core import Response
 from pymc_gamma.response.folds import Fold
+from pymc_gamma.response.response import Response
 
 ARRAY = "components/0/sources_flux"
 

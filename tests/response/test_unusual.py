@@ -9,7 +9,7 @@ from astropy.coordinates import SkyCoord
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
-from pymc_gamma.irfs import PointSpread
+from pymc_gamma.instrument.irfs import PointSpread
 from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart, SkyPoint, TemplateShape
 
 
@@ -97,7 +97,7 @@ def test_a_wide_psf_spills_from_farther_away(observation):
 
 def test_a_background_with_a_single_bin(observation):
     bkg = observation.irfs.bkg
-    from pymc_gamma.irfs import Background
+    from pymc_gamma.instrument.irfs import Background
 
     flat = Background(
         bkg.energy[[0, -1]],

@@ -121,13 +121,19 @@ class Case:
         return PowerLawSpectralModel(index=2.2, amplitude=amplitude, reference=1 * u.TeV)
 
 
+STEPS = {"lon_0": 0.02, "lat_0": 0.01, "sigma": 0.01, "e": 0.03, "phi": 6.0}
+"""Free parameters of a shape are fitted in these units."""
+
+
 def unbinned(case, observations, events, roi):
     """Estimates and standard deviations of the parameters, those of amplitudes and norms of their logarithms."""
+    free = ["source"] if case.setting.get("free_shape", False) else []
     response = pmg.fold(
         [case.source(), pmg.CosmicRayBackground()],
         observations,
         roi,
         free_spectrum=["source", "ccr"],
+        free_shape=free,
     )
     start = dict(case.setting["spectrum"])
     kind = {"log parabola": pmg.LogParabola, "power law": pmg.PowerLaw}[start.pop("type")]
@@ -138,8 +144,18 @@ def unbinned(case, observations, events, roi):
             "source": kind(amplitude=pt.exp(log_amplitude), reference=1 * u.TeV, **shape),
             "ccr": background(len(observations)),
         }
-        pmg.ExtendedEventMixture("events", response=response, spectra=spectra, observed=events)
-    return fit(model)
+        shapes = {
+            name: pmg.GaussianShape(
+                **{key: value + STEPS[key] * pm.Flat(key, initval=0.0) for key, value in case.setting["source"].items()}
+            )
+            for name in free
+        }
+        pmg.ExtendedEventMixture("events", response=response, spectra=spectra, shapes=shapes, observed=events)
+    found = fit(model)
+    for key in shapes and STEPS:
+        found.value[key] = case.setting["source"][key] + STEPS[key] * found.value[key]
+        found.sd[key] = STEPS[key] * found.sd[key]
+    return found
 
 
 def background(n):
@@ -164,7 +180,7 @@ def told(found):
     parts = [f"amplitude {amplitude:.3e} +- {amplitude * relative:.1e}"]
     parts += [
         f"{name} {found.value[name][0]:.3f} +- {found.sd[name][0]:.3f}"
-        for name in ("alpha", "beta", "index")
+        for name in ("alpha", "beta", "index", *STEPS)
         if name in found.value
     ]
     return ", ".join(parts)
@@ -323,6 +339,15 @@ def test_ellipse():
     runs, roi = case.runs, case.roi
     found = unbinned(case, pmg.Observation.list_from_gammapy(runs), pmg.Events.from_gammapy(runs, roi=roi), roi)
     compare(case, found, 0.3)
+    compare_background(case, found)
+
+
+def test_ellipse_with_everything_free():
+    """MSH 15-52: position, extension, eccentricity, position angle and spectrum."""
+    case = Case("msh-free-0.7")
+    runs, roi = case.runs, case.roi
+    found = unbinned(case, pmg.Observation.list_from_gammapy(runs), pmg.Events.from_gammapy(runs, roi=roi), roi)
+    compare(case, found, 0.5)
     compare_background(case, found)
 
 

@@ -13,15 +13,14 @@ from typing import Any, ClassVar, Self
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.units import numbers
 
 __all__ = ["REACH", "Family", "Limits", "LiveShape", "class_of_model", "is_number", "model_names", "shape_of_model"]
 
-FloatArray = NDArray[np.float64]
 Limits = dict[str, tuple[float, float]]
 """Range in which each parameter is valid."""
 REACH = 0.3

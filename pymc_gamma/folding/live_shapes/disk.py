@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import j1
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.live_shapes.base import Limits, LiveShape, is_number
 from pymc_gamma.folding.live_shapes.radial import RadialFamily
 
 __all__ = ["DiskFamily", "DiskShape"]
-
-FloatArray = NDArray[np.float64]
 
 SHARP = 0.02
 """Share of the radius over which the edge of a disc may fall off."""

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import live_counts_kernels, live_kernels
 from pymc_gamma.folding.live_shapes.base import Family, Limits, LiveShape, is_number
 
 __all__ = ["GaussianFamily", "GaussianShape", "PointShape"]
-
-FloatArray = NDArray[np.float64]
 
 TAIL = 6.0
 """Widths beyond which nothing of a Gaussian is looked at."""

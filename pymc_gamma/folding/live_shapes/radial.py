@@ -14,18 +14,16 @@ from abc import abstractmethod
 from functools import cached_property, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 from scipy.special import i0e, j0
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import live_radial_kernels
 from pymc_gamma.folding.live_radial_kernels import HEADER, STRETCH, log_profiles
 from pymc_gamma.folding.live_shapes.base import Family
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["NARROWEST", "RadialFamily"]
-
-FloatArray = NDArray[np.float64]
 
 NARROWEST = 0.01
 """Smallest width of a PSF over that of the source, w / (R + w), in a table."""

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.live_shapes.base import Limits, LiveShape, is_number
 from pymc_gamma.folding.live_shapes.radial import RadialFamily
 
 __all__ = ["BallFamily", "ShellShape"]
-
-FloatArray = NDArray[np.float64]
 
 
 class BallFamily(RadialFamily):

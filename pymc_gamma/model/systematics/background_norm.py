@@ -3,8 +3,9 @@
 import pymc as pm
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.model.component import ModelComponent
-from pymc_gamma.model.systematics.base import FloatArray, Systematic, observation_dim
+from pymc_gamma.model.systematics.base import Systematic, observation_dim
 
 __all__ = ["BackgroundNorm"]
 

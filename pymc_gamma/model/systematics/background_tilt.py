@@ -7,9 +7,10 @@ import astropy.units as u
 import pymc as pm
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.spectra import PowerLawNorm
-from pymc_gamma.model.systematics.base import FloatArray, Systematic, observation_dim
+from pymc_gamma.model.systematics.base import Systematic, observation_dim
 from pymc_gamma.units import scalar_value
 
 __all__ = ["BackgroundTilt"]

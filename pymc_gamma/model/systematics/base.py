@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import is_several
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned, has_labels
 from pymc_gamma.model.component import FixedSpectrumError, ModelComponent
@@ -19,8 +19,6 @@ from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers
 
 __all__ = ["Systematic", "observation_dim", "with_systematics"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

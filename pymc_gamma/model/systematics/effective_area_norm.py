@@ -3,8 +3,9 @@
 import pymc as pm
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.model.component import ModelComponent
-from pymc_gamma.model.systematics.base import FloatArray, Systematic
+from pymc_gamma.model.systematics.base import Systematic
 
 __all__ = ["EffectiveAreaNorm"]
 

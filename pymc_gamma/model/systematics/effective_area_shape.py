@@ -9,8 +9,9 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.model.component import ModelComponent
-from pymc_gamma.model.systematics.base import FloatArray, Systematic
+from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.units import to_value
 
 __all__ = ["EffectiveAreaShape"]

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError, PymcGammaWarning
 from pymc_gamma.flux import is_gammapy_model, spectrum_values
 from pymc_gamma.folding.nodes import NODE_STEP, bends_between
@@ -38,7 +38,6 @@ from pymc_gamma.model.systematics.base import Systematic
 
 __all__ = ["EnergyScale", "shift_spectrum"]
 
-FloatArray = NDArray[np.float64]
 
 _STEP, _FINE_STEP = 0.02, 0.5 * NODE_STEP
 _REACH = 1.0

@@ -8,9 +8,10 @@ import pymc as pm
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import integer
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.labelled import aligned
 from pymc_gamma.model.component import ModelComponent
-from pymc_gamma.model.systematics.base import FloatArray, Systematic
+from pymc_gamma.model.systematics.base import Systematic
 
 __all__ = ["PSFScale"]
 
