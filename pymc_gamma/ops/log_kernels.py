@@ -24,7 +24,7 @@ import math
 import numpy as np
 
 from pymc_gamma.arrays import FloatArray as _Floats
-from pymc_gamma.ops.intrinsics import from_bits, inlined, part, to_bits
+from pymc_gamma.ops.intrinsics import from_bits, part, to_bits
 from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.rare_kernels import RARE, held, is_rare
 
@@ -62,20 +62,20 @@ def _log_ordinary(x: float) -> float:
     return float(exponent) * _LOG2 + t * series
 
 
-@inlined
+@part
 def outside_pair(x: float, y: float) -> np.int64:
     """Negative if one of two densities is out of the range in which their product is exact to rounding, or NaN."""
     bx, by = to_bits(x), to_bits(y)
     return (bx - _PAIR_MIN_BITS) | (_PAIR_MAX_BITS - bx) | (by - _PAIR_MIN_BITS) | (_PAIR_MAX_BITS - by)
 
 
-@inlined
+@part
 def exponent(product: float) -> np.int64:
     """Binary exponent of a positive number, and 1023."""
     return to_bits(product) >> 52
 
 
-@inlined
+@part
 def mantissa(product: float) -> float:
     """A positive number over the power of two below it."""
     return from_bits((to_bits(product) & _MANTISSA_BITS) | _ONE_BITS)
