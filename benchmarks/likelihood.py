@@ -20,7 +20,6 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import NDArray
-from pymc_gamma.nested import sample_nested
 from scipy.special import logsumexp
 
 from benchmarks._timing import Figures, interleaved_times

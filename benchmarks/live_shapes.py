@@ -20,7 +20,6 @@ import pytensor.tensor as pt
 from astropy.coordinates import SkyCoord
 from gammapy.modeling.models import GaussianSpatialModel, PointSpatialModel, PowerLawSpectralModel
 from numpy.typing import NDArray
-from pymc_gamma.irfs import IRFs
 
 import pymc_gamma as pmg
 from benchmarks._timing import Figures
