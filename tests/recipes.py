@@ -230,6 +230,7 @@ def recipes(o):
             "free_spectrum": ["crab"],
             "progressbar": False,
         },
+        "Marginalised": {"prior": [1.0, 2.0]},
         "scan_error": {"response": o.scans, "events": o.events, "weights": [1.0, 2.0]},
         # models
         "EventMixture": {
