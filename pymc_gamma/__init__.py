@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pymc_gamma.instrument.observation import Observation
     from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
+    from pymc_gamma.model.marginal import Marginalised
     from pymc_gamma.model.mixture_tree import MixtureTree
     from pymc_gamma.model.scans import scan_error
     from pymc_gamma.model.shapes import position
@@ -73,6 +74,7 @@ __all__ = [
     "HGPSCatalog",
     "IRFs",
     "LogParabola",
+    "Marginalised",
     "MixtureTree",
     "NestedProblem",
     "Observation",
@@ -124,6 +126,7 @@ _WHERE = {
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
     "pymc_gamma.instrument.irfs": ("IRFs", "load_irfs"),
+    "pymc_gamma.model.marginal": ("Marginalised",),
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
     "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
     "pymc_gamma.inference.shape_check": ("check_shapes",),

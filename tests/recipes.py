@@ -246,6 +246,7 @@ def recipes(o):
             "free_shape": ["crab"],
             "progressbar": False,
         },
+        "Marginalised": {"prior": [1.0, 2.0]},
         "scan_error": {"response": o.scans, "events": o.events, "weights": [1.0, 2.0]},
         # models
         "PointShape": {"lon_0": 0.3, "lat_0": -0.2},

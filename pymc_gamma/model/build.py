@@ -17,6 +17,7 @@ from pymc_gamma.model.blocks import Block, LinearBlock
 from pymc_gamma.model.component import ModelComponent, Spectrum
 from pymc_gamma.model.groups import GroupMember, SpectrumGroup, one_by_one, together
 from pymc_gamma.model.intensity import Intensity, Parameters
+from pymc_gamma.model.marginal import Marginal, vector_of
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.refolded import Refolded, Variants
 from pymc_gamma.model.scans import ScanBlock, checked_scan
@@ -157,7 +158,8 @@ def build_intensity[I: Intensity](
             norm = pt.constant(1.0) if component.norm is None else component.norm
             norms.append(pt.broadcast_to(norm, (block.n_rows,)))
         has_norms = needs_norms or any(component.norm is not None for component in components)
-        source = kind(response, blocks, has_norms=has_norms)
+        own = [one.scan for one, block in zip(components, blocks, strict=True) if block.has_theta]
+        source = kind(response, blocks, has_norms=has_norms, marginal=Marginal.find(own))
         parameters = Parameters(_joined(norms) if has_norms else None, _flux(spectra), tuple(thetas))
         _check_starts(name, blocks, thetas, model)
         if not source.free or model is None:
@@ -255,8 +257,7 @@ def _block(
     if component.scan is not None:
         columns = tuple(component.response.reco)
         place = columns.index("observation") if "observation" in columns else None
-        theta = pt.stack(list(component.scan.values()))
-        return ScanBlock(component.response.scans[component.name], block, place), values, theta
+        return ScanBlock(component.response.scans[component.name], block, place), values, vector_of(component.scan)
     if component.psf_scale is None:
         return block, values, None
     assert component.psf_knots is not None

@@ -50,7 +50,7 @@ class ModelComponent:
         Between which factors it may lie, and how finely it is followed.
     shape : LiveShape, optional
         Position and extension, if they are free.
-    scan : mapping of str to TensorVariable, optional
+    scan : mapping of str to TensorVariable or Marginal, optional
         Values of the parameters of a scan.
     """
 
@@ -64,7 +64,7 @@ class ModelComponent:
     psf_scale: Variable | None = None
     psf_knots: FloatArray | None = None
     shape: LiveShape | None = None
-    scan: Mapping[str, Variable] | None = None
+    scan: Mapping[str, Any] | None = None
 
     @property
     def energy_range(self) -> FloatArray:

@@ -42,7 +42,7 @@ from pymc_gamma.model.live_table import LiveTable
 from pymc_gamma.model.own_table import coords_of_last_dim, fraction_tensor, own_table
 from pymc_gamma.model.protocol import MixtureResponse
 from pymc_gamma.model.random import EventMixtureRV, representative_rows
-from pymc_gamma.model.scanned_table import has_nodes, scanned_table
+from pymc_gamma.model.scanned_table import ScannedTable, has_nodes, scanned_table
 from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.model.table import TableInputs
 
@@ -82,7 +82,8 @@ class EventMixture(Distribution):
     scan : mapping of str to tensor_like, optional
         Value of each parameter of the components that were folded as `Scanned`, or of the nodes of ``log_likelihood``:
         a variable or number in the unit of the nodes, or a quantity. Components whose parameters have one name share
-        its value. Events are impossible where it leaves the nodes.
+        its value. Events are impossible where it leaves the nodes. With `Marginalised` the likelihood is summed over
+        the nodes.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. Arrays hold one event per row, in the columns ``response.reco``; one column more is the
         multiplicity, and six after it are the edges of cells (:mod:`pymc_gamma.events.rows`). For a batch of fractions
@@ -210,6 +211,15 @@ class EventMixture(Distribution):
         _check_components(name, model, fraction, source)
         if isinstance(source, ResponseSource) and not isinstance(observed, Variable | None):
             observed = source.batch(observed, fraction.type.shape[:-1], name, fraction.name or "the fractions")
+
+        if isinstance(source, FixedNumber | ScannedTable) and source.marginal is not None:
+            if fraction.type.ndim > 1:
+                raise ModelError(f"{name}: the fractions must be one vector where a parameter is Marginalised().")
+            if observed is not None:
+                value = observed if isinstance(observed, Variable) else pt.constant(observed)
+                inputs = () if parameters is None else parameters.inputs
+                own = source.mixture_log_densities(table_inputs(source, value, ()), _normalised(fraction), inputs)
+                source.marginal.add_probabilities(name, own)
 
         extra = () if observed is None else source.layout(n_columns(observed)).extra
         if observed is None and n_events is None and dims is None and not {"shape", "size"} & kwargs.keys():

@@ -79,7 +79,7 @@ class ExtendedEventMixture(Distribution):
     scan : mapping of str to tensor_like, optional
         Value of each parameter of the components that were folded as `Scanned`: a variable or number in the unit of the
         nodes, or a quantity. Components whose parameters have one name share its value. Events are impossible where it
-        leaves the nodes.
+        leaves the nodes. With `Marginalised` the likelihood is summed over the nodes.
     observed : Events, array of shape (N, len(response.reco)) or pymc.Data, optional
         Observed events. An array may have one column more, of multiplicities, and six after it, of edges of cells.
         `pymc.Data` has no rows to spare for predictive draws of more events than observed: use `observe_events` for
@@ -187,8 +187,13 @@ class ExtendedEventMixture(Distribution):
         factors = checked_norms(name, response, norms)
         components = model_components(name, response, spectra, factors, systematics, shapes, scan, model)
         source, parameters = build_intensity(name, PoissonSource, components, model, needs_norms=True)
-        counts = source.weighted(parameters).counts
-        expected = _checked_expectation(name, source, counts, model)
+        every = [source.weighted(own).counts for own in source.at_nodes(parameters)]
+        counts, *others = every
+        expected = max(_checked_expectation(name, source, one, model) for one in every)
+        if others and expected_counts:
+            raise ModelError(
+                f"{name}: expected_counts differ from node to node of what is Marginalised(); leave them out."
+            )
         if isinstance(observed, Variable):
             n_rows = observed.type.shape[-2] if max_events is None else max_events
         elif observed is not None:
@@ -202,6 +207,9 @@ class ExtendedEventMixture(Distribution):
         if integrated_flux is not None:
             emitted = model_components(name, response, spectra, factors, (), shapes, scan)
             add_integrated_flux(name, source, emitted, factors, integrated_flux)
+        if source.marginal is not None and observed is not None:
+            own = source.log_densities(table_inputs(source, observed, ()), parameters, observed.shape[0])
+            source.marginal.add_probabilities(name, own)
         if dims is None:
             dims = default_dims(name, model, source, extra, observed, n_rows)
         return super().__new__(
@@ -312,9 +320,8 @@ def _extended_event_mixture_logp(
         raise NotImplementedError(f"an ExtendedEventMixture has no batch axes; got events of type {value.type}.")
     assert isinstance(op.source, PoissonSource)
     given = op.source.parameters([one.reshape((one.shape[-1],)) for one in parameters])
-    weighted = op.source.weighted(given)
-    pointwise = op.source.log_density(table_inputs(op.source, value, ()), weighted)
-    return pointwise - weighted.total / value.shape[0]
+    each = op.source.log_densities(table_inputs(op.source, value, ()), given, value.shape[0])
+    return each[0] if op.source.marginal is None else op.source.marginal.shared_out(each)
 
 
 @_support_point.register(ExtendedEventMixtureRV)

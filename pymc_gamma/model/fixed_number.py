@@ -23,7 +23,7 @@ class FixedNumber(Intensity):
     def draw(self, n: int, rng: np.random.Generator, *parameters: FloatArray) -> FloatArray:
         """``n`` events for parameters without batch axes."""
         weights, *rest = parameters
-        given = self.parameters(rest)
+        given = self.drawn(self.parameters(rest), rng)
         if given.norms is None and not given.thetas:
             return self.simulate(weights, n, rng, self.spectra(given.flux))
         parts = self.expected_parts(given)

@@ -28,6 +28,7 @@ from pymc_gamma.folding.bands import Bands, merge, no_bands
 from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.model.blocks import AddedBlock, Block, LinearBlock
 from pymc_gamma.model.event_source import ResponseSource
+from pymc_gamma.model.marginal import Marginal
 from pymc_gamma.model.protocol import MixtureResponse
 from pymc_gamma.model.table import ScaledDensities, TableArrays, TableInputs
 from pymc_gamma.ops.hats import hat_map
@@ -70,6 +71,8 @@ class Intensity(ResponseSource):
         One for each component of the response, in their order.
     has_norms : bool
         Whether norms are among the parameters.
+    marginal : Marginal, optional
+        A parameter of blocks that is summed over.
 
     Attributes
     ----------
@@ -81,9 +84,16 @@ class Intensity(ResponseSource):
 
     response: Any
 
-    def __init__(self, response: MixtureResponse, blocks: Sequence[Block], *, has_norms: bool = False) -> None:
+    def __init__(
+        self,
+        response: MixtureResponse,
+        blocks: Sequence[Block],
+        *,
+        has_norms: bool = False,
+        marginal: Marginal | None = None,
+    ) -> None:
         super().__init__(response)
-        self.blocks, self.has_norms = tuple(blocks), has_norms
+        self.blocks, self.has_norms, self.marginal = tuple(blocks), has_norms, marginal
         linear = {k: one for k, one in enumerate(self.blocks) if isinstance(one, LinearBlock)}
         plain = {k: one for k, one in linear.items() if not one.has_theta}
         self._dense = [k for k, one in plain.items() if one.dense]
@@ -254,12 +264,25 @@ class Intensity(ResponseSource):
         added = {k: (thetas[k], v[place[k]]) for k in self._added}
         return Weighted(columns, added, every, order, tuple(one for one in checks if one is not None))
 
+    def at_nodes(self, parameters: Parameters) -> list[Parameters]:
+        """Parameters at each node of what is summed over; else these themselves."""
+        if self.marginal is None:
+            return [parameters]
+        return [parameters._replace(thetas=own) for own in self.marginal.each(parameters.thetas)]
+
+    def mixture_log_densities(
+        self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]
+    ) -> list[Variable]:
+        """As :meth:`mixture_log_density`, at each node of what is summed over."""
+        given = self.parameters([one.reshape((one.shape[-1],)) for one in parameters])
+        return [self.log_density(inputs, self.weighted(own, fraction)) for own in self.at_nodes(given)]
+
     def mixture_log_density(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
         """Logarithm of the density of events, times their multiplicities, for fractions that sum to one; (N,)."""
         if not all(all(one.type.broadcastable[:-1]) for one in parameters):
             raise NotImplementedError("the spectra of an EventMixture must not have batch axes")
-        given = self.parameters([one.reshape((one.shape[-1],)) for one in parameters])
-        return self.log_density(inputs, self.weighted(given, fraction))
+        each = self.mixture_log_densities(inputs, fraction, parameters)
+        return each[0] if self.marginal is None else self.marginal.shared_out(each)
 
     def log_density(self, inputs: TableInputs, weighted: "Weighted") -> Variable:
         """Logarithm of the intensity at events, times their multiplicities, for table inputs; shape (N,)."""
@@ -331,6 +354,12 @@ class Intensity(ResponseSource):
             _onto(whole.energy, one.energy, rows) if one.name in self.smooth else rows
             for one, whole, rows in zip(self.free, self.response.free_components, self.values(flux), strict=True)
         ]
+
+    def drawn(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
+        """Numbers with which events are drawn: what is summed over is at a node drawn from its prior."""
+        if self.marginal is None:
+            return parameters
+        return parameters._replace(thetas=self.marginal.drawn(parameters.thetas, rng))
 
     def frozen(self, parameters: Parameters) -> dict[str, Any]:
         """Keywords with which the response draws events, for numbers."""

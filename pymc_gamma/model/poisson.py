@@ -20,12 +20,13 @@ from pymc_gamma.labelled import aligned, as_mapping, has_labels, match_labels
 from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.event_source import lists_of_events
 from pymc_gamma.model.groups import entries, one_by_one
-from pymc_gamma.model.intensity import Intensity
+from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.own_table import coords_of_last_dim
 from pymc_gamma.model.protocol import EventList, PoissonResponse
 from pymc_gamma.model.scans import between_nodes
 from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.model.systematics.base import observation_dim
+from pymc_gamma.model.table import TableInputs
 from pymc_gamma.power_laws import mean_exponential_tensor
 from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, to_value
@@ -39,6 +40,14 @@ class PoissonSource(Intensity):
     """The intensity of a Poisson process; a row that is NaN throughout holds no event."""
 
     response: PoissonResponse
+
+    def log_densities(self, inputs: TableInputs, parameters: Parameters, n_rows: Variable) -> list[Variable]:
+        """Logarithm of the likelihood of a Poisson process, (N,), at each node of what is summed over, or once.
+
+        Rows share the expected counts equally.
+        """
+        each = [self.weighted(own) for own in self.at_nodes(parameters)]
+        return [self.log_density(inputs, own) - own.total / n_rows for own in each]
 
     def split(self, value: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Rows and multiplicities; of multiplicity 0 where there is no event."""
@@ -82,7 +91,7 @@ class PoissonSource(Intensity):
 
     def draw(self, n: int, rng: np.random.Generator, *parameters: FloatArray) -> FloatArray:
         """A Poisson number of events, and rows of NaN after them up to ``n``."""
-        given = self.parameters(parameters)
+        given = self.drawn(self.parameters(parameters), rng)
         parts = self.expected_parts(given)
         expected = np.array([[of[k].sum() for of in parts] for k in range(self.n_components)])
         counts = rng.poisson(expected)

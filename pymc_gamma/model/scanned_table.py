@@ -20,6 +20,7 @@ from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned, has_labels, match_labels
 from pymc_gamma.model.event_source import TabulatedSource
 from pymc_gamma.model.intensity import Parameters
+from pymc_gamma.model.marginal import Marginal, vector_of
 from pymc_gamma.model.own_table import coords_of_last_dim, fraction_tensor
 from pymc_gamma.model.scans import checked_scan
 from pymc_gamma.model.table import TableArrays, TableInputs
@@ -80,9 +81,12 @@ class ScannedTable(TabulatedSource):
     ----------
     grids : sequence of TableGrid
         The components.
+    marginal : Marginal, optional
+        A parameter that is summed over.
     """
 
-    def __init__(self, grids: Sequence[TableGrid]) -> None:
+    def __init__(self, grids: Sequence[TableGrid], marginal: Marginal | None = None) -> None:
+        self.marginal = marginal
         super().__init__(tuple(one.name for one in grids))
         self.columns = tuple(column for one in grids for column in one.columns)
         bounds = np.cumsum([0, *(len(one.columns) for one in grids)])
@@ -121,9 +125,21 @@ class ScannedTable(TabulatedSource):
 
     def mixture_log_density(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
         """Logarithm of the density of events, times their multiplicities, for fractions that sum to one; (N,)."""
+        each = self.mixture_log_densities(inputs, fraction, parameters)
+        return each[0] if self.marginal is None else self.marginal.shared_out(each)
+
+    def mixture_log_densities(
+        self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]
+    ) -> list[Variable]:
+        """As :meth:`mixture_log_density`, at each node of what is summed over."""
+        thetas = [theta.reshape((theta.shape[-1],)) for theta in parameters]
+        every = [tuple(thetas)] if self.marginal is None else self.marginal.each(thetas)
+        return [self._log_density(inputs, fraction, own) for own in every]
+
+    def _log_density(self, inputs: TableInputs, fraction: Variable, thetas: Sequence[Variable]) -> Variable:
         rest, valid = None, []
-        for tables, (k, one), theta in zip(inputs.added, self._scans.items(), parameters, strict=True):
-            values = [theta.reshape((theta.shape[-1],))[axis] for axis in range(len(one.grid))]
+        for tables, (k, one), theta in zip(inputs.added, self._scans.items(), thetas, strict=True):
+            values = [theta[axis] for axis in range(len(one.grid))]
             density = scan_density(values, tables) * fraction[k]
             rest = density if rest is None else rest + density
             valid.append(inside(values, list(one.grid.values())))
@@ -210,7 +226,7 @@ def scanned_table(
         raise ModelError(f"{what}: all components must have the same events, got {lengths} of them.")
     grids = {one.grid.name: one.grid for one in parts if one.grid.grid}
     values = checked_scan(name, grids, scan, model)
-    source = ScannedTable([one.grid for one in parts])
+    source = ScannedTable([one.grid for one in parts], Marginal.find([values[own] for own in grids]))
     observed = np.concatenate([one.values.reshape(len(one.values), -1) for one in parts], axis=1)
     if multiplicity is not None:
         if has_labels(multiplicity):
@@ -229,7 +245,7 @@ def scanned_table(
             f"{name}: the fractions of a log_likelihood table must be one vector with an entry for each of {names}, "
             f"got {tensor.type}; make one EventMixture for each table of a batch."
         )
-    thetas = tuple(pt.stack([values[own][parameter] for parameter in grid.grid]) for own, grid in grids.items())
+    thetas = tuple(vector_of({one: values[own][one] for one in grid.grid}) for own, grid in grids.items())
     return source, tensor, observed, events, Parameters(None, None, thetas)
 
 

@@ -15,6 +15,7 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import as_mapping, has_labels
 from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
+from pymc_gamma.model.marginal import Marginal, Marginalised
 from pymc_gamma.model.spectral import value_at_start
 from pymc_gamma.ops.scan import inside, scan_counts, scan_density
 from pymc_gamma.ops.scan_tables import ScanTables, grid_error
@@ -101,6 +102,9 @@ class ScanBlock(AddedBlock):
 
 def between_nodes(scan: Any, values: Mapping[str, Variable], at_nodes: FloatArray) -> Variable:
     """A positive number that a component has at its nodes, shape (n_nodes,), at values of its parameters; a scalar."""
+    summed = [parameter for parameter, one in values.items() if isinstance(one, Marginal)]
+    if summed:
+        raise ModelError(f"{scan.name!r} has other fluxes at each node of {summed}, which is Marginalised().")
     grid = list(scan.grid.values())
     with np.errstate(divide="ignore"):
         logs = np.log(at_nodes).reshape(1, *scan.shape)
@@ -111,9 +115,7 @@ def _scalars(theta: Variable, grid: list[FloatArray]) -> list[Variable]:
     return [theta[k] for k in range(len(grid))]
 
 
-def checked_scan(
-    name: str, grids: Mapping[str, Grid], scan: Any, model: pm.Model | None
-) -> dict[str, dict[str, Variable]]:
+def checked_scan(name: str, grids: Mapping[str, Grid], scan: Any, model: pm.Model | None) -> dict[str, dict[str, Any]]:
     """Values of the parameters of each component that is a scan.
 
     Components whose parameters have the same name share its value.
@@ -125,7 +127,7 @@ def checked_scan(
     grids : mapping of str to Grid
         Nodes of these components.
     scan : mapping of str to tensor_like, optional
-        Value of each parameter: a number or variable in the unit of its nodes, or a quantity.
+        Value of each parameter: a number or variable in the unit of its nodes, a quantity, or :class:`Marginalised`.
     model : pymc.Model, optional
         Knows where sampling starts; without it nothing is looked at there.
 
@@ -154,10 +156,17 @@ def checked_scan(
             f"{name}: {owners} are scans, and no value is given for {missing}; pass scan={{{example}}}: variables "
             "of the model, or numbers."
         )
-    found: dict[str, dict[str, Variable]] = {component: {} for component in grids}
+    found: dict[str, dict[str, Any]] = {component: {} for component in grids}
     for parameter in parameters:
         value = given[parameter]
         own = {component: one for component, one in grids.items() if parameter in one.grid}
+        if isinstance(value, Marginalised):
+            marginal = _marginal(name, parameter, own, value)
+            if any(isinstance(one, Marginal) for values in found.values() for one in values.values()):
+                raise ModelError(f"{name}: only one parameter can be Marginalised(); scan the others continuously.")
+            for component in own:
+                found[component][parameter] = marginal
+            continue
         if not isinstance(value, Variable):
             if not isinstance(value, u.Quantity):
                 _same_units(name, parameter, own)
@@ -177,7 +186,18 @@ def checked_scan(
                     raise ModelError(f"{name}: where sampling starts, {error} See initval=, or its prior.") from None
         for component in own:
             found[component][parameter] = value
-    return found
+    return {component: {one: found[component][one] for one in grid.grid} for component, grid in grids.items()}
+
+
+def _marginal(name: str, parameter: str, grids: Mapping[str, Grid], value: Marginalised) -> Marginal:
+    """A parameter that is summed over, of components that have the same nodes of it."""
+    _same_units(name, parameter, grids)
+    first, *others = (one.grid[parameter] for one in grids.values())
+    if any(not np.array_equal(first, one) for one in others):
+        raise ModelError(
+            f"{name}: {list(grids)} have other nodes of {parameter!r}, which is Marginalised(); give them the same."
+        )
+    return Marginal.build(name, parameter, first, value)
 
 
 def _same_units(name: str, parameter: str, grids: Mapping[str, Grid]) -> None:
