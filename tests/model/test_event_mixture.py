@@ -109,7 +109,7 @@ def test_one_fused_pass_in_the_samplers_function(response, rows):
 
 def test_pointwise_log_likelihood_and_loo(response, rows, seed):
     model = mixture_model(response, observed=rows)
-    draws = np.random.default_rng(seed).dirichlet(40 * TRUTH, size=(2, 50))
+    draws = np.random.default_rng(seed).dirichlet(200 * TRUTH, size=(2, 50))
     idata = az.from_dict({"posterior": {"fraction": draws}}, coords=response.coords, dims={"fraction": ["component"]})
     pm.compute_log_likelihood(idata, model=model, progressbar=False)
     found = idata["log_likelihood"]["events"]
