@@ -226,7 +226,7 @@ def radial_density(theta: _Numbers, rho: _Numbers, tables: LiveArrays, out: _Num
                     parts[k] = theta[one, 5 + 2 * k] * exponential(terms_[k, S])
                     plain += parts[k]
                     plain_z += parts[k] * terms_[k, S_Z]
-                if not plain.real > 1e-200:
+                if not plain.real > 1e-150:  # its square is a number
                     work[BARE + j], work[LINE + j] = 0, 0
                     continue
                 h = 1 + 2 * v0 * plain_z / plain

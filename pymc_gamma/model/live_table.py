@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveTable"]
 
+N_DENSE, N_TILES = 6, 4
+"""Outputs of a table of dense columns, and how many more bands take."""
+
 
 class LiveTable(Op):
     """``value -> table inputs``: builds an event table while the model runs.
@@ -38,6 +41,10 @@ class LiveTable(Op):
     def __init__(self, source: "EventSource") -> None:
         self.source = source
         self._last: tuple[Any, tuple[Any, ...]] | None = None
+        # Tables are kept for the next call: nothing may compute in their place. As views of the events, which are data,
+        # they are left alone.
+        n_outputs = N_DENSE + N_TILES * source.banded + sum(map(len, source.added_types()))
+        self.view_map = {k: [0] for k in range(n_outputs)}
 
     def make_node(self, value: Any) -> Apply:
         """Apply node on rows of events, shape (N, n_columns)."""

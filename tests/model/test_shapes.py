@@ -4,8 +4,10 @@ import astropy.units as u
 import cloudpickle
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
+from laplace import compiled
 from setups import direction, region, source
 from shape_scene import (
     AMPLITUDE,
@@ -169,6 +171,25 @@ def test_events_that_are_replaced(one):
         with model:
             pm.set_data({"data": response.event_rows(events)}, coords={"event": np.arange(len(events))})
         assert float(function(numbers(**at))) == pytest.approx(expected[id(events)], rel=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["FAST_COMPILE", "NUMBA"])
+def test_tables_that_are_kept_stay_as_they_are(one, mode):
+    """Compiled code may compute in the place of what it takes for intermediate results; tables of data are not."""
+    response, first = one
+    second = response.simulate(rng=10)
+    rows = [response.event_rows(events) for events in (first, second)]
+    data = pytensor.shared(rows[0], "data")
+    with pm.Model() as model:
+        shape = pmg.GaussianShape(**variables(start_of("elongated")[0]))
+        pmg.ExtendedEventMixture("events", response=response, shapes={"msh": shape}, observed=data)
+    function, start = compiled(model, mode)
+    x = np.concatenate([np.ravel(value) for value in start.values()])
+    values = []
+    for k in (0, 0, 1, 0, 1):
+        data.set_value(rows[k])
+        values.append(float(function(x)[0]))
+    assert values == pytest.approx([values[0], values[0], values[2], values[0], values[2]], rel=1e-12)
 
 
 def normal_prior(response, **events):
