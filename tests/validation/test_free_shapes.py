@@ -1,4 +1,4 @@
-"""Free position and extension: coverage, and the precision that the information in the events allows.
+"""Free position and extension: coverage, the precision that the information in the events allows, and a shell.
 
 As in `test_coverage.py`, true parameters are drawn from the prior, and posteriors are importance samples around their
 maximum. The information of the source on its position is computed without live shapes, from the response folded anew on
@@ -7,13 +7,17 @@ either side.
 
 import time
 
+import astropy.units as u
 import numpy as np
 import pymc as pm
 import pytensor
+import pytensor.tensor as pt
 import pytest
+from gammapy.modeling.models import PowerLawSpectralModel, ShellSpatialModel
 from laplace import compiled, summit
 from scipy import stats
-from setups import P_VALUE, pointing, region, source
+from setups import P_VALUE, direction, pointing, region, source
+from test_real_data import store
 
 import pymc_gamma as pmg
 
@@ -152,3 +156,61 @@ def test_position_error_is_that_of_the_information():
     found = WIDTH / np.sqrt(np.mean(precision, axis=0))
     print(f"standard deviation of lon and lat: {found} deg, from the information {expected} deg; required 5 %")
     np.testing.assert_allclose(found, expected, rtol=0.05)
+
+
+RADIUS, THICKNESS = 0.4, 0.15
+SHELL_SETS = 20
+
+
+def shell_response():
+    """Four H.E.S.S. runs of a shell like RX J1713.7-3946, at the pointings of runs on MSH 15-52."""
+    runs = pmg.Observation.list_from_gammapy(store().get_observations([20136, 20137, 20151, 20282]))
+    centre = direction(228.547, -59.174, "icrs")
+    spatial = ShellSpatialModel(
+        lon_0=centre.ra, lat_0=centre.dec, radius=RADIUS * u.deg, width=THICKNESS * u.deg, frame="icrs"
+    )
+    spectral = PowerLawSpectralModel(index=2.1, amplitude=2e-11 * u.Unit("TeV-1 cm-2 s-1"), reference=1 * u.TeV)
+    roi = pmg.RegionOfInterest(centre, radius=1.1 * u.deg, energy=(0.8, 30) * u.TeV)
+    sky = [pmg.SkySource("rxj", spatial, spectral), pmg.CosmicRayBackground()]
+    return pmg.fold(sky, runs, roi, free_shape=["rxj"])
+
+
+SHELL_UNITS = {"radius": 0.1, "width": 0.25, "norm": 0.1, "background": 0.1}
+"""Widths of the priors of logarithms; variables are in these units, in which a fit does not step outside the range."""
+
+
+def shell_model(response, **events):
+    with pm.Model() as model:
+        offset = pm.Normal("offset", 0, 1, shape=2)
+        lon, lat = 228.547 + 0.05 / np.cos(np.radians(59.174)) * offset[0], -59.174 + 0.05 * offset[1]
+        factor = {name: pt.exp(unit * pm.Normal(name, 0, 1)) for name, unit in SHELL_UNITS.items()}
+        pmg.ExtendedEventMixture(
+            "events",
+            response=response,
+            shapes={"rxj": pmg.ShellShape(lon, lat, RADIUS * factor["radius"], THICKNESS * factor["width"])},
+            norms={"rxj": factor["norm"], "ccr": factor["background"]},
+            **events,
+        )
+    return model
+
+
+def test_radius_and_width_of_a_shell():
+    response = shell_response()
+    events = [response.simulate(rng=k).to_rows(response.reco) for k in range(SHELL_SETS)]
+    refit = Refit(shell_model, response, events)
+    which = [refit.names.index(name) + 1 for name in ("radius", "width")]  # the offset holds two
+    pulls, errors = [], []
+    for rows in events:
+        best = refit.summit(rows)
+        covariance = best.covariance[np.ix_(which, which)]
+        pulls.append(best.x[which] / np.sqrt(np.diag(covariance)))
+        slope = np.array([RADIUS * SHELL_UNITS["radius"], THICKNESS * SHELL_UNITS["width"]])
+        errors.append([*slope * np.sqrt(np.diag(covariance)), np.sqrt(slope @ covariance @ slope)])
+    radius, width, outer = np.mean(errors, axis=0)
+    print(
+        f"{np.mean([*map(len, events)]):.0f} events; radius {RADIUS} +- {radius:.4f}, "
+        f"width {THICKNESS} +- {width:.4f}, their sum +- {outer:.4f} deg; "
+        f"pulls at most {np.abs(pulls).max():.2f}, rms {np.std(pulls, axis=0)}; required 3"
+    )
+    assert np.abs(pulls).max() < 3
+    assert outer < min(radius, width)
