@@ -361,6 +361,39 @@ def test_flare(run):
     compare_background(case, found)
 
 
+def test_flare_as_a_light_curve():
+    """PKS 2155-304: all runs in one model, against the fit of each by itself.
+
+    Each has its own spectrum and background, so that the fits must agree.
+    """
+    cases = [Case(f"pks-{run}") for run in range(33787, 33802)]
+    runs = [run for case in cases for run in case.runs]
+    roi = cases[0].roi
+    observations = pmg.Observation.list_from_gammapy(runs)
+    events = pmg.Events.from_gammapy(runs, roi=roi)
+    response = pmg.fold(
+        [cases[0].source(), pmg.CosmicRayBackground()], observations, roi, free_spectrum=["source", "ccr"]
+    )
+    n = len(runs)
+    with pm.Model(coords=response.coords) as model:
+        log_amplitude = pm.Flat("log_amplitude", initval=np.full(n, np.log(1e-10)), dims="observation")
+        index = pm.Flat("index", initval=np.full(n, 3.3), dims="observation")
+        source = pmg.PowerLaw(index=index, amplitude=pt.exp(log_amplitude), reference=1 * u.TeV)
+        spectra = {"source": source, "ccr": background(n)}
+        pmg.ExtendedEventMixture("events", response=response, spectra=spectra, observed=events)
+    together = fit(model)
+    for k, case in enumerate(cases):
+        own = case.roi
+        single = pmg.Observation.list_from_gammapy(case.runs)
+        alone = unbinned(case, single, pmg.Events.from_gammapy(case.runs, roi=own), own)
+        found = {
+            name: float((together.value[name][k] - alone.value[name][0]) / alone.sd[name][0])
+            for name in ("log_amplitude", "index")
+        }
+        print(f"{case.name}: {', '.join(f'{name} {pull:+.3f} sigma' for name, pull in found.items())}; required 0.3")
+        assert max(map(abs, found.values())) < 0.3, (case.name, found)
+
+
 def merged(counts, expected):
     """Neighbouring bins joined until each has enough expected counts; the last ones join the bin before."""
     starts, total = [0], 0.0
