@@ -200,10 +200,7 @@ class Haze(Systematic):
 class TestSystematicOfAUser:
     def test_in_a_poisson_process(self, runs, events):
         response = folded(runs, free_spectrum=["crab", "halo"])
-        hazy = {
-            "crab": lambda e: crab()(e) * np.exp(-0.2 / e),
-            "halo": lambda e: crab(2.5, 1e-12)(e) * np.exp(-0.2 / e),
-        }
+        hazy = {"crab": crab() * Hazy(), "halo": crab(2.5, 1e-12) * Hazy()}
         spectra = {"crab": crab(), "halo": crab(2.5, 1e-12)}
         found = poisson(response, events, spectra=spectra, systematics=[Haze(value=0.2)])
         assert found == pytest.approx(poisson(response, events, spectra=hazy), rel=1e-12)
