@@ -7,7 +7,18 @@ GammaBayes takes minutes and installs that program; run it by hand, ``python ben
 import subprocess
 import sys
 
-NAMES = ("folding", "simulation", "likelihood", "spectra", "point_source", "gammapy_fit", "quickstart")
+NAMES = (
+    "folding",
+    "simulation",
+    "likelihood",
+    "spectra",
+    "live_shapes",
+    "shapes",
+    "scans",
+    "point_source",
+    "gammapy_fit",
+    "quickstart",
+)
 
 
 def main() -> int:

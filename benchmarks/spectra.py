@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 import pymc_gamma as pmg
 from benchmarks._timing import Figures, interleaved_times
 from benchmarks.setting import FRACTIONS, galactic_centre
-from pymc_gamma.distributions.columns import ColumnSource
+from pymc_gamma.model.build import build_intensity, model_components
+from pymc_gamma.model.fixed_number import FixedNumber
+from pymc_gamma.model.intensity import Parameters
 
 SIZES = {4500: 0.25e-3, 100_000: 5e-3}
 """Numbers of events, and the longest time of one call in seconds."""
@@ -54,9 +56,10 @@ def compiled(response: pmg.Response, build: Callable[[Any, Any], None], mode: st
 
 def forms(response: pmg.Response, rows: NDArray[np.float64]) -> tuple[dict[str, Callable[[], Any]], int]:
     """The same model in several forms, and the count of numbers that are not zero in the columns of the free one."""
-    source = ColumnSource(response)
+    components = model_components("events", response, {"diffuse": pmg.PowerLaw()}, {}, ())
+    source, _ = build_intensity("events", FixedNumber, components, None, needs_norms=False)
     (free,) = source.free
-    fixed = source.densities(rows)[:, [*source.fixed_sky, *source.fixed_background]]
+    fixed, _ = response.column_densities(rows)
     values, pointer, column = response.spectral_bands(rows, source.smooth)
     at = np.arange(len(values)) - np.repeat(pointer[:-1] - column[:, 0], np.diff(pointer))
     bands = scipy.sparse.csr_matrix((values.astype(float), at, pointer), (len(rows), free.size))
@@ -64,7 +67,7 @@ def forms(response: pmg.Response, rows: NDArray[np.float64]) -> tuple[dict[str, 
     whole = scipy.sparse.hstack([scipy.sparse.csr_matrix(fixed), bands]).tocsr()
 
     def coefficients(fraction: Any, shape: Any) -> Any:
-        return source.mixture_coefficients(fraction, shape(free.energy))
+        return source.weighted(Parameters(None, shape(free.energy)), fraction).columns
 
     def ours(fraction: Any, shape: Any) -> None:
         pmg.EventMixture("events", fraction, response=response, spectra={"diffuse": shape}, observed=rows)

@@ -54,10 +54,7 @@ def population(*, pooled: bool) -> pm.Model:
         else:
             index = pm.Normal("index", 2.5, 1.0, dims="source")
         amplitude = pm.LogNormal("amplitude", np.log(15 * FLUX_UNIT), 1.5, dims="source")
-        spectra = {
-            name: pmg.PowerLaw(index=index[k], amplitude=amplitude[k], reference=REFERENCE)
-            for k, name in enumerate(names)
-        }
+        spectra = {tuple(names): pmg.PowerLaw(index=index, amplitude=amplitude, reference=REFERENCE)}
         background = pm.LogNormal("background", 0.0, 0.1)
         pmg.ExtendedEventMixture(
             "events", response=response, spectra=spectra, norms={"ccr": background}, observed=events

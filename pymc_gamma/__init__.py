@@ -10,27 +10,22 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pymc_gamma.distributions import EventMixture, ExtendedEventMixture, observe_events
-    from pymc_gamma.evaluate import spectrum_draws
     from pymc_gamma.events import Events, predictive_counts
+    from pymc_gamma.events.run_files import write_runs
+    from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.inference.evaluate import spectrum_draws
+    from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
+    from pymc_gamma.inference.shape_check import check_shapes
+    from pymc_gamma.instrument.irfs import IRFs, load_irfs
+    from pymc_gamma.instrument.observation import Observation
     from pymc_gamma.interop import from_gammapy, to_gammapy
-    from pymc_gamma.irfs import IRFs, load_irfs
-    from pymc_gamma.mixture import MixtureTree
-    from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
-    from pymc_gamma.observation import Observation
-    from pymc_gamma.plotting import (
-        plot_corner,
-        plot_counts,
-        plot_counts_spectrum,
-        plot_ppc,
-        plot_radial_profile,
-        plot_spectrum,
-    )
-    from pymc_gamma.response import Response, fold
-    from pymc_gamma.run_files import write_runs
-    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkyComponent, SkySource
-    from pymc_gamma.spectra import (
+    from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
+    from pymc_gamma.model.marginal import Marginalised
+    from pymc_gamma.model.mixture_tree import MixtureTree
+    from pymc_gamma.model.scans import scan_error
+    from pymc_gamma.model.shapes import position
+    from pymc_gamma.model.spectra import (
         BrokenPowerLaw,
         EBLAbsorption,
         ExpCutoffPowerLaw,
@@ -40,20 +35,32 @@ if TYPE_CHECKING:
         SmoothBrokenPowerLaw,
         TemplateSpectrum,
     )
-    from pymc_gamma.systematics import (
+    from pymc_gamma.model.systematics import (
         BackgroundNorm,
         BackgroundTilt,
         EffectiveAreaNorm,
         EffectiveAreaShape,
         EnergyScale,
         PSFScale,
+        Systematic,
     )
+    from pymc_gamma.plotting import (
+        plot_corner,
+        plot_counts,
+        plot_counts_spectrum,
+        plot_ppc,
+        plot_radial_profile,
+        plot_spectrum,
+    )
+    from pymc_gamma.response import Response, fold
+    from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, Scanned, SkyComponent, SkySource
 
 __all__ = [
     "BackgroundNorm",
     "BackgroundTilt",
     "BrokenPowerLaw",
     "CosmicRayBackground",
+    "DiskShape",
     "EBLAbsorption",
     "EffectiveAreaNorm",
     "EffectiveAreaShape",
@@ -63,21 +70,28 @@ __all__ = [
     "ExpCutoffPowerLaw",
     "ExtendedEventMixture",
     "GalacticDiffuse",
+    "GaussianShape",
     "HGPSCatalog",
     "IRFs",
     "LogParabola",
+    "Marginalised",
     "MixtureTree",
     "NestedProblem",
     "Observation",
     "PSFScale",
+    "PointShape",
     "PowerLaw",
     "PowerLawNorm",
     "RegionOfInterest",
     "Response",
+    "Scanned",
+    "ShellShape",
     "SkyComponent",
     "SkySource",
     "SmoothBrokenPowerLaw",
+    "Systematic",
     "TemplateSpectrum",
+    "check_shapes",
     "fold",
     "from_gammapy",
     "load_irfs",
@@ -89,9 +103,11 @@ __all__ = [
     "plot_ppc",
     "plot_radial_profile",
     "plot_spectrum",
+    "position",
     "predictive_counts",
     "prior_transform",
     "sample_nested",
+    "scan_error",
     "spectrum_draws",
     "to_gammapy",
     "write_runs",
@@ -103,15 +119,18 @@ except PackageNotFoundError:  # running from a source tree that was never instal
     __version__ = "0+unknown"
 
 _WHERE = {
-    "pymc_gamma.distributions": ("EventMixture", "ExtendedEventMixture", "observe_events"),
-    "pymc_gamma.evaluate": ("spectrum_draws",),
+    "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
+    "pymc_gamma.inference.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
+    "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
     "pymc_gamma.geometry": ("RegionOfInterest",),
     "pymc_gamma.interop": ("from_gammapy", "to_gammapy"),
-    "pymc_gamma.irfs": ("IRFs", "load_irfs"),
-    "pymc_gamma.mixture": ("MixtureTree",),
-    "pymc_gamma.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
-    "pymc_gamma.observation": ("Observation",),
+    "pymc_gamma.instrument.irfs": ("IRFs", "load_irfs"),
+    "pymc_gamma.model.marginal": ("Marginalised",),
+    "pymc_gamma.model.mixture_tree": ("MixtureTree",),
+    "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
+    "pymc_gamma.inference.shape_check": ("check_shapes",),
+    "pymc_gamma.instrument.observation": ("Observation",),
     "pymc_gamma.plotting": (
         "plot_corner",
         "plot_counts",
@@ -121,9 +140,18 @@ _WHERE = {
         "plot_spectrum",
     ),
     "pymc_gamma.response": ("Response", "fold"),
-    "pymc_gamma.run_files": ("write_runs",),
-    "pymc_gamma.sky": ("CosmicRayBackground", "GalacticDiffuse", "HGPSCatalog", "SkyComponent", "SkySource"),
-    "pymc_gamma.spectra": (
+    "pymc_gamma.events.run_files": ("write_runs",),
+    "pymc_gamma.sky": (
+        "CosmicRayBackground",
+        "GalacticDiffuse",
+        "HGPSCatalog",
+        "Scanned",
+        "SkyComponent",
+        "SkySource",
+    ),
+    "pymc_gamma.model.scans": ("scan_error",),
+    "pymc_gamma.model.shapes": ("position",),
+    "pymc_gamma.model.spectra": (
         "BrokenPowerLaw",
         "EBLAbsorption",
         "ExpCutoffPowerLaw",
@@ -133,14 +161,27 @@ _WHERE = {
         "SmoothBrokenPowerLaw",
         "TemplateSpectrum",
     ),
-    "pymc_gamma.systematics": (
+    "pymc_gamma.model.systematics": (
         "BackgroundNorm",
         "BackgroundTilt",
         "EffectiveAreaNorm",
         "EffectiveAreaShape",
         "EnergyScale",
         "PSFScale",
+        "Systematic",
     ),
+}
+
+# Modules that the reference named as attributes of the package before they moved into rooms.
+_MOVED = {
+    "distributions": "model",
+    "domain": "instrument.domain",
+    "good_time": "instrument.good_time",
+    "irfs": "instrument.irfs",
+    "safe_mask": "instrument.safe_mask",
+    "spectra": "model.spectra",
+    "systematics": "model.systematics",
+    "workflow": "analysis.quickstart",
 }
 
 
@@ -150,6 +191,8 @@ def __getattr__(name: str) -> Any:
             value = getattr(import_module(module), name)
             globals()[name] = value
             return value
+    if name in _MOVED:
+        return import_module(f"{__name__}.{_MOVED[name]}")
     try:
         return import_module(f"{__name__}.{name}")  # submodules: pymc_gamma.datasets
     except ModuleNotFoundError as error:

@@ -20,6 +20,7 @@ from pymc_gamma.units import numbers, to_value
 
 __all__ = [
     "array",
+    "ascending",
     "checked",
     "direction",
     "directions",
@@ -117,6 +118,34 @@ def array(value: Any, name: str, shape: tuple[int | None, ...], unit: str = "") 
     if len(shape) != found.ndim or any(n not in (None, m) for n, m in zip(shape, found.shape, strict=True)):
         wanted = ", ".join("n" if n is None else str(n) for n in shape)
         raise ValueError(f"{name} must have the shape ({wanted}), got {found.shape}.")
+    return found
+
+
+def ascending(value: Any, name: str, *, least: int = 2, unit: str = "") -> NDArray[np.float64]:
+    """Finite ascending numbers, ``least`` or more; a quantity must be in ``unit``.
+
+    Raises
+    ------
+    ValueError
+        If they are not ascending, or too few.
+    TypeError
+        If there are no numbers in it.
+    astropy.units.UnitConversionError
+        If they have another unit.
+
+    Examples
+    --------
+    >>> ascending([1, 2, 4], "nodes").tolist()
+    [1.0, 2.0, 4.0]
+    """
+    found = numbers(value, name, unit)
+    if found.ndim != 1 or len(found) < least:
+        raise ValueError(f"{name} must be a list of at least {least} ascending numbers, got {value!r}.")
+    if not np.all(np.diff(found) > 0):
+        place = int(np.argmin(np.diff(found) > 0))
+        raise ValueError(
+            f"{name} must be ascending, got {found[place]:g} before {found[place + 1]:g}; sort them, each once."
+        )
     return found
 
 

@@ -82,9 +82,9 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 def _quickstart(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    from pymc_gamma.analysis.quickstart import Interface, check_arguments, check_output, quickstart
     from pymc_gamma.errors import FolderInUseError
     from pymc_gamma.files import locked_folder
-    from pymc_gamma.workflow import Interface, check_arguments, check_output, quickstart
 
     interface = Interface(output="--output", overwrite="--force")
     try:

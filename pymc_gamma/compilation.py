@@ -87,7 +87,8 @@ def kernel(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
     """
     if function is None:
         return functools.partial(kernel, **options)
-    compiled = nb.njit(nogil=True, **options)(function)
+    # said even if it is False: else numba takes it from whatever calls the kernel first, and PyTensor rearranges sums
+    compiled = nb.njit(nogil=True, **{"fastmath": False, **options})(function)
     if isinstance(compiled, Dispatcher):  # not under NUMBA_DISABLE_JIT
         compiled._cache = _KernelCache(function)  # type: ignore[attr-defined]
     return compiled

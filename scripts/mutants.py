@@ -54,21 +54,31 @@ EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 
 TESTS: dict[str, tuple[str, ...]] = {
     "geometry/sphere.py": ("tests/core/test_sphere.py", "tests/test_geometry.py"),
-    "geometry/cells.py": ("tests/core/test_sphere.py", "tests/test_geometry.py"),
+    "geometry/cover.py": ("tests/core/test_sphere.py", "tests/test_geometry.py"),
     "geometry/region.py": ("tests/core/test_shapes.py", "tests/test_geometry.py"),
-    "geometry/shapes.py": ("tests/core/test_shapes.py", "tests/test_geometry.py"),
-    "domain.py": ("tests/core/test_shapes.py",),
-    "search.py": ("tests/test_search.py",),
+    "geometry/outlines.py": ("tests/core/test_shapes.py", "tests/test_geometry.py"),
+    "instrument/domain.py": ("tests/core/test_shapes.py",),
+    "search_kernels.py": ("tests/test_search.py",),
     "folding/kernels.py": ("tests/core/test_fold_kernels.py",),
     "folding/tables.py": ("tests/core/test_fold_tables.py", "tests/response/test_tables.py"),
     "folding/containment.py": ("tests/core/test_containment.py",),
-    "folding/engine.py": ("tests/core/test_columns.py", "tests/response/test_smooth_response.py"),
-    "response/columns.py": (
-        "tests/core/test_columns.py",
-        "tests/response/test_response.py",
-        "tests/response/test_smooth_response.py",
+    **dict.fromkeys(
+        (
+            "folding/engine.py",
+            "folding/component.py",
+            "folding/sources.py",
+            "folding/background.py",
+            "folding/background_rate.py",
+            "folding/folded.py",
+        ),
+        ("tests/core/test_columns.py", "tests/response/test_smooth_response.py"),
+    ),
+    **dict.fromkeys(
+        ("response/folds.py", "response/densities.py", "response/response.py"),
+        ("tests/core/test_columns.py", "tests/response/test_response.py", "tests/response/test_smooth_response.py"),
     ),
     "ops/kernels.py": ("tests/core/test_event_kernels.py",),
+    "ops/block_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/log_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/tile_kernels.py": ("tests/core/test_event_kernels.py",),
     "ops/hat_kernels.py": ("tests/core/test_event_kernels.py",),
@@ -97,7 +107,7 @@ PRELOADED = (
 
 def is_interpreted(path: str) -> bool:
     """Whether mutants of a file run in plain Python: files of kernels."""
-    return path.endswith("kernels.py") or path == "search.py"
+    return path.endswith("kernels.py")
 
 
 # ---------------------------------------------------------------------------------------------------------- mutants

@@ -18,7 +18,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 import pymc_gamma as pmg
-from pymc_gamma import workflow
+from pymc_gamma.analysis import quickstart as workflow
 from pymc_gamma.events import gadf
 
 N_LARGE = 100_000

@@ -30,7 +30,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 import pymc_gamma as pmg
-from pymc_gamma import renames, workflow
+from pymc_gamma import renames
+from pymc_gamma.analysis import quickstart as workflow
 from pymc_gamma.files import restore
 
 STEPS = ("open", "os.", "shutil.", "fcntl.", "ctypes.dlsym")

@@ -15,7 +15,7 @@ from astropy.coordinates import angular_separation, offset_by, position_angle
 from scipy.interpolate import RegularGridInterpolator
 
 from pymc_gamma.geometry import EqualAreaPlane, lonlat_from_vectors, separation_deg, tangent_basis, unit_vectors
-from pymc_gamma.sky import GaussianShape, PointShape
+from pymc_gamma.sky import SkyGaussian, SkyPoint
 
 SCOUTS = 4000
 """Energies at which the support of the dispersion is looked for."""
@@ -61,11 +61,11 @@ class Oracle:
     def density(self, part, measured, lon, lat):
         """Counts density (TeV-1 sr-1) of a sky part at one event: energy in TeV, direction in degrees."""
         shape = part.shape
-        if isinstance(shape, PointShape):
+        if isinstance(shape, SkyPoint):
             return self.point(measured, lon, lat, (shape.lon, shape.lat), part.spectrum)
-        if isinstance(shape, GaussianShape) and shape.e > 0:
+        if isinstance(shape, SkyGaussian) and shape.e > 0:
             return self.elongated(measured, lon, lat, shape, part.spectrum)
-        if isinstance(shape, GaussianShape):
+        if isinstance(shape, SkyGaussian):
             return self.gaussian(measured, lon, lat, (shape.lon, shape.lat), shape.sigma, part.spectrum)
         return self.extended(measured, lon, lat, shape.brightness, part.spectrum)
 
@@ -80,9 +80,9 @@ class Oracle:
         A template needs its sky: unit vectors (n, 3) and brightness times solid angle (n,).
         """
         shape = part.shape
-        if isinstance(shape, PointShape):
+        if isinstance(shape, SkyPoint):
             vectors, weight = unit_vectors(shape.lon, shape.lat)[None], np.ones(1)
-        elif isinstance(shape, GaussianShape):
+        elif isinstance(shape, SkyGaussian):
             vectors, solid, profile = self._polar(tangent_basis(shape.lon, shape.lat), shape.sigma)
             weight = profile * solid / (2 * np.pi * np.radians(shape.sigma) ** 2)
             vectors, weight = vectors.reshape(-1, 3), weight.ravel()

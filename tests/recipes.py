@@ -7,6 +7,7 @@ import astropy.units as u
 import numpy as np
 import pymc as pm
 import xarray as xr
+from astropy.time import Time
 from setups import direction, pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
@@ -15,6 +16,7 @@ N_DRAWS = 3
 
 HOOKS = {
     "prior": "made by a systematic for the model it is in",
+    "act": "asked by a distribution",
     "shapes": "asked by `Systematic.tensor`",
     "tensor": "asked by a distribution",
     "energies": "asked by `EffectiveAreaShape.shapes`",
@@ -22,6 +24,18 @@ HOOKS = {
     "evaluate": "asked by `Spectrum.__call__`, with a variable",
     "parts": "asked by `fold`",
     "rv_op": "asked by PyMC",
+    "of": "asked by `fold`",
+    "limits": "asked by `Response.live_source`",
+    "sizes": "asked by `Response.live_source`",
+    "elongated": "asked by `Response.live_source`",
+    "largest": "asked by `Response.live_source`",
+    "furthest": "asked by `fold`",
+    "differs": "asked by a distribution",
+    "theta": "asked by a distribution",
+    "check": "asked when a shape is made",
+    "check_family": "asked by tables",
+    "spatial_model": "asked by `Response.with_shapes`",
+    "unit": "asked by `Response.with_shapes`",
 }
 """Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
 
@@ -33,6 +47,7 @@ INTERNAL = {
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
     "SkyComponent": "abstract",
+    "Systematic": "abstract",
 }
 """Other public callables that users do not call; why."""
 
@@ -53,12 +68,18 @@ class Objects:
         self.irfs = quick_start_irfs()
         self.observation = pointing(hours=1)
         self.roi = region(width=1.6, energy=(1.0, 50.0))
+        self.good_time = Time("2025-03-01T22:00:00", scale="tt") + [0, 1] * u.h
+        self.run = pmg.Observation(self.irfs, direction(0, 0), livetime=0.9 * u.h, name="run", good_time=self.good_time)
         self.components = [source("crab", 0.3, -0.2, index=2.3, amplitude=3e-12), pmg.CosmicRayBackground()]
         self.response = pmg.fold(self.components, self.observation, self.roi)
         self.free = pmg.fold(self.components, self.observation, self.roi, free_spectrum=["crab"])
+        self.live = pmg.fold(self.components, self.observation, self.roi, free_spectrum=["crab"], free_shape=["crab"])
         self.events = self.response.simulate({"crab": 1, "ccr": 1}, 60, rng=1)
         self.rows = self.events.to_rows()
         self.flux = self.free.free_components[0].nominal
+        self.scanned = pmg.Scanned("crab", self.gaussian, nodes={"sigma": [0.1, 0.15, 0.2] * u.deg})
+        sky = [self.scanned, self.components[1]]
+        self.scans = pmg.fold(sky, self.observation, self.roi, progressbar=False)
         self.photons = self.response.simulate_true("crab", 5, rng=1)
         self.tree = pmg.MixtureTree({"dm": None, "background": ["diffuse", "ccr"]})
         with pm.Model(coords=self.response.coords) as self.model:
@@ -84,10 +105,16 @@ class Objects:
             }
         )
         with pm.Model():
-            self.spectrum = pmg.PowerLaw(index=pm.Normal("index"), amplitude=1e-12)
+            index = pm.Normal("index")
+            self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
+        self.shape = pmg.PointShape(0.3 + 0.01 * (index - 2), -0.2)
         self.gammapy_model = self.gammapy_source()
         self.response.save(self.file("response"))
         self.events.write(self.file("events.fits"))
+
+    @staticmethod
+    def gaussian(sigma):
+        return source("crab", 0.3, -0.2, sigma=sigma.to_value("deg"), amplitude=3e-12)
 
     @staticmethod
     def gammapy_source():
@@ -111,6 +138,7 @@ def recipes(o):
     sky_map = {"roi": o.roi, "figsize": (6.0, 3.0)}
     weights = np.ones(N_DRAWS)
     limits = {"energy_range": [1, 50] * u.TeV, "offset_max": 2 * u.deg}
+    shapes = {"crab": {"lon_0": 0.31}}
     return {
         # spectra: numbers are in the units of each
         "PowerLaw": {"index": 2.0, "amplitude": 1e-12, "reference": 1.0},
@@ -148,8 +176,11 @@ def recipes(o):
         "PSFScale": {"sigma": 0.05, "value": 1.1, "nodes": 9},
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
+        # shapes
+        "check_shapes": {"idata": o.idata, "response": o.live, "shapes": {"crab": o.shape}},
+        "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
-        "CosmicRayBackground": {"name": "ccr"},
+        "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},
         "CosmicRayBackground.peek": {"self": o.components[1], **sky_map, "observation": o.observation},
         "GalacticDiffuse": {
             "name": "diffuse",
@@ -167,6 +198,13 @@ def recipes(o):
         },
         "SkySource.from_gammapy": {"model": o.gammapy_model, "name": "crab"},
         "SkySource.peek": {"self": o.components[0], **sky_map},
+        "Scanned": {"name": "crab", "factory": o.gaussian, "nodes": {"sigma": [0.1, 0.2] * u.deg}},
+        "Scanned.at": {"self": o.scanned, "sigma": 0.12},
+        "Scanned.check": {"self": o.scanned, "roi": o.roi},
+        "Scanned.component": {"self": o.scanned, "index": 1},
+        "Scanned.components": {"self": o.scanned},
+        "Scanned.label": {"self": o.scanned, "index": 1},
+        "Scanned.values": {"self": o.scanned, "index": 1},
         "SkyComponent.peek": {"self": o.components[0], **sky_map},
         # instrument and data
         "load_irfs": {"source": "prod5-south-20deg-50h", "name": "mine"},
@@ -190,6 +228,8 @@ def recipes(o):
             "name": "run",
             "energy_range": [1, 50] * u.TeV,
             "offset_max": 2 * u.deg,
+            "fov_rotation": 10 * u.deg,
+            "good_time": o.good_time,
         },
         "RegionOfInterest": {
             "center": direction(0, 0),
@@ -203,8 +243,16 @@ def recipes(o):
             "energy_true": 60,
             "pixel": 0.1 * u.deg,
             "free_spectrum": ["crab"],
+            "free_shape": ["crab"],
+            "progressbar": False,
         },
+        "Marginalised": {"prior": [1.0, 2.0]},
+        "scan_error": {"response": o.scans, "events": o.events, "weights": [1.0, 2.0]},
         # models
+        "PointShape": {"lon_0": 0.3, "lat_0": -0.2},
+        "GaussianShape": {"lon_0": 0.3, "lat_0": -0.2, "sigma": 0.1, "e": 0.5, "phi": 30.0},
+        "DiskShape": {"lon_0": 0.3, "lat_0": -0.2, "r_0": 0.2},
+        "ShellShape": {"lon_0": 0.3, "lat_0": -0.2, "radius": 0.2, "width": 0.1},
         "EventMixture": {
             "name": "e",
             "fraction": [0.5, 0.5],
@@ -276,6 +324,9 @@ def recipes(o):
         "Response.fingerprint": {"self": o.response},
         "Response.release": {"self": o.free},
         "Response.load": {"path": o.file("response")},
+        "Response.keep": {"self": o.response, "path": o.file("kept")},
+        "Response.observation_index": {"self": o.response, "observation": 0},
+        "Response.refold": {"self": o.response, "observations": [o.observation], "free_spectrum": ["crab"]},
         "Response.save": {"self": o.response, "path": o.file("response"), "overwrite": True},
         "Response.density": {"self": o.response, "events": o.events},
         "Response.event_rows": {"self": o.response, "events": o.events},
@@ -283,18 +334,21 @@ def recipes(o):
         "Response.column_densities": {"self": o.free, "rows": o.rows, "smooth": ("crab",)},
         "Response.spectral_bands": {"self": o.free, "rows": o.rows, "smooth": ("crab",)},
         "Response.draw_rows": {
-            "self": o.free,
+            "self": o.live,
             "counts": np.array([[3], [4]]),
             "rng": np.random.default_rng(1),
             "spectra": [o.flux],
             "psf_scale": 1.1,
+            "shapes": shapes,
         },
-        "Response.expected_parts": {"self": o.free, "spectra": [o.flux]},
+        "Response.expected_parts": {"self": o.live, "spectra": [o.flux], "shapes": shapes},
+        "Response.with_shapes": {"self": o.live, "shapes": shapes},
+        "Response.live_source": {"self": o.live, "component": "crab", "free": ["lon_0"]},
         "Response.spectra_values": {"self": o.free, "spectra": {"crab": pmg.PowerLaw()}},
         "Response.mean_exposure": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
         "Response.nominal_flux": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
         "Response.npred": {
-            "self": o.free,
+            "self": o.live,
             "energy": [1.0, 10.0],
             "lon": [0.0, 1.0],
             "lat": [0.0, 1.0],
@@ -302,6 +356,7 @@ def recipes(o):
             "observation": 0,
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},
+            "shapes": shapes,
         },
         "Response.surface_density": {
             "self": o.response,
@@ -311,14 +366,16 @@ def recipes(o):
             "observation": 0,
         },
         "Response.simulate": {
-            "self": o.free,
+            "self": o.live,
             "weights": [1.0, 2.0],
             "n_events": 5,
             "spectra": {"crab": pmg.PowerLaw()},
+            "shapes": shapes,
             "rng": 1,
         },
         "Response.simulate_rows": {
-            "self": o.free,
+            "self": o.live,
+            "shapes": shapes,
             "weights": [1.0, 2.0],
             "n": 5,
             "rng": np.random.default_rng(1),
@@ -331,6 +388,7 @@ def recipes(o):
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},
         },
+        "Response.at_scan": {"self": o.scans, "values": {"crab": {"sigma": 0.12}}},
         "Response.with_systematics": {"self": o.response, "energy_scale": 1.1, "psf_scale": 1.1},
         # events
         "Events": {
@@ -340,6 +398,7 @@ def recipes(o):
             "frame": "galactic",
             "observation": [0, 1],
             "multiplicity": [1.0, 2.0],
+            "time": o.good_time,
         },
         "Events.binned": {"self": o.events, "energy": [1, 5, 50] * u.TeV, "pixel": 0.2 * u.deg},
         "Events.from_predictive": {
@@ -357,17 +416,22 @@ def recipes(o):
         "Events.read": {"path": o.file("events.fits"), "hdu": "EVENTS", "frame": "galactic"},
         "Events.select": {"self": o.events, "roi": o.roi, "observations": o.observation},
         "Events.selection": {"self": o.events, "roi": o.roi, "observations": o.observation},
+        "Events.split": {
+            "self": o.events.with_time(o.run.draw_times(len(o.events), rng=1)),
+            "observations": o.run.split([0, 20, 60] * u.min),
+        },
         "Events.to_frame": {"self": o.events, "frame": "icrs"},
         "Events.to_gammapy": {"self": o.events},
         "Events.to_rows": {"self": o.events, "reco": ("energy", "lon", "lat")},
         "Events.to_table": {"self": o.events},
         "Events.with_observation": {"self": o.events, "observation": 0},
+        "Events.with_time": {"self": o.events, "time": o.good_time[0]},
         "Events.without_cells": {"self": o.events},
         "Events.write": {"self": o.events, "path": o.file("events.fits"), "overwrite": True},
         "Events.from_gammapy": {"source": o.events.to_gammapy(), "frame": "galactic", "observation": 0, "roi": o.roi},
         # observations and regions
         "Observation.axis_vector": {"self": o.observation, "frame": "galactic"},
-        "Observation.background_basis": {"self": o.observation, "frame": "galactic"},
+        "Observation.background_basis": {"self": o.observation, "frame": "galactic", "bkg": o.irfs.bkg},
         "Observation.fov_basis": {"self": o.observation, "frame": "galactic"},
         "Observation.exposure": {
             "self": o.observation,
@@ -380,6 +444,9 @@ def recipes(o):
         "Observation.from_dict": {"data": o.observation.to_dict(), "irfs": o.irfs},
         "Observation.from_gammapy": {"observation": gammapy_run(), **limits},
         "Observation.list_from_gammapy": {"observations": [gammapy_run()], **limits},
+        "Observation.draw_times": {"self": o.run, "n": 3, "rng": 1},
+        "Observation.split": {"self": o.run, "times": [0, 20, 60] * u.min},
+        "Observation.split_list": {"observations": [o.run], "times": [0, 20, 60] * u.min},
         "Observation.to_dict": {"self": o.observation},
         "Observation.with_irfs": {"self": o.observation, "irfs": o.irfs},
         "Observation.peek": {"self": o.observation, "roi": o.roi, "energy_true": 1 * u.TeV},

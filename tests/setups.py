@@ -13,6 +13,9 @@ from oracle import Oracle
 from scipy import stats
 
 import pymc_gamma as pmg
+from pymc_gamma.folding.energies import AtEnergies
+from pymc_gamma.folding.engine import density
+from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import lonlat_from_vectors, separation_deg, tangent_basis, unit_vectors
 
 QUICK_START = "prod5-south-20deg-50h"
@@ -96,7 +99,8 @@ def energy_nodes(edges, per_decade=30):
 
 def compact_shape(response, name, margin=0.9):
     """Centre and radius (deg) beyond which a component of analytic sources is dark; None for others."""
-    analytic = response._components[column(response, name)].analytic
+    component = response.components[column(response, name)]
+    analytic = component.analytic if isinstance(component, CompiledSources) else None
     if analytic is None or len(analytic.names) > 1:
         return None
     return analytic.vectors[0], margin + 6 * float(np.sqrt(analytic.variance[0]))
@@ -148,10 +152,10 @@ def _integrate(response, name, nodes, shape, energies, observation):
         vectors, solid, ring = vectors[near], solid[near], ring[near]
     k = column(response, name)
     # one column only: the others would cost as much again
-    component, folded = response._components[k], response._folded[observation]
+    component, folded = response.components[k], response._fold.folded[observation]
     result, out = np.zeros(shape), np.empty((len(vectors), 1))
     for energy, width, b in zip(*energies, strict=True):
-        folded.density((component,), vectors, np.full(len(vectors), energy), out)
+        density(folded, (component,), vectors, AtEnergies(np.full(len(vectors), energy)), out)
         result[b] += width * np.bincount(ring, weights=out[:, 0] * solid, minlength=shape[1])
     return result / float(response.acceptance[k])
 
@@ -192,7 +196,7 @@ def simulated_acceptance(response, component, n, rng, observation=0, batch=500_0
     if detected is None:
         (part,) = component.parts(roi)
         oracle = Oracle(response.observations[observation], roi, response.energy_true_edges)
-        templates = response._components[column(response, name)].templates
+        templates = response.components[column(response, name)].templates
         detected = oracle.detections(part, *(templates[0].raster.nodes() if templates else ()))
     kept = 0
     for first in range(0, n, batch):

@@ -21,11 +21,11 @@ from gammapy.irf import Background2D, Background3D, FoVAlignment, load_irf_dict_
 from gammapy.maps import MapAxis, WcsGeom
 
 import pymc_gamma as pmg
-from pymc_gamma.dl3 import field_orientation
 from pymc_gamma.errors import IRFError, PymcGammaWarning
 from pymc_gamma.geometry import unit_vectors
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.irfs.background import asymmetry, background
+from pymc_gamma.instrument.dl3 import field_orientation
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.irfs.background import asymmetry, background
 
 NAME = "prod5-south-20deg-50h"
 UNIT = "s-1 TeV-1 sr-1"

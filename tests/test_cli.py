@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from pymc_gamma import cli, workflow
+from pymc_gamma import cli
+from pymc_gamma.analysis import quickstart as workflow
 from pymc_gamma.events import Events
 
 
@@ -195,7 +196,8 @@ def test_quickstart_refuses_before_it_works(tmp_path):
 
 STUB = """
 import signal, sys, time
-from pymc_gamma import cli, workflow
+from pymc_gamma import cli
+from pymc_gamma.analysis import quickstart as workflow
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit that it is ignored
 

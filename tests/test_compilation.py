@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba as nb
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
@@ -28,7 +29,7 @@ with warnings.catch_warnings(record=True) as caught:
     import numpy as np
     from pymc_gamma.errors import PymcGammaWarning
     from pymc_gamma.folding.kernels import locate_bands
-    from pymc_gamma.irfs.kernels import background_rate, field_positions
+    from pymc_gamma.instrument.irfs.kernels import background_rate, field_positions
 
     nodes, rate = np.arange(3.0), np.zeros((3, 3, 3)); rate[2] = 1.0
     one, yes, index, out, lon, part = np.ones(1), np.ones(1, bool), np.empty(1, int), *np.empty((3, 1))
@@ -62,10 +63,10 @@ PUT_BACK = """
 import json, os
 from pathlib import Path
 import pymc_gamma.compilation as compilation
-path = compilation._PACKAGE / "irfs" / "kernels.py"
+path = compilation._PACKAGE / "instrument" / "irfs" / "kernels.py"
 source, status = path.read_bytes(), path.stat()
 path.write_bytes(source.replace(b"DEG = math.pi / 180", b"DEG = math.pi / 200"))
-import pymc_gamma.irfs.kernels
+import pymc_gamma.instrument.irfs.kernels
 path.write_bytes(source)
 os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 """
@@ -125,15 +126,15 @@ def test_edited_sources_are_compiled_again(copy):
     assert copy.run()["hits"] == 3
 
     # a constant of the file of a kernel, a number in a kernel, a helper of another file that is inlined
-    copy.edit("irfs/kernels.py", "DEG = math.pi / 180", "DEG = math.pi / 200")
+    copy.edit("instrument/irfs/kernels.py", "DEG = math.pi / 180", "DEG = math.pi / 200")
     copy.edit("folding/kernels.py", "min(max(x - r, 0.0), 1.0)", "min(max(x - r, 0.0), 0.25)")
-    copy.edit("search.py", "(nodes[k + 1] - nodes[k]), 0.0), 1.0)", "(nodes[k + 1] - nodes[k]), 0.0), 0.5)")
+    copy.edit("search_kernels.py", "(nodes[k + 1] - nodes[k]), 0.0), 1.0)", "(nodes[k + 1] - nodes[k]), 0.0), 0.5)")
     second = copy.run()
     assert [second["rate"], second["lon"], second["part"]] == pytest.approx([0.5, 100.0, 0.25])
     # a constant that this helper takes from a file which no kernel names
     (copy.package / "bounds.py").write_text("TOP = 0.25\n")
-    copy.edit("search.py", "0.0), 0.5)", "0.0), TOP)")
-    copy.edit("search.py", "__all__ =", "from .bounds import (  # (\n    TOP,\n)\n\n__all__ =")
+    copy.edit("search_kernels.py", "0.0), 0.5)", "0.0), TOP)")
+    copy.edit("search_kernels.py", "__all__ =", "from .bounds import (  # (\n    TOP,\n)\n\n__all__ =")
     assert copy.run()["rate"] == pytest.approx(0.25)
     copy.edit("bounds.py", "0.25", "0.125")
     last = copy.run()
@@ -167,7 +168,7 @@ def test_bytecode_of_another_source_of_the_same_size_and_second(copy, remove):
     copy.environment["NUMBA_CACHE_DIR"] = str(copy.folder / "named")
     assert copy.run()["lon"] == pytest.approx(90.0)
     assert copy.run()["hits"] == 3
-    path = copy.package / "irfs" / "kernels.py"
+    path = copy.package / "instrument" / "irfs" / "kernels.py"
     status, source = path.stat(), path.read_text(encoding="utf-8")
     path.write_text(source.replace("DEG = math.pi / 180", "DEG = math.pi / 200"), encoding="utf-8")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -359,6 +360,18 @@ def test_all_that_kernels_are_compiled_from_is_in_the_key():
     assert defining <= sources
     for path in sources:
         assert set(imported_files(path)) <= sources, path
+
+
+def test_a_kernel_does_not_take_over_how_its_caller_rearranges_sums():
+    """PyTensor's own functions may drop ``(x + big) - big``, which rounds; numba lets what they call inherit this."""
+
+    def rounded(x):
+        return (x + 6755399441055744.0) - 6755399441055744.0
+
+    kernel = compilation.kernel(rounded)
+    kernel._cache.disable()  # its key does not hold the sources of tests
+    for own, expected in ((kernel, 1.0), (nb.njit(rounded), 0.7)):
+        assert nb.njit(lambda x, own=own: own(x), fastmath={"reassoc", "nsz"})(0.7) == expected
 
 
 @pytest.mark.parametrize(

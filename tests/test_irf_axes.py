@@ -15,7 +15,7 @@ from gammapy.maps import MapAxis
 import pymc_gamma as pmg
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.instrument.irfs import IRFs
 
 NAME = "prod5-south-20deg-50h"
 

@@ -14,9 +14,9 @@ from gammapy.maps import MapAxis
 import pymc_gamma as pmg
 from pymc_gamma import datasets
 from pymc_gamma.errors import IRFError, PymcGammaWarning
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.irfs.core import PointSpread
-from pymc_gamma.irfs.point_spread import poor_fit
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.irfs.core import PointSpread
+from pymc_gamma.instrument.irfs.point_spread import poor_fit
 
 NAME = "prod5-south-20deg-50h"
 ENERGY = MapAxis.from_energy_edges(np.geomspace(0.05, 160, 13) * u.TeV, name="energy_true")

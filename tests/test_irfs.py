@@ -9,8 +9,8 @@ from astropy.io import fits
 import pymc_gamma as pmg
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, IRFError, PymcGammaWarning
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.irfs.core import Background
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.irfs.core import Background
 
 NAME = "prod5-south-20deg-50h"
 

@@ -106,7 +106,6 @@ class TestOwnTable:
             (lambda f: f[["a", "b", "b"]], r"name \['b'\] more than once"),
             (lambda f: f.astype(str).map(lambda one: one + "?"), "must be numbers"),
             (lambda f: f.to_xarray(), "xarray Dataset"),
-            (lambda f: {"a": [1.0]}, "must be numbers, one row for each event, got dict"),
             (lambda f: f["a"], "one row per event and one column per component"),
         ],
     )

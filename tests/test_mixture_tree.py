@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from pymc_gamma.errors import ModelError
-from pymc_gamma.mixture import MixtureTree
+from pymc_gamma.model.mixture_tree import MixtureTree
 
 SPEC = {"signal": ["dm"], "background": {"cosmic": ["ccr"], "gamma": ["diffuse", "hgps"]}}
 SHARES = {"mixture": [0.1, 0.9], "background": [0.8, 0.2], "gamma": [0.25, 0.75]}

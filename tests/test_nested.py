@@ -11,10 +11,10 @@ from scipy import stats
 from scipy.special import logsumexp
 from toy import ToyResponse
 
-from pymc_gamma.distributions import EventMixture
 from pymc_gamma.errors import ModelError
-from pymc_gamma.mixture import MixtureTree
-from pymc_gamma.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
+from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
+from pymc_gamma.model import EventMixture
+from pymc_gamma.model.mixture_tree import MixtureTree
 
 
 def draws_of_prior(model, rng, n=2000):

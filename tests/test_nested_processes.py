@@ -20,10 +20,10 @@ import pymc as pm
 import pytest
 from toy import ToyResponse
 
-from pymc_gamma.distributions import EventMixture
 from pymc_gamma.errors import DataFileError, ModelError
-from pymc_gamma.nested import NestedProblem, sample_nested
-from pymc_gamma.nested.functions import Store, load_problem
+from pymc_gamma.inference.nested import NestedProblem, sample_nested
+from pymc_gamma.inference.nested.functions import Store, load_problem
+from pymc_gamma.model import EventMixture
 
 # other tests of this process may have loaded JAX; the workers run no JAX
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")
@@ -158,7 +158,7 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})
 import numpy as np
-import pymc_gamma.nested.functions as functions
+import pymc_gamma.inference.nested.functions as functions
 from test_nested_processes import OPTIONS, mixture, sample_nested
 call = functions.ProblemFunction.__call__
 

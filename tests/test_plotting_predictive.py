@@ -30,9 +30,7 @@ def response():
 
 @pytest.fixture(scope="module")
 def free_response(response):
-    return pmg.Response(
-        response._components, response.observations, response.roi, response.energy_true_edges, free_spectrum=["point"]
-    )
+    return response.refold(free_spectrum=["point"])
 
 
 def posterior(response, rng, fraction=FRACTION, draws=200):

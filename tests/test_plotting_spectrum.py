@@ -11,9 +11,9 @@ from astropy.table import QTable, Table
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import ModelError
+from pymc_gamma.inference.posterior import posterior_dataset, resample_dataset
 from pymc_gamma.plotting import plot_spectrum
 from pymc_gamma.plotting.flux_points import read_flux_points
-from pymc_gamma.posterior import posterior_dataset, resample_dataset
 
 FLUX = u.Unit("TeV-1 cm-2 s-1")
 ENERGY = np.geomspace(0.1, 100, 25)

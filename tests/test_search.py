@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymc_gamma.search import count_below, interval
+from pymc_gamma.search_kernels import count_below, interval
 
 FINITE = st.floats(-1e6, 1e6)
 

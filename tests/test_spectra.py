@@ -9,7 +9,7 @@ from gammapy.modeling import models as gp
 from pytensor.gradient import verify_grad
 
 import pymc_gamma as pmg
-from pymc_gamma.spectra import Spectrum
+from pymc_gamma.model.spectra import Spectrum
 
 ENERGY = np.geomspace(0.02, 250, 60)
 AMPLITUDE = 3.4e-11 * u.Unit("TeV-1 cm-2 s-1")
@@ -142,10 +142,10 @@ def test_gradients(rng, name, counterpart, parameters):
         (lambda: pmg.PowerLaw(index=2 * u.TeV), u.UnitConversionError, r"PowerLaw\(index"),
         (lambda: pmg.PowerLaw(amplitude=1 * u.Unit("TeV-1")), u.UnitConversionError, r"PowerLaw\(amplitude"),
         (lambda: pmg.ExpCutoffPowerLaw(lambda_=10 * u.TeV), u.UnitConversionError, r"lambda_"),
-        (lambda: pmg.PowerLaw(index=[2.0, 2.1]), TypeError, "must be a number"),
+        (lambda: pmg.PowerLaw(index=[[2.0, 2.1]]), TypeError, "must be a number"),
         (lambda: pmg.PowerLaw(index="2"), TypeError, "must be a number"),
         (lambda: pmg.PowerLaw(index=np.nan), ValueError, "finite"),
-        (lambda: pmg.PowerLaw(index=pt.vector()), TypeError, "scalar variable"),
+        (lambda: pmg.PowerLaw(index=pt.matrix()), TypeError, "scalar or a vector"),
         (lambda: pmg.PowerLaw()([1] * u.deg), u.UnitConversionError, "energy"),
         (lambda: pmg.TemplateSpectrum([1, 2] * u.TeV, [1, 2]), TypeError, "values"),
         (lambda: pmg.TemplateSpectrum([2, 1] * u.TeV, [1, 2] * AMPLITUDE), ValueError, "ascending"),
@@ -191,3 +191,17 @@ def test_which_spectra_are_smooth():
         assert smooth.smooth
     for unknown in (Own(), law + Own(), lined, law + lined, law * opaque, law * (lambda e: e), law + (lambda e: e)):
         assert not unknown.smooth
+
+
+def test_vectors_give_a_row_for_each_entry():
+    index, energy = [2.0, 2.5, 3.0], np.array([0.5, 2.0, 7.0, 20.0])
+    spectrum = pmg.PowerLaw(index=index, amplitude=pt.constant([1e-12, 2e-12, 3e-12]))
+    rows = spectrum(energy).eval()
+    for k, one in enumerate(index):
+        alone = pmg.PowerLaw(index=one, amplitude=(k + 1) * 1e-12)
+        np.testing.assert_allclose(rows[k], alone(energy).eval(), rtol=1e-14)
+        both = (spectrum + 2 * pmg.PowerLaw(index=2.2))(energy).eval()[k]
+        np.testing.assert_allclose(both, (alone + 2 * pmg.PowerLaw(index=2.2))(energy).eval(), rtol=1e-14)
+    absorbed = spectrum * pmg.EBLAbsorption([0.1, 10] * u.TeV, [1.0, 0.5])
+    assert absorbed(energy).eval().shape == (3, 4)
+    np.testing.assert_allclose((spectrum * pt.constant([1.0, 2.0, 3.0]))(energy).eval()[2], 3 * rows[2], rtol=1e-14)

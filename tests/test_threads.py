@@ -23,7 +23,7 @@ threads.cpu_count = lambda: cores
 import astropy.units as u
 from astropy.coordinates import SkyCoord
 import pymc as pm, pymc_gamma as pmg
-from pymc_gamma.distributions.table import TableArrays
+from pymc_gamma.model.table import TableArrays
 
 found = {"threads": [one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]}
 def note(name, *values):

@@ -15,6 +15,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, PymcGammaWarning
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.validation import wrap_longitude
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
 
 __all__ = ["bin_events", "cell_index", "given_edges", "longitude_edges"]
-
-FloatArray = NDArray[np.float64]
 
 
 def bin_events[EventsT: "Events"](

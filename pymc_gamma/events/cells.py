@@ -10,13 +10,12 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.validation import ENERGIES
 from pymc_gamma.units import to_value
 
 __all__ = ["Cells"]
-
-FloatArray = NDArray[np.float64]
 
 _ROUNDING = 1e-9
 _ROWS_NAMED = 5

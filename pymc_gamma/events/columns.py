@@ -11,11 +11,13 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import BaseCoordinateFrame, SkyCoord
+from astropy.time import Time
 from numpy.typing import NDArray
 
 from pymc_gamma.errors import EventError
+from pymc_gamma.times import header_reference
 
-__all__ = ["as_table", "plain_column", "plain_rows", "with_unit"]
+__all__ = ["absolute_times", "as_table", "plain_column", "plain_rows", "with_unit"]
 
 KINDS = {"b": "truth values", "c": "complex numbers", "U": "text", "S": "text", "T": "text", "M": "times",
          "m": "durations", "V": "records of several fields"}  # fmt: skip
@@ -126,6 +128,38 @@ def _example(values: Any) -> str:
         return repr(values)
     array = np.asarray(values)
     return str(array.tolist()) if array.dtype.kind in "iuf" and 0 < array.size <= 4 else "values"
+
+
+def absolute_times(column: Any, name: str, header: Mapping[str, Any]) -> Time:
+    """Times of a column; if it is one of numbers these count from the reference of a header, NaN where masked.
+
+    Raises
+    ------
+    KeyError
+        If they are numbers, and the header does not say what they count from.
+    EventError
+        If they are something else, or not one for each event; names the column.
+    """
+    if isinstance(column, Time):
+        return column
+    if np.ndim(column) > 1:
+        raise EventError(
+            f"Column {name} of the event table must have one number for each event, got the shape {np.shape(column)}; "
+            "a table that astropy wrote has absolute times again when it is read with Table.read(..., "
+            "astropy_native=True)."
+        )
+    if getattr(column, "dtype", np.dtype(object)).kind not in "iuf":
+        raise EventError(
+            f"Column {name} of the event table must hold astropy times, or numbers that count from MJDREFI and MJDREFF "
+            f"in its meta; it holds {getattr(column, 'dtype', type(column).__name__)}. No scale (UTC, TT) is guessed."
+        )
+    plain, mask = plain_column(column, name)
+    unit = u.Unit(getattr(plain, "unit", None) or header.get("TIMEUNIT", "s"))
+    if not unit.is_equivalent("s"):
+        raise EventError(f"Column {name} of the event table is in '{unit}', which is not convertible to s.")
+    seconds = (np.asarray(getattr(plain, "value", plain), dtype=np.float64) * unit).to("s")
+    unknown = ~np.isfinite(seconds) if mask is None else mask | ~np.isfinite(seconds)
+    return header_reference(header) + np.where(unknown, np.nan, seconds)
 
 
 def as_table(table: Any, units: Mapping[str, Any] | None = None) -> Any:

@@ -3,8 +3,9 @@ r"""The event list.
 An event is a reconstructed energy and direction :math:`x_i = (E_i, \ell_i, b_i)`, the index of the
 observation it was taken in (which decides its instrument response), and a multiplicity :math:`m_i`: 1, or
 the number of events of a cell when a list was binned. A binned list knows the extents of its cells. Events enter a
-likelihood only through :math:`\sum_i m_i \log f(x_i)`, so a list is a set: order carries no meaning, and there are no
-arrival times.
+likelihood only through :math:`\sum_i m_i \log f(x_i)`, so a list is a set: order carries no meaning. Arrival times,
+where they are known, say which observation an event belongs to when runs are cut into time bins
+(:mod:`pymc_gamma.events.splitting`).
 """
 
 import os
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
+from astropy.time import Time
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.arguments import (
@@ -31,10 +33,11 @@ from pymc_gamma.arguments import (
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.cells import Cells
 from pymc_gamma.events.columns import plain_rows
-from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
+from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO, TIME
 from pymc_gamma.events.validation import (
     as_multiplicity,
     as_observation,
+    as_seconds,
     check_columns,
     check_frame,
     to_column,
@@ -43,6 +46,8 @@ from pymc_gamma.events.validation import (
 )
 from pymc_gamma.files import user_path
 from pymc_gamma.geometry import convert_lonlat
+from pymc_gamma.pictures import picture
+from pymc_gamma.times import from_seconds
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,7 +56,7 @@ if TYPE_CHECKING:
 
     from pymc_gamma.events.selection import EventSelection
     from pymc_gamma.geometry import RegionOfInterest
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["RECO", "Events"]
 
@@ -77,6 +82,8 @@ class Events:
         Index of the observation of each event, shape ``(event,)`` or one number for all. Default 0.
     multiplicity : array_like of float, optional
         How many events each row stands for, shape ``(event,)``. Default 1.
+    time : `~astropy.time.Time`, optional
+        Arrival times, shape ``(event,)``, masked where one is not known: such a row stays. Default: not known.
     cells : `~pymc_gamma.events.Cells`, optional
         Extents of cells, in ``frame``, within which the events of each row are known to lie. Default: the events lie
         where the row says.
@@ -86,7 +93,7 @@ class Events:
     Raises
     ------
     TypeError
-        If a column has no unit.
+        If a column has no unit, or ``time`` holds no astropy times.
     astropy.units.UnitConversionError
         If it has the wrong one.
     EventError
@@ -97,7 +104,7 @@ class Events:
     Warns
     -----
     PymcGammaWarning
-        If rows are masked in a column and were left out; says how many.
+        If rows are masked in a column (other than ``time``) and were left out; says how many.
 
     Examples
     --------
@@ -111,7 +118,7 @@ class Events:
     1
     """
 
-    __slots__ = ("_cells", "_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation")
+    __slots__ = ("_cells", "_energy", "_frame", "_lat", "_lon", "_meta", "_multiplicity", "_observation", "_time")
 
     @checked(frame=text)
     def __init__(
@@ -123,27 +130,30 @@ class Events:
         frame: str = "galactic",
         observation: ArrayLike | None = None,
         multiplicity: ArrayLike | None = None,
+        time: Time | None = None,
         cells: Cells | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self._frame = check_frame(frame)
         given = {"energy": energy, "lon": lon, "lat": lat, "observation": observation, "multiplicity": multiplicity}
-        given = without_masked(given)
+        given = without_masked(given | {TIME: as_seconds(time)})
         self._energy = to_column(given["energy"], "TeV", "energy")
         self._lon = to_column(given["lon"], "deg", "lon")
         self._lat = to_column(given["lat"], "deg", "lat")
         self._observation = as_observation(given["observation"], len(self._energy))
         self._multiplicity = as_multiplicity(given["multiplicity"], len(self._energy))
+        self._time = given[TIME]
         if not isinstance(meta, Mapping | None):
             raise TypeError(f"meta must be a mapping of anything worth keeping, got {type(meta).__name__}.")
         self._meta = dict(meta or {})
-        check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity)
+        check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity, self._time)
         self._lon = wrap_longitude(self._lon)
         if not isinstance(cells, Cells | None):
             raise TypeError(f"cells must be Cells, got {type(cells).__name__}.")
         self._cells = None if cells is None else cells.around(self._energy, self._lon, self._lat)
-        for values in (self._energy, self._lon, self._lat, self._observation, self._multiplicity):
-            values.setflags(write=False)
+        for values in (self._energy, self._lon, self._lat, self._observation, self._multiplicity, self._time):
+            if values is not None:
+                values.setflags(write=False)
 
     @property
     def energy(self) -> u.Quantity:
@@ -174,6 +184,14 @@ class Events:
     def multiplicity(self) -> NDArray[np.float64]:
         """How many events each row stands for, shape ``(event,)``."""
         return self._multiplicity
+
+    @property
+    def time(self) -> Time | None:
+        """Arrival times (TT), shape ``(event,)``, masked where one is not known; None if the list has none.
+
+        They are kept to 0.1 microseconds, as seconds since the reference of :mod:`pymc_gamma.times`.
+        """
+        return None if self._time is None else from_seconds(self._time)
 
     @property
     def cells(self) -> Cells | None:
@@ -226,7 +244,10 @@ class Events:
             ) from None
 
     def __add__(self, other: object) -> Self:
-        """Both lists in one; observation indices are kept as they are, and single events may join cells."""
+        """Both lists in one; observation indices are kept as they are, and single events may join cells.
+
+        Where one list has arrival times and the other has none, those of the other are masked in the joint list.
+        """
         if not isinstance(other, Events):
             return NotImplemented
         if other.frame != self.frame:
@@ -234,7 +255,7 @@ class Events:
                 f"Cannot join events in the {self.frame} frame and in the {other.frame} frame; "
                 f"convert one first with `.to_frame({self.frame!r})`."
             )
-        return type(self)(
+        joined = type(self)(
             np.concatenate([self._energy, other._energy]) * u.TeV,
             np.concatenate([self._lon, other._lon]) * u.deg,
             np.concatenate([self._lat, other._lat]) * u.deg,
@@ -244,6 +265,7 @@ class Events:
             cells=_joined(self, other),
             meta={k: v for k, v in {**other._meta, **self._meta}.items() if _agree(k, self._meta, other._meta)},
         )
+        return joined._with_seconds(_seconds_joined(self, other))
 
     def __radd__(self, other: object) -> Self:
         """What ``sum`` begins with, the number 0, adds nothing."""
@@ -303,7 +325,7 @@ class Events:
                 "the extents out, cells.without_cells(), where only positions matter."
             )
         lon, lat = convert_lonlat(self._lon, self._lat, self._frame, frame)
-        return type(self)(
+        converted = type(self)(
             self.energy,
             lon * u.deg,
             lat * u.deg,
@@ -312,6 +334,7 @@ class Events:
             multiplicity=self._multiplicity,
             meta=self._meta,
         )
+        return converted._with_seconds(self._time)
 
     def without_cells(self) -> Self:
         """The same rows without the extents of their cells.
@@ -341,9 +364,76 @@ class Events:
             frame=self._frame,
             observation=observation,
             multiplicity=self._multiplicity,
+            time=self.time,
             cells=self._cells,
             meta=self._meta,
         )
+
+    def with_time(self, time: Time | None) -> Self:
+        """Give the events other arrival times, shape ``(event,)`` or one for all; None: not known.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> from astropy.time import Time
+        >>> events = Events([1, 2] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg)
+        >>> events.with_time(Time("2025-03-01T22:00:00", scale="tt") + [0, 1] * u.s).time.isot.tolist()
+        ['2025-03-01T22:00:00.000', '2025-03-01T22:00:01.000']
+        """
+        seconds = as_seconds(time)
+        if seconds is not None and seconds.size == 1:
+            seconds = np.full(len(self), seconds[0])
+        check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity, seconds)
+        return self._take(slice(None))._with_seconds(seconds)
+
+    @checked(observations=several("Observation", "list", "tuple"))
+    def split(self, observations: "Sequence[Observation] | Sequence[Sequence[Observation]]") -> Self:
+        """Give each event the index of the observation in whose good time it arrived.
+
+        Observations cut into time bins (:meth:`Observation.split <pymc_gamma.Observation.split>`) get their events so.
+
+        Parameters
+        ----------
+        observations : sequence of Observation, or sequence of such sequences
+            In a plain list an event belongs to the one in whose good time it lies, whatever its index was; good times
+            must not overlap. Where they do (types of events, two arrays of telescopes), give one list for each index
+            that the events have now: events of index *k* are shared out among the observations of list *k*, and get
+            the index in all lists one after the other.
+
+        Returns
+        -------
+        Events
+            In the same order, without those that belong to none; ``meta["outside_time_bins"]`` is their number.
+
+        Raises
+        ------
+        EventError
+            If no event has a time, an observation has no good time, or good times overlap.
+
+        Warns
+        -----
+        PymcGammaWarning
+            If events belong to no observation and were left out; says how many and why.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> from astropy.coordinates import SkyCoord
+        >>> from astropy.time import Time
+        >>> import pymc_gamma as pmg
+        >>> start = Time("2025-03-01T22:00:00", scale="tt")
+        >>> crab = SkyCoord(83.63 * u.deg, 22.01 * u.deg)
+        >>> run = pmg.Observation(
+        ...     pmg.load_irfs("prod5-south-20deg-50h"), crab, livetime=27 * u.min, good_time=start + [0, 30] * u.min
+        ... )
+        >>> events = pmg.Events.from_rows([[1, 83.6, 22], [2, 83.7, 22], [3, 83.6, 22]], frame="icrs")
+        >>> events = events.with_time(start + [1, 2, 20] * u.min)
+        >>> events.split(run.split([0, 15, 30] * u.min)).observation
+        array([0, 0, 1])
+        """
+        from pymc_gamma.events.splitting import split_events
+
+        return split_events(self, observations)
 
     @checked(reco=texts)
     def to_rows(self, reco: Sequence[str] = RECO) -> NDArray[np.float64]:
@@ -354,7 +444,8 @@ class Events:
         reco : sequence of str
             Columns: any of ``"energy"`` [TeV], ``"lon"``, ``"lat"`` [deg], ``"observation"``,
             ``"multiplicity"``, and the edges of the cell ``"energy_min"``, ``"energy_max"`` [TeV], ``"lon_min"``,
-            ``"lon_max"``, ``"lat_min"``, ``"lat_max"`` [deg], which are the event itself where there are no cells.
+            ``"lon_max"``, ``"lat_min"``, ``"lat_max"`` [deg], which are the event itself where there are no cells;
+            ``"time"``, seconds since the reference of :mod:`pymc_gamma.times`, NaN where it is not known.
 
         Returns
         -------
@@ -376,7 +467,9 @@ class Events:
         _check_reco(reco)
         rows = np.empty((len(self), len(reco)))
         for column, name in enumerate(reco):
-            if name not in CELL:
+            if name == TIME:
+                rows[:, column] = np.nan if self._time is None else self._time
+            elif name not in CELL:
                 rows[:, column] = getattr(self, f"_{name}")
             elif self._cells is None:
                 rows[:, column] = getattr(self, f"_{name.removesuffix('_min').removesuffix('_max')}")
@@ -402,7 +495,8 @@ class Events:
             Shape ``(event, len(reco))``, in TeV and deg. The columns of a pandas data frame, and an xarray array with a
             coordinate ``"reco"``, are taken by their names.
         reco : sequence of str
-            Names of the columns; ``"energy"``, ``"lon"`` and ``"lat"`` are needed, and all edges of cells or none.
+            Names of the columns; ``"energy"``, ``"lon"`` and ``"lat"`` are needed, and all edges of cells or none. A
+            ``"time"`` that is NaN is not known.
         frame : {"galactic", "icrs"}
             Frame of the directions.
         meta : mapping, optional
@@ -432,7 +526,10 @@ class Events:
             raise EventError(f"a cell needs all of {', '.join(CELL)}; got {', '.join(edges)}.")
         table = plain_rows(rows, reco)
         columns = without_masked({name: table[:, column] for column, name in enumerate(reco)})
-        return cls(
+        seconds = columns.get(TIME)
+        if seconds is not None:
+            seconds = None if np.isnan(seconds).all() and len(seconds) else np.array(seconds)
+        events = cls(
             columns["energy"] * u.TeV,
             columns["lon"] * u.deg,
             columns["lat"] * u.deg,
@@ -442,6 +539,7 @@ class Events:
             cells=Cells.from_edges(np.stack([columns[name] for name in CELL], axis=1)) if edges else None,
             meta=meta,
         )
+        return events._with_seconds(seconds)
 
     @classmethod
     @checked(coords=directions, frame=text)
@@ -457,7 +555,7 @@ class Events:
         frame : {"galactic", "icrs"}
             Frame to store them in.
         **kwargs
-            ``observation``, ``multiplicity``, ``cells``, ``meta`` as for :class:`Events`.
+            ``observation``, ``multiplicity``, ``time``, ``cells``, ``meta`` as for :class:`Events`.
 
         Returns
         -------
@@ -497,7 +595,8 @@ class Events:
             Region on the sky and range of reconstructed energy.
         observations : Observation or sequence of Observation, optional
             Observations, in the order of :attr:`observation`: what lies beyond the limits of its own observation
-            (energy range, largest offset, instrument response) is not kept either.
+            (energy range, largest offset, instrument response, good time where it and the arrival time are known) is
+            not kept either.
 
         Returns
         -------
@@ -556,7 +655,8 @@ class Events:
         A likelihood then costs as much as there are occupied cells, and uses the densities averaged over them, so that
         cells may be as wide as the resolution of the instrument or wider: only the information about where in their
         cell events lie is lost. Rows stand at the mean of their events (geometric in energy), and :attr:`cells` holds
-        the extents. Events of different observations stay in different rows.
+        the extents. Events of different observations stay in different rows. Arrival times are not kept, as cells hold
+        events of several: cut runs into time bins before (:meth:`split`).
 
         Select events before they are gathered, and gather them in the frame of the region of interest. A cell may reach
         beyond the region: densities are averaged over the part inside.
@@ -627,7 +727,8 @@ class Events:
         Returns
         -------
         Events
-            Rows of NaN (padding of draws with fewer events) are left out.
+            Rows of NaN (padding of draws with fewer events) are left out. They have no arrival times: see
+            :meth:`with_time` and :meth:`Observation.draw_times <pymc_gamma.Observation.draw_times>`.
 
         Raises
         ------
@@ -644,8 +745,9 @@ class Events:
         Returns
         -------
         `~astropy.table.QTable`
-            Columns ``ENERGY``, ``RA``, ``DEC`` (ICRS), ``GLON``, ``GLAT``, ``OBS_INDEX``, ``MULTIPLICITY``; of events
-            in cells also their edges, ``ENERGY_MIN``, ``ENERGY_MAX``, ``LON_MIN``, ... in :attr:`frame`.
+            Columns ``ENERGY``, ``RA``, ``DEC`` (ICRS), ``GLON``, ``GLAT``, ``OBS_INDEX``, ``MULTIPLICITY``; ``TIME`` if
+            the list has arrival times; of events in cells also their edges, ``ENERGY_MIN``, ``ENERGY_MAX``,
+            ``LON_MIN``, ... in :attr:`frame`.
         """
         from pymc_gamma.events.gadf import to_table
 
@@ -659,9 +761,11 @@ class Events:
         Parameters
         ----------
         table : `~astropy.table.Table`, `~astropy.table.QTable`, `pandas.DataFrame`, structured array or mapping
-            ``ENERGY`` and either ``RA`` and ``DEC`` (ICRS) or ``GLON`` and ``GLAT``, with units; ``OBS_INDEX`` and
-            ``MULTIPLICITY`` are optional. Lower-case names are accepted. With both pairs of coordinates, ``RA`` and
-            ``DEC`` count, the columns of the standard, except in a table that :meth:`to_table` made of galactic events.
+            ``ENERGY`` and either ``RA`` and ``DEC`` (ICRS) or ``GLON`` and ``GLAT``, with units; ``OBS_INDEX``,
+            ``MULTIPLICITY`` and ``TIME`` are optional. Lower-case names are accepted. With both pairs of coordinates,
+            ``RA`` and ``DEC`` count, the columns of the standard, except in a table that :meth:`to_table` made of
+            galactic events. ``TIME`` holds astropy times, or numbers of which the ``meta`` of the table says what they
+            count from (``MJDREFI``, ``MJDREFF``, ``TIMESYS``).
         frame : {"galactic", "icrs"}, optional
             Frame of the result. Default: the one the table was made from, else ``"galactic"``.
         units : mapping, optional
@@ -682,8 +786,9 @@ class Events:
         Warns
         -----
         PymcGammaWarning
-            If rows are masked (missing, in pandas) and were left out, the two pairs of coordinates disagree, or columns
-            are named as edges of cells but some of the edges are missing; says how many rows, and which columns.
+            If rows are masked (missing, in pandas) and were left out, the two pairs of coordinates disagree, there is a
+            ``TIME`` but not what it counts from, or columns are named as edges of cells but some of the edges are
+            missing; says how many rows, and which columns.
 
         Examples
         --------
@@ -702,7 +807,7 @@ class Events:
         Returns
         -------
         `gammapy.data.EventList`
-            Arrival times, which this package does not know, are all at the reference time.
+            Where arrival times are not known, all are at the reference time, and the header says so.
         """
         from pymc_gamma.events.gadf import to_gammapy
 
@@ -762,7 +867,7 @@ class Events:
         -----
         Runs are read within their good time intervals (GTI) and their selection in time (``run.select_time``), the same
         as the live time of :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`. An event list
-        alone has no intervals and is taken as it is.
+        alone has no intervals and is taken as it is. Events keep their arrival times.
         """
         from pymc_gamma.events.gadf import from_gammapy
 
@@ -814,7 +919,8 @@ class Events:
     def read(cls, path: str | os.PathLike[str], *, hdu: str = "EVENTS", frame: str | None = None) -> Self:
         """Read a GADF event file, ours or any other.
 
-        Events outside the good time intervals of the file (HDU ``GTI``, if it has one) are left out. A run with its
+        Events outside the good time intervals of the file (HDU ``GTI``, if it has one) are left out; the others keep
+        their arrival times. A run with its
         response and pointing is read by gammapy and :meth:`from_gammapy`.
 
         Parameters
@@ -870,9 +976,8 @@ class Events:
         EventError
             If there is nothing to draw.
         """
-        from pymc_gamma.events.peek import peek_events
-
-        return peek_events(self, count_scaling=count_scaling, fig=fig)
+        figure: Figure = picture("peek_events")(self, count_scaling=count_scaling, fig=fig)
+        return figure
 
     def _take(self, item: Any) -> Self:
         # The rows were checked when this list was made: no need to check them again.
@@ -882,14 +987,30 @@ class Events:
             values = getattr(self, f"_{name}")[item]
             values.setflags(write=False)
             setattr(new, f"_{name}", values)
+        new._time = None if self._time is None else self._time[item]
         new._cells = None if self._cells is None else self._cells.take(item)
         return new
 
+    def _with_seconds(self, seconds: NDArray[np.float64] | None) -> Self:
+        """Put arrival times, in seconds since the reference, into a list that is new and was not yet handed out."""
+        if seconds is not None:
+            check_columns(self._energy, self._lon, self._lat, self._observation, self._multiplicity, seconds)
+            seconds.setflags(write=False)
+        self._time = seconds
+        return self
+
 
 def _check_reco(reco: Sequence[str]) -> None:
-    names = (*_COLUMNS, *CELL)
+    names = (*_COLUMNS, TIME, *CELL)
     if any(name not in names for name in reco) or len(set(reco)) != len(reco):
         raise EventError(f"reco must be distinct names out of {', '.join(names)}, got {tuple(reco)}.")
+
+
+def _seconds_joined(*lists: Events) -> NDArray[np.float64] | None:
+    """Arrival times of several lists, NaN in those that have none; None if none of them has."""
+    if all(one._time is None for one in lists):
+        return None
+    return np.concatenate([np.full(len(one), np.nan) if one._time is None else one._time for one in lists])
 
 
 def _joined(*lists: Events) -> Cells | None:

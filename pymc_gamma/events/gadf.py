@@ -3,7 +3,7 @@
 The file format is that of the Data formats for gamma-ray astronomy,
 https://gamma-astro-data-formats.readthedocs.io (version 0.3, section EVENTS), with two columns of our own:
 ``OBS_INDEX`` and ``MULTIPLICITY``. Events in cells have six more, the edges in the frame of the analysis. GADF asks for
-a ``TIME``; events here have none, so the column holds zeros and the header says so. ``RA`` and ``DEC`` are the
+a ``TIME``; of events that have none the column holds zeros, and the header says so. ``RA`` and ``DEC`` are the
 standard's coordinates; ``GLON`` and ``GLAT`` are optional there, and some files hold placeholders in them.
 """
 
@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
+from astropy.time import Time
 
-from pymc_gamma.dl3 import (
+from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
+from pymc_gamma.events.cells import Cells
+from pymc_gamma.events.columns import absolute_times, as_table, plain_column
+from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO, TIME
+from pymc_gamma.events.validation import check_frame, without_masked
+from pymc_gamma.files import atomic_path, refuse_full_disk
+from pymc_gamma.fits_files import open_fits, reading
+from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
+from pymc_gamma.instrument.dl3 import (
     EVENT_HDUS,
     check_files,
     gammapy_runs,
@@ -27,27 +36,26 @@ from pymc_gamma.dl3 import (
     reading_run,
     run_label,
 )
-from pymc_gamma.errors import DataFileError, EventError, IRFError, PymcGammaWarning, warn_user
-from pymc_gamma.events.cells import Cells
-from pymc_gamma.events.columns import as_table, plain_column
-from pymc_gamma.events.rows import CELL, MULTIPLICITY, RECO
-from pymc_gamma.events.validation import check_frame, without_masked
-from pymc_gamma.files import atomic_path, refuse_full_disk
-from pymc_gamma.fits_files import open_fits, reading
-from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
-from pymc_gamma.good_time import NO_TIMES_KEY, events_inside, good_time, of_intervals, selected_events
+from pymc_gamma.instrument.good_time import (
+    NO_TIMES_KEY,
+    events_inside,
+    good_time,
+    of_intervals,
+    placeholders,
+    selected_events,
+)
+from pymc_gamma.times import TIME_REFERENCE, reference
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table
 
     from pymc_gamma.events.container import Events
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = [
     "FRAME_KEY",
     "GADF_HEADER",
     "SUFFIXES",
-    "TIME_REFERENCE",
     "coordinate_columns",
     "from_gammapy",
     "from_table",
@@ -67,8 +75,6 @@ _OF_A_FILE = ("EXTNAME", "CHECKSUM", "DATASUM")
 """Keywords that belong to a file and not to its events: another file with them would seem damaged."""
 _DISAGREEMENT = 1.0  # arcsec; tables in single precision are good to 0.1
 FRAME_KEY = "PGFRAME"  # which pair of columns is the original one
-# MJD 51910 + 64.184 s (TT): the reference epoch of the CTA science data challenges.
-TIME_REFERENCE = {"MJDREFI": 51910, "MJDREFF": 0.000742870370370241, "TIMEUNIT": "s", "TIMESYS": "TT"}
 GADF_HEADER = {
     "HDUCLASS": "GADF",
     "HDUDOC": "https://gamma-astro-data-formats.readthedocs.io",
@@ -99,6 +105,8 @@ def to_table(events: "Events") -> "QTable":
             "MULTIPLICITY": events.multiplicity,
         }
     )
+    if (time := events.time) is not None:
+        table["TIME"] = time
     if events.cells is not None:
         for name, edges in zip(CELL, events.cells.edges.T, strict=True):
             table[name.upper()] = edges * u.Unit(_CELL_UNITS[name])
@@ -136,7 +144,12 @@ def from_table[EventsT: "Events"](
         )
         cell = {}
     columns |= {name: _quantity(table[name], name, unit) for name, unit in cell.items()}
+    time = _times(table, names)
+    if time is not None:
+        columns["TIME"] = np.arange(len(table))  # the rows that are left
     columns = without_masked(columns)
+    if time is not None:
+        time = time[columns.pop("TIME")]
     cells = None
     if cell:
         edges = [u.Quantity(columns[name]).to_value(unit) for name, unit in cell.items()]
@@ -146,6 +159,7 @@ def from_table[EventsT: "Events"](
         frame=found,
         observation=columns.get(names.get("OBS_INDEX", "")),
         multiplicity=columns.get(names.get("MULTIPLICITY", "")),
+        time=time,
         cells=cells,
         meta={
             key: value
@@ -156,10 +170,33 @@ def from_table[EventsT: "Events"](
     return events.to_frame(frame)
 
 
+def _times(table: "Table", names: dict[str, str]) -> Time | None:
+    """Arrival times of a table of events, masked where one is missing; None if there are none."""
+    if "TIME" not in names:
+        return None
+    column = table[names["TIME"]]
+    try:
+        times = absolute_times(column, names["TIME"], table.meta)
+        return None if placeholders(table.meta, times) else times
+    except KeyError as error:
+        warn_user(
+            f"the times of the events, column {names['TIME']}, are not taken: the table does not say what they count "
+            f"from, there is no {error}. Give them as astropy times, or put MJDREFI, MJDREFF and TIMESYS into its meta."
+        )
+        return None
+
+
 def _names(table: "Table") -> dict[str, str]:
     """Column names of a table by their upper-case form; those that are read must be there once."""
     names: dict[str, str] = {}
-    known = ("ENERGY", *(name for pair in _PAIRS.values() for name in pair), "OBS_INDEX", "MULTIPLICITY", *_EDGES)
+    known = (
+        "ENERGY",
+        *(name for pair in _PAIRS.values() for name in pair),
+        "OBS_INDEX",
+        "MULTIPLICITY",
+        "TIME",
+        *_EDGES,
+    )
     for name in table.colnames:
         if name.upper() in known and name.upper() in names:
             raise EventError(
@@ -208,14 +245,13 @@ def _compare_coordinates(table: "Table", names: dict[str, str], used: str, other
 def to_gammapy(events: "Events") -> Any:
     """See :meth:`pymc_gamma.events.Events.to_gammapy`."""
     from astropy.table import Table
-    from astropy.time import Time, TimeDelta
     from gammapy.data import EventList
 
     table = Table(to_table(events))
     table.meta.update({key: value for key, value in GADF_HEADER.items() if key != "CREATOR"})
-    reference = Time(TIME_REFERENCE["MJDREFI"], TIME_REFERENCE["MJDREFF"], format="mjd", scale="tt")
-    table["TIME"] = reference + TimeDelta(np.zeros(len(events)), format="sec")
-    table.meta[NO_TIMES_KEY] = True
+    if events.time is None:
+        table["TIME"] = reference() + np.zeros(len(events)) * u.s
+        table.meta[NO_TIMES_KEY] = True
     return EventList(table)
 
 
@@ -250,7 +286,7 @@ def from_gammapy[EventsT: "Events"](
 
 def _responding(runs: list[Any]) -> "list[Observation] | None":
     """Runs as observations, their files checked; None, and a warning, where their responses cannot be used."""
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
     if not any(has_response(run) for run in runs):
         return None
@@ -290,6 +326,8 @@ def _join[EventsT: "Events"](cls: type[EventsT], lists: Sequence[EventsT], frame
     columns: tuple[str, ...] = (*RECO, "observation", MULTIPLICITY)
     if not lists:
         return cls([] * u.TeV, [] * u.deg, [] * u.deg, frame=frame, meta=meta)
+    if any(one.time is not None for one in lists):
+        columns = (*columns, TIME)
     if any(one.cells is not None for one in lists):
         columns = (*columns, *CELL)
     rows = np.concatenate([one.to_rows(columns) for one in lists])
@@ -316,9 +354,10 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
             f"events are written as FITS files, so their name must end in {', '.join(SUFFIXES)}; got {str(path)!r}. "
             "For another format write `events.to_table()`."
         )
+    timeless = events.time is None
     columns = [
         fits.Column("EVENT_ID", "K", array=np.arange(len(events))),
-        fits.Column("TIME", "D", unit="s", array=np.zeros(len(events))),
+        fits.Column("TIME", "D", unit="s", array=np.zeros(len(events)) if timeless else events.to_rows((TIME,))[:, 0]),
         *coordinate_columns(events),
         fits.Column("OBS_INDEX", "K", array=events.observation),
         fits.Column("MULTIPLICITY", "D", array=events.multiplicity),
@@ -329,7 +368,8 @@ def write_gadf(events: "Events", path: str | os.PathLike[str], *, overwrite: boo
     hdu = fits.BinTableHDU.from_columns(columns, name="EVENTS")
     hdu.header.update(GADF_HEADER)
     hdu.header[FRAME_KEY] = (events.frame, "frame of the analysis")
-    hdu.header[NO_TIMES_KEY] = (True, "no arrival times: TIME is 0 for all")
+    if timeless:
+        hdu.header[NO_TIMES_KEY] = (True, "no arrival times: TIME is 0 for all")
     if not str(path).lower().endswith(".gz"):
         refuse_full_disk(path, hdu.size)
     with atomic_path(path, overwrite=overwrite) as temporary:
@@ -364,7 +404,8 @@ def read_gadf[EventsT: "Events"](
                 f"{path}: the HDU {hdu} is no table, so it holds no events; "
                 + (f"those with a column ENERGY are {held}: give hdu=." if held else "no HDU has a column ENERGY.")
             )
-        table = Table.read(hdus[hdu])
+        # astropy writes absolute times in a way of its own, as pairs of days
+        table = Table.read(hdus[hdu], astropy_native="JDREF" in hdus[hdu].header)
         n = len(table)
         _check_own(hdus[hdu].header, table.colnames, path)
         try:
@@ -402,7 +443,6 @@ def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) 
     """Events of a file within the good time intervals in it; says how many are not."""
     from astropy.table import Table
     from gammapy.data import GTI
-    from gammapy.utils.time import time_ref_from_dict
 
     if missing := [name for name in ("START", "STOP") if name not in intervals.columns.names]:
         raise DataFileError(f"{path}: its good time intervals (GTI) have no column {', '.join(missing)}.")
@@ -410,8 +450,7 @@ def _in_good_time(table: "Table", intervals: Any, path: str | os.PathLike[str]) 
         good = of_intervals(GTI.from_table_hdu(intervals), str(path))
         times = Table(meta=table.meta)
         if "TIME" in table.colnames:
-            seconds = np.ma.filled(np.ma.asarray(table["TIME"], dtype=np.float64), np.nan)
-            times["TIME"] = time_ref_from_dict(table.meta) + seconds * u.Unit(table["TIME"].unit or "s")
+            times["TIME"] = absolute_times(table["TIME"], "TIME", table.meta)
         else:
             times["ROW"] = np.arange(len(table))
     except KeyError as error:

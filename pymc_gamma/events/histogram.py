@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.binning import cell_index, given_edges, longitude_edges
 from pymc_gamma.events.skymap import SkyMap
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
 
 __all__ = ["Bins"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

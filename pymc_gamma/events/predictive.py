@@ -88,7 +88,7 @@ def predictive_counts(
     [[[1.0, 1.0, 0.0]]]
     """
     bins = Bins.from_quantities(response.roi.frame, energy, lon, lat, center, radius)
-    index = None if observation is None else response._observation_index(observation)
+    index = None if observation is None else response.observation_index(observation)
     return bin_predictive(idata, response, bins, var_name=var_name, group=group, observation=index)
 
 

@@ -1,4 +1,4 @@
-"""Which events are kept, and why the others are not; :mod:`pymc_gamma.domain` decides."""
+"""Which events are kept, and why the others are not; :mod:`pymc_gamma.instrument.domain` decides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, warn_user
+from pymc_gamma.events.splitting import outside_good_time
 from pymc_gamma.geometry import RegionOfInterest, convert_lonlat, unit_vectors
+from pymc_gamma.instrument.domain import Domain
 
 if TYPE_CHECKING:
     from pymc_gamma.events.container import Events
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.observation import Observation
 
 __all__ = ["EventSelection"]
 
@@ -60,10 +61,16 @@ class EventSelection:
         vectors = unit_vectors(lon, lat)
         inside = np.ones(len(events), bool)
         left_out: dict[str, float] = {}
+        late = (
+            np.zeros(len(events), bool) if observations is None else outside_good_time(events, _several(observations))
+        )
         for domain, mine in _domains(events, roi, observations):
             for reason, bad in domain.reasons(vectors[mine], energy[mine]).items():
                 inside[mine[bad]] = False
                 left_out[reason] = left_out.get(reason, 0.0) + float(events.multiplicity[mine[bad]].sum())
+        if (late := late & inside).any():
+            inside[late] = False
+            left_out["outside the good time"] = float(events.multiplicity[late].sum())
         hint = ""
         if len(events) and not inside.any():
             hint = (
@@ -89,13 +96,17 @@ class EventSelection:
             warn_user(f"{self} They are left out.")
 
 
+def _several(observations: "Observation | Sequence[Observation]") -> "list[Observation]":
+    return list(observations) if isinstance(observations, Sequence) else [observations]
+
+
 def _domains(
     events: "Events", roi: RegionOfInterest, observations: "Observation | Sequence[Observation] | None"
 ) -> list[tuple[Domain, NDArray[np.int64]]]:
     """What is kept of each observation, and the rows of its events."""
     if observations is None:
         return [(Domain(roi), np.arange(len(events)))]
-    several = list(observations) if isinstance(observations, Sequence) else [observations]
+    several = _several(observations)
     unknown = events.observation >= len(several)
     if unknown.any():
         raise EventError(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.events.validation import wrap_longitude
 from pymc_gamma.geometry import EqualAreaPlane, lonlat_from_vectors, unit_vectors
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["SkyMap"]
-
-FloatArray = NDArray[np.float64]
 
 _LABELS = {
     "galactic": ("Galactic longitude [deg]", "Galactic latitude [deg]"),

@@ -10,12 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from pymc_gamma.errors import EventError, warn_user
 from pymc_gamma.events.columns import plain_column, with_unit
 from pymc_gamma.geometry import FRAMES
+from pymc_gamma.times import to_seconds
 from pymc_gamma.units import to_value
 
 __all__ = [
     "ENERGIES",
     "as_multiplicity",
     "as_observation",
+    "as_seconds",
     "check_columns",
     "check_frame",
     "to_column",
@@ -28,6 +30,8 @@ _LARGEST = 2**53
 """Largest index of an observation and largest count, up to which floats are exact."""
 ENERGIES = (1e-12, 1e9)
 """Range of energies that a photon can have, in TeV: 1 eV to more than any cosmic ray that was seen (3e20 eV)."""
+_CENTURIES = 1e10
+"""Largest distance of a time from the reference, 2001, in seconds: three centuries."""
 _TURNS = 720.0
 """Largest longitude in degrees; conventions differ by a turn."""
 
@@ -103,6 +107,7 @@ def check_columns(
     lat: NDArray[np.float64],
     observation: NDArray[np.int64],
     multiplicity: NDArray[np.float64],
+    time: NDArray[np.float64] | None = None,
 ) -> None:
     """Raise :class:`~pymc_gamma.errors.EventError` unless the columns are equally long and physical."""
     columns = {
@@ -112,6 +117,11 @@ def check_columns(
         "observation": observation,
         "multiplicity": multiplicity,
     }
+    if time is not None:
+        columns["time"] = time
+        _refuse(
+            np.abs(time) > _CENTURIES, time, "time", "must lie within 300 years of 2001 [s]; is it in another format?"
+        )
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -142,6 +152,16 @@ def as_observation(observation: ArrayLike | None, length: int) -> NDArray[np.int
         _refuse(~(values == np.floor(values)), values, "observation", "must be an integer index")  # NaN too
     _refuse(np.abs(values) > _LARGEST, values, "observation", "must be an index")
     return np.broadcast_to(values, (length,)).astype(np.int64) if values.size == 1 else values.astype(np.int64)
+
+
+def as_seconds(time: Any) -> NDArray[np.float64] | None:
+    """Seconds since the reference time (:mod:`pymc_gamma.times`), NaN where a time is masked; ``None`` stays None."""
+    if time is None:
+        return None
+    seconds = np.atleast_1d(to_seconds(time, "time")).copy()
+    if seconds.ndim != 1:
+        raise EventError(f"time must be one-dimensional, one entry per event, got shape {seconds.shape}.")
+    return seconds
 
 
 def as_multiplicity(multiplicity: ArrayLike | None, length: int) -> NDArray[np.float64]:

@@ -23,13 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.raster import SPILL_MARGIN, blur
 from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest
-from pymc_gamma.geometry.cells import lattice
+from pymc_gamma.geometry.cover import lattice
 
 __all__ = ["Containment", "DomainMask", "containment"]
-
-FloatArray = NDArray[np.float64]
 
 PIXEL = 0.02
 """Largest pixel of a mask in degrees."""

@@ -22,7 +22,7 @@ import math
 import numpy as np
 
 from pymc_gamma.compilation import kernel
-from pymc_gamma.search import interval
+from pymc_gamma.search_kernels import interval
 
 __all__ = [
     "add_elongated",

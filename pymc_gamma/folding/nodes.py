@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import binary_dilation, binary_propagation, maximum_filter1d
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import PymcGammaWarning
 from pymc_gamma.folding.tables import IN_BIN_INDEX
 
@@ -45,8 +46,6 @@ __all__ = [
     "tabulate",
     "warn_unresolved",
 ]
-
-FloatArray = NDArray[np.float64]
 
 NODE_STEP = 0.007
 """Largest spacing of the nodes in the natural logarithm of the energy: a line of 1 % is as wide as one and a half."""

@@ -19,6 +19,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest, unit_vectors
 from pymc_gamma.threads import run_parallel
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from pymc_gamma.sky.component import Cells, TemplateShape
 
 __all__ = ["Ladder", "Raster", "blur", "rasterise", "spill_margin"]
-
-FloatArray = NDArray[np.float64]
 
 SPILL_MARGIN = 0.8
 """Degrees beyond the region from which events still spill in, at least; more where the PSF is wider."""

@@ -15,11 +15,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.arrays import FloatArray
+from pymc_gamma.instrument.irfs import IRFs
 
 __all__ = ["true_energy_range"]
 
-FloatArray = NDArray[np.float64]
 
 STEEP, HARD = 5.0, 1.5
 """Indices of the spectra whose counts must be held."""
@@ -47,7 +47,7 @@ def true_energy_range(irfs: IRFs, energy_range: tuple[float, float], offset_max:
 
     Examples
     --------
-    >>> from pymc_gamma.irfs import load_irfs
+    >>> from pymc_gamma.instrument.irfs import load_irfs
     >>> low, high = true_energy_range(load_irfs("prod5-south-20deg-50h"), (0.1, 100.0), 2.0)
     >>> 0.03 < low < 0.06, 130 < high < 200
     (True, True)

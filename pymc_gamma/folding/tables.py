@@ -23,13 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import kernels
-from pymc_gamma.irfs import IRFs
+from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.threads import run_parallel
 
 __all__ = ["FoldTables", "build_tables", "interpolate_area"]
-
-FloatArray = NDArray[np.float64]
 
 IN_BIN_INDEX = 2.5
 SUB_NODES = 8

@@ -11,9 +11,10 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.arguments import checked, directions, mapping, number, plain, text, vectors
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import RegionError
-from pymc_gamma.geometry.cells import BoxCells, Cells, lattice
-from pymc_gamma.geometry.shapes import Circle, Rectangle, SkyShape
+from pymc_gamma.geometry.cover import BoxCells, Cells, lattice
+from pymc_gamma.geometry.outlines import Circle, Rectangle, SkyShape
 from pymc_gamma.geometry.sphere import (
     EqualAreaPlane,
     lonlat_from_vectors,
@@ -26,8 +27,6 @@ from pymc_gamma.geometry.sphere import (
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["RegionOfInterest", "covered_cells", "covered_fraction"]
-
-FloatArray = NDArray[np.float64]
 
 SOLID_ANGLE_STEP = 0.01
 """Cells in units of the radius for the solid angle of a shape without a formula."""

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from pymc_gamma.errors import RegionError
-from pymc_gamma.geometry.shapes import Circle, Compound, Ellipse, MaskMap, Polygon, Rectangle, SkyShape
+from pymc_gamma.geometry.outlines import Circle, Compound, Ellipse, MaskMap, Polygon, Rectangle, SkyShape
 from pymc_gamma.geometry.sphere import FRAMES, position_angle_of_north
 
 __all__ = ["frame_of", "shapes_of", "single_shape"]

@@ -15,8 +15,9 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import ICRS, Galactic, SkyCoord
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import RegionError
 
 __all__ = [
@@ -35,8 +36,6 @@ __all__ = [
     "tangent_basis",
     "unit_vectors",
 ]
-
-FloatArray = NDArray[np.float64]
 
 FRAMES = ("galactic", "icrs")
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pymc as pm
 
 from pymc_gamma.arguments import is_several
-from pymc_gamma.distributions import ExtendedEventMixture
-from pymc_gamma.dl3 import gammapy_runs
 from pymc_gamma.errors import IRFError, RegionError
 from pymc_gamma.events import Events
 from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.instrument.dl3 import gammapy_runs
+from pymc_gamma.instrument.observation import Observation
+from pymc_gamma.instrument.safe_mask import SafeMask
 from pymc_gamma.interop.models import GammapyTranslation
-from pymc_gamma.observation import Observation
+from pymc_gamma.model import ExtendedEventMixture
 from pymc_gamma.response import fold
-from pymc_gamma.safe_mask import SafeMask
 
 if TYPE_CHECKING:
     from pymc_gamma.response import Response
@@ -42,6 +42,10 @@ def from_gammapy(
     ``crab.spectral.index``, in the unit of the parameter; frozen ones are constants and linked ones are one variable.
     gammapy's priors are kept; parameters without one get a wide prior, see :mod:`pymc_gamma.interop.priors`. The
     likelihood is the Poisson process of :class:`~pymc_gamma.ExtendedEventMixture`.
+
+    Positions and extensions of points, Gaussians, discs and shells may be free (``lon_0``, ``lat_0``, ``sigma``, ``e``,
+    ``phi``, ``r_0``, ``radius``, ``width``). Their values say around which the source is folded: start near the truth,
+    within 0.3 deg in position and a factor of two in extension, which is also how far they may go.
 
     The residual background of the instrument is in the model if the responses of the observations have one. Each
     ``FoVBackgroundModel`` gives its observation a norm and a tilt; without one the background is that of the response.
@@ -123,7 +127,9 @@ def from_gammapy(
         how = dict(fold_options or {})
         further = how.pop("free_spectrum", ())
         free = dict.fromkeys((*translation.free_spectrum, *([further] if isinstance(further, str) else further)))
-        response = fold(translation.components, pointings, roi, free_spectrum=free, **how)
+        response = fold(
+            translation.components, pointings, roi, free_spectrum=free, free_shape=translation.free_shape, **how
+        )
     else:
         translation.check_response(response)
     if events is None and runs is not None:
@@ -135,6 +141,7 @@ def from_gammapy(
             response=response,
             spectra=translation.spectra(variables, response),
             norms=translation.norms(variables),
+            shapes=translation.shapes(variables, response),
             observed=events,
             **options,
         )

@@ -8,6 +8,8 @@ Each ``SkyModel`` becomes one component, treated in the cheapest way that is exa
 * **spectrum**: other free spectral parameters. Its true energies are kept, and the model evaluates the spectrum.
 * **correction**: as before, for a template in intensity (a diffuse cube, say), whose spectrum is that of the template
   times a norm model :math:`n`; the model evaluates :math:`\phi^0(E)\, n(E; \theta)/n(E; \theta^0)`.
+
+With a free position or extension it is folded with a free shape besides, around the values of its model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +22,15 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.errors import ModelError, SkyModelError
+from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.folding.nodes import has_narrow
 from pymc_gamma.interop.background import BACKGROUND, BackgroundModels, datasets_of
 from pymc_gamma.interop.parameters import copy_models, free_names, read_models
 from pymc_gamma.interop.priors import Role, prior_variable
+from pymc_gamma.interop.shapes import FreeShape
 from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
+from pymc_gamma.model.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
-from pymc_gamma.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 
 __all__ = ["GammapyTranslation"]
 
@@ -54,6 +58,8 @@ class GammapyTranslation:
         One for each ``SkyModel``, and the residual background, ``"ccr"``.
     free_spectrum : tuple of str
         Those to fold with free spectrum.
+    free_shape : tuple of str
+        Those to fold with free shape.
     names : dict
         Free gammapy parameter to the name of its variable.
 
@@ -98,6 +104,16 @@ class GammapyTranslation:
         for name, model in self._sky.items():
             for parameter, role in spectral_roles(name, model.spectral_model).items():
                 self._roles.setdefault(parameter, role)
+        self._shapes = {
+            name: FreeShape(name, model.spatial_model)
+            for name, model in self._sky.items()
+            if model.spatial_model is not None and free_parameters(model.spatial_model)
+        }
+        self._limits: dict[Any, tuple[float, float]] = {}
+        for shape in self._shapes.values():
+            for parameter, role in shape.roles.items():
+                self._roles.setdefault(parameter, role)
+                self._limits.setdefault(parameter, shape.limits[parameter])
         self._common = {name for name, model in self._sky.items() if is_common_factor(model.spectral_model)}
         self._background = BackgroundModels(
             tuple(model for model in self.models if isinstance(model, FoVBackgroundModel)), datasets
@@ -113,6 +129,7 @@ class GammapyTranslation:
             *(n for n, m in self._sky.items() if n not in self._common and free_parameters(m.spectral_model)),
             *(() if self._background.common else (BACKGROUND,)),
         )
+        self.free_shape = tuple(self._shapes)
 
     def variables(self) -> dict[Any, Variable]:
         """One random variable for each free parameter, in the PyMC model of the context.
@@ -122,7 +139,11 @@ class GammapyTranslation:
         dict
             gammapy parameter to its variable, in the unit of the parameter.
         """
-        return {one: prior_variable(name, one, self._roles[one]) for one, name in self.names.items()}
+        everywhere = (-np.inf, np.inf)
+        return {
+            one: prior_variable(name, one, self._roles[one], self._limits.get(one, everywhere))
+            for one, name in self.names.items()
+        }
 
     def norms(self, variables: Variables) -> dict[str, Any]:
         """Factors on the nominal flux of components of fixed shape, as ``ExtendedEventMixture`` takes them."""
@@ -159,9 +180,34 @@ class GammapyTranslation:
             spectra[name] = spectrum
         return spectra
 
+    def shapes(self, variables: Variables, response: Any) -> dict[str, LiveShape]:
+        """Shapes of the components of free shape, as ``ExtendedEventMixture`` takes them.
+
+        Parameters
+        ----------
+        variables : mapping
+            From :meth:`variables`.
+        response : Response
+            :attr:`components` folded with :attr:`free_shape`: what is not free stays as it is there.
+
+        Raises
+        ------
+        SkyModelError
+            If a position or a position angle is free in another frame than that of the region.
+        """
+        folded = {one.name: one.shape for one in response.components}
+        frame = response.roi.frame
+        return {name: shape.shape(variables, folded[name], frame) for name, shape in self._shapes.items()}
+
     def check_response(self, response: Any) -> None:
         """Raise a ModelError unless a response was folded from these components, with these (or more) free spectra."""
         mine = tuple(component.name for component in self.components)
+        if set(self.free_shape) != set(response.free_shape):
+            raise ModelError(
+                f"the response leaves the shapes of {tuple(response.free_shape)} to the model, the models have free "
+                f"positions or extensions of {self.free_shape}; fold `translation.components` with "
+                "`free_shape=translation.free_shape`."
+            )
         if tuple(response.component_names) != mine or not set(self.free_spectrum) <= set(response.free_spectrum):
             raise ModelError(
                 f"the response has the components {tuple(response.component_names)} with free spectra of "
@@ -176,15 +222,9 @@ def _check_sky_model(model: Any, datasets: tuple[str, ...]) -> None:
         raise SkyModelError(f"The model {name!r} has the name of the residual background here; rename it.")
     if model.temporal_model is not None:
         raise SkyModelError(
-            f"The model {name!r} varies in time; events carry no times here, so set `temporal_model=None`."
+            f"The model {name!r} varies in time, which densities of events do not; set `temporal_model=None`, and for "
+            "a light curve cut the observations into time bins (Observation.split)."
         )
-    if model.spatial_model is not None:
-        for parameter in free_parameters(model.spatial_model):
-            raise SkyModelError(
-                f"The parameter {parameter.name!r} of the spatial model {type(model.spatial_model).__name__} of "
-                f"{name!r} is free; "
-                f"shapes and positions are fixed here. Freeze it (`models[{name!r}].spatial_model.freeze()`)."
-            )
     ignored = [irf for irf, applied in model.apply_irf.items() if not applied]
     if ignored:
         raise SkyModelError(

@@ -20,8 +20,13 @@ role                                  default prior, with the value :math:`v` of
 scale: amplitudes and norms           log-normal, median :math:`v`, :math:`\sigma = \ln 10`
 positive: energies, widths            log-normal, median :math:`v`, :math:`\sigma = 1`
 real: indices, curvatures, tilts      normal, mean :math:`v`, :math:`\sigma = 1`
+position                              normal, mean :math:`v`, :math:`\sigma` = 0.1 deg on the sky
+extension: widths, radii, e           uniform within the range of the response around :math:`v`
+angle: of the major axis              normal, mean :math:`v`, :math:`\sigma` = 45 deg
 ====================================  ==============================================================
 
+Positions and extensions keep to the range around their values within which a response of free shape is valid
+(:mod:`pymc_gamma.interop.shapes`): it truncates their priors.
 Scales and positive parameters are truncated at zero whatever their prior, because a flux must not be negative. A
 variable has the unit of its gammapy parameter, and a sampler sees it shifted and scaled to order one.
 """
@@ -29,6 +34,7 @@ variable has the unit of its gammapy parameter, and a sampler sees it shifted an
 from enum import Enum
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -47,10 +53,18 @@ class Role(Enum):
     SCALE = "scale"
     POSITIVE = "positive"
     REAL = "real"
+    POSITION = "position"
+    EXTENSION = "extension"
+    ANGLE = "angle"
 
 
 DEFAULT_WIDTH = {Role.SCALE: float(np.log(10)), Role.POSITIVE: 1.0, Role.REAL: 1.0}
 """Standard deviation of the default priors: of the logarithm for scales and positive parameters."""
+
+
+POSITION_SHARE = 1 / 6
+"""Width of the default prior of a position over the range in which it may lie."""
+ANGLE_WIDTH_DEG = 45.0
 
 
 class _Standardised(Transform):
@@ -72,7 +86,9 @@ class _Standardised(Transform):
         return pt.full_like(value, np.log(self.scale))
 
 
-def prior_variable(name: str, parameter: Any, role: Role) -> TensorVariable:
+def prior_variable(
+    name: str, parameter: Any, role: Role, within: tuple[float, float] = (-np.inf, np.inf)
+) -> TensorVariable:
     """Random variable of a free gammapy parameter, in the PyMC model of the context.
 
     Parameters
@@ -83,6 +99,8 @@ def prior_variable(name: str, parameter: Any, role: Role) -> TensorVariable:
         The parameter: its value, unit, limits and prior.
     role : Role
         What it does.
+    within : tuple of float
+        Range in which it may lie, besides its own limits.
 
     Returns
     -------
@@ -106,14 +124,20 @@ def prior_variable(name: str, parameter: Any, role: Role) -> TensorVariable:
     >>> float(pm.logp(index, 2.5).eval().round(3)), spectrum.index.prior(spectrum.index).round(3)  # at 2.5, at 2.3
     (-0.726, np.float64(0.812))
     """
-    lower, upper = _limits(parameter, role)
+    own = _limits(parameter, role)
+    if role is Role.ANGLE and own[1] - own[0] >= u.deg.to(parameter.unit, 360.0):
+        own = (-np.inf, np.inf)  # a full circle limits nothing, and a sampler starts badly in one
+    lower, upper = max(own[0], within[0]), min(own[1], within[1])
     value = float(parameter.value)
     if not lower < upper:
         raise ModelError(f"{name}: there is no number between its limits {lower:g} and {upper:g}.")
     if parameter.prior is None:
-        if not lower < value < upper:
+        if not (lower <= value <= upper if role is Role.EXTENSION else lower < value < upper):
             raise ModelError(f"{name}: its value {value:g} must lie between its limits {lower:g} and {upper:g}.")
-        return _default(name, value, role, lower, upper)
+        if role is Role.POSITION and (lower, upper) == within:
+            # the range is three of these widths: nothing to be truncated, and the plainest form for a sampler
+            return _normal(name, value, POSITION_SHARE * (upper - lower), -np.inf, np.inf)
+        return _default(name, value, role, lower, upper, parameter.unit)
     kind, weight, hyper = _read_prior(name, parameter)
     if kind == "UniformPrior":
         return pm.Uniform(name, np.float64(lower), np.float64(upper))  # floats may become float32
@@ -137,7 +161,7 @@ def _limits(parameter: Any, role: Role) -> tuple[float, float]:
     """Limits of a parameter; those of a uniform prior are its limits for gammapy too."""
     lower = -np.inf if np.isnan(parameter.min) else float(parameter.min)
     upper = np.inf if np.isnan(parameter.max) else float(parameter.max)
-    return (lower if role is Role.REAL else max(lower, 0.0)), upper
+    return (max(lower, 0.0) if role in (Role.SCALE, Role.POSITIVE) else lower), upper
 
 
 def _read_prior(name: str, parameter: Any) -> tuple[str, float, dict[str, float]]:
@@ -165,9 +189,13 @@ def _read_prior(name: str, parameter: Any) -> tuple[str, float, dict[str, float]
 # are written such that PyMC's own starting point, one unit from a limit, is sensible at the scale of a parameter.
 
 
-def _default(name: str, value: float, role: Role, lower: float, upper: float) -> TensorVariable:
-    width = DEFAULT_WIDTH[role]
-    if role is Role.REAL:
+def _default(name: str, value: float, role: Role, lower: float, upper: float, unit: u.UnitBase) -> TensorVariable:
+    if role is Role.EXTENSION:
+        return pm.Uniform(name, np.float64(lower), np.float64(upper))
+    if role is Role.POSITION:
+        return _normal(name, value, POSITION_SHARE * (upper - lower), lower, upper)
+    width = ANGLE_WIDTH_DEG * u.deg.to(unit) if role is Role.ANGLE else DEFAULT_WIDTH[role]
+    if role in (Role.REAL, Role.ANGLE):
         return _normal(name, value, width, lower, upper)
     middle = float(np.log(value))
     if lower == 0 and np.isinf(upper):

@@ -1,7 +1,7 @@
 r"""Spectral models of gammapy as spectra with PyMC parameters.
 
-Each gammapy model with a counterpart in :mod:`pymc_gamma.spectra` becomes that counterpart; a norm model becomes the
-spectrum of the same form whose amplitude is the norm. Three take a rewriting:
+Each gammapy model with a counterpart in :mod:`pymc_gamma.model.spectra` becomes that counterpart; a norm model becomes
+the spectrum of the same form whose amplitude is the norm. Three take a rewriting:
 
 .. math::
 
@@ -30,7 +30,7 @@ from pytensor.graph.basic import Constant, Variable
 from pymc_gamma.errors import ModelError, SkyModelError
 from pymc_gamma.folding.nodes import has_narrow, spectrum_nodes
 from pymc_gamma.interop.priors import Role
-from pymc_gamma.spectra import (
+from pymc_gamma.model.spectra import (
     FLUX,
     BrokenPowerLaw,
     EBLAbsorption,
@@ -41,6 +41,7 @@ from pymc_gamma.spectra import (
     Spectrum,
     is_smooth,
 )
+from pymc_gamma.power_laws import mean_exponential_tensor
 
 __all__ = ["convert_spectrum", "free_parameters", "is_common_factor", "spectral_roles"]
 
@@ -73,11 +74,7 @@ def _same(spectrum: Callable[..., Spectrum], **parameters: tuple[str, Role]) -> 
 def _integral_power_law(number: Number) -> Spectrum:
     index, emin, emax = number("index"), number("emin"), number("emax")
     log_ratio = pt.log(pt.as_tensor_variable(emax) / emin)
-    x = (1 - index) * log_ratio
-    # (1 - exp(-x)) / x, which is 1 where gammapy's form is 0 / 0: at an index of 1
-    near = pt.abs(x) < 1e-6
-    safe = pt.switch(near, 1.0, x)
-    share = pt.switch(near, 1 - x / 2, -pt.expm1(-safe) / safe)
+    share = mean_exponential_tensor((index - 1) * log_ratio)  # 1 where gammapy's form is 0 / 0: at an index of 1
     return PowerLaw(index=index, amplitude=number("amplitude") / (emax * log_ratio * share), reference=emax)
 
 

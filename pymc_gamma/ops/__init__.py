@@ -1,6 +1,6 @@
 """PyTensor Ops for the log-likelihood of events: values, gradients and second derivatives in one pass."""
 
-from pymc_gamma.ops import numba_forms, rewrites  # registers the numba forms and the graph rewrites
+from pymc_gamma.ops import live_lowering, numba_forms, rewrites  # registers the numba forms and the graph rewrites
 from pymc_gamma.ops.layout import BLOCK, to_blocks
 from pymc_gamma.ops.logmatvec import (
     BAND_INPUTS,
@@ -27,6 +27,7 @@ __all__ = [
     "LogMatVecVJP",
     "Tiles",
     "banded_log_matvec",
+    "live_lowering",
     "log_matvec",
     "log_matvec_sum",
     "numba_forms",

@@ -3,11 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.compilation import kernel
 
 __all__ = ["hat_map"]
-
-type _Floats = NDArray[np.float64]
 
 
 # Without fastmath: LLVM makes two versions of a loop, one for arrays close to each other, and may rearrange sums

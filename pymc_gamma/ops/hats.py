@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba as nb
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile import optdb
 from pytensor.gradient import DisconnectedType, disconnected_type
@@ -111,23 +112,24 @@ def write_out_hat_map(fgraph: FunctionGraph, node: Apply) -> list[Variable] | No
     at, x, scale, bounds = node.inputs
     if not isinstance(bounds, Constant):
         return None
-    pieces = []
-    for first, stop in zip(bounds.data[:-1], bounds.data[1:], strict=True):
-        part = slice(int(first), int(stop))
-        ratio = at[part] * scale[part]
-        steep = ratio[1:-1] / 2 > ratio[1:-1] - (ratio[2:] - 2 * ratio[1:-1] + ratio[:-2]) / 12
-        here = pt.concatenate([[1.0], pt.switch(steep, 0.5, 7 / 6), [1.0]])
-        side = pt.concatenate([[0.0], pt.switch(steep, 0.0, -1 / 12), [0.0]])
-        if node.op.transposed:
-            weighted = side * x[part]
-            from_right = pt.concatenate([weighted[1:], [0.0]])
-            from_left = pt.concatenate([[0.0], weighted[:-1]])
-            pieces.append(scale[part] * (here * x[part] + from_left + from_right))
-        else:
-            value = x[part] * scale[part]
-            after, before = pt.concatenate([value[1:], [0.0]]), pt.concatenate([[0.0], value[:-1]])
-            pieces.append(here * value + side * (before + after))
-    total = pt.concatenate(pieces)
+    # nodes between two others of their run; shifts over the ends of runs meet zeros
+    ends = np.concatenate([bounds.data[:-1], bounds.data[1:] - 1])
+    inner = np.ones(bounds.data[-1], bool)
+    inner[ends] = False
+    ratio = at * scale
+    left, right = pt.concatenate([ratio[:1], ratio[:-1]]), pt.concatenate([ratio[1:], ratio[-1:]])
+    steep = ratio / 2 > ratio - (right - 2 * ratio + left) / 12
+    here = pt.switch(inner, pt.switch(steep, 0.5, 7 / 6), 1.0)
+    side = pt.switch(pt.constant(inner) & ~steep, -1 / 12, 0.0)
+    zero = pt.zeros(1)
+    if node.op.transposed:
+        weighted = side * x
+        from_right, from_left = pt.concatenate([weighted[1:], zero]), pt.concatenate([zero, weighted[:-1]])
+        total = scale * (here * x + from_left + from_right)
+    else:
+        value = x * scale
+        after, before = pt.concatenate([value[1:], zero]), pt.concatenate([zero, value[:-1]])
+        total = here * value + side * (before + after)
     copy_stack_trace(node.outputs[0], total)
     return [pt.specify_shape(total, node.outputs[0].type.shape)]
 

@@ -22,15 +22,13 @@ but for those that are rare (:mod:`pymc_gamma.ops.rare_kernels`), which it leave
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
 from pymc_gamma.ops.intrinsics import from_bits, part, to_bits
 from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.rare_kernels import RARE, held, is_rare
 
-__all__ = ["log_and_weight", "log_term", "quotient"]
-
-type _Floats = NDArray[np.float64]
+__all__ = ["exponent", "log_and_weight", "log_of_pairs", "log_term", "mantissa", "outside_pair", "quotient"]
 
 _LOG2 = math.log(2.0)
 _MANTISSA_BITS = np.int64(0x000FFFFFFFFFFFFF)
@@ -65,6 +63,31 @@ def _log_ordinary(x: float) -> float:
 
 
 @part
+def outside_pair(x: float, y: float) -> np.int64:
+    """Negative if one of two densities is out of the range in which their product is exact to rounding, or NaN."""
+    bx, by = to_bits(x), to_bits(y)
+    return (bx - _PAIR_MIN_BITS) | (_PAIR_MAX_BITS - bx) | (by - _PAIR_MIN_BITS) | (_PAIR_MAX_BITS - by)
+
+
+@part
+def exponent(product: float) -> np.int64:
+    """Binary exponent of a positive number, and 1023."""
+    return to_bits(product) >> 52
+
+
+@part
+def mantissa(product: float) -> float:
+    """A positive number over the power of two below it."""
+    return from_bits((to_bits(product) & _MANTISSA_BITS) | _ONE_BITS)
+
+
+@part
+def log_of_pairs(exponents: np.int64, mantissas: float) -> float:
+    """Logarithm of the product of a full block of densities, for the sum and the product over its pairs."""
+    return float(exponents - 1023 * (BLOCK // 2)) * _LOG2 + math.log(mantissas)
+
+
+@part
 def _sum_log_and_reciprocal(density: _Floats, reciprocal: _Floats) -> float:
     """Sum of the logarithms of a full block of densities, and their reciprocals, two by two with one division.
 
@@ -76,18 +99,16 @@ def _sum_log_and_reciprocal(density: _Floats, reciprocal: _Floats) -> float:
     half = BLOCK // 2
     for j in range(half):
         x, y = density[j], density[j + half]
-        bx, by = to_bits(x), to_bits(y)
-        outside |= (bx - _PAIR_MIN_BITS) | (_PAIR_MAX_BITS - bx) | (by - _PAIR_MIN_BITS) | (_PAIR_MAX_BITS - by)
+        outside |= outside_pair(x, y)
         product = x * y
-        bits = to_bits(product)
-        exponents += bits >> 52
-        mantissas *= from_bits((bits & _MANTISSA_BITS) | _ONE_BITS)
+        exponents += exponent(product)
+        mantissas *= mantissa(product)
         r = 1.0 / product
         reciprocal[j] = r * y
         reciprocal[j + half] = r * x
     if outside < 0:
         return np.nan
-    return float(exponents - 1023 * half) * _LOG2 + math.log(mantissas)
+    return log_of_pairs(exponents, mantissas)
 
 
 @part

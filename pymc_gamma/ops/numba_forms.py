@@ -8,170 +8,28 @@ from collections.abc import Callable
 from typing import Any
 
 import numba as nb
-import numpy as np
 from pytensor.graph.basic import Apply
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 from pymc_gamma.compilation import cache_version
-from pymc_gamma.ops import kernels
-from pymc_gamma.ops.logmatvec import LogMatVec, LogMatVecHVP, LogMatVecJVP, LogMatVecSum, LogMatVecVJP
+from pymc_gamma.ops.form_kernels import as_they_are, no_tiles, tiles_from, with_nothing_added
+from pymc_gamma.ops.layout import EventArrays
+from pymc_gamma.ops.logmatvec import EventOp
 
 __all__: list[str] = []
 
 
-@register_funcify_default_op_cache_key(LogMatVec)
-def _log_matvec(op: LogMatVec, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
-    if op.banded:
-
-        @nb.njit
-        def banded_log_matvec(  # type: ignore[no-untyped-def]
-            table,
-            multiplicity,
-            unit,
-            offset,
-            offset_sum,
-            log_rows,
-            numbers,
-            tiles,
-            pointer,
-            order,
-            coefficients,
-        ):
-            values = kernels.pointwise(table, multiplicity, offset, coefficients, (numbers, tiles, pointer), log_rows)
-            return kernels.in_event_order(values, order)
-
-        return banded_log_matvec, cache_version()
+@register_funcify_default_op_cache_key(EventOp)
+def _numba_form(op: EventOp, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    """The kernel of an Op, called with the inputs of its node."""
+    run = op.kernel
+    n_events, n_arrays = len(EventArrays._fields), len(op.table_inputs)
+    tiles_of = tiles_from if op.banded else no_tiles
+    vectors_of = as_they_are if op.added else with_nothing_added
 
     @nb.njit
-    def log_matvec(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients):  # type: ignore[no-untyped-def]
-        return kernels.pointwise(table, multiplicity, offset, coefficients, None, log_rows)
+    def form(*inputs):  # type: ignore[no-untyped-def]
+        events = EventArrays(*inputs[:n_events])
+        return run(events, tiles_of(inputs[n_events:n_arrays]), *vectors_of(inputs[n_arrays:]))
 
-    return log_matvec, cache_version()
-
-
-@register_funcify_default_op_cache_key(LogMatVecSum)
-def _log_matvec_sum(op: LogMatVecSum, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
-    if op.banded:
-
-        @nb.njit
-        def banded_log_matvec_sum(  # type: ignore[no-untyped-def]
-            table,
-            multiplicity,
-            unit,
-            offset,
-            offset_sum,
-            log_rows,
-            numbers,
-            tiles,
-            pointer,
-            order,
-            coefficients,
-        ):
-            value, gradient = kernels.fused(
-                table, multiplicity, unit, coefficients, (numbers, tiles, pointer), log_rows
-            )
-            return np.asarray(value + offset_sum.item()), gradient
-
-        return banded_log_matvec_sum, cache_version()
-
-    @nb.njit
-    def log_matvec_sum(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients):  # type: ignore[no-untyped-def]
-        value, gradient = kernels.fused(table, multiplicity, unit, coefficients, None, log_rows)
-        return np.asarray(value + offset_sum.item()), gradient
-
-    return log_matvec_sum, cache_version()
-
-
-@register_funcify_default_op_cache_key(LogMatVecVJP)
-def _log_matvec_vjp(op: LogMatVecVJP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
-    if op.banded:
-
-        @nb.njit
-        def banded_log_matvec_vjp(  # type: ignore[no-untyped-def]
-            table,
-            multiplicity,
-            unit,
-            offset,
-            offset_sum,
-            log_rows,
-            numbers,
-            tiles,
-            pointer,
-            order,
-            coefficients,
-            weight,
-        ):
-            return kernels.vjp(table, weight[order] * multiplicity, coefficients, (numbers, tiles, pointer), log_rows)
-
-        return banded_log_matvec_vjp, cache_version()
-
-    @nb.njit
-    def log_matvec_vjp(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients, weight):  # type: ignore[no-untyped-def]
-        return kernels.vjp(table, weight * multiplicity, coefficients, None, log_rows)
-
-    return log_matvec_vjp, cache_version()
-
-
-@register_funcify_default_op_cache_key(LogMatVecJVP)
-def _log_matvec_jvp(op: LogMatVecJVP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
-    if op.banded:
-
-        @nb.njit
-        def banded_log_matvec_jvp(  # type: ignore[no-untyped-def]
-            table,
-            multiplicity,
-            unit,
-            offset,
-            offset_sum,
-            log_rows,
-            numbers,
-            tiles,
-            pointer,
-            order,
-            coefficients,
-            weight,
-            direction,
-        ):
-            weight = weight[order] * multiplicity
-            values = kernels.pushforward(table, weight, coefficients, direction, (numbers, tiles, pointer), log_rows)
-            return kernels.in_event_order(values, order)
-
-        return banded_log_matvec_jvp, cache_version()
-
-    @nb.njit
-    def log_matvec_jvp(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients, weight, direction):  # type: ignore[no-untyped-def]
-        return kernels.pushforward(table, weight * multiplicity, coefficients, direction, None, log_rows)
-
-    return log_matvec_jvp, cache_version()
-
-
-@register_funcify_default_op_cache_key(LogMatVecHVP)
-def _log_matvec_hvp(op: LogMatVecHVP, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
-    if op.banded:
-
-        @nb.njit
-        def banded_log_matvec_hvp(  # type: ignore[no-untyped-def]
-            table,
-            multiplicity,
-            unit,
-            offset,
-            offset_sum,
-            log_rows,
-            numbers,
-            tiles,
-            pointer,
-            order,
-            coefficients,
-            weight,
-            direction,
-        ):
-            weight = weight[order] * multiplicity
-            return kernels.hessian_product(table, weight, coefficients, direction, (numbers, tiles, pointer), log_rows)
-
-        return banded_log_matvec_hvp, cache_version()
-
-    @nb.njit
-    def log_matvec_hvp(table, multiplicity, unit, offset, offset_sum, log_rows, coefficients, weight, direction):  # type: ignore[no-untyped-def]
-        return kernels.hessian_product(table, weight * multiplicity, coefficients, direction, None, log_rows)
-
-    return log_matvec_hvp, cache_version()
+    return form, cache_version()

@@ -33,8 +33,9 @@ from pytensor.tensor.rewriting.basic import register_canonicalize, register_stab
 
 from pymc_gamma.ops.layout import BLOCK
 from pymc_gamma.ops.logmatvec import (
+    FAMILY,
+    PER_EVENT,
     LogMatVec,
-    LogMatVecHVP,
     LogMatVecJVP,
     LogMatVecSum,
     LogMatVecVJP,
@@ -42,8 +43,6 @@ from pymc_gamma.ops.logmatvec import (
 from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_EVENTS, START
 
 __all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra", "slice_constant_split", "split_sum"]
-
-_FAMILY = (LogMatVec, LogMatVecSum, LogMatVecVJP, LogMatVecJVP, LogMatVecHVP)
 
 
 @register_canonicalize("pymc_gamma")
@@ -56,7 +55,7 @@ def fuse_sum(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
         return None
     if node.op.axis is not None and tuple(node.op.axis) != (0,):
         return None
-    value, _ = LogMatVecSum(summand.op.banded).make_node(*summand.inputs).outputs
+    value = summand.op.like(LogMatVecSum).make_node(*summand.inputs).outputs[0]
     copy_stack_trace(node.outputs[0], value)
     return [value]
 
@@ -85,14 +84,14 @@ def split_sum(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 @register_stabilize("pymc_gamma")
 @node_rewriter([LogMatVecVJP])
 def fuse_uniform_vjp(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """``LogMatVecVJP`` with one weight for all events -> that weight times the gradient of ``LogMatVecSum``."""
+    """``LogMatVecVJP`` with one weight for all events -> that weight times the gradients of ``LogMatVecSum``."""
     *inputs, weight = node.inputs
     uniform = _uniform_value(weight)
     if uniform is None:
         return None
-    _, gradient = LogMatVecSum(node.op.banded).make_node(*inputs).outputs
-    copy_stack_trace(node.outputs[0], gradient)
-    return [uniform * gradient]
+    gradients = node.op.like(LogMatVecSum).make_node(*inputs).outputs[1:]
+    copy_stack_trace(node.outputs, gradients)
+    return [uniform * gradient for gradient in gradients]
 
 
 def _uniform_value(vector: Variable) -> Variable | None:
@@ -155,38 +154,40 @@ class _LogRows:
     Here all of them are computed so, whether they turn out to be rare or not: there are few.
     """
 
-    def __init__(self, log_rows: Variable, rows: _Rows, coefficients: Variable) -> None:
+    def __init__(self, log_rows: Variable, rows: _Rows, coefficients: Variable, added: Variable | None) -> None:
         self.event = log_rows[:, 0].astype("int64")
         self._rows, self._n_dense = rows, log_rows.shape[1] - 1
         logs, dense = log_rows[:, 1:], coefficients[: self._n_dense]
-        more = rows.of_tiles(coefficients)
-        of_tiles = pt.zeros(self.event.shape[0]) if more is None else more[self.event]
-        each = [logs + _log_or_impossible(dense), _log_or_impossible(of_tiles)[:, None]]
+        others = self._others(coefficients, added)
+        each = [logs + _log_or_impossible(dense), _log_or_impossible(others)[:, None]]
         largest = pt.max(pt.concatenate(each, axis=1), axis=1)
         largest = pt.switch(pt.isinf(largest), 0.0, largest)
-        total = pt.dot(pt.exp(pt.minimum(logs - largest[:, None], _HOLD)), dense) + of_tiles * pt.exp(-largest)
+        total = pt.dot(pt.exp(pt.minimum(logs - largest[:, None], _HOLD)), dense) + others * pt.exp(-largest)
         self.log_density = largest + pt.log(total)
         ratio = pt.exp(pt.minimum(logs - self.log_density[:, None], _HOLD))
         self.ratio = pt.switch(pt.isinf(logs), 0.0, ratio)
         self.reciprocal = pt.exp(pt.minimum(-self.log_density, _HOLD))
 
-    def slope(self, direction: Variable) -> Variable:
-        """``(P_i . direction) / s_i`` of each event."""
-        slope = pt.dot(self.ratio, direction[: self._n_dense])
-        more = self._rows.of_tiles(direction)
-        return slope if more is None else slope + more[self.event] * self.reciprocal
+    def _others(self, coefficients: Variable, added: Variable | None) -> Variable:
+        """What is not kept in logarithms: products of tiles, and what is added."""
+        terms = [one[self.event] for one in (self._rows.of_tiles(coefficients), added) if one is not None]
+        return sum(terms, start=pt.zeros(self.event.shape[0]))
+
+    def slope(self, direction: Variable, added: Variable | None) -> Variable:
+        """``(P_i . direction + added_i) / s_i`` of each event."""
+        return pt.dot(self.ratio, direction[: self._n_dense]) + self._others(direction, added) * self.reciprocal
 
     def place(self, values: Variable, own: Variable) -> Variable:
         """Numbers per event, with those of these events in their places."""
         return pt.set_subtensor(values[self.event], own)
 
-    def transposed(self, weight: Variable, density: Variable, coefficients: Variable) -> Variable:
-        """``sum_i weight_i P_ik / s_i`` over all events."""
+    def transposed(self, weight: Variable, density: Variable, coefficients: Variable) -> tuple[Variable, Variable]:
+        """``sum_i weight_i P_ik / s_i`` over all events, and ``weight_i / s_i`` of each."""
         quotient = _held_quotient(weight, density)
         own = weight[self.event]
-        of_tiles = self.place(quotient, own * self.reciprocal)
-        total = self._rows.transposed(self.place(quotient, pt.zeros_like(own)), of_tiles, coefficients)
-        return _held(pt.inc_subtensor(total[: self._n_dense], pt.dot(own, self.ratio)))
+        of_events = self.place(quotient, own * self.reciprocal)
+        total = self._rows.transposed(self.place(quotient, pt.zeros_like(own)), of_events, coefficients)
+        return _held(pt.inc_subtensor(total[: self._n_dense], pt.dot(own, self.ratio))), _held(of_events)
 
 
 _HOLD = np.log(1e302)
@@ -214,35 +215,45 @@ def _in_event_order(values: Variable, tiles: Sequence[Variable]) -> Variable:
     return pt.set_subtensor(pt.empty_like(values)[tiles[-1]], values) if tiles else values
 
 
-@node_rewriter(list(_FAMILY))
+def _plus(values: Variable, more: Variable | None) -> Variable:
+    return values if more is None else values + more
+
+
+@node_rewriter(list(FAMILY))
 def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
     """Write an Op of the family out in elementary operations."""
-    (table, multiplicity, _, offset, offset_sum, log_rows, *tiles), (v, *rest) = node.op.split(node.inputs)
+    arrays, vectors = node.op.split(node.inputs)
+    table, multiplicity, _, offset, offset_sum, log_rows, *tiles = arrays
+    v = vectors["coefficients"]
+    if tiles:  # numbers per event in the order of the table
+        vectors = {name: one[tiles[-1]] if name in PER_EVENT else one for name, one in vectors.items()}
     rows = _Rows(table, multiplicity.shape[0], tiles)
-    rare = _LogRows(log_rows, rows, v)
+    rare = _LogRows(log_rows, rows, v, vectors.get("added"))
     # events of multiplicity zero may have density zero; their gradient must not become 0 * inf
     counts = pt.neq(multiplicity, 0)
-    density = rare.place(pt.switch(counts, rows.dot(v), 1.0), pt.ones_like(rare.log_density))
+    density = pt.switch(counts, _plus(rows.dot(v), vectors.get("added")), 1.0)
+    density = rare.place(density, pt.ones_like(rare.log_density))
     log_density = rare.place(pt.log(density), pt.switch(counts[rare.event], rare.log_density, 0.0))
-    if not isinstance(node.op, LogMatVec | LogMatVecSum):
-        weight = (rest[0][tiles[-1]] if tiles else rest[0]) * multiplicity
-    if isinstance(node.op, LogMatVecJVP | LogMatVecHVP):
-        slope = weight * rare.place(_held_quotient(rows.dot(rest[1]), density), rare.slope(rest[1]))
+    weight = vectors["weight"] * multiplicity if "weight" in vectors else multiplicity
+    if "direction" in vectors:
+        u, more = vectors["direction"], vectors.get("added_direction")
+        slope = weight * rare.place(_held_quotient(_plus(rows.dot(u), more), density), rare.slope(u, more))
     match node.op:
         case LogMatVec():
-            outputs = [_in_event_order(multiplicity * (log_density + offset), tiles)]
+            outputs = [multiplicity * (log_density + offset)]
         case LogMatVecSum():
-            outputs = [
-                pt.dot(multiplicity, log_density) + offset_sum,
-                rare.transposed(multiplicity, density, v),
-            ]
+            outputs = [pt.dot(multiplicity, log_density) + offset_sum, *rare.transposed(weight, density, v)]
         case LogMatVecVJP():
-            outputs = [rare.transposed(weight, density, v)]
+            outputs = [*rare.transposed(weight, density, v)]
         case LogMatVecJVP():
-            outputs = [_in_event_order(slope, tiles)]
+            outputs = [slope]
         case _:
             # the quotient of the two may overflow where that of each event by itself did not
-            outputs = [-rare.transposed(slope, pt.maximum(density, pt.abs(slope) * 1e-307), v)]
+            outputs = [-one for one in rare.transposed(slope, pt.maximum(density, pt.abs(slope) * 1e-307), v)]
+    outputs = [
+        _in_event_order(output, tiles) if name in PER_EVENT else output
+        for name, output in zip(node.op.returns, outputs, strict=False)  # without what is added one less is asked for
+    ]
     copy_stack_trace(node.outputs, outputs)
     return outputs
 
@@ -260,7 +271,7 @@ def slice_constant_split(fgraph: FunctionGraph, node: Apply) -> list[Variable] |
     """``Split`` at constant positions that fill a known length -> slices, next to Ops of this package."""
     vector, sizes = node.inputs
     axis = node.op.axis
-    if not isinstance(sizes, Constant) or not any(isinstance(other.op, _FAMILY) for other in fgraph.apply_nodes):
+    if not isinstance(sizes, Constant) or not any(isinstance(other.op, FAMILY) for other in fgraph.apply_nodes):
         return None
     stops = np.cumsum(sizes.data)
     if np.any(sizes.data < 0) or len(stops) != node.op.len_splits or vector.type.shape[axis] != stops[-1]:

@@ -16,8 +16,10 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray as _Floats
+from pymc_gamma.compilation import kernel
 from pymc_gamma.ops.intrinsics import part, prefetch
-from pymc_gamma.ops.layout import BLOCK
+from pymc_gamma.ops.layout import BLOCK, Tiles
 
 __all__ = [
     "COLUMN",
@@ -25,15 +27,12 @@ __all__ = [
     "N_COLUMNS",
     "N_EVENTS",
     "START",
-    "TileArrays",
     "accumulate_tiles",
     "add_tile_row",
     "add_tiles",
+    "fill_tiles",
+    "place",
 ]
-
-type _Floats = NDArray[np.float64]
-type _Integers = NDArray[np.int64]
-type TileArrays = tuple[NDArray[np.float32], _Integers, _Integers]
 
 START, EVENT, N_EVENTS, COLUMN, N_COLUMNS = range(5)
 """Columns of the array that describes tiles: its first number, event and column, and how many of the latter."""
@@ -117,18 +116,20 @@ def _accumulate_tile(
 
 
 @part
-def _distance(tiles: TileArrays, b: int) -> int:
+def _distance(tiles: Tiles, b: int) -> int:
     """From the numbers of block ``b`` to those of the next: how far ahead to fetch, which gains a fifth."""
-    _, table, pointer = tiles
+    table, pointer = tiles.tiles, tiles.pointer
     if pointer[b] == pointer[b + 1] or pointer[b + 1] == table.shape[0]:
         return 0
     return table[pointer[b + 1], START] - table[pointer[b], START]
 
 
 @part
-def add_tiles(tiles: TileArrays, b: int, coefficients: _Floats, density: _Floats) -> None:
-    """Add the products of all tiles of block ``b`` to the densities of its events."""
-    numbers, table, pointer = tiles
+def add_tiles(tiles: Tiles | None, b: int, coefficients: _Floats, density: _Floats) -> None:
+    """Add the products of all tiles of block ``b``, if there are any, to the densities of its events."""
+    if tiles is None:
+        return
+    numbers, table, pointer = tiles.numbers, tiles.tiles, tiles.pointer
     ahead = _distance(tiles, b)
     for t in range(pointer[b], pointer[b + 1]):
         start, event, n, column, n_columns = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
@@ -138,9 +139,11 @@ def add_tiles(tiles: TileArrays, b: int, coefficients: _Floats, density: _Floats
 
 
 @part
-def accumulate_tiles(tiles: TileArrays, b: int, weight: _Floats, total: _Floats) -> None:
-    """Add the weights of the events of block ``b`` times their tiles to the columns."""
-    numbers, table, pointer = tiles
+def accumulate_tiles(tiles: Tiles | None, b: int, weight: _Floats, total: _Floats) -> None:
+    """Add the weights of the events of block ``b`` times their tiles, if there are any, to the columns."""
+    if tiles is None:
+        return
+    numbers, table, pointer = tiles.numbers, tiles.tiles, tiles.pointer
     ahead = _distance(tiles, b)
     for t in range(pointer[b], pointer[b + 1]):
         start, event, n, column, n_columns = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
@@ -148,11 +151,39 @@ def accumulate_tiles(tiles: TileArrays, b: int, weight: _Floats, total: _Floats)
 
 
 @part
-def add_tile_row(tiles: TileArrays, b: int, event: int, row: _Floats) -> None:
+def add_tile_row(tiles: Tiles, b: int, event: int, row: _Floats) -> None:
     """Add the numbers of one event of block ``b`` to a row of all columns."""
-    numbers, table, pointer = tiles
+    numbers, table, pointer = tiles.numbers, tiles.tiles, tiles.pointer
     for t in range(pointer[b], pointer[b + 1]):
         start, first, n, column, n_columns = table[t, 0], table[t, 1], table[t, 2], table[t, 3], table[t, 4]
         if first <= event < first + n:
             for j in range(n_columns):
                 row[column + j] += numbers[start + j * n + event - first]
+
+
+@part
+def place(tiles: Tiles | None, i: int) -> int:
+    """The place in the user's list of event ``i`` of the table."""
+    return i if tiles is None else tiles.order[i]
+
+
+@kernel(error_model="numpy")
+def fill_tiles(
+    values: NDArray[np.float32],
+    pointer: NDArray[np.int64],
+    column: NDArray[np.int64],
+    order: NDArray[np.int64],
+    tiles: NDArray[np.int64],
+    band: NDArray[np.int64],
+    numbers: NDArray[np.float32],
+) -> None:
+    """Copy the numbers of bands to their tiles."""
+    n_bands = column.shape[1]
+    for t in range(len(tiles)):
+        n, width = tiles[t, N_EVENTS], tiles[t, N_COLUMNS]
+        for i in range(n):
+            event = order[tiles[t, EVENT] + i]
+            start, stop = pointer[event * n_bands + band[t]], pointer[event * n_bands + band[t] + 1]
+            to = column[event, band[t]] - tiles[t, COLUMN]
+            for j in range(max(0, -to), min(stop - start, width - to)):
+                numbers[tiles[t, START] + (to + j) * n + i] = values[start + j]

@@ -21,13 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.compilation import kernel
-from pymc_gamma.ops.layout import BLOCK
-from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_COLUMNS, N_EVENTS, START
+from pymc_gamma.arrays import IntArray
+from pymc_gamma.ops.layout import BLOCK, Tiles
+from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_COLUMNS, N_EVENTS, START, fill_tiles
 
 __all__ = ["LARGEST", "Tiles", "to_tiles"]
-
-type _Integers = NDArray[np.int64]
 
 LARGEST = 128
 """Most events of a tile; with 64 all takes an eighth longer, and 256 gain nothing."""
@@ -39,29 +37,7 @@ _SIZES = tuple(2**k for k in range(LARGEST.bit_length()))
 _NOWHERE = np.iinfo(np.int64).max
 
 
-class Tiles(NamedTuple):
-    """Columns that reach few events, in the order of `pymc_gamma.ops.BAND_INPUTS`.
-
-    Attributes
-    ----------
-    numbers : ndarray of float32
-        Numbers of all tiles, one after the other, column by column.
-    tiles : ndarray of int64, shape (n_tiles, 5)
-        For each where its numbers start, its first event, their count, its first column, their count. Tiles are sorted
-        by their first event, and none reaches over the end of a block.
-    pointer : ndarray of int64, shape (n_blocks + 1,)
-        First tile of each block, and at last their count.
-    order : ndarray of int64, shape (N,)
-        The place in the user's list of each event of the table.
-    """
-
-    numbers: NDArray[np.float32]
-    tiles: _Integers
-    pointer: _Integers
-    order: _Integers
-
-
-def to_tiles(values: NDArray[np.float32], pointer: _Integers, column: _Integers) -> Tiles:
+def to_tiles(values: NDArray[np.float32], pointer: IntArray, column: IntArray) -> Tiles:
     """Tiles of bands.
 
     Parameters
@@ -102,7 +78,7 @@ def to_tiles(values: NDArray[np.float32], pointer: _Integers, column: _Integers)
     order, levels = min(candidates, key=lambda candidate: candidate[1][-1].cost.sum())
     tiles, band = _select(levels, n_events)
     numbers = np.zeros(tiles[:, N_EVENTS] @ tiles[:, N_COLUMNS], np.float32)
-    _fill(values, pointer, column, order, tiles, band, numbers)
+    fill_tiles(values, pointer, column, order, tiles, band, numbers)
     starts = np.arange(-(-n_events // BLOCK) + 1) * BLOCK
     return Tiles(numbers, tiles, np.searchsorted(tiles[:, EVENT], starts).astype(np.int64), order)
 
@@ -110,15 +86,15 @@ def to_tiles(values: NDArray[np.float32], pointer: _Integers, column: _Integers)
 class _Level(NamedTuple):
     """Tiles of one size, shape (n_tiles, n_bands) each."""
 
-    column: _Integers
-    n_columns: _Integers
-    cost: _Integers
+    column: IntArray
+    n_columns: IntArray
+    cost: IntArray
     """Cost of the best tiles for these events, of this size or smaller."""
     whole: NDArray[np.bool_]
     """Whether those are of this size."""
 
 
-def _orders(first: _Integers, last: _Integers) -> Iterator[_Integers]:
+def _orders(first: IntArray, last: IntArray) -> Iterator[IntArray]:
     """Orders of the events to choose from: by one of the bands, then by all."""
     if last.shape[1] == 0:
         yield np.arange(len(last))
@@ -127,7 +103,7 @@ def _orders(first: _Integers, last: _Integers) -> Iterator[_Integers]:
         yield np.lexsort((first[:, k], total, last[:, k]))
 
 
-def _merge(first: _Integers, last: _Integers) -> list[_Level]:
+def _merge(first: IntArray, last: IntArray) -> list[_Level]:
     """Tiles of 1, 2, 4, ... events in a row, whose bands have these ends."""
     levels: list[_Level] = []
     for size in _SIZES:
@@ -141,7 +117,7 @@ def _merge(first: _Integers, last: _Integers) -> list[_Level]:
     return levels
 
 
-def _select(levels: list[_Level], n_events: int) -> tuple[_Integers, _Integers]:
+def _select(levels: list[_Level], n_events: int) -> tuple[IntArray, IntArray]:
     """The best tiles in the order of events, and the band that each belongs to."""
     found, bands = [], []
     covered = np.zeros_like(levels[-1].whole)
@@ -164,7 +140,7 @@ def _select(levels: list[_Level], n_events: int) -> tuple[_Integers, _Integers]:
     return tiles, band
 
 
-def _extents(values: NDArray[np.float32], pointer: _Integers, column: _Integers) -> tuple[_Integers, _Integers]:
+def _extents(values: NDArray[np.float32], pointer: IntArray, column: IntArray) -> tuple[IntArray, IntArray]:
     """First column that is not zero and the one after the last, for each event and band; a void range if all are."""
     nonzero = np.flatnonzero(values)
     at = np.searchsorted(nonzero, pointer)
@@ -174,25 +150,3 @@ def _extents(values: NDArray[np.float32], pointer: _Integers, column: _Integers)
     first[some] = nonzero[at[:-1][some]] + shift
     last[some] = nonzero[at[1:][some] - 1] + shift + 1
     return first.reshape(column.shape), last.reshape(column.shape)
-
-
-@kernel(error_model="numpy")
-def _fill(
-    values: NDArray[np.float32],
-    pointer: _Integers,
-    column: _Integers,
-    order: _Integers,
-    tiles: _Integers,
-    band: _Integers,
-    numbers: NDArray[np.float32],
-) -> None:
-    """Copy the numbers of bands to their tiles."""
-    n_bands = column.shape[1]
-    for t in range(len(tiles)):
-        n, width = tiles[t, N_EVENTS], tiles[t, N_COLUMNS]
-        for i in range(n):
-            event = order[tiles[t, EVENT] + i]
-            start, stop = pointer[event * n_bands + band[t]], pointer[event * n_bands + band[t] + 1]
-            to = column[event, band[t]] - tiles[t, COLUMN]
-            for j in range(max(0, -to), min(stop - start, width - to)):
-                numbers[tiles[t, START] + (to + j) * n + i] = values[start + j]

@@ -8,7 +8,7 @@ from pymc_gamma.plotting.counts import plot_counts
 from pymc_gamma.plotting.counts_spectrum import plot_counts_spectrum
 from pymc_gamma.plotting.expected import SkyCells
 from pymc_gamma.plotting.ppc import plot_ppc
-from pymc_gamma.plotting.radial import plot_radial_profile
+from pymc_gamma.plotting.radial_profile import plot_radial_profile
 from pymc_gamma.plotting.spectrum import plot_spectrum
 
 __all__ = [

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pymc_gamma.arguments import checked, integer, kind, offering, plain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.predictive import bin_predictive
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["default_cells", "plot_counts", "significance"]
-
-FloatArray = NDArray[np.float64]
 
 _EVENTS_PER_CELL = 8
 _CELLS = (8, 80)

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.events.skymap import SkyMap
@@ -23,7 +23,6 @@ from pymc_gamma.geometry import RegionOfInterest
 
 __all__ = ["SkyCells", "energy_edges", "energy_probability", "expected_counts", "replicated_counts"]
 
-FloatArray = NDArray[np.float64]
 
 # Points per side of a cell, over which its expected counts are averaged.
 _POINTS_PER_SIDE = 4
@@ -56,7 +55,7 @@ class SkyCells:
     @classmethod
     def from_response(cls, response: Any, cells: int, observation: int | str | None = None) -> Self:
         """Divide the region of a response into ``cells`` x ``cells`` cells."""
-        index = None if observation is None else response._observation_index(observation)
+        index = None if observation is None else response.observation_index(observation)
         sky = SkyMap(response.roi.frame, response.roi.lon, response.roi.lat)
         lon, lat = _sky_edges(response.roi, sky, cells)
         return cls(lon, lat, _cell_probability(response, sky, lon, lat, index), sky, index)

@@ -7,11 +7,10 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 
 __all__ = ["FluxPointArrays", "read_flux_points"]
-
-FloatArray = NDArray[np.float64]
 
 _FLUX = u.Unit("TeV-1 cm-2 s-1")
 

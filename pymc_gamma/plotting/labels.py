@@ -6,14 +6,13 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.plotting.samples import PosteriorDraws
 
 __all__ = ["Scale", "scales_of", "truth_in_unit"]
 
-FloatArray = NDArray[np.float64]
 
 # Numbers whose typical size lies between these need no power of ten.
 _PLAIN = (1e-2, 1e4)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.plotting.prediction import Prediction
 from pymc_gamma.plotting.style import BANDS, component_color
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["draw_counts", "draw_residuals", "poisson_interval"]
-
-FloatArray = NDArray[np.float64]
 
 _SIGMA = float(stats.norm.sf(1.0))
 _GREY = "0.5"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pymc_gamma.arguments import checked, integer, kind, offering, plain, seed
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError
 from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["plot_ppc"]
-
-FloatArray = NDArray[np.float64]
 
 _AXES = ("energy", "lon", "lat")
 

@@ -15,14 +15,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.events import Events
 from pymc_gamma.events.histogram import Bins
 from pymc_gamma.events.predictive import bin_predictive
 from pymc_gamma.geometry import lonlat_from_vectors, tangent_basis
+from pymc_gamma.inference.posterior import posterior_dataset
 from pymc_gamma.plotting.expected import expected_counts, replicated_counts
 from pymc_gamma.plotting.samples import component_draws, resample
-from pymc_gamma.posterior import posterior_dataset
 
 __all__ = [
     "Prediction",
@@ -35,8 +36,6 @@ __all__ = [
     "predict",
     "ring_nodes",
 ]
-
-FloatArray = NDArray[np.float64]
 
 _MAX_DRAWS = 2000
 # Spacing [deg] of the nodes of integrals over rings: half the width of the sharpest PSF, unless the rings are so large
@@ -105,7 +104,7 @@ def choose_observation(
     """
     if observation is None:
         return events, None, None
-    index = response._observation_index(observation)
+    index = response.observation_index(observation)
     return events[events.observation == index], index, f"observation {response.observations[index].name or index}"
 
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
-from pymc_gamma.posterior import SAMPLE_DIMS, posterior_dataset
+from pymc_gamma.inference.posterior import SAMPLE_DIMS, posterior_dataset
 
 __all__ = ["PosteriorDraws", "component_draws", "posterior_draws", "resample"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

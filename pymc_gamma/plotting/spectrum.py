@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pymc_gamma.arguments import checked, integer, kind, mapping, number, plain, seed, texts
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
+from pymc_gamma.inference.posterior import posterior_dataset, resample_dataset
 from pymc_gamma.plotting.flux_points import FluxPointArrays, read_flux_points
 from pymc_gamma.plotting.style import component_color
-from pymc_gamma.posterior import posterior_dataset, resample_dataset
 from pymc_gamma.units import to_value
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["plot_spectrum"]
-
-FloatArray = NDArray[np.float64]
 
 _FLUX = u.Unit("TeV-1 cm-2 s-1")
 _POINTS_PER_DECADE = 30
@@ -122,7 +121,7 @@ def plot_spectrum(
     >>> import numpy as np
     >>> import pymc as pm
     >>> import xarray as xr
-    >>> from pymc_gamma.spectra import PowerLaw
+    >>> from pymc_gamma.model.spectra import PowerLaw
     >>> with pm.Model():
     ...     index = pm.Normal("index", 2, 1)
     >>> posterior = xr.Dataset({"index": (("chain", "draw"), np.random.default_rng(0).normal(2.4, 0.1, (2, 100)))})
@@ -190,8 +189,8 @@ def _shown_unit(unit: str | u.UnitBase | None, power: float) -> u.UnitBase:
 def _draws(
     posterior: xr.Dataset, name: str, spectrum: Callable[[Any], Any], nodes: FloatArray, max_draws: int
 ) -> FloatArray:
-    from pymc_gamma.evaluate import spectrum_draws
-    from pymc_gamma.spectra import PowerLawNorm
+    from pymc_gamma.inference.evaluate import spectrum_draws
+    from pymc_gamma.model.spectra import PowerLawNorm
 
     if isinstance(spectrum, PowerLawNorm):
         raise ModelError(f"The spectrum of {name!r} is a factor without units, not a flux; leave it out.")

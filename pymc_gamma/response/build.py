@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pymc_gamma.arguments import checked, is_several, texts
+from pymc_gamma.arguments import checked, is_several, kind, texts
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError, RegionError, SkyModelError
-from pymc_gamma.folding.parts import compile_component
+from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.raster import spill_margin
 from pymc_gamma.folding.reach import true_energy_range
 from pymc_gamma.geometry import RegionOfInterest
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
-from pymc_gamma.response.core import Response
-from pymc_gamma.sky import SkyComponent, check_unique_names
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
+from pymc_gamma.response.checks import check_true_energies
+from pymc_gamma.response.folds import PIXEL, Fold
+from pymc_gamma.response.response import Response
+from pymc_gamma.response.scan_nodes import compile_nodes, middle
+from pymc_gamma.sky import Scanned, SkyComponent, check_unique_names
 from pymc_gamma.units import scalar_value, to_value
 
 __all__ = ["fold"]
-
-FloatArray = NDArray[np.float64]
 
 TRUE_ENERGY_BINS = 150
 TRUE_ENERGY_REACH = 2.0
@@ -33,23 +34,26 @@ LEAST_WEIGHT = 0.01
 """Gaussians of the PSF of smaller weight do not say how far photons spill."""
 
 
-@checked(free_spectrum=texts)
+@checked(free_spectrum=texts, free_shape=texts, progressbar=kind("bool"))
 def fold(
-    components: SkyComponent | Sequence[SkyComponent],
+    components: SkyComponent | Scanned | Sequence[SkyComponent | Scanned],
     observation: Observation | Sequence[Observation],
     roi: RegionOfInterest,
     *,
     energy_true: Any = None,
     pixel: Any = None,
     free_spectrum: str | Iterable[str] = (),
+    free_shape: str | Iterable[str] = (),
     path: str | Path | None = None,
+    progressbar: bool = True,
 ) -> Response:
     """Fold sky components through the instrument response.
 
     Parameters
     ----------
-    components : SkyComponent or sequence of SkyComponent
-        What shines, one column each.
+    components : SkyComponent, Scanned or sequence of these
+        What shines, one column each. A :class:`pymc_gamma.Scanned` is folded at all of its nodes, for a parameter of
+        the model: ``EventMixture(..., scan={"radius": radius})``.
     observation : Observation or sequence of Observation
         Pointing(s); events carry the index of theirs.
     roi : RegionOfInterest
@@ -65,9 +69,16 @@ def fold(
     free_spectrum : str or iterable of str
         Names of components whose spectrum is left to the model: ``EventMixture(..., spectra={name: ...})``. The
         spectrum then takes the place of the sum of the spectra of the component's parts, which keep their shares of it.
+    free_shape : str or iterable of str, optional
+        Names of components whose position and extension are left to the model: ``EventMixture(..., shapes={name:
+        pymc_gamma.GaussianShape(...)})``. Each must be one source whose spatial model is a point, a Gaussian, a round
+        disc or a shell of gammapy. What it is folded with is the point around which the model works: positions within
+        0.3 deg, extensions up to about twice those.
     path : str or pathlib.Path, optional
         Zarr store that keeps the response: written when it does not exist; when it does, checked to hold the
         response of the same inputs.
+    progressbar : bool
+        Show how many nodes of a scan are done.
 
     Returns
     -------
@@ -102,27 +113,37 @@ def fold(
     >>> response.component_names
     ('hgps', 'ccr')
     """
-    several = [components] if isinstance(components, SkyComponent) else _sequence(components, "components")
-    sky = check_unique_names(several)
+    several: list[Any] = (
+        [components] if isinstance(components, SkyComponent | Scanned) else _sequence(components, "components")
+    )
+    scanned = {one.name: one for one in several if isinstance(one, Scanned)}
+    sky = check_unique_names([one.component(middle(one.shape)) if isinstance(one, Scanned) else one for one in several])
     observations = [observation] if isinstance(observation, Observation) else _sequence(observation, "observation")
     _check(observations, roi)
     free = (free_spectrum,) if isinstance(free_spectrum, str) else tuple(free_spectrum)
-    _check_free(sky, free)
+    _check_free(sky, free, "free_spectrum")
+    live = (free_shape,) if isinstance(free_shape, str) else tuple(free_shape)
+    _check_free(sky, live, "free_shape")
+    both = [name for name in live if name in scanned]
+    if both:
+        raise SkyModelError(f"{both} are scans and cannot have a free shape too; leave them out of free_shape.")
     _check_background(sky, observations)
     edges = _energy_edges(energy_true, observations, roi)
-    size = 0.05 if pixel is None else scalar_value(pixel, "deg", "pixel")
+    size = PIXEL if pixel is None else scalar_value(pixel, "deg", "pixel")
     if not 0 < size <= 1:
         raise ValueError(f"pixel must be between 0 and 1 deg, got {size} deg.")
     margin = spill_margin(max(_widest(one.irfs, edges[0]) for one in observations))
     sharpest = min(_sharpest(one.irfs, roi) for one in observations)
-    compiled = [compile_component(component, roi, edges, size, margin, sharpest) for component in sky]
+    field = Field(roi, edges, size, margin, sharpest)
+    scans = [compile_nodes(one, field, progressbar=progressbar) for one in scanned.values()]
+    nominal = {one.name: one.nominal for one in scans}
+    compiled = [nominal.get(one.name) or compile_component(one, field) for one in sky]
+    compiled = [component.freed() if component.name in live else component for component in compiled]
     sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
-    response = Response(compiled, observations, roi, edges, tuple(citations), free)
+    response = Response(Fold.make(compiled, observations, roi, edges, scans), tuple(citations), free)
     if path is not None:
-        from pymc_gamma.response.storage import keep
-
-        keep(response, path)
+        response.keep(path)
     return response
 
 
@@ -161,15 +182,15 @@ def _check(observations: Sequence[Any], roi: Any) -> None:
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
 
 
-def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any]) -> None:
+def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any], argument: str) -> None:
     names = [component.name for component in sky]
     unknown = [name for name in free if name not in names]
     if unknown:
-        raise SkyModelError(f"free_spectrum names {unknown}, but the components are {names}.")
+        raise SkyModelError(f"{argument} names {unknown}, but the components are {names}.")
 
 
 def _check_background(sky: Sequence[SkyComponent], observations: Sequence[Observation]) -> None:
-    asking = [component.name for component in sky if component.instrumental]
+    asking = [component.name for component in sky if component.instrumental and component.bkg is None]
     without = [
         one.name or f"number {k} ({one.irfs.name})" for k, one in enumerate(observations) if one.irfs.bkg is None
     ]
@@ -195,9 +216,9 @@ def _reach(observations: Sequence[Observation], roi: RegionOfInterest) -> tuple[
 
 
 def _energy_edges(energy_true: Any, observations: Sequence[Observation], roi: RegionOfInterest) -> FloatArray:
-    low = max(obs.irfs.energy_true_range[0] for obs in observations)
-    high = min(obs.irfs.energy_true_range[1] for obs in observations)
     if energy_true is None or isinstance(energy_true, int | np.integer):
+        low = max(obs.irfs.energy_true_range[0] for obs in observations)
+        high = min(obs.irfs.energy_true_range[1] for obs in observations)
         first, last = _reach(observations, roi)
         first, last = max(first, low), min(last, high)
     if energy_true is None:
@@ -211,10 +232,7 @@ def _energy_edges(energy_true: Any, observations: Sequence[Observation], roi: Re
     ascending = edges.ndim == 1 and len(edges) > 2 and np.all(np.diff(edges) > 0) and edges[0] > 0
     if not ascending:
         raise ValueError(f"energy_true must be at least 3 ascending positive bin edges, got {edges} TeV.")
-    if edges[0] < low * (1 - 1e-6) or edges[-1] > high * (1 + 1e-6):
-        raise RegionError(
-            f"energy_true {edges[0]:g}-{edges[-1]:g} TeV exceeds the range of the IRFs, {low:.4g}-{high:.4g} TeV."
-        )
+    check_true_energies(edges, observations)
     if edges[0] > roi.energy_min or edges[-1] < roi.energy_max:
         raise RegionError(
             f"energy_true {edges[0]:g}-{edges[-1]:g} TeV must hold the range of reconstructed energy, "

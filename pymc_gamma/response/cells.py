@@ -7,7 +7,7 @@ The density of an event of which only its cell is known is
 where :math:`D` is the domain in which events were selected. The measure of the cell is the same for all components, so
 that it cancels in a mixture and adds a constant to the log-likelihood of a Poisson process.
 
-Along the energy the average is exact (:mod:`pymc_gamma.folding.ranges`). On the sky cells are boxes in longitude and
+Along the energy the average is exact (:mod:`pymc_gamma.folding.energies`). On the sky cells are boxes in longitude and
 latitude, cut into smaller ones
 
 * at first where a source could hide between the nodes: until its half width is about that of the narrowest Gaussian of
@@ -29,17 +29,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.errors import EventError
-from pymc_gamma.events.rows import CELL, RECO
-from pymc_gamma.folding.engine import FoldedObservation
-from pymc_gamma.folding.parts import CompiledComponent
-from pymc_gamma.folding.ranges import EnergyRanges, RangeTable, density_in_ranges
+from pymc_gamma.events.rows import CELL, EventRows
+from pymc_gamma.folding.component import CompiledComponent
+from pymc_gamma.folding.energies import EnergyRanges, InRanges
+from pymc_gamma.folding.engine import density as density_at
+from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.geometry import separation_deg, unit_vectors
 
 __all__ = ["CellGroup", "CellNodes", "SourceWidths", "average_over_cells", "check_cells", "integrate_cells"]
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Density = Callable[[FloatArray, FloatArray, IntArray], FloatArray]
 Inside = Callable[[FloatArray, FloatArray], NDArray[np.bool_]]
 
@@ -141,16 +141,13 @@ class SourceWidths:
             [narrow[:, min(i, n_e - 1) : max(j, i + 1)].min(axis=1) for i, j in zip(first, last, strict=True)], axis=1
         )
         vectors, variance = [np.empty((0, 3))], [np.empty((0, narrow.shape[1]))]
-        pixels = []
+        pixels = [raster.pixel for component in components for raster in component.rasters().values()]
         for component in components:
-            pixels += [template.raster.pixel for template in component.templates]
-            if component.analytic is not None:
-                offset = separation_deg(component.analytic.vectors, folded.axis) / tables.offset_step
-                below = np.minimum(offset.astype(np.int64), len(narrow) - 2)
-                vectors.append(component.analytic.vectors)
-                variance.append(
-                    np.minimum(narrow[below], narrow[below + 1]) + component.analytic.minor_variance[:, None]
-                )
+            where, width = component.peaks()
+            offset = separation_deg(where, folded.axis) / tables.offset_step
+            below = np.minimum(offset.astype(np.int64), len(narrow) - 2)
+            vectors.append(where)
+            variance.append(np.minimum(narrow[below], narrow[below + 1]) + width[:, None])
         self._vectors, self._variance = np.concatenate(vectors), np.concatenate(variance)
         self._template = np.full(narrow.shape[1], np.inf)
         if pixels:
@@ -222,23 +219,29 @@ _ONE, _FOUR, _NINE = _gauss(1), _gauss(2), _gauss(3)
 _SIDES = np.array(list(product((-1.0, 0.0, 1.0), repeat=2))) * (1 - 1e-7)
 
 
-def check_cells(rows: FloatArray, cells: FloatArray, reco: Sequence[str], n_observations: int) -> None:
-    """Raise EventError unless rows (N, len(reco)) and the edges of their cells (N, 6) are possible."""
+def check_cells(rows: EventRows, n_observations: int) -> None:
+    """Raise EventError unless rows and the edges of their cells are possible."""
+    cells = rows.cells
+    assert cells is not None
+    finite = np.isfinite(cells).all(axis=1)
+    for column in (rows.energy, rows.lon, rows.lat, rows.observation):
+        finite &= np.isfinite(column)
     problems = {
-        "not finite": ~(np.isfinite(rows).all(axis=1) & np.isfinite(cells).all(axis=1)),
+        "not finite": ~finite,
         "with their edges reversed": (cells[:, ::2] > cells[:, 1::2]).any(axis=1),
         "from an energy that is not positive": ~(cells[:, 0] > 0),
         "beyond a pole": (np.abs(cells[:, 4:]) > 90).any(axis=1),
+        f"of an unknown observation (there are {n_observations})": ~np.isin(
+            rows.observation, np.arange(n_observations)
+        ),
     }
-    if len(reco) > len(RECO):
-        known = np.isin(rows[:, len(RECO)], np.arange(n_observations))
-        problems[f"of an unknown observation (there are {n_observations})"] = ~known
     for what, bad in problems.items():
         if bad.any():
             first = np.flatnonzero(bad)[:5]
+            edges = dict(zip(CELL, cells[first[0]].tolist(), strict=True))
             raise EventError(
                 f"{int(bad.sum())} of {len(rows)} cells are {what}, first rows {first.tolist()}: "
-                f"{dict(zip((*reco, *CELL), [*rows[first[0]].tolist(), *cells[first[0]].tolist()], strict=True))}."
+                f"{rows.describe(int(first[0])) | edges}."
             )
 
 
@@ -246,7 +249,6 @@ def average_over_cells(
     cells: FloatArray,
     means: FloatArray,
     which: NDArray[np.intp],
-    observation: int,
     folded: FoldedObservation,
     components: Sequence[CompiledComponent],
     counts: FloatArray,
@@ -261,8 +263,6 @@ def average_over_cells(
         Energy, longitude and latitude of an event in each, shape (N, 3).
     which : numpy.ndarray
         Those of one observation.
-    observation : int
-        Its index.
     folded : FoldedObservation
         The observation.
     components : sequence of CompiledComponent
@@ -289,7 +289,6 @@ def average_over_cells(
         own, rows = range_of[chosen] - first, which[chosen]
         low, high = distinct[first : range_of[chosen[-1]] + 1].T
         ranges = EnergyRanges(low, high)
-        table = ranges.table(folded.tables)
         widths = SourceWidths(components, folded, ranges)
 
         def density(
@@ -297,14 +296,14 @@ def average_over_cells(
             lat: FloatArray,
             cell: IntArray,
             ranges: EnergyRanges = ranges,
-            table: RangeTable = table,
             own: IntArray = own,
         ) -> FloatArray:
-            vectors = unit_vectors(lon, lat)
-            return density_in_ranges(folded, components, vectors, ranges, table, own[cell]) / counts
+            found = np.empty((len(lon), len(components)))
+            density_at(folded, components, unit_vectors(lon, lat), InRanges(ranges, own[cell]), found)
+            return found / counts
 
         nodes = integrate_cells(cells[rows, 2:], own, means[rows, 1:], density, inside, widths)
-        yield CellGroup(observation, rows, ranges, own, nodes._replace(density=nodes.density * counts))
+        yield CellGroup(folded.index, rows, ranges, own, nodes._replace(density=nodes.density * counts))
         begin = end
 
 

@@ -5,47 +5,43 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, RegionError, warn_user
-from pymc_gamma.geometry import RegionOfInterest, unit_vectors
+from pymc_gamma.events.rows import EventRows
+from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.instrument.observation import Observation
 
-__all__ = ["check_coverage", "check_rows", "warn_unexplained"]
-
-FloatArray = NDArray[np.float64]
+__all__ = ["check_coverage", "check_rows", "check_true_energies", "warn_unexplained"]
 
 NO_BACKGROUND = 1e-4
 """Density of the background at an event, over its mean at that energy, below which nothing of it is there."""
 
 
-def check_rows(rows: FloatArray, reco: Sequence[str], domains: Sequence[Domain]) -> None:
+def check_rows(rows: EventRows, domains: Sequence[Domain]) -> None:
     """Raise EventError unless every event row is finite, of a known observation and in the domain of that."""
-    if rows.ndim != 2 or rows.shape[1] != len(reco):
-        raise EventError(f"event rows must have shape (N, {len(reco)}) = {reco}, got {rows.shape}.")
-    roi = domains[0].roi
-    finite = np.isfinite(rows).all(axis=1)
+    finite = np.ones(len(rows), bool)
+    for column in (rows.energy, rows.lon, rows.lat, rows.observation):
+        finite &= np.isfinite(column)
     if not finite.all():
-        raise _error({"not finite": ~finite}, rows, reco, roi)
-    which = rows[:, 3] if len(reco) > 3 else np.zeros(len(rows))
-    unknown = ~np.isin(which, np.arange(len(domains)))
+        raise _error({"not finite": ~finite}, rows, domains[0].roi)
+    unknown = ~np.isin(rows.observation, np.arange(len(domains)))
     if unknown.any():
-        raise _error({f"of an unknown observation (there are {len(domains)})": unknown}, rows, reco, roi)
-    vectors = unit_vectors(rows[:, 1], rows[:, 2])
+        raise _error({f"of an unknown observation (there are {len(domains)})": unknown}, rows, domains[0].roi)
     outside: dict[str, NDArray[np.bool_]] = {}
-    for k, domain in enumerate(domains):
-        mine = np.flatnonzero(which == k)
-        for reason, bad in domain.reasons(vectors[mine], rows[mine, 0]).items():
+    for o, mine in rows.by_observation():
+        own = rows.take(mine)
+        for reason, bad in domains[o].reasons(own.vectors, own.energy).items():
             outside.setdefault(reason, np.zeros(len(rows), bool))[mine[bad]] = True
     if outside:
-        raise _error(outside, rows, reco, roi)
+        raise _error(outside, rows, domains[0].roi)
 
 
-def _error(
-    problems: Mapping[str, NDArray[np.bool_]], rows: FloatArray, reco: Sequence[str], roi: RegionOfInterest
-) -> EventError:
+def _error(problems: Mapping[str, NDArray[np.bool_]], rows: EventRows, roi: RegionOfInterest) -> EventError:
     told = []
     for what, bad in problems.items():
         first = np.flatnonzero(bad)[:5]
-        example = dict(zip(reco, rows[first[0]].tolist(), strict=True))
+        example = rows.describe(int(first[0]))
         told.append(f"{int(bad.sum())} of {len(rows)} events are {what}, first rows {first.tolist()}: {example}")
     advice = "Use events.select(roi, observations), which takes them out and counts them by reason."
     if np.any(list(problems.values()), axis=0).all():
@@ -53,13 +49,13 @@ def _error(
     return EventError(f"{'; '.join(told)}; the region is {roi!r}. {advice}")
 
 
-def warn_unexplained(rows: FloatArray, contrast: FloatArray, domains: Sequence[Domain]) -> None:
+def warn_unexplained(rows: EventRows, contrast: FloatArray, domains: Sequence[Domain]) -> None:
     """Warn of events at which the background is all but zero: whatever the model says, a source explains them.
 
     Parameters
     ----------
-    rows : numpy.ndarray
-        Event rows.
+    rows : EventRows
+        The events.
     contrast : numpy.ndarray
         Density of the background at each, over its mean at that energy.
     domains : sequence of Domain
@@ -70,15 +66,25 @@ def warn_unexplained(rows: FloatArray, contrast: FloatArray, domains: Sequence[D
         return
     told = []
     for row in found[:5].tolist():
-        domain = domains[int(rows[row, 3]) if rows.shape[1] > 3 else 0]
+        domain = domains[int(rows.observation[row])]
         assert domain.observation is not None
-        offset = float(domain.observation.offset(rows[row, 1], rows[row, 2], domain.roi.frame))
-        told.append(f"row {row} ({rows[row, 0]:.4g} TeV, {offset:.3g} deg off axis)")
+        offset = float(domain.observation.offset(rows.lon[row], rows.lat[row], domain.roi.frame))
+        told.append(f"row {row} ({rows.energy[row]:.4g} TeV, {offset:.3g} deg off axis)")
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     warn_user(
         f"{len(found)} of {len(rows)} events lie where the model has all but no background: {', '.join(told)}{more}. A "
         "source has to explain them; is the background right there? Smaller offsets or energies may be needed."
     )
+
+
+def check_true_energies(edges: FloatArray, observations: Sequence[Observation]) -> None:
+    """Raise RegionError if bins of true energy (edges in TeV) reach beyond the IRFs of an observation."""
+    low = max(one.irfs.energy_true_range[0] for one in observations)
+    high = min(one.irfs.energy_true_range[1] for one in observations)
+    if edges[0] < low * (1 - 1e-6) or edges[-1] > high * (1 + 1e-6):
+        raise RegionError(
+            f"energy_true {edges[0]:g}-{edges[-1]:g} TeV exceeds the range of the IRFs, {low:.4g}-{high:.4g} TeV."
+        )
 
 
 def check_coverage(domains: Sequence[Domain]) -> None:

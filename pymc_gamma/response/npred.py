@@ -7,39 +7,37 @@ sources).
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
+from pymc_gamma.folding.engine import acceptance, density_in_bins
+from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
+from pymc_gamma.response.folds import Fold
 from pymc_gamma.units import numbers
-
-if TYPE_CHECKING:
-    from pymc_gamma.response.core import Response
 
 __all__ = ["npred"]
 
-FloatArray = NDArray[np.float64]
 
-
-def npred(
-    response: "Response", energy: Any, lon: Any, lat: Any, step: float, observation: int | str | None
-) -> xr.DataArray:
+def npred(fold: Fold, energy: Any, lon: Any, lat: Any, step: float, observation: int | str | None) -> xr.DataArray:
     """See :meth:`pymc_gamma.Response.npred`."""
     if (lon is None) != (lat is None):
         raise ValueError("give bin edges for both lon and lat, or for neither.")
     energy_edges = None if energy is None else _edges(energy, "TeV", "energy")
-    used = np.array([response.roi.energy_min, response.roi.energy_max]) if energy_edges is None else energy_edges
-    folded = response._folded if observation is None else [response._folded[response._observation_index(observation)]]
-    coords: dict[str, Any] = {"component": list(response.component_names)}
+    used = np.array([fold.roi.energy_min, fold.roi.energy_max]) if energy_edges is None else energy_edges
+    folded = fold.chosen(observation)
+    coords: dict[str, Any] = {"component": list(fold.names)}
     dims = ["component"]
     if energy_edges is not None:
         dims.append("energy")
         coords["energy"] = np.sqrt(energy_edges[1:] * energy_edges[:-1])
     if lon is None:
-        computed = _totals(response, folded, used)
+        computed = _totals(fold, folded, used)
     else:
         lon_edges, lat_edges = _edges(lon, "deg", "lon"), _edges(lat, "deg", "lat")
         if lon_edges[-1] - lon_edges[0] > 360 * (1 + 1e-12):
@@ -51,20 +49,20 @@ def npred(
         dims += ["lat", "lon"]
         coords["lat"] = 0.5 * (lat_edges[1:] + lat_edges[:-1])
         coords["lon"] = 0.5 * (lon_edges[1:] + lon_edges[:-1])
-        computed = _cube(response, folded, used, lon_edges, lat_edges, step)
-        if _covers(lon_edges, lat_edges, response.roi):
+        computed = _cube(fold, folded, used, lon_edges, lat_edges, step)
+        if _covers(lon_edges, lat_edges, fold.roi):
             # points a step apart miss part of the core of a point source; its total is known
-            exact, total = _totals(response, folded, used), computed.sum(axis=(2, 3))
+            exact, total = _totals(fold, folded, used), computed.sum(axis=(2, 3))
             computed *= (exact / np.where(total > 0, total, 1))[..., None, None]
     values = computed[:, 0] if energy_edges is None else computed
     return xr.DataArray(values, coords, tuple(dims), name="npred", attrs={"units": "counts"})
 
 
-def _totals(response: "Response", folded: Any, edges: FloatArray) -> FloatArray:
+def _totals(fold: Fold, folded: Sequence[FoldedObservation], edges: FloatArray) -> FloatArray:
     """Counts (component, energy) in the whole domain."""
-    counts = np.zeros((len(response.component_names), len(edges) - 1))
+    counts = np.zeros((len(fold.components), len(edges) - 1))
     for one in folded:
-        counts += [one.acceptance(component, edges) for component in response._components]
+        counts += [acceptance(one, component, edges) for component in fold.components]
     return counts
 
 
@@ -76,8 +74,8 @@ def _covers(lon_edges: FloatArray, lat_edges: FloatArray, roi: RegionOfInterest)
 
 
 def _cube(
-    response: "Response",
-    folded: Any,
+    fold: Fold,
+    folded: Sequence[FoldedObservation],
     energy_edges: FloatArray,
     lon_edges: FloatArray,
     lat_edges: FloatArray,
@@ -92,14 +90,14 @@ def _cube(
         np.radians(_widths(lon_edges, lon_bin)),
     ).ravel()
     cell = (lat_bin[:, None] * (len(lon_edges) - 1) + lon_bin).ravel()
-    inside = response.roi.contains(grid_lon, grid_lat)
+    inside = fold.roi.contains(grid_lon, grid_lat)
     vectors = unit_vectors(grid_lon[inside], grid_lat[inside])
     area, cell = area[inside], cell[inside]
     n_cells = (len(lat_edges) - 1) * (len(lon_edges) - 1)
-    k = len(response.component_names)
+    k = len(fold.components)
     counts = np.zeros((k, len(energy_edges) - 1, n_cells))
     for one in folded:
-        density = one.density_in_bins(response._components, vectors, energy_edges) * area
+        density = density_in_bins(one, fold.components, vectors, energy_edges) * area
         for j, b in np.ndindex(*counts.shape[:2]):
             counts[j, b] += np.bincount(cell, weights=density[j, b], minlength=n_cells)
     return counts.reshape(k, len(energy_edges) - 1, len(lat_edges) - 1, len(lon_edges) - 1)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +28,18 @@ from numpy.typing import NDArray
 from pymc_gamma.datasets import Citation
 from pymc_gamma.errors import DataFileError, ModelError, ResponseMismatchError
 from pymc_gamma.files import atomic_path, restore, user_path
-from pymc_gamma.folding.parts import Analytic, CompiledComponent, Template
-from pymc_gamma.folding.raster import Raster
-from pymc_gamma.geometry import EqualAreaPlane, RegionOfInterest
-from pymc_gamma.irfs import IRFs
-from pymc_gamma.observation import Observation
+from pymc_gamma.folding.component import component_from_arrays
+from pymc_gamma.geometry import RegionOfInterest
+from pymc_gamma.instrument.irfs import IRFs
+from pymc_gamma.instrument.observation import Observation
+from pymc_gamma.response.folds import Fold
+from pymc_gamma.response.scan_nodes import ScanNodes
 
-if TYPE_CHECKING:
-    from pymc_gamma.response.core import Response
+__all__ = ["Stored", "check_same_inputs", "fingerprint", "keep", "load", "save"]
 
-__all__ = ["check_same_inputs", "fingerprint", "keep", "load", "save"]
-
-FORMAT = "pymc-gamma response 6"
+FORMAT = "pymc-gamma response 9"
 HEADER, HEADER_HASH = "pymc_gamma", "pymc_gamma_hash"
 """Attributes of the store."""
-ANALYTIC_ARRAYS = ("vectors", "variance", "minor_variance", "major_axis", "flux")
 BYTE_ORDER = {"little": "<f8", "big": ">f8"}
 LARGEST_METADATA = 64 * 2**20
 """Bytes of a file of metadata; larger ones are not read, nor written."""
@@ -55,17 +52,35 @@ type Header = dict[str, Any]
 type Tree = dict[str, NDArray[np.float64]]
 
 
-def fingerprint(response: "Response") -> dict[str, str]:
+class Stored(NamedTuple):
+    """What a store holds.
+
+    Attributes
+    ----------
+    fold : Fold
+        Components and observations.
+    citations : tuple of Citation
+        What to cite.
+    free_spectrum : tuple of str
+        Names of the components of free spectrum.
+    """
+
+    fold: Fold
+    citations: tuple[Citation, ...]
+    free_spectrum: tuple[str, ...]
+
+
+def fingerprint(stored: Stored) -> dict[str, str]:
     """Hash of each input of a response, by a name that a user recognises."""
-    return _marks(*_content(response))
+    return _marks(*_content(stored))
 
 
-def save(response: "Response", path: str | Path, *, overwrite: bool = False) -> None:
+def save(stored: Stored, path: str | Path, *, overwrite: bool = False) -> None:
     """See :meth:`pymc_gamma.Response.save`."""
     import zarr
 
     _refuse_other_folder(path)
-    header, arrays = _content(response)
+    header, arrays = _content(stored)
     header |= {
         "fingerprint": _marks(header, arrays),
         "hashes": {key: _hash(None, {key: table}) for key, table in arrays.items()},
@@ -91,7 +106,7 @@ def save(response: "Response", path: str | Path, *, overwrite: bool = False) -> 
             array[...] = table
 
 
-def load(path: str | Path) -> "Response":
+def load(path: str | Path) -> Stored:
     """See :meth:`pymc_gamma.Response.load`."""
     with _reading(path):
         store = user_path(path)
@@ -102,25 +117,25 @@ def load(path: str | Path) -> "Response":
         return _build(header, arrays)
 
 
-def keep(response: "Response", path: str | Path) -> None:
+def keep(stored: Stored, path: str | Path) -> None:
     """Save a response unless its store exists; then raise ResponseMismatchError if that is of other inputs."""
     store = user_path(path)
     restore(store)
     if not store.exists():
         try:
-            response.save(store)
+            save(stored, store)
         except FileExistsError:
             pass  # another process has made it at the same time
         else:
             return
-    check_same_inputs(store, response)
+    check_same_inputs(store, stored)
 
 
-def check_same_inputs(path: str | Path, response: "Response") -> None:
+def check_same_inputs(path: str | Path, stored: Stored) -> None:
     """Raise ResponseMismatchError unless the response at ``path`` was made from the same inputs."""
     with _reading(path):
-        stored = _header(path)["fingerprint"]
-        _compare(path, stored, fingerprint(response), "was made from other inputs", ResponseMismatchError)
+        before = _header(path)["fingerprint"]
+        _compare(path, before, fingerprint(stored), "was made from other inputs", ResponseMismatchError)
 
 
 def _refuse_other_folder(path: str | Path) -> None:
@@ -130,35 +145,44 @@ def _refuse_other_folder(path: str | Path) -> None:
         raise FileExistsError(f"{path} is a folder that is no zarr store and is left as it is; choose another name.")
 
 
-def _content(response: "Response") -> tuple[Header, Tree]:
+def _content(stored: Stored) -> tuple[Header, Tree]:
     """All that a store holds but hashes: what is no array, and the arrays by their names in the store."""
-    irfs = list({id(obs.irfs): obs.irfs for obs in response.observations}.values())
+    fold = stored.fold
+    irfs = list({id(obs.irfs): obs.irfs for obs in fold.observations}.values())
     header: Header = {
         "format": FORMAT,
-        "roi": response.roi.to_dict(),
+        "roi": fold.roi.to_dict(),
         "irfs": [{"name": one.name, "repairs": list(one.repairs)} for one in irfs],
         "observations": [
             {**obs.to_dict(), "irfs": next(k for k, one in enumerate(irfs) if one is obs.irfs)}
-            for obs in response.observations
+            for obs in fold.observations
         ],
-        "citations": [asdict(citation) for citation in response.citations()],
+        "citations": [asdict(citation) for citation in stored.citations],
         "components": [],
-        "free_spectrum": list(response.free_spectrum),
+        "free_spectrum": list(stored.free_spectrum),
+        "free_shape": [component.name for component in fold.components if component.is_free],
+        "scans": [],
     }
-    arrays: Tree = {"energy_true_edges": response.energy_true_edges}
+    arrays: Tree = {"energy_true_edges": fold.energy_true_edges}
     for k, one in enumerate(irfs):
         arrays |= {f"irfs/{k}/{key}": table for key, table in one.arrays().items()}
-    for k, component in enumerate(response._components):
-        meta, tables = _component_to_arrays(component)
-        header["components"].append(meta)
+    for k, component in enumerate(fold.components):
+        meta, tables = component.to_arrays()
+        header["components"].append({"kind": component.kind, **meta})
         arrays |= {f"components/{k}/{key}": table for key, table in tables.items()}
+    for k, scan in enumerate(fold.scans):
+        nodes = []
+        for j, component in enumerate(scan.components):
+            meta, tables = component.to_arrays()
+            nodes.append({"kind": component.kind, **meta})
+            arrays |= {f"scans/{k}/{j}/{key}": table for key, table in tables.items()}
+        arrays |= {f"scans/{k}/nodes/{parameter}": values for parameter, values in scan.grid.items()}
+        header["scans"].append({"name": scan.name, "units": dict(scan.units), "nodes": nodes})
     return header, {key: np.ascontiguousarray(table, dtype=np.float64) for key, table in arrays.items()}
 
 
-def _build(header: Header, arrays: Tree) -> "Response":
+def _build(header: Header, arrays: Tree) -> Stored:
     """Inverse of `_content`."""
-    from pymc_gamma.response.core import Response
-
     irfs = [
         IRFs.from_arrays(_within(arrays, f"irfs/{k}/"), one["name"], tuple(one["repairs"]))
         for k, one in enumerate(header["irfs"])
@@ -168,11 +192,24 @@ def _build(header: Header, arrays: Tree) -> "Response":
         for data in header["observations"]
     ]
     components = [
-        _component_from_arrays(meta, _within(arrays, f"components/{k}/")) for k, meta in enumerate(header["components"])
+        component_from_arrays(meta, _within(arrays, f"components/{k}/")) for k, meta in enumerate(header["components"])
     ]
-    citations = [Citation(**data) for data in header["citations"]]
+    components = [one.freed() if one.name in header["free_shape"] else one for one in components]
+    citations = tuple(Citation(**data) for data in header["citations"])
     roi = RegionOfInterest.from_dict(header["roi"])
-    return Response(components, observations, roi, arrays["energy_true_edges"], citations, header["free_spectrum"])
+    scans = [
+        ScanNodes(
+            one["name"],
+            {parameter: arrays[f"scans/{k}/nodes/{parameter}"] for parameter in one["units"]},
+            one["units"],
+            tuple(
+                component_from_arrays(meta, _within(arrays, f"scans/{k}/{j}/")) for j, meta in enumerate(one["nodes"])
+            ),
+        )
+        for k, one in enumerate(header["scans"])
+    ]
+    fold = Fold.make(components, observations, roi, arrays["energy_true_edges"], scans)
+    return Stored(fold, citations, tuple(header["free_spectrum"]))
 
 
 def _marks(header: Header, arrays: Tree) -> dict[str, str]:
@@ -186,8 +223,12 @@ def _marks(header: Header, arrays: Tree) -> dict[str, str]:
         marks[f"IRFs of observation {k}"] = _hash(None, _within(arrays, f"irfs/{observation['irfs']}/"))
     for k, component in enumerate(header["components"]):
         marks[f"component {component['name']!r}"] = _hash(component, _within(arrays, f"components/{k}/"))
+    for k, scan in enumerate(header["scans"]):
+        marks[f"scan of {scan['name']!r}"] = _hash(scan, _within(arrays, f"scans/{k}/"))
     if header["free_spectrum"]:
         marks["free spectra"] = _hash(header["free_spectrum"], {})
+    if header["free_shape"]:
+        marks["free shapes"] = _hash(header["free_shape"], {})
     return marks
 
 
@@ -324,41 +365,3 @@ def _hash(meta: Any, arrays: Tree) -> str:
         digest.update(f"{key}{arrays[key].shape}".encode())
         digest.update(np.ascontiguousarray(arrays[key], dtype="<f8"))
     return digest.hexdigest()
-
-
-def _component_to_arrays(component: CompiledComponent) -> tuple[dict[str, Any], Tree]:
-    meta: dict[str, Any] = {
-        "name": component.name,
-        "instrumental": component.instrumental,
-        "sources": [] if component.analytic is None else list(component.analytic.names),
-        "templates": [
-            {
-                "name": template.name,
-                "lon": template.raster.plane.lon,
-                "lat": template.raster.plane.lat,
-                "pixel": template.raster.pixel,
-            }
-            for template in component.templates
-        ],
-    }
-    arrays: Tree = {}
-    if component.analytic is not None:
-        arrays |= {f"sources_{key}": getattr(component.analytic, key) for key in ANALYTIC_ARRAYS}
-    for k, template in enumerate(component.templates):
-        arrays |= {f"template_{k}_values": template.raster.values, f"template_{k}_flux": template.flux}
-    return meta, arrays
-
-
-def _component_from_arrays(meta: Mapping[str, Any], arrays: Tree) -> CompiledComponent:
-    analytic = None
-    if meta["sources"]:
-        analytic = Analytic(tuple(meta["sources"]), **{key: arrays[f"sources_{key}"] for key in ANALYTIC_ARRAYS})
-    templates = tuple(
-        Template(
-            data["name"],
-            Raster(EqualAreaPlane(data["lon"], data["lat"]), data["pixel"], arrays[f"template_{k}_values"]),
-            arrays[f"template_{k}_flux"],
-        )
-        for k, data in enumerate(meta["templates"])
-    )
-    return CompiledComponent(meta["name"], analytic, templates, meta["instrumental"])

@@ -5,14 +5,16 @@ one discrete distribution; inside a cell positions are uniform and the energy fo
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pymc_gamma.folding.engine import BackgroundRate
+from pymc_gamma.arrays import FloatArray
+from pymc_gamma.folding.background import CompiledBackground
+from pymc_gamma.folding.background_rate import BackgroundRate
+from pymc_gamma.folding.folded import FoldedObservation
+from pymc_gamma.power_laws import quantile
 from pymc_gamma.simulation import kernels
+from pymc_gamma.simulation.simulator import Sampler, make_sampler
 
 __all__ = ["BackgroundSampler"]
-
-FloatArray = NDArray[np.float64]
 
 
 class BackgroundSampler:
@@ -38,10 +40,24 @@ class BackgroundSampler:
         segment, cell = np.divmod(index, self._slope.shape[1])
         power = self._slope[segment, cell] + 1
         low, high = self._energy[segment], self._energy[segment + 1]
-        u = rng.random(n)
-        flat = np.abs(power) < 1e-6
-        safe = np.where(flat, 1.0, power)
         ratio = np.log(high / low)
-        growth = np.where(flat, u * ratio, np.log1p(u * np.expm1(safe * ratio)) / safe)
+        growth = ratio * quantile(rng.random(n), power * ratio)
         energy = np.clip(low * np.exp(growth), self._energy[0], self._energy[-1])
         return energy, self._cells.sample(cell, rng)
+
+    def with_component(
+        self, component: CompiledBackground, folded: FoldedObservation, part_counts: FloatArray
+    ) -> "BackgroundSampler":
+        """A sampler of the background with another shape or factor."""
+        return BackgroundSampler(component.rate(folded))
+
+    def with_psf_scale(self, scale: float, part_counts: FloatArray) -> "BackgroundSampler":
+        """The same: the background is measured in reconstructed coordinates."""
+        return self
+
+
+@make_sampler.register
+def _(
+    component: CompiledBackground, folded: FoldedObservation, energy_edges: FloatArray, part_counts: FloatArray
+) -> Sampler:
+    return BackgroundSampler(component.rate(folded))

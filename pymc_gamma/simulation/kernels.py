@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from pymc_gamma.compilation import kernel
-from pymc_gamma.search import count_below, interval
+from pymc_gamma.search_kernels import count_below, interval
 
 __all__ = ["draw_index", "draw_indices", "guide_table", "reconstruct", "sample_true"]
 

@@ -2,23 +2,63 @@
 
 from collections.abc import Sequence
 from copy import copy
+from functools import singledispatch
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.folding.engine import FoldedObservation
-from pymc_gamma.folding.parts import CompiledComponent
+from pymc_gamma.arrays import FloatArray
+from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.component import CompiledComponent
+from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.geometry import lonlat_from_vectors
-from pymc_gamma.simulation.background import BackgroundSampler
-from pymc_gamma.simulation.source import SourceSampler
 from pymc_gamma.threads import run_parallel
 
-__all__ = ["Simulator"]
-
-FloatArray = NDArray[np.float64]
-Sampler = SourceSampler | BackgroundSampler
+__all__ = ["Sampler", "Simulator", "make_sampler"]
 
 CHUNK = 200_000
+
+
+class Sampler(Protocol):
+    """Draws events of one component in one observation."""
+
+    def sample(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
+        """Reconstructed events inside the domain: energies in TeV (n,) and unit vectors (n, 3)."""
+        ...
+
+    def with_component(self, component: Any, folded: FoldedObservation, part_counts: FloatArray) -> Self:
+        """A sampler of the same component with other fluxes."""
+        ...
+
+    def with_psf_scale(self, scale: float, part_counts: FloatArray) -> Self:
+        """A sampler for a PSF that is wider by a factor, with the expected counts of the parts under it."""
+        ...
+
+
+@singledispatch
+def make_sampler(
+    component: CompiledComponent, folded: FoldedObservation, energy_edges: FloatArray, part_counts: FloatArray
+) -> Sampler:
+    """Sampler of a component in one observation; the class of the component says which.
+
+    Parameters
+    ----------
+    component : CompiledComponent
+        What events are drawn of.
+    folded : FoldedObservation
+        The observation.
+    energy_edges : numpy.ndarray
+        Edges of the true-energy bins in TeV.
+    part_counts : numpy.ndarray
+        Expected counts of the parts.
+
+    Raises
+    ------
+    ModelError
+        If events of such a component cannot be drawn.
+    """
+    raise ModelError(f"no events can be drawn of {component.name!r} ({type(component).__name__}).")
 
 
 class Simulator:
@@ -50,13 +90,15 @@ class Simulator:
     ) -> None:
         self.samplers: list[list[Sampler]] = [
             [
-                BackgroundSampler(one.background_of(component.name))
-                if component.instrumental
-                else SourceSampler(component, one.domain, energy_edges, counts)
+                make_sampler(component, one, energy_edges, counts)
                 for component, counts in zip(components, of_observation, strict=True)
             ]
             for one, of_observation in zip(folded, part_counts, strict=True)
         ]
+
+    def of_component(self, k: int) -> list[Sampler]:
+        """Samplers of component *k*, one for each observation."""
+        return [own[k] for own in self.samplers]
 
     def with_component(self, k: int, samplers: Sequence[Sampler]) -> "Simulator":
         """A simulator with other samplers for component *k*, one for each observation."""
@@ -70,10 +112,7 @@ class Simulator:
         """A simulator of an instrument whose PSF is wider by a factor, with the expected counts of that instrument."""
         other = copy(self)
         other.samplers = [
-            [
-                sampler.with_psf_scale(scale, counts) if isinstance(sampler, SourceSampler) else sampler
-                for sampler, counts in zip(own, of_observation, strict=True)
-            ]
+            [sampler.with_psf_scale(scale, counts) for sampler, counts in zip(own, of_observation, strict=True)]
             for own, of_observation in zip(self.samplers, part_counts, strict=True)
         ]
         return other

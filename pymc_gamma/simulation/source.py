@@ -15,14 +15,13 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from pymc_gamma.domain import Domain
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.events.skymap import SkyMap
+from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.nodes import spectrum_nodes
-from pymc_gamma.folding.parts import CompiledComponent
+from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import (
     lonlat_from_vectors,
@@ -30,12 +29,14 @@ from pymc_gamma.geometry import (
     sky_frame,
     tangent_basis,
 )
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.pictures import picture
 from pymc_gamma.simulation import kernels
+from pymc_gamma.simulation.simulator import Sampler, make_sampler
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["SourceSampler", "TrueEvents"]
 
-FloatArray = NDArray[np.float64]
 
 MIN_BATCH, MAX_BATCH = 64, 1_000_000
 BETWEEN = 3
@@ -95,25 +96,10 @@ class TrueEvents:
         numpy.ndarray
             The two matplotlib axes.
         """
-        if count_scaling not in ("linear", "log"):
-            raise ValueError(f"count_scaling must be 'linear' or 'log', got {count_scaling!r}.")
-        import matplotlib.pyplot as plt
-
-        _, axes = plt.subplots(1, 2, figsize=figsize, layout="constrained")
-        sky = SkyMap.around(self.frame, self.lon_true, self.lat_true)
-        lonlat = sky.coordinates(self.lon_true, self.lat_true)
-        image = axes[0].hist2d(*lonlat, bins=80, cmin=1, cmap="inferno", norm=count_scaling)[3]
-        axes[0].set_facecolor("black")
-        axes[0].figure.colorbar(image, ax=axes[0], label="photons / cell")
-        sky.label_axes(axes[0])
-        axes[0].set_title("true directions")
-        edges = np.geomspace(self.energy_true.min(), self.energy_true.max() * (1 + 1e-9), 41)
-        axes[1].hist(self.energy_true, bins=edges, histtype="step")
-        axes[1].set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="photons / bin")
-        return axes
+        return picture("peek_photons")(self, figsize, count_scaling)
 
 
-def _between_nodes(component: CompiledComponent) -> CompiledComponent:
+def _between_nodes(component: CompiledSources) -> CompiledSources:
     """The component with spectra on a grid a few times finer than the nodes: the proposals are straight between points.
 
     Straight between the nodes themselves they would make a line of 1 % wider by 4 %.
@@ -129,7 +115,7 @@ class SourceSampler:
 
     Parameters
     ----------
-    component : CompiledComponent
+    component : CompiledSources
         Sky component.
     domain : Domain
         What is kept of an observation.
@@ -141,7 +127,7 @@ class SourceSampler:
 
     def __init__(
         self,
-        component: CompiledComponent,
+        component: CompiledSources,
         domain: Domain,
         energy_edges: FloatArray,
         part_counts: FloatArray,
@@ -157,7 +143,9 @@ class SourceSampler:
         self._proposals: dict[int, tuple[Any, ...]] = {}
         self._rates: dict[int, float] = {}
 
-    def with_spectrum(self, component: CompiledComponent, part_counts: FloatArray) -> "SourceSampler":
+    def with_component(
+        self, component: CompiledSources, folded: FoldedObservation, part_counts: FloatArray
+    ) -> "SourceSampler":
         """A sampler of the same component with other spectra, which shares all that does not depend on them."""
         _ = self._response
         other = copy(self)
@@ -317,3 +305,10 @@ class SourceSampler:
             kind, np.ascontiguousarray(centre), major_axis, sigma, minor, *grid,
         )  # fmt: skip
         return self._proposals[part]
+
+
+@make_sampler.register
+def _(
+    component: CompiledSources, folded: FoldedObservation, energy_edges: FloatArray, part_counts: FloatArray
+) -> Sampler:
+    return SourceSampler(component, folded.domain, energy_edges, part_counts)

@@ -3,24 +3,26 @@
 from pymc_gamma.sky.background import CosmicRayBackground
 from pymc_gamma.sky.catalog import HGPSCatalog
 from pymc_gamma.sky.component import (
-    GaussianShape,
-    PointShape,
     SkyComponent,
+    SkyGaussian,
     SkyPart,
+    SkyPoint,
     TemplateShape,
     check_unique_names,
 )
 from pymc_gamma.sky.diffuse import GalacticDiffuse
+from pymc_gamma.sky.scanned import Scanned
 from pymc_gamma.sky.source import SkySource
 
 __all__ = [
     "CosmicRayBackground",
     "GalacticDiffuse",
-    "GaussianShape",
     "HGPSCatalog",
-    "PointShape",
+    "Scanned",
     "SkyComponent",
+    "SkyGaussian",
     "SkyPart",
+    "SkyPoint",
     "SkySource",
     "TemplateShape",
     "check_unique_names",

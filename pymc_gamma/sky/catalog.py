@@ -22,16 +22,16 @@ import numpy as np
 
 from pymc_gamma import datasets
 from pymc_gamma.arguments import is_several
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import DataFileError, SkyModelError
 from pymc_gamma.fits_files import check_whole, reading
 from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.sky.component import (
-    Array,
-    GaussianShape,
-    PointShape,
     Shape,
     SkyComponent,
+    SkyGaussian,
     SkyPart,
+    SkyPoint,
     TemplateShape,
 )
 from pymc_gamma.sky.frames import parts_near
@@ -65,7 +65,7 @@ class ShellBrightness:
     inner: float
     outer: float
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         """Brightness in sr-1 at directions in degrees."""
         r2 = separation_deg(unit_vectors(lon, lat), unit_vectors(self.lon, self.lat)) ** 2
         chord = np.sqrt(np.maximum(self.outer**2 - r2, 0)) - np.sqrt(np.maximum(self.inner**2 - r2, 0))
@@ -213,9 +213,9 @@ def _part_name(source: str, component: str) -> str:
 
 def _shape(morphology: str, lon: float, lat: float, size: float) -> Shape:
     if morphology == "point":
-        return PointShape(lon, lat)
+        return SkyPoint(lon, lat)
     if morphology == "gaussian":
-        return GaussianShape(lon, lat, size)
+        return SkyGaussian(lon, lat, size)
     brightness = ShellBrightness(lon, lat, (1 - SHELL_THICKNESS) * size, size)
     return TemplateShape(lon, lat, size, brightness, unit_integral=True, feature=SHELL_THICKNESS * size)
 

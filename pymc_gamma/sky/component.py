@@ -12,6 +12,7 @@ form), and any other brightness (numerical convolution).
 Directions are longitude and latitude in degrees in the frame of the region of interest.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,38 +22,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, kind
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.pictures import picture
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.instrument.irfs.core import Background
 
 __all__ = [
-    "Array",
     "Brightness",
     "Cells",
-    "GaussianShape",
-    "PointShape",
     "Shape",
     "SkyComponent",
+    "SkyGaussian",
     "SkyPart",
+    "SkyPoint",
     "Spectrum",
     "TemplateShape",
     "check_unique_names",
+    "renamed",
 ]
 
-Array = NDArray[np.float64]
 #: ``(lon, lat)`` in degrees -> sr-1, arrays of one shape.
-Brightness = Callable[[Array, Array], Array]
+Brightness = Callable[[FloatArray, FloatArray], FloatArray]
 #: Direction (3,), radius in degrees, spacing in degrees -> unit vectors (n, 3) of points about that far apart which
 #: cover at least this disc, and their brightness times solid angle (n,).
-Cells = Callable[[Array, float, float], tuple[Array, Array]]
+Cells = Callable[[FloatArray, float, float], tuple[FloatArray, FloatArray]]
 #: True energy in TeV -> TeV-1 cm-2 s-1, of the same shape.
-Spectrum = Callable[[Array], Array]
+Spectrum = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
-class PointShape:
+class SkyPoint:
     """A point source.
 
     Parameters
@@ -63,10 +66,17 @@ class PointShape:
 
     lon: float
     lat: float
+    model: ClassVar[str] = "PointSpatialModel"
+    """Name of gammapy's class."""
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of that but the position: there are none."""
+        return {}
 
 
 @dataclass(frozen=True)
-class GaussianShape:
+class SkyGaussian:
     r"""A round or elongated Gaussian of unit integral.
 
     .. math:: S = \frac{1}{2\pi ab}\, e^{-u^2/2a^2 - w^2/2b^2}, \qquad a = \sigma,\quad b = \sigma\sqrt{1 - e^2},
@@ -91,7 +101,7 @@ class GaussianShape:
 
     Examples
     --------
-    >>> round(GaussianShape(0.0, 0.0, sigma=0.5, e=0.8, phi=30.0).minor, 6)
+    >>> round(SkyGaussian(0.0, 0.0, sigma=0.5, e=0.8, phi=30.0).minor, 6)
     0.3
     """
 
@@ -100,12 +110,19 @@ class GaussianShape:
     sigma: float
     e: float = 0.0
     phi: float = 0.0
+    model: ClassVar[str] = "GaussianSpatialModel"
+    """Name of gammapy's class."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.e <= 1:
             raise SkyModelError(f"A Gaussian needs an eccentricity e between 0 and 1, got {self.e!r}.")
         if not np.isfinite(self.phi):
             raise SkyModelError(f"A Gaussian needs a finite position angle phi, got {self.phi!r} deg.")
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of gammapy's class but the position."""
+        return {"sigma": self.sigma, "e": self.e, "phi": self.phi}
 
     @property
     def minor(self) -> float:
@@ -134,6 +151,10 @@ class TemplateShape:
         these, not from ``brightness``.
     unresolved : float
         How much the brightness changes from one cell of a map to the next, relative to itself.
+    model : str
+        Name of gammapy's class, if it is a parametric one.
+    sizes : tuple of (str, float)
+        Its parameters but the position, angles in degrees.
     """
 
     lon: float
@@ -144,9 +165,16 @@ class TemplateShape:
     feature: float
     cells: Cells | None = None
     unresolved: float = 0.0
+    model: str = ""
+    sizes: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters of gammapy's class but the position."""
+        return dict(self.sizes)
 
 
-Shape = PointShape | GaussianShape | TemplateShape
+Shape = SkyPoint | SkyGaussian | TemplateShape
 
 
 @dataclass(frozen=True)
@@ -157,7 +185,7 @@ class SkyPart:
     ----------
     name : str
         Name of the part, for messages and labels.
-    shape : PointShape, GaussianShape or TemplateShape
+    shape : SkyPoint, SkyGaussian or TemplateShape
         Where it shines, in sr-1.
     spectrum : callable
         True energy in TeV to TeV-1 cm-2 s-1.
@@ -181,6 +209,8 @@ class SkyComponent(ABC):
 
     #: True for a component given by the instrument in reconstructed coordinates, hence without sky parts.
     instrumental: ClassVar[bool] = False
+    #: What gives its rate then, instead of the IRFs of each observation.
+    bkg: "Background | None" = None
 
     def __init__(self, name: str, citations: Iterable[Citation] = ()) -> None:
         if not isinstance(name, str) or not name.strip():
@@ -217,7 +247,7 @@ class SkyComponent(ABC):
 
     @checked(roi=kind("RegionOfInterest"))
     def peek(self, roi: "RegionOfInterest | None" = None, **kwargs: Any) -> "NDArray[Any]":
-        """Show the map and the integrated spectrum; see :func:`pymc_gamma.sky.plotting.peek_component`.
+        """Show the map and the integrated spectrum; see :func:`pymc_gamma.plotting.peek_component.peek_component`.
 
         Parameters
         ----------
@@ -236,9 +266,8 @@ class SkyComponent(ABC):
         SkyModelError
             If nothing of the component reaches into the region.
         """
-        from pymc_gamma.sky.plotting import peek_component
-
-        return peek_component(self, self._default_roi() if roi is None else roi, **kwargs)
+        axes: NDArray[Any] = picture("peek_component")(self, self._default_roi() if roi is None else roi, **kwargs)
+        return axes
 
     def _default_roi(self) -> "RegionOfInterest":
         """Region that `peek` shows when it is given none."""
@@ -256,6 +285,20 @@ class SkyComponent(ABC):
     def __repr__(self) -> str:
         """Class and name."""
         return f"{type(self).__name__}(name={self.name!r})"
+
+
+def renamed[C: SkyComponent](component: C, name: str) -> C:
+    """The same component under another name; the one given keeps its own.
+
+    Examples
+    --------
+    >>> from pymc_gamma.sky import CosmicRayBackground
+    >>> renamed(CosmicRayBackground(), "hadrons")
+    CosmicRayBackground(name='hadrons')
+    """
+    other = copy.copy(component)
+    other._name = name
+    return other
 
 
 def check_unique_names(components: Iterable[SkyComponent]) -> tuple[SkyComponent, ...]:

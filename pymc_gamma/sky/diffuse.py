@@ -16,11 +16,12 @@ import astropy.units as u
 import numpy as np
 
 from pymc_gamma.arguments import checked, number, quantity
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.datasets.citation import Citation
 from pymc_gamma.datasets.references import FERMI_DIFFUSE, GAGGERO_2015
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import convert_lonlat
-from pymc_gamma.sky.component import Array, SkyComponent, SkyPart, Spectrum, TemplateShape
+from pymc_gamma.sky.component import SkyComponent, SkyPart, Spectrum, TemplateShape
 from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum, PowerLawSpectrum
 from pymc_gamma.sky.template import GridTemplate, load_template
 from pymc_gamma.sums import weighted_sum
@@ -45,7 +46,7 @@ class _DiffuseBrightness:
     frame: str
     scale: float
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         return self.scale * self.template(*convert_lonlat(lon, lat, self.frame, self.template.frame))
 
 
@@ -56,7 +57,7 @@ class _RegionFlux:
     intensity: Spectrum
     solid_angle: float
 
-    def __call__(self, energy_true: Array) -> Array:
+    def __call__(self, energy_true: FloatArray) -> FloatArray:
         return self.solid_angle * self.intensity(energy_true)
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import convert_lonlat, frame_rotation, position_angle_vector, tangent_basis
-from pymc_gamma.sky.component import Array, Brightness, GaussianShape, Shape, SkyPart, TemplateShape
+from pymc_gamma.sky.component import Brightness, Shape, SkyGaussian, SkyPart, TemplateShape
 from pymc_gamma.sky.maps import RotatedCells
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class RotatedBrightness:
     own_frame: str
     frame: str
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         """Brightness in sr-1 at directions in degrees."""
         return self.brightness(*convert_lonlat(lon, lat, self.frame, self.own_frame))
 
@@ -46,7 +47,7 @@ def extent_deg(shape: Shape) -> float:
 
     Parameters
     ----------
-    shape : PointShape, GaussianShape or TemplateShape
+    shape : SkyPoint, SkyGaussian or TemplateShape
         Any shape.
 
     Returns
@@ -54,12 +55,12 @@ def extent_deg(shape: Shape) -> float:
     float
         0 for a point, five standard deviations along the major axis for a Gaussian.
     """
-    if isinstance(shape, GaussianShape):
+    if isinstance(shape, SkyGaussian):
         return GAUSSIAN_EXTENT * shape.sigma
     return shape.radius if isinstance(shape, TemplateShape) else 0.0
 
 
-def distance_to_region(roi: "RegionOfInterest", lon: Array, lat: Array) -> Array:
+def distance_to_region(roi: "RegionOfInterest", lon: FloatArray, lat: FloatArray) -> FloatArray:
     """Distance in degrees from the edge of a region, 0 inside.
 
     Parameters
@@ -126,7 +127,7 @@ def parts_near(parts: Sequence[SkyPart], frame: str, roi: "RegionOfInterest", ma
 
 
 def _moved(shape: Shape, lon: float, lat: float, frame: str, roi: "RegionOfInterest") -> Shape:
-    if isinstance(shape, GaussianShape):
+    if isinstance(shape, SkyGaussian):
         return replace(shape, lon=lon, lat=lat, phi=_turned(shape, lon, lat, frame, roi.frame))
     if not isinstance(shape, TemplateShape):
         return replace(shape, lon=lon, lat=lat)
@@ -143,7 +144,7 @@ def _moved(shape: Shape, lon: float, lat: float, frame: str, roi: "RegionOfInter
     )
 
 
-def _turned(shape: GaussianShape, lon: float, lat: float, frame: str, to: str) -> float:
+def _turned(shape: SkyGaussian, lon: float, lat: float, frame: str, to: str) -> float:
     """Position angle in degrees in another frame, in which the shape is at (lon, lat)."""
     if frame == to or shape.e == 0:
         return shape.phi

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import PymcGammaWarning, SkyModelError
 from pymc_gamma.geometry import FRAMES
-from pymc_gamma.sky.component import Array, GaussianShape, PointShape, SkyPart, Spectrum, TemplateShape
+from pymc_gamma.sky.component import SkyGaussian, SkyPart, SkyPoint, Spectrum, TemplateShape
 from pymc_gamma.sky.maps import MapBrightness, MapGeometry
 from pymc_gamma.sky.spectra import FLUX_UNIT, GammapySpectrum
 from pymc_gamma.sums import weighted_sum
@@ -59,7 +60,7 @@ class GammapyBrightness:
     model: Any
     unit: "UnitBase"
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         """Brightness at directions in degrees, in the frame of the model."""
         shape = np.shape(lon)
         # Some models index their values, so hand over arrays of one dimension.
@@ -95,7 +96,7 @@ class HatSpectrum:
     log_integral: tuple[float, ...]
     node: int
 
-    def __call__(self, energy_true: Array) -> Array:
+    def __call__(self, energy_true: FloatArray) -> FloatArray:
         """Differential flux in TeV-1 cm-2 s-1 at true energies in TeV."""
         energy = np.asarray(energy_true, dtype=np.float64)
         x = np.log(energy)
@@ -154,11 +155,11 @@ def convert_model(name: str, spatial: Any, spectral: Any) -> tuple[str, tuple[Sk
     if frame not in FRAMES:
         raise SkyModelError(f"The spatial model of {name!r} is in the frame {frame!r}; use one of {FRAMES}.")
     if isinstance(spatial, PointSpatialModel):
-        shape = PointShape(*_position(spatial, frame))
+        shape = SkyPoint(*_position(spatial, frame))
         return frame, (SkyPart(name, shape, GammapySpectrum(name, spectral)),)
     if isinstance(spatial, GaussianSpatialModel):
         sigma, phi = (float(parameter.quantity.to_value("deg")) for parameter in (spatial.sigma, spatial.phi))
-        gaussian = GaussianShape(*_position(spatial, frame), sigma, float(spatial.e.value), phi)
+        gaussian = SkyGaussian(*_position(spatial, frame), sigma, float(spatial.e.value), phi)
         return frame, (SkyPart(name, gaussian, GammapySpectrum(name, spectral)),)
     if isinstance(spatial, TemplateSpatialModel):
         return frame, _map_parts(name, spatial, spectral)
@@ -197,8 +198,16 @@ def _template_part(name: str, spatial: Any, spectral: Any, frame: str) -> SkyPar
         brightness=GammapyBrightness(name, spatial, shape_unit),
         unit_integral=_has_unit_integral(spatial),
         feature=_feature(spatial),
+        model=type(spatial).__name__,
+        sizes=_sizes(spatial),
     )
     return SkyPart(name, shape, GammapySpectrum(name, spectral, flux_unit))
+
+
+def _sizes(spatial: Any) -> tuple[tuple[str, float], ...]:
+    """Parameters of a model but the position; angles in degrees."""
+    values = {p.name: p.quantity for p in spatial.parameters if p.name not in ("lon_0", "lat_0")}
+    return tuple((k, float(q.to_value("deg") if q.unit.is_equivalent("deg") else q.value)) for k, q in values.items())
 
 
 def _has_unit_integral(spatial: Any) -> bool:
@@ -287,7 +296,7 @@ def _map_parts(name: str, spatial: Any, spectral: Any) -> tuple[SkyPart, ...]:
     )
 
 
-def _valid_cells(name: str, values: Any, geometry: MapGeometry) -> Array:
+def _valid_cells(name: str, values: Any, geometry: MapGeometry) -> FloatArray:
     """Values (n_energy, n) with cells that are not finite or negative set to zero, and a warning that counts them."""
     cells = np.array(values, dtype=np.float64).reshape(-1, geometry.size)
     # outside the projection there is no sky: what stands there is nobody's business

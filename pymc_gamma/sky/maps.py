@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.geometry import EqualAreaPlane, frame_rotation, lonlat_from_vectors, separation_deg, unit_vectors
-from pymc_gamma.sky.component import Array, Cells
+from pymc_gamma.sky.component import Cells
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["MapBrightness", "MapGeometry", "RotatedCells"]
 
 Indices = NDArray[np.int64]
-Points = tuple[Array, Indices, Array, Array, Array]
+Points = tuple[FloatArray, Indices, FloatArray, FloatArray, FloatArray]
 """Unit vectors (n, 3), cell, solid angle in sr, and the two coordinates inside the cell, of points of a map."""
 
 CYLINDRICAL = ("CAR", "CEA", "MER", "CYP")
@@ -109,7 +110,9 @@ class MapGeometry:
         """Number of cells."""
         return int(np.prod(self.shape))
 
-    def neighbours(self, values: Array, cells: Indices) -> tuple[Array, Array, Array, Array] | None:
+    def neighbours(
+        self, values: FloatArray, cells: Indices
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None:
         """Values to the left, right, below and above of cells; None where cells have no such order.
 
         Beyond an edge of the map the values go on as they change between the last two cells, but not below zero.
@@ -120,7 +123,7 @@ class MapGeometry:
         row, column = np.divmod(cells, columns)
         here = values[cells]
 
-        def beside(dy: int, dx: int) -> Array:
+        def beside(dy: int, dx: int) -> FloatArray:
             y, x = row + dy, column + dx
             if self._around:
                 x = x % self._around
@@ -133,7 +136,7 @@ class MapGeometry:
 
         return beside(0, -1), beside(0, 1), beside(-1, 0), beside(1, 0)
 
-    def centres(self, cells: Indices) -> Array:
+    def centres(self, cells: Indices) -> FloatArray:
         """Unit vectors (n, 3) of the centres of cells, NaN outside the projection."""
         if self._geom.is_hpx:
             coords = self._geom.get_coord()
@@ -142,7 +145,7 @@ class MapGeometry:
         row, column = np.divmod(cells, self.shape[1])
         return self._at(column.astype(float), row.astype(float))
 
-    def near(self, centre: Array, radius: float) -> Indices:
+    def near(self, centre: FloatArray, radius: float) -> Indices:
         """Cells within a radius in degrees of a direction, and those next to them."""
         found, reach = [], radius + SHEARED * self._widest
         for first in range(0, self.size, ROWS_AT_A_TIME):
@@ -155,7 +158,7 @@ class MapGeometry:
             found.append(cells[away <= reach])
         return np.concatenate(found)
 
-    def points(self, centre: Array, radius: float, spacing: float) -> Points:
+    def points(self, centre: FloatArray, radius: float, spacing: float) -> Points:
         """Points of the cells within a radius of a direction, about ``spacing`` degrees apart at most."""
         key = (tuple(centre.tolist()), radius, spacing)
         if self._kept is not None and self._kept[0] == key:
@@ -167,7 +170,7 @@ class MapGeometry:
         self._kept = (key, found) if len(found[1]) <= KEPT_POINTS else None
         return found
 
-    def locate(self, lon: Array, lat: Array) -> tuple[Indices, Array, Array]:
+    def locate(self, lon: FloatArray, lat: FloatArray) -> tuple[Indices, FloatArray, FloatArray]:
         """Cell of directions in degrees, -1 outside, and the coordinates inside it."""
         lon, lat = lon - self._shift[0], lat - self._shift[1]
         if self._geom.is_hpx:
@@ -183,10 +186,10 @@ class MapGeometry:
         row = np.clip(np.floor(y + 0.5).astype(np.int64), 0, rows - 1)
         return np.where(valid, row * columns + column, -1), x - column, y - row
 
-    def _vectors(self, lon: Array, lat: Array) -> Array:
+    def _vectors(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         return unit_vectors(lon + self._shift[0], lat + self._shift[1])
 
-    def _at(self, x: Array, y: Array) -> Array:
+    def _at(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Unit vectors of pixel coordinates; NaN outside the projection."""
         if np.isfinite(self._period):
             # projections end half a turn from their reference; a map may lie across that
@@ -194,7 +197,7 @@ class MapGeometry:
             x = x - self._period * np.round((x - reference) / self._period)
         return self._vectors(*self._geom.wcs.wcs_pix2world(x, y, 0))
 
-    def _corners(self, cells: Indices) -> Array:
+    def _corners(self, cells: Indices) -> FloatArray:
         """Unit vectors of the corners of cells, shape (4, n, 3)."""
         row, column = np.divmod(cells, self.shape[1])
         return np.stack([self._at(column + dx, row + dy) for dx in (-0.5, 0.5) for dy in (-0.5, 0.5)])
@@ -208,7 +211,7 @@ class MapGeometry:
             here = cells[first : first + per_chunk]
             row, column = np.divmod(here, self.shape[1])
 
-            def lattice(at: Array, row: Indices = row, column: Indices = column) -> Array:
+            def lattice(at: FloatArray, row: Indices = row, column: Indices = column) -> FloatArray:
                 shape = (len(row), len(at), len(at))
                 y = np.broadcast_to(row[:, None, None] + at[:, None], shape)
                 x = np.broadcast_to(column[:, None, None] + at, shape)
@@ -236,7 +239,7 @@ class MapGeometry:
         joined = [np.concatenate(column) for column in zip(*chunks, strict=True)]
         return joined[0], joined[1], joined[2], joined[3], joined[4]
 
-    def _searched(self, centre: Array, radius: float, spacing: float) -> Points:
+    def _searched(self, centre: FloatArray, radius: float, spacing: float) -> Points:
         """Points of an equal-area grid with the cells they lie in, whose areas are shared by their points."""
         lon, lat = lonlat_from_vectors(centre)
         plane = EqualAreaPlane(float(lon), float(lat))
@@ -271,17 +274,17 @@ class MapBrightness:
         What makes sr-1 of the values.
     """
 
-    def __init__(self, geometry: MapGeometry, values: Array, scale: float = 1.0) -> None:
+    def __init__(self, geometry: MapGeometry, values: FloatArray, scale: float = 1.0) -> None:
         self.geometry, self.values, self.scale = geometry, values, scale
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         """Brightness in sr-1 at directions in degrees, in the frame of the map."""
         shape = np.shape(lon)
         cell, x, y = self.geometry.locate(np.ravel(lon).astype(np.float64), np.ravel(lat).astype(np.float64))
         value = self.scale * self.values[cell] * self._profile(cell, x, y)
         return np.asarray(np.where(cell >= 0, value, 0.0).reshape(shape))
 
-    def cells(self, centre: Array, radius: float, spacing: float) -> tuple[Array, Array]:
+    def cells(self, centre: FloatArray, radius: float, spacing: float) -> tuple[FloatArray, FloatArray]:
         """Points of the map and their fluxes; see :data:`pymc_gamma.sky.component.Cells`."""
         vectors, cell, area, x, y = self.geometry.points(centre, radius, spacing)
         lit = self.values[cell] > 0
@@ -321,7 +324,7 @@ class MapBrightness:
         change = np.abs(self.values[lit] - 0.25 * sum(around))
         return float(weighted_sum(change, self.geometry.solid_angle[lit]) / weight.sum())
 
-    def _profile(self, cell: Indices, x: Array, y: Array) -> Array:
+    def _profile(self, cell: Indices, x: FloatArray, y: FloatArray) -> FloatArray:
         """Brightness inside cells over its mean; cells without any are left as they are."""
         which, back = np.unique(cell, return_inverse=True)
         around = self.geometry.neighbours(self.values, which)
@@ -350,7 +353,7 @@ class RotatedCells:
     own_frame: str
     frame: str
 
-    def __call__(self, centre: Array, radius: float, spacing: float) -> tuple[Array, Array]:
+    def __call__(self, centre: FloatArray, radius: float, spacing: float) -> tuple[FloatArray, FloatArray]:
         """Points of the map and their fluxes; see :data:`pymc_gamma.sky.component.Cells`."""
         turn = frame_rotation(self.own_frame, self.frame)
         vectors, flux = self.cells(centre @ turn, radius, spacing)

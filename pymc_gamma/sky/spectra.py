@@ -14,8 +14,8 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.sky.component import Array
 
 __all__ = ["FLUX_UNIT", "GammapySpectrum", "PowerLawSpectrum", "check_flux"]
 
@@ -54,7 +54,7 @@ class PowerLawSpectrum:
         if not (np.all(np.isfinite(values)) and self.amplitude >= 0 and self.reference > 0):
             raise SkyModelError(f"A power law needs finite numbers, amplitude >= 0 and reference > 0, got {self!r}.")
 
-    def __call__(self, energy_true: Array) -> Array:
+    def __call__(self, energy_true: FloatArray) -> FloatArray:
         """Differential flux in TeV-1 cm-2 s-1 at true energies in TeV."""
         energy = np.asarray(energy_true, dtype=np.float64)
         return self.amplitude * (energy / self.reference) ** -self.index * np.exp(-self.cutoff * energy)
@@ -91,7 +91,7 @@ class GammapySpectrum:
                 f"expected a unit convertible to '{self.unit}'."
             )
 
-    def __call__(self, energy_true: Array) -> Array:
+    def __call__(self, energy_true: FloatArray) -> FloatArray:
         """Differential flux at true energies in TeV."""
         energy = np.asarray(energy_true, dtype=np.float64)
         flux = u.Quantity(self.model(energy.ravel() * u.TeV)).to_value(self.unit)
@@ -99,7 +99,7 @@ class GammapySpectrum:
         return check_flux(np.broadcast_to(flux, energy.size).reshape(energy.shape), energy, self.name)
 
 
-def check_flux(flux: Array, energy: Array, name: str) -> Array:
+def check_flux(flux: FloatArray, energy: FloatArray, name: str) -> FloatArray:
     """Pass on a flux that is finite and not negative.
 
     Parameters

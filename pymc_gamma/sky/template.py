@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from pymc_gamma import datasets
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import DataFileError, SkyModelError, warn_user
 from pymc_gamma.fits_files import open_fits, reading
 from pymc_gamma.geometry import FRAMES
-from pymc_gamma.sky.component import Array
+from pymc_gamma.power_laws import mean_exponential
 
 __all__ = ["TEMPLATE_BAND", "GridTemplate", "band_integral", "load_template"]
 
@@ -66,7 +67,7 @@ class GridTemplate:
     lat: float
     step_lon: float
     step_lat: float
-    values: Array
+    values: FloatArray
     frame: str
     name: str
 
@@ -103,20 +104,20 @@ class GridTemplate:
             min(self.lat + (n_lat - 0.5) * self.step_lat, 90.0),
         )
 
-    def _pixels(self, lon: Array, lat: Array) -> tuple[Array, Array]:
+    def _pixels(self, lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray]:
         n_lon = self.values.shape[1]
         middle = self.lon + 0.5 * (n_lon - 1) * self.step_lon
         # Nearest image of the longitude, seen from the middle of the grid.
         wrapped = middle + (np.asarray(lon, dtype=np.float64) - middle + 180.0) % 360.0 - 180.0
         return (wrapped - self.lon) / self.step_lon, (np.asarray(lat) - self.lat) / self.step_lat
 
-    def contains(self, lon: Array, lat: Array) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    def contains(self, lon: FloatArray, lat: FloatArray) -> "np.ndarray[Any, np.dtype[np.bool_]]":
         """Whether directions in degrees, in its frame, lie on a pixel."""
         x, y = self._pixels(lon, lat)
         n_lat, n_lon = self.values.shape
         return ((np.abs(x - (n_lon - 1) / 2) <= n_lon / 2) | self.periodic) & (np.abs(y - (n_lat - 1) / 2) <= n_lat / 2)
 
-    def __call__(self, lon: Array, lat: Array) -> Array:
+    def __call__(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
         """Relative brightness at directions in degrees, in its frame."""
         x, y = self._pixels(lon, lat)
         n_lat, n_lon = self.values.shape
@@ -135,7 +136,7 @@ class GridTemplate:
         return (1 - t) * below + t * above
 
 
-def band_integral(cube: Array, energy: Array, band: tuple[float, float]) -> Array:
+def band_integral(cube: FloatArray, energy: FloatArray, band: tuple[float, float]) -> FloatArray:
     """Integral over an energy band of a cube that is a power law between its energies.
 
     Parameters
@@ -165,11 +166,8 @@ def band_integral(cube: Array, energy: Array, band: tuple[float, float]) -> Arra
     for low, high in itertools.pairwise([band[0], *inner.tolist(), band[1]]):
         k = int(np.clip(np.searchsorted(energy, 0.5 * (low + high)) - 1, 0, energy.size - 2))
         index = (log_cube[k + 1] - log_cube[k]) / (log_energy[k + 1] - log_energy[k])
-        first, last = (cube[k] * (e / energy[k]) ** index for e in (low, high))
-        # An index of -1 integrates to a logarithm.
-        steep = np.abs(index + 1) > 1e-8
-        power = (last * high - first * low) / np.where(steep, index + 1, 1.0)
-        total += np.where(steep, power, first * low * np.log(high / low))
+        first, span = cube[k] * (low / energy[k]) ** index, np.log(high / low)
+        total += first * low * span * mean_exponential((index + 1) * span)
     return total
 
 
@@ -239,7 +237,7 @@ def _read_bundled() -> GridTemplate:
     return _from_plate_carree(header, values, "galactic", path.name)
 
 
-def _from_plate_carree(header: Any, values: Array, frame: str, name: str) -> GridTemplate:
+def _from_plate_carree(header: Any, values: FloatArray, frame: str, name: str) -> GridTemplate:
     """Template of a plate-carree image whose reference point lies on the equator."""
     first, step = [], []
     for axis in (1, 2):
@@ -263,7 +261,7 @@ def _from_map(sky_map: Any, name: str) -> GridTemplate:
     return _resampled(image, name)
 
 
-def _warn_of_outliers(values: Array, name: str) -> None:
+def _warn_of_outliers(values: FloatArray, name: str) -> None:
     """Warn of pixels that stand apart from all others by so much that they are hardly meant."""
     lit = np.unique(values[values > 0])
     apart = np.flatnonzero(lit[1:] > OUTLYING * lit[:-1])

@@ -10,10 +10,16 @@ from oracle import Oracle
 from setups import direction, only, pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import EventError, IRFError, ModelError, SkyModelError
-from pymc_gamma.folding.engine import BackgroundRate
+from pymc_gamma.datasets import Citation
+from pymc_gamma.errors import EventError, IRFError, ModelError, RegionError, SkyModelError
+from pymc_gamma.events.rows import EventRows
+from pymc_gamma.folding.background_rate import BackgroundRate
+from pymc_gamma.folding.energies import AtEnergies
+from pymc_gamma.folding.engine import acceptance, density, density_in_bins, part_acceptance
+from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.geometry import unit_vectors
-from pymc_gamma.sky import GaussianShape, SkyComponent, SkyPart
+from pymc_gamma.response import densities
+from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart
 
 ENERGY_TRUE = np.geomspace(0.5, 60, 25) * u.TeV
 
@@ -23,8 +29,8 @@ class Pair(SkyComponent):
 
     def parts(self, roi, margin_deg=0.8):
         return (
-            SkyPart("near", pmg.sky.PointShape(0.2, 0.1), lambda energy: 1e-11 * energy**-2.0),
-            SkyPart("long", GaussianShape(-0.3, 0.2, 0.2, 0.9, 40.0), lambda energy: 3e-11 * energy**-2.8),
+            SkyPart("near", pmg.sky.SkyPoint(0.2, 0.1), lambda energy: 1e-11 * energy**-2.0),
+            SkyPart("long", SkyGaussian(-0.3, 0.2, 0.2, 0.9, 40.0), lambda energy: 3e-11 * energy**-2.8),
         )
 
 
@@ -68,7 +74,11 @@ def rows(single):
 def test_names_and_shapes(response):
     assert response.component_names == tuple(NAMES)
     assert response.reco == ("energy", "lon", "lat", "observation")
-    assert response.coords == {"component": NAMES, "observation": [0, 1, 2], "reco": list(response.reco)}
+    assert response.coords == {
+        "component": NAMES,
+        "observation": ["run 0", "run 1", "run 2"],
+        "reco": list(response.reco),
+    }
     assert response.instrumental == ("ccr",)
     assert response.free_spectrum == ()
     counts = response.acceptance_by_observation
@@ -100,30 +110,32 @@ def test_densities_integrate_to_the_acceptance_in_bins(single):
     """Over the region and bins of energy: two paths to the same counts."""
     lon, lat, solid = single.roi.quadrature(0.03)
     vectors, edges = unit_vectors(lon, lat), np.array([0.5, 1.0, 2.0, 8.0, 30.0, 90.0])
-    folded = single._folded[0]
-    found = folded.density_in_bins(single._components, vectors, edges) @ solid
-    for k, component in enumerate(single._components):
-        counts = folded.acceptance(component, edges)
+    folded = single._fold.folded[0]
+    found = density_in_bins(folded, single.components, vectors, edges) @ solid
+    for k, component in enumerate(single.components):
+        counts = acceptance(folded, component, edges)
         assert counts.shape == (5,)
         assert counts[0] == counts[-1] == found[k, 0] == found[k, -1] == 0
         np.testing.assert_allclose(found[k, 1:-1], counts[1:-1], rtol=4e-3)
         assert counts.sum() == pytest.approx(float(single.acceptance[k]), rel=1e-9)
-        parts = folded.part_acceptance(component, edges)
+        parts = part_acceptance(folded, component, edges)
         np.testing.assert_allclose(np.sum(parts, axis=0), counts, rtol=1e-12)
-        if not component.instrumental:
-            by_true = folded.part_acceptance_by_energy_true(component)
+        assert isinstance(component, CompiledSources) == (component.name != "ccr")
+        if isinstance(component, CompiledSources):
+            by_true = component.part_acceptance_by_energy_true(folded)
             assert len(by_true) == len(parts)
-            np.testing.assert_allclose([one.sum() for one in by_true], np.sum(parts, axis=1), rtol=1e-9)
+            np.testing.assert_allclose(by_true.sum(axis=1), np.sum(parts, axis=1), rtol=1e-9)
 
 
 def test_bins_outside_of_the_range_are_empty(single):
-    folded = single._folded[0]
+    folded = single._fold.folded[0]
     edges = np.array([0.1, 0.5, 0.9])
-    for component in single._components:
-        parts = folded.part_acceptance(component, edges)
-        assert [one.tolist() for one in parts] == [[0.0, 0.0]] * (2 if component.name == "pair" else 1)
-    assert not folded.density_in_bins(single._components, unit_vectors([0.0], 0.0), edges).any()
-    outside = folded.density_in_bins(single._components, unit_vectors([0.0, 1.5], [0.0, 0.0]), np.array([1.0, 2.0]))
+    for component in single.components:
+        parts = part_acceptance(folded, component, edges)
+        assert parts.tolist() == [[0.0, 0.0]] * (2 if component.name == "pair" else 1)
+    assert not density_in_bins(folded, single.components, unit_vectors([0.0], 0.0), edges).any()
+    both = unit_vectors([0.0, 1.5], [0.0, 0.0])
+    outside = density_in_bins(folded, single.components, both, np.array([1.0, 2.0]))
     assert (outside[:, :, 0] > 0).all()
     assert not outside[:, :, 1].any()
 
@@ -134,7 +146,7 @@ def test_faint_components_are_faint(single, rows):
     np.testing.assert_allclose(faint.acceptance, 1e-9 * single.acceptance, rtol=1e-9)
     np.testing.assert_allclose(faint.component_pdf(rows), single.component_pdf(rows), rtol=1e-9)
     arguments = unit_vectors(rows[:9, 1], rows[:9, 2]), np.array([1.0, 3.0, 30.0])
-    found, expected = (one._folded[0].density_in_bins(one._components, *arguments) for one in (faint, single))
+    found, expected = (density_in_bins(one._fold.folded[0], one.components, *arguments) for one in (faint, single))
     np.testing.assert_allclose(found, 1e-9 * expected, rtol=1e-9)
 
 
@@ -157,13 +169,14 @@ def test_densities_of_a_small_cell_are_those_of_its_middle(response, single, row
 
 def test_densities_in_bins_are_integrals_of_densities(single):
     vectors, edges = unit_vectors([0.3, -0.3, 0.1], [-0.2, 0.25, 0.6]), np.array([1.0, 1.5, 4.0, 30.0])
-    folded = single._folded[0]
-    found = folded.density_in_bins(single._components, vectors, edges)
+    folded = single._fold.folded[0]
+    found = density_in_bins(folded, single.components, vectors, edges)
     for b in range(3):
         energy = np.geomspace(edges[b], edges[b + 1], 2001)
-        density = np.empty((3 * len(energy), len(NAMES)))
-        folded.density(single._components, np.repeat(vectors, len(energy), axis=0), np.tile(energy, 3), density)
-        expected = np.trapezoid(density.reshape(3, len(energy), -1), energy, axis=1)
+        at_points = np.empty((3 * len(energy), len(NAMES)))
+        points = np.repeat(vectors, len(energy), axis=0), AtEnergies(np.tile(energy, 3))
+        density(folded, single.components, *points, at_points)
+        expected = np.trapezoid(at_points.reshape(3, len(energy), -1), energy, axis=1)
         np.testing.assert_allclose(found[:, b], expected.T, rtol=2e-3)
 
 
@@ -236,7 +249,7 @@ def test_other_norms_and_spectra(observations):
         changed.acceptance_by_observation[2], 3 * response.acceptance_by_observation[2], rtol=1e-12
     )
     energy, one = np.geomspace(1, 30, 4001), observations[0]
-    cells = response._folded[0].background.cells
+    cells = response._fold.folded[0].background.cells
     rate = one.irfs.bkg.spectra_at(cells.vectors, np.log(energy), one.background_basis("galactic")) @ cells.solid_angle
     shape = np.exp(np.interp(np.log(energy), np.log(response.free_components[1].energy), np.log(tilted)))
     expected = 2 * one.ontime_s * np.trapezoid(rate * shape, energy)
@@ -290,14 +303,71 @@ def test_fluxes_and_exposures(response, observations):
     for call in (response.nominal_flux, response.mean_exposure):
         with pytest.raises(SkyModelError, match="no component 'vela'"):
             call("vela", [1.0])
-        with pytest.raises(SkyModelError, match="'ccr' is the residual background"):
+        with pytest.raises(
+            SkyModelError, match="'ccr' is given in reconstructed coordinates, as a residual background is"
+        ):
             call("ccr", [1.0])
 
 
+def test_the_same_components_for_other_observations(response, single, observations):
+    """As folded for these: densities, counts, citations; what cannot be folded is refused."""
+    other = single.refold([observations[2], observations[0]], free_spectrum=["pair"])
+    assert other.observations == (observations[2], observations[0])
+    assert other.free_spectrum == ("pair",)
+    assert single.free_spectrum == single.refold(observations[0]).free_spectrum == ()
+    np.testing.assert_allclose(
+        other.acceptance_by_observation, response.acceptance_by_observation.values[:, [2, 0]], rtol=1e-9
+    )
+    again = pmg.fold(SKY, [observations[2], observations[0]], small_region(), energy_true=ENERGY_TRUE)
+    assert again.fingerprint() == other.refold(free_spectrum=[]).fingerprint()
+    assert set(again.citations()) == set(other.citations())
+    free = single.refold(free_spectrum="pair")
+    assert free.free_spectrum == ("pair",)
+    assert free.observations == single.observations
+    elsewhere = dataclasses.replace(quick_start_irfs(), citations=(Citation("A. N. Other (2025)"),))
+    cited = single.refold(observations[0].with_irfs(elsewhere)).citations()
+    assert cited == (*single.citations(), Citation("A. N. Other (2025)"))
+    with pytest.raises(ModelError, match=r"free_spectrum names \['vela'\]"):
+        single.refold(free_spectrum=["vela"])
+    with pytest.raises(RegionError, match="no observation to fold with"):
+        single.refold([])
+    aeff = observations[0].irfs.aeff
+    short = dataclasses.replace(aeff, energy=aeff.energy[:-8], values=aeff.values[:-8])
+    assert short.energy[-1] < 60
+    few = dataclasses.replace(observations[0].irfs, aeff=short)
+    with pytest.raises(RegionError, match=r"energy_true 0\.5-60 TeV exceeds the range of the IRFs"):
+        single.refold(observations[0].with_irfs(few))
+
+
+def test_a_shape_of_the_background_goes_with_its_observations(observations):
+    """Each observation keeps the shape of its number; of other numbers of observations nothing is known."""
+    sky = [source("point", 0.3, -0.2), pmg.CosmicRayBackground()]
+    free = pmg.fold(sky, observations[:2], small_region(), energy_true=ENERGY_TRUE, free_spectrum=["ccr"])
+    nodes = len(free.free_components[0].energy)
+    shaped = free.with_spectra({"ccr": np.stack([np.full(nodes, 1.5), np.full(nodes, 0.5)])})
+    factors = np.array([1.5, 0.5])
+    np.testing.assert_allclose(
+        shaped.acceptance_by_observation[1], factors * free.acceptance_by_observation.values[1], rtol=1e-6
+    )
+    turned = shaped.refold(observations[1::-1])
+    np.testing.assert_allclose(
+        turned.acceptance_by_observation[1], factors * free.acceptance_by_observation.values[1, ::-1], rtol=1e-6
+    )
+    for few in (observations[:1], observations):
+        with pytest.raises(ModelError, match=rf"shape of 'ccr' was given for 2 observation\(s\).* of {len(few)}:"):
+            shaped.refold(few)
+    norm = shaped.refold().with_spectra(norms={"ccr": 2.0})
+    np.testing.assert_allclose(norm.acceptance[1], 2 * shaped.acceptance[1], rtol=1e-9)
+    scaled = free.with_spectra(norms={"ccr": 2.0}).refold(observations)  # a factor holds for any
+    np.testing.assert_allclose(
+        scaled.acceptance_by_observation[1, :2], 2 * free.acceptance_by_observation[1], rtol=1e-9
+    )
+
+
 def test_observations_by_name_or_index(response):
-    assert response._observation_index("run 1") == 1
-    assert response._observation_index(2) == 2
-    assert response._observation_index(np.int64(0)) == 0
+    assert response.observation_index("run 1") == 1
+    assert response.observation_index(2) == 2
+    assert response.observation_index(np.int64(0)) == 0
     for wrong, error, message in (
         ("run 9", EventError, "no observation named 'run 9'"),
         (3, EventError, "no observation 3; the response has 3, from 0"),
@@ -306,7 +376,7 @@ def test_observations_by_name_or_index(response):
         (1.0, TypeError, "index or a name"),
     ):
         with pytest.raises(error, match=message):
-            response._observation_index(wrong)
+            response.observation_index(wrong)
 
 
 def test_a_component_that_is_dark():
@@ -320,7 +390,7 @@ def test_a_component_that_is_dark():
 
 @pytest.fixture(scope="module")
 def rate(single):
-    return single._folded[0].background
+    return single._fold.folded[0].background
 
 
 def test_background_in_bins(rate):
@@ -386,12 +456,28 @@ def test_a_shape_of_the_background_is_not_a_lack_of_it(observations, rows, low):
     shaped = free.with_spectra({"ccr": lambda energy: np.where(energy < 2, low, 1.0)})
     inside = np.abs(np.log(rows[:, 0] / 2)) > 0.3  # not where the shape turns
     assert (rows[inside, 0] < 2).sum() > 5
-    np.testing.assert_allclose(
-        shaped._background_contrast(rows[inside]), free._background_contrast(rows[inside]), rtol=0.1
-    )
+    own = EventRows.from_array(rows[inside], free.reco)
+    found, expected = (densities._contrast(one._fold, own) for one in (shaped, free))
+    np.testing.assert_allclose(found, expected, rtol=0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         shaped.column_densities(rows)
+
+
+class Hadrons(SkyComponent):
+    """A residual background of another class."""
+
+    instrumental = True
+
+    def parts(self, roi, margin_deg=0.8):
+        return ()
+
+
+def test_what_is_instrumental_is_the_residual_background(observations):
+    sky = [source("point", 0.3, -0.2), Hadrons("hadrons"), pmg.CosmicRayBackground()]
+    response = pmg.fold(sky, observations[0], small_region(), energy_true=ENERGY_TRUE)
+    assert response.instrumental == ("hadrons", "ccr")
+    assert float(response.acceptance[1]) == float(response.acceptance[2]) > 0
 
 
 def test_without_a_background():
@@ -399,7 +485,7 @@ def test_without_a_background():
     observation = pmg.Observation(irfs, direction(0.0, 0.0), livetime=1 * u.h)
     response = pmg.fold(source("point", 0.3, -0.2), observation, small_region(), energy_true=ENERGY_TRUE)
     with pytest.raises(IRFError, match="no background"):
-        _ = response._folded[0].background
+        _ = response._fold.folded[0].background
     assert isinstance(BackgroundRate, type)
 
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 import numba as nb
 import numpy as np
 import pytest
+from kernel_inputs import described
 
 from pymc_gamma.folding.free import hat_coefficients
-from pymc_gamma.ops import hat_kernels, kernels, log_kernels, tile_kernels
-from pymc_gamma.ops.layout import BLOCK, to_blocks
+from pymc_gamma.ops import block_kernels, hat_kernels, kernels, log_kernels, tile_kernels
+from pymc_gamma.ops.layout import BLOCK, Tiles, to_blocks
 from pymc_gamma.ops.rare_kernels import RARE
 from pymc_gamma.ops.tiles import to_tiles
 
@@ -36,6 +37,7 @@ log_and_weights, sum_log_and_reciprocal, log_ordinary, all_ordinary, log_term, q
 add_tiles, accumulate_tiles, distance = map(
     callable_from_python, (tile_kernels.add_tiles, tile_kernels.accumulate_tiles, tile_kernels._distance)
 )
+value_and_gradient_of_few = callable_from_python(block_kernels.value_and_gradient_of_few)
 
 
 class Table:
@@ -57,7 +59,7 @@ class Table:
             band = i * n_bands + k
             full[i, column[i, k] : column[i, k] + length[i, k]] = values[pointer[band] : pointer[band + 1]]
         tiles = to_tiles(values, pointer, column)
-        self.order, self.tiles = tiles.order, tuple(tiles[:3])
+        self.order, self.tiles = tiles.order, tiles
         self.full, self.table = full[self.order], to_blocks(rows[self.order])
 
 
@@ -83,7 +85,7 @@ def test_value_and_gradient(table, point):
         (np.ones_like(m), [True, True]),
         (np.r_[np.ones(BLOCK), m[BLOCK:]], [1, 0]),
     ):
-        value, gradient = kernels.fused(table.table, counts, np.array(unit, bool), v, table.tiles)
+        value, gradient = kernels.fused(described(table.table, counts, np.array(unit, bool)), table.tiles, v, None)
         assert value == pytest.approx(counts @ np.log(s), rel=1e-12)
         np.testing.assert_allclose(gradient, table.full.T @ (counts / s), rtol=1e-12)
 
@@ -91,27 +93,28 @@ def test_value_and_gradient(table, point):
 def test_values_of_events(table, point, rng):
     v, _, m = point
     offset = rng.normal(size=len(m))
-    found = kernels.pointwise(table.table, m, offset, v, table.tiles)
-    np.testing.assert_allclose(found, m * (np.log(table.full @ v) + offset), rtol=1e-12, atol=1e-13)
-    back = kernels.in_event_order(found, table.order)
-    np.testing.assert_array_equal(back[table.order], found)
+    found = kernels.pointwise(described(table.table, m, offset=offset), table.tiles, v, None)
+    np.testing.assert_allclose(found[table.order], m * (np.log(table.full @ v) + offset), rtol=1e-12, atol=1e-13)
 
 
 def test_derivatives(table, point, rng):
-    v, u, _ = point
+    v, u, m = point
     g = rng.normal(size=len(table.full))
+    events, own = described(table.table, m), g[table.order] * m
     s, t = table.full @ v, table.full @ u
-    np.testing.assert_allclose(kernels.vjp(table.table, g, v, table.tiles), table.full.T @ (g / s), rtol=1e-10)
-    np.testing.assert_allclose(kernels.pushforward(table.table, g, v, u, table.tiles), g * t / s, rtol=1e-10)
-    found = kernels.hessian_product(table.table, g, v, u, table.tiles)
-    np.testing.assert_allclose(found, -table.full.T @ (g * t / s**2), rtol=1e-9, atol=1e-9)
+    found = kernels.vjp(events, table.tiles, v, None, g)
+    np.testing.assert_allclose(found, table.full.T @ (own / s), rtol=1e-10)
+    found = kernels.pushforward(events, table.tiles, v, None, g, u, None)
+    np.testing.assert_allclose(found[table.order], own * t / s, rtol=1e-10)
+    found = kernels.hessian_product(events, table.tiles, v, None, g, u, None)
+    np.testing.assert_allclose(found, -table.full.T @ (own * t / s**2), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("n_events", [1, BLOCK - 1, BLOCK, 2 * BLOCK])
 def test_numbers_of_events(rng, n_events):
     table = Table(rng, 3, n_events=n_events)
     v, m = rng.random(3), rng.uniform(1, 2, n_events)
-    value, gradient = kernels.fused(table.table, m, np.zeros(len(table.table), bool), v)
+    value, gradient = kernels.fused(described(table.table, m), None, v, None)
     s = table.full @ v
     assert value == pytest.approx(m @ np.log(s), rel=1e-12)
     np.testing.assert_allclose(gradient, table.full.T @ (m / s), rtol=1e-12)
@@ -130,26 +133,28 @@ def test_blocks(rng):
 
 def test_wrong_numbers_of_coefficients(rng):
     plain, banded, bands = Table(rng, 3), Table(rng, 2, 1), Table(rng, 0, 1)
-    one, unit = np.ones(N_EVENTS), np.zeros(2, bool)
+    one = np.ones(N_EVENTS)
+    events = described(plain.table, one)
     for n in (2, 4):
-        with pytest.raises(ValueError, match="number of columns of the event table"):
-            kernels.fused(plain.table, one, unit, np.ones(n))
-        with pytest.raises(ValueError, match="number of columns of the event table"):
-            kernels.pointwise(plain.table, one, one, np.ones(n))
-        with pytest.raises(ValueError, match="number of columns of the event table"):
-            kernels.vjp(plain.table, one, np.ones(n))
-        for call in (kernels.pushforward, kernels.hessian_product):
+        wrong = np.ones(n)
+        for call, vectors in (
+            (kernels.fused, (wrong, None)),
+            (kernels.pointwise, (wrong, None)),
+            (kernels.vjp, (wrong, None, one)),
+            (kernels.pushforward, (wrong, None, one, np.ones(3), None)),
+            (kernels.pushforward, (np.ones(3), None, one, wrong, None)),
+            (kernels.hessian_product, (wrong, None, one, np.ones(3), None)),
+            (kernels.hessian_product, (np.ones(3), None, one, wrong, None)),
+        ):
             with pytest.raises(ValueError, match="number of columns of the event table"):
-                call(plain.table, one, np.ones(n), np.ones(3))
-            with pytest.raises(ValueError, match="number of columns of the event table"):
-                call(plain.table, one, np.ones(3), np.ones(n))
+                call(events, None, *vectors)
     with pytest.raises(ValueError, match="number of columns of the event table"):
-        kernels.fused(banded.table, one, unit, np.ones(1), banded.tiles)
+        kernels.fused(described(banded.table, one), banded.tiles, np.ones(1), None)
     for table in (banded, bands):
         reached = int((table.tiles[1][:, 3] + table.tiles[1][:, 4]).max())
         with pytest.raises(ValueError, match="does not match the bands"):
-            kernels.fused(table.table, one, unit, np.ones(reached - 1), table.tiles)
-        kernels.fused(table.table, one, unit, np.ones(reached), table.tiles)
+            kernels.fused(described(table.table, one), table.tiles, np.ones(reached - 1), None)
+        kernels.fused(described(table.table, one), table.tiles, np.ones(reached), None)
 
 
 # --------------------------------------------------------------------------------------------------------- logarithms
@@ -197,6 +202,24 @@ def test_pairs_of_very_different_numbers(rng):
             within = 1e-150 <= odd <= 1e150
             paired = sum_log_and_reciprocal(density, np.empty(BLOCK))
             assert np.isnan(paired) != within
+
+
+@pytest.mark.parametrize("n_columns", range(1, block_kernels.FEW + 1))
+@pytest.mark.parametrize("b", [0, 1])
+def test_few_columns_at_once(rng, n_columns, b):
+    """One reading of a block, the last one or not, gives value and gradient; or nothing, if one number is far off."""
+    table = to_blocks(rng.uniform(0.1, 1, (2 * BLOCK, n_columns)))
+    v, total = rng.uniform(0.1, 1, n_columns), rng.uniform(0.1, 1, n_columns)
+    before, density = total.copy(), np.tensordot(v, table[b], 1)
+    assert value_and_gradient_of_few(table, b, v, total) == pytest.approx(sum_of_logs(density), rel=1e-14)
+    np.testing.assert_allclose(total - before, table[b] @ (1 / density), rtol=1e-13)
+    for position in (0, 31, 32, 255, 256, 511):
+        for odd in (0.0, -1.0, np.nan, np.inf, 9e-151, 1.1e150):
+            far = table.copy()
+            far[b, :, position] = odd / v.sum()
+            after = total.copy()
+            assert np.isnan(value_and_gradient_of_few(far, b, v, after))
+            np.testing.assert_array_equal(after, total)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +306,8 @@ def test_tiles_far_into_their_arrays(rng):
     columns = [0, 2, 7, 3, 9, 10]
     tiles = np.column_stack([starts[:-1], events, sizes, columns, widths])
     numbers = rng.random(starts[-1] + 5).astype(np.float32)
-    table = numbers, np.concatenate([[[0, 0, 1, 0, 1]], tiles]), np.array([0, 1, 7])
+    order = np.zeros(0, np.int64)  # of no matter here
+    table = Tiles(numbers, np.concatenate([[[0, 0, 1, 0, 1]], tiles]), np.array([0, 1, 7]), order)
     full = np.zeros((BLOCK, 20))
     for start, event, n, column, width in tiles:
         part = numbers[start : start + n * width].reshape(width, n).T
@@ -309,7 +333,7 @@ def test_tiles_by_hand():
 
 def test_distance_to_the_next_block():
     tiles = np.array([[0, 0, 4, 0, 2], [8, 4, 4, 0, 1], [12, 512, 4, 0, 2], [20, 1536, 4, 0, 1]])
-    table = np.zeros(24, np.float32), tiles, np.array([0, 2, 3, 3, 4])
+    table = Tiles(np.zeros(24, np.float32), tiles, np.array([0, 2, 3, 3, 4]), np.zeros(0, np.int64))
     assert [distance(table, b) for b in range(4)] == [12, 8, 0, 0]
 
 

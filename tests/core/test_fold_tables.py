@@ -9,7 +9,7 @@ from scipy.interpolate import RegularGridInterpolator
 from setups import quick_start_irfs
 
 from pymc_gamma.folding.tables import IN_BIN_INDEX, OFFSET_STEP, build_tables, interpolate_area
-from pymc_gamma.irfs.core import EffectiveArea, EnergyDispersion, IRFs, PointSpread
+from pymc_gamma.instrument.irfs.core import EffectiveArea, EnergyDispersion, IRFs, PointSpread
 
 EDGES = np.geomspace(0.2, 40.0, 9)
 SPAN = (0.5, 20.0)

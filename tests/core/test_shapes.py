@@ -10,11 +10,11 @@ from astropy.wcs import WCS
 from setups import direction, pointing, quick_start_irfs, region
 
 import pymc_gamma as pmg
-from pymc_gamma.domain import ROUNDING, Domain
 from pymc_gamma.errors import RegionError
 from pymc_gamma.geometry import lonlat_from_vectors, unit_vectors
+from pymc_gamma.geometry.outlines import Circle, Compound, Ellipse, MaskMap, Polygon, Rectangle, SkyShape
 from pymc_gamma.geometry.region import RegionOfInterest, covered_cells, covered_fraction
-from pymc_gamma.geometry.shapes import Circle, Compound, Ellipse, MaskMap, Polygon, Rectangle, SkyShape
+from pymc_gamma.instrument.domain import ROUNDING, Domain
 
 LON, LAT = 40.0, 50.0
 CENTRE = SkyCoord(LON * u.deg, LAT * u.deg)

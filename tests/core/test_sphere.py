@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from pymc_gamma.errors import RegionError
-from pymc_gamma.geometry.cells import BoxCells, RingCells, lattice
+from pymc_gamma.geometry.cover import BoxCells, RingCells, lattice
 from pymc_gamma.geometry.sphere import (
     EqualAreaPlane,
     convert_lonlat,

@@ -167,10 +167,6 @@ def with_parts(**changes):
     return sky_model("s", **changes)
 
 
-def free_position():
-    return gp.SkyModel(gp.PowerLawSpectralModel(), gp.PointSpatialModel(lon_0="83 deg", lat_0="22 deg"), name="s")
-
-
 def template_counts():
     counts = RegionNDMap.create("icrs;circle(83, 22, 1)", axes=[MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2)])
     return gp.TemplateNPredModel(counts, name="s")
@@ -179,7 +175,6 @@ def template_counts():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (free_position, r"'lon_0' of the spatial model PointSpatialModel of 's' is free.*spatial_model.freeze\(\)"),
         (template_counts, "'s' is a TemplateNPredModel, which has no counterpart"),
         (lambda: gp.SkyModel(gp.PowerLawSpectralModel(), name="s"), "'s' has no spatial model"),
         (lambda: with_parts(apply_irf={"exposure": True, "psf": False, "edisp": True}), "'s' leaves out a part"),

@@ -10,8 +10,8 @@ from gammapy.modeling import models as gp
 from scipy import integrate, stats
 
 from pymc_gamma.errors import ModelError
+from pymc_gamma.inference.nested import prior_transform
 from pymc_gamma.interop.priors import DEFAULT_WIDTH, Role, prior_variable
-from pymc_gamma.nested import prior_transform
 
 PRIORS = {
     "gaussian": (gp.GaussianPrior(mu=2.1, sigma=0.3), 2.0, (1.2, 2.9)),

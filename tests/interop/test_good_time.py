@@ -13,7 +13,7 @@ from gammapy.data import Observation as Run
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import DataFileError, PymcGammaWarning
-from pymc_gamma.good_time import GoodTime, good_time, union
+from pymc_gamma.instrument.good_time import GoodTime, good_time, union
 
 PACKAGE_WARNINGS = "ignore::pymc_gamma.errors.PymcGammaWarning"
 
@@ -176,7 +176,10 @@ def test_files_whose_times_cannot_be_compared(half_a_file):
 
     with fits.open(half_a_file, mode="update") as hdus:
         del hdus["EVENTS"].header["MJDREFI"]
-    with pytest.warns(PymcGammaWarning, match=r"half\.fits: its good time intervals are not looked at.*no 'MJDREFI'"):
+    with (
+        pytest.warns(PymcGammaWarning, match=r"half\.fits: its good time intervals are not looked at.*no 'MJDREFI'"),
+        pytest.warns(PymcGammaWarning, match=r"times of the events, column TIME, are not taken.*no 'MJDREFI'"),
+    ):
         assert len(pmg.Events.read(half_a_file)) == 1000
     with fits.open(half_a_file, mode="update") as hdus:
         hdus["EVENTS"].header["MJDREFI"] = 51910

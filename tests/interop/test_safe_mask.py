@@ -15,7 +15,7 @@ from gammapy.maps import MapAxis, WcsGeom
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import DataFileError, PymcGammaWarning
-from pymc_gamma.safe_mask import RunLimits, index_energies, run_limits
+from pymc_gamma.instrument.safe_mask import RunLimits, index_energies, run_limits
 
 NO_LIMIT = RunLimits((0.0, np.inf), np.inf)
 FINE = MapAxis.from_energy_bounds("0.02 TeV", "200 TeV", 100, per_decade=True, name="energy")

@@ -7,9 +7,10 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from kernel_inputs import events_of
 from pytensor.gradient import verify_grad
 
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.model.table import EventTable, TableArrays
 from pymc_gamma.ops import (
     BLOCK,
     LogMatVecHVP,
@@ -38,7 +39,7 @@ class Banded:
     @property
     def tiles(self):
         """What the kernels take."""
-        return self.arrays.tiles[:3]
+        return self.arrays.tiles
 
 
 def banded(rng, n_events=N_EVENTS, n_dense=2, n_bands=2, weighted=False, least=0):
@@ -109,8 +110,8 @@ def test_kernels_for_every_shape(rng, n_events, n_dense, n_bands, weighted):
         s[impossible] = 1
     else:
         arrays, m = data.arrays, data.multiplicity
-    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, data.tiles)
-    np.testing.assert_allclose(value, m @ np.log(s), rtol=1e-12, atol=1e-12)
+    value, gradient = kernels.fused(events_of(arrays), data.tiles, v, None)
+    np.testing.assert_allclose(value - arrays.offset_sum, m @ np.log(s), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(gradient, data.full.T @ (m / s), rtol=1e-12, atol=1e-300)
 
 
@@ -123,9 +124,8 @@ def test_an_impossible_event(rng, multiplicity):
     order = data.arrays.tiles.order
     arrays = data.arrays._replace(multiplicity=counts[order], unit=np.zeros_like(data.arrays.unit))
     v = rng.uniform(0.1, 1, data.full.shape[1])
-    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, data.tiles)
-    each = kernels.pointwise(arrays.table, arrays.multiplicity, 0 * arrays.offset, v, data.tiles)
-    each = kernels.in_event_order(each, order)
+    value, gradient = kernels.fused(events_of(arrays), data.tiles, v, None)
+    each = kernels.pointwise(events_of(arrays, offset=0 * arrays.offset), data.tiles, v, None)
     possible = np.delete(np.arange(BLOCK + 20), 1)[counts[np.delete(np.arange(BLOCK + 20), 1)] > 0]
     np.testing.assert_allclose(gradient, data.full[possible].T @ (1 / (data.full[possible] @ v)), rtol=1e-12)
     np.testing.assert_allclose(each[possible], np.log(data.full[possible] @ v), rtol=1e-12, atol=1e-15)
@@ -139,8 +139,8 @@ def test_densities_close_to_the_smallest_number(rng):
     v = np.full(data.full.shape[1], 1e-307)
     arrays = data.arrays
     many = arrays.multiplicity * 1e4
-    value, gradient = kernels.fused(arrays.table, many, arrays.unit, v, data.tiles)
-    np.testing.assert_allclose(value, 1e4 * data.multiplicity @ np.log(data.full @ v), rtol=1e-12)
+    value, gradient = kernels.fused(events_of(arrays, multiplicity=many), data.tiles, v, None)
+    np.testing.assert_allclose(value - arrays.offset_sum, 1e4 * data.multiplicity @ np.log(data.full @ v), rtol=1e-12)
     assert not np.isnan(gradient).any()
 
 
@@ -150,7 +150,7 @@ def test_negative_and_void_coefficients(rng, bad, value):
     v = rng.uniform(0.1, 1, data.full.shape[1])
     v[:2] = bad * 100
     arrays = data.arrays
-    found, _ = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v, data.tiles)
+    found, _ = kernels.fused(events_of(arrays), data.tiles, v, None)
     assert np.isnan(found)
 
 
@@ -210,9 +210,9 @@ def test_bad_input(rng):
     data = banded(rng)
     arrays, full = data.arrays, data.full
     with pytest.raises(ValueError, match="does not match the bands"):
-        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(full.shape[1] - 15), data.tiles)
+        kernels.fused(events_of(arrays), data.tiles, np.ones(full.shape[1] - 15), None)
     with pytest.raises(ValueError, match="number of coefficients"):
-        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(1), data.tiles)
+        kernels.fused(events_of(arrays), data.tiles, np.ones(1), None)
     inputs = EventTable(arrays).inputs
     with pytest.raises(TypeError, match="table inputs"):
         banded_log_matvec(*inputs[:-4], np.ones(3))

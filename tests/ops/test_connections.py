@@ -6,7 +6,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import DisconnectedType, disconnected_type
 
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.model.table import EventTable, TableArrays
 from pymc_gamma.ops import LogMatVec, LogMatVecHVP, LogMatVecJVP, LogMatVecSum, LogMatVecVJP
 from pymc_gamma.ops.hats import HatMap
 

@@ -6,12 +6,23 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from kernel_inputs import events_of
 from pytensor.gradient import verify_grad
 from pytensor.tensor.basic import Split
 
-from pymc_gamma.distributions.table import EventTable, TableArrays
-from pymc_gamma.ops import BLOCK, LogMatVec, LogMatVecSum, kernels, log_matvec, log_matvec_sum, to_blocks
-from pymc_gamma.ops.logmatvec import log_matvec_hvp, log_matvec_jvp, log_matvec_vjp
+from pymc_gamma.model.table import EventTable, TableArrays
+from pymc_gamma.ops import (
+    BLOCK,
+    LogMatVec,
+    LogMatVecHVP,
+    LogMatVecJVP,
+    LogMatVecSum,
+    LogMatVecVJP,
+    kernels,
+    log_matvec,
+    log_matvec_sum,
+    to_blocks,
+)
 
 N_EVENTS = 2 * BLOCK + 37
 BACK_ENDS = ["NUMBA", "FAST_COMPILE"]
@@ -51,19 +62,18 @@ def test_kernels_for_every_shape(rng, n_columns, n_events):
     v = rng.random(n_columns)
     u = rng.normal(size=n_columns)
     arrays = TableArrays.build(rows, None, rng.normal(size=n_events))
-    terms, gradient, hessian = reference(rows, np.ones(n_events), arrays.offset, v)
-    value, found = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v)
-    np.testing.assert_allclose(value + arrays.offset_sum, terms.sum(), rtol=1e-12, atol=1e-12)
+    events, one = events_of(arrays), np.ones(n_events)
+    terms, gradient, hessian = reference(rows, one, arrays.offset, v)
+    value, found = kernels.fused(events_of(arrays), None, v, None)
+    np.testing.assert_allclose(value, terms.sum(), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(found, gradient, rtol=1e-12)
+    np.testing.assert_allclose(kernels.pointwise(events, None, v, None), terms, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(kernels.vjp(events, None, v, None, one), gradient, rtol=1e-12)
     np.testing.assert_allclose(
-        kernels.pointwise(arrays.table, arrays.multiplicity, arrays.offset, v), terms, rtol=1e-12, atol=1e-13
-    )
-    np.testing.assert_allclose(kernels.vjp(arrays.table, arrays.multiplicity, v), gradient, rtol=1e-12)
-    np.testing.assert_allclose(
-        kernels.hessian_product(arrays.table, arrays.multiplicity, v, u), hessian @ u, rtol=1e-10, atol=1e-9
+        kernels.hessian_product(events, None, v, None, one, u, None), hessian @ u, rtol=1e-10, atol=1e-9
     )
     np.testing.assert_allclose(
-        kernels.pushforward(arrays.table, arrays.multiplicity, v, u),
+        kernels.pushforward(events, None, v, None, one, u, None),
         rows @ u / (rows @ v),
         rtol=1e-10,
         atol=1e-13,
@@ -83,7 +93,7 @@ def test_logarithm_over_the_whole_range_of_numbers(rng, exponent):
     rows = rng.uniform(0.1, 1.0, (4 * BLOCK, 1)) * 10.0**exponent
     rows[: 2 * BLOCK] *= 10.0 ** rng.integers(-4, 4, (2 * BLOCK, 1))
     arrays = TableArrays.build(rows)
-    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(1))
+    value, gradient = kernels.fused(events_of(arrays), None, np.ones(1), None)
     np.testing.assert_allclose(value, np.log(rows).sum(), rtol=1e-13)
     np.testing.assert_allclose(gradient, [len(rows)], rtol=1e-13)
 
@@ -107,16 +117,16 @@ def test_exceptional_events(density, multiplicity, value, gradient_is, position)
     counts = np.ones(len(rows))
     counts[position] = multiplicity
     arrays = TableArrays.build(rows, counts)
-    v = np.array([0.5, 0.5])
-    total, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v)
+    v, one = np.array([0.5, 0.5]), np.ones(len(rows))
+    total, gradient = kernels.fused(events_of(arrays), None, v, None)
     np.testing.assert_allclose(total, value, rtol=1e-13)
-    each = kernels.pointwise(arrays.table, arrays.multiplicity, arrays.offset, v)
+    each = kernels.pointwise(events_of(arrays), None, v, None)
     np.testing.assert_allclose(each[position], value, rtol=1e-13)
     assert np.all(np.delete(each, position) == 0)
     if gradient_is == "unchanged":
         np.testing.assert_allclose(gradient, len(rows) - 1)
-        np.testing.assert_allclose(kernels.vjp(arrays.table, counts, v), gradient)
-        np.testing.assert_allclose(kernels.hessian_product(arrays.table, counts, v, v), -gradient)
+        np.testing.assert_allclose(kernels.vjp(events_of(arrays), None, v, None, one), gradient)
+        np.testing.assert_allclose(kernels.hessian_product(events_of(arrays), None, v, None, one, v, None), -gradient)
     elif gradient_is == "large":
         assert not np.isnan(gradient).any()
     elif gradient_is == "nan":
@@ -126,7 +136,7 @@ def test_exceptional_events(density, multiplicity, value, gradient_is, position)
 def test_a_zero_column_does_not_turn_an_impossible_event_into_nan():
     """One column cannot produce the event and the other has coefficient zero: value -inf, gradient 0 and large."""
     arrays = TableArrays.build(np.array([[0.0, 1.0]]))
-    value, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.array([1.0, 0.0]))
+    value, gradient = kernels.fused(events_of(arrays), None, np.array([1.0, 0.0]), None)
     assert value == -np.inf
     assert gradient[0] == 0
     assert gradient[1] > 1e300
@@ -137,8 +147,8 @@ def test_tables_of_any_memory_layout(rng):
     arrays = TableArrays.build(rng.random((N_EVENTS, 3)) + 0.1)
     strided = np.repeat(arrays.table, 2, axis=1)[:, ::2]
     v = np.array([0.2, 0.3, 0.5])
-    expected, gradient = kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, v)
-    value, found = kernels.fused(strided, arrays.multiplicity, arrays.unit, v)
+    expected, gradient = kernels.fused(events_of(arrays), None, v, None)
+    value, found = kernels.fused(events_of(arrays, table=strided), None, v, None)
     np.testing.assert_allclose(value, expected, rtol=1e-13)
     np.testing.assert_allclose(found, gradient, rtol=1e-13)
 
@@ -146,7 +156,7 @@ def test_tables_of_any_memory_layout(rng):
 def test_wrong_number_of_coefficients():
     arrays = TableArrays.build(np.ones((4, 3)))
     with pytest.raises(ValueError, match="number of coefficients"):
-        kernels.fused(arrays.table, arrays.multiplicity, arrays.unit, np.ones(2))
+        kernels.fused(events_of(arrays), None, np.ones(2), None)
 
 
 @pytest.mark.parametrize("mode", BACK_ENDS)
@@ -155,14 +165,14 @@ def test_all_ops_in_every_back_end(data, rng, mode):
     terms, gradient, hessian = reference(*data)
     inputs = table_inputs(rows, multiplicity, offset)
     x, g, u = pt.vector("x", shape=(5,)), pt.vector("g", shape=(N_EVENTS,)), pt.vector("u", shape=(5,))
-    value, slope = log_matvec_sum.make_node(*inputs, x).outputs
+    value, slope = LogMatVecSum().make_node(*inputs, x).outputs
     outputs = [
         log_matvec(*inputs, x),
         value,
         slope,
-        log_matvec_vjp(*inputs, x, g),
-        log_matvec_jvp(*inputs, x, g, u),
-        log_matvec_hvp(*inputs, x, pt.ones_like(g), u),
+        LogMatVecVJP()(*inputs, x, g),
+        LogMatVecJVP()(*inputs, x, g, u),
+        LogMatVecHVP()(*inputs, x, pt.ones_like(g), u),
     ]
     function = pytensor.function([x, g, u], outputs, mode=mode, on_unused_input="ignore")
     weight, direction = rng.normal(size=N_EVENTS), rng.normal(size=5)
@@ -188,9 +198,9 @@ def test_gradients(rng, v):
     point = [np.array(v) + 1e-7]
     verify_grad(lambda x: log_matvec(*inputs, x), point, **options)
     verify_grad(lambda x: log_matvec_sum(*inputs, x), point, **options)
-    verify_grad(lambda x: log_matvec_sum.make_node(*inputs, x).outputs[1], point, **options)
+    verify_grad(lambda x: LogMatVecSum().make_node(*inputs, x).outputs[1], point, **options)
     weight = rng.normal(size=40)
-    verify_grad(lambda x, g: log_matvec_vjp(*inputs, x, g), [*point, weight], **options)
+    verify_grad(lambda x, g: LogMatVecVJP()(*inputs, x, g), [*point, weight], **options)
 
 
 def test_hessian(data):
@@ -209,7 +219,7 @@ def test_pushforward(data, rng):
     x, u = pt.vector("x", shape=(5,)), pt.vector("u", shape=(5,))
     inputs = table_inputs(rows, multiplicity, offset)
     each = log_matvec(*inputs, x)
-    value, slope = log_matvec_sum.make_node(*inputs, x).outputs
+    value, slope = LogMatVecSum().make_node(*inputs, x).outputs
     outputs = pytensor.gradient.pushforward([each, value, slope], [x], [u], use_op_pushforward=True)
     direction = rng.normal(size=5)
     found = pytensor.function([x, u], outputs, mode="FAST_COMPILE")(v, direction)
@@ -233,10 +243,10 @@ def test_infer_shape(data):
     x, g, u = pt.vector("x"), pt.vector("g"), pt.vector("u")
     shapes = [
         log_matvec(*inputs, x).shape,
-        log_matvec_sum.make_node(*inputs, x).outputs[1].shape,
-        log_matvec_vjp(*inputs, x, g).shape,
-        log_matvec_jvp(*inputs, x, g, u).shape,
-        log_matvec_hvp(*inputs, x, g, u).shape,
+        LogMatVecSum().make_node(*inputs, x).outputs[1].shape,
+        LogMatVecVJP()(*inputs, x, g).shape,
+        LogMatVecJVP()(*inputs, x, g, u).shape,
+        LogMatVecHVP()(*inputs, x, g, u).shape,
     ]
     function = pytensor.function([*inputs, x, g, u], shapes, on_unused_input="ignore")
     ops = [type(node.op).__name__ for node in function.maker.fgraph.toposort()]

@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 import pytest
 from scipy.special import logsumexp
 
-from pymc_gamma.distributions.table import EventTable, TableArrays
+from pymc_gamma.model.table import EventTable, TableArrays
 from pymc_gamma.ops import BLOCK, LogMatVec, LogMatVecHVP, LogMatVecJVP, LogMatVecSum, LogMatVecVJP
 
 N_EVENTS = 2 * BLOCK + 37

@@ -17,10 +17,10 @@ from regions import (
 )
 
 import pymc_gamma as pmg
-from pymc_gamma.domain import Domain
 from pymc_gamma.errors import EventError, PymcGammaWarning, RegionError
 from pymc_gamma.geometry import unit_vectors
-from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart
+from pymc_gamma.instrument.domain import Domain
+from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart, SkyPoint
 
 CENTRE = SkyCoord(83.6 * u.deg, 22.0 * u.deg)
 ENERGY = (0.5, 50) * u.TeV
@@ -39,11 +39,11 @@ class Source(SkyComponent):
 
 
 SOURCES = {
-    "inside": PointShape(83.2, 21.6),
-    "on the edge of the hole": PointShape(84.1, 22.3 - 0.35),
-    "in the hole": GaussianShape(84.1, 22.3, 0.15),
-    "extended, half in the hole": GaussianShape(83.9, 22.1, 0.25),
-    "beyond the largest offset": PointShape(83.1, 22.95),
+    "inside": SkyPoint(83.2, 21.6),
+    "on the edge of the hole": SkyPoint(84.1, 22.3 - 0.35),
+    "in the hole": SkyGaussian(84.1, 22.3, 0.15),
+    "extended, half in the hole": SkyGaussian(83.9, 22.1, 0.25),
+    "beyond the largest offset": SkyPoint(83.1, 22.95),
 }
 
 
@@ -90,7 +90,7 @@ def test_acceptance_is_the_share_of_photons_that_end_up_in_the_domain(response, 
     events = response.reconstruct(response.simulate_true(name, n, observation=k, rng=rng), observation=k, rng=rng)
     share = kept_by_astropy(events, k).sum() / n
     index = response.component_names.index(name)
-    passing = response._simulator.samplers[k][index]._passing_rate(0) * OBSERVATIONS[k].livetime_s
+    passing = response._draws._simulator.samplers[k][index]._passing_rate(0) * OBSERVATIONS[k].livetime_s
     error = np.sqrt(share * (1 - share) / n)
     found = float(response.acceptance_by_observation.sel(component=name)[k]) / passing
     assert abs(found - share) < 4 * error
@@ -373,7 +373,7 @@ def test_bad_outlines(tmp_path):
 @pytest.mark.parametrize("region", SHAPES[1:5], ids=lambda region: type(region).__name__)
 def test_any_outline_can_be_folded_and_simulated(region):
     roi = pmg.RegionOfInterest.from_region(region, energy=ENERGY)
-    source = Source("point", PointShape(83.6, 22.75))
+    source = Source("point", SkyPoint(83.6, 22.75))
     response = pmg.fold([source, pmg.CosmicRayBackground()], observation(83.6, 21.8), roi)
     events = response.simulate([1, 1], 4000, rng=2)
     assert Domain(roi, response.observations[0]).contains_sky(unit_vectors(events.lon.value, events.lat.value)).all()
@@ -381,7 +381,7 @@ def test_any_outline_can_be_folded_and_simulated(region):
     photons = response.reconstruct(response.simulate_true("point", n, rng=rng), rng=rng)
     inside = roi.contains(photons.lon.value, photons.lat.value)
     share = (inside & (photons.energy.value >= 0.5) & (photons.energy.value <= 50)).sum() / n
-    passing = response._simulator.samplers[0][0]._passing_rate(0) * response.observations[0].livetime_s
+    passing = response._draws._simulator.samplers[0][0]._passing_rate(0) * response.observations[0].livetime_s
     found = float(response.acceptance[0]) / passing
     assert abs(found - share) < 4 * np.sqrt(share * (1 - share) / n)
 
@@ -394,7 +394,7 @@ def test_events_that_no_background_explains_are_told():
     rate[:, hole - 1 : hole + 2] *= 1e-7
     holed = one.with_irfs(dataclasses.replace(one.irfs, bkg=dataclasses.replace(bkg, rate=rate)))
     roi = pmg.RegionOfInterest(CENTRE, radius=1.2 * u.deg, energy=(0.9, 10) * u.TeV)
-    sky = [Source("source", PointShape(83.6, 22.0)), pmg.CosmicRayBackground()]
+    sky = [Source("source", SkyPoint(83.6, 22.0)), pmg.CosmicRayBackground()]
     # longitudes of the field of view grow to the west
     west = one.pointing.directional_offset_by(-90 * u.deg, float(bkg.fov_lon[hole]) * u.deg)
     lon, lat = [west.ra.deg, 83.6], [west.dec.deg, 22.0]

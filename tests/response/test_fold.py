@@ -5,7 +5,7 @@ from astropy.coordinates import SkyCoord
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import IRFError, PymcGammaWarning, RegionError, SkyModelError
-from pymc_gamma.sky import PointShape, SkyComponent, SkyPart
+from pymc_gamma.sky import SkyComponent, SkyPart, SkyPoint
 
 
 class Source(SkyComponent):
@@ -16,7 +16,7 @@ class Source(SkyComponent):
         self.spectrum, self.lon = spectrum, lon
 
     def parts(self, roi, margin_deg=0.8):
-        return (SkyPart("only", PointShape(self.lon, 0.0), self.spectrum),)
+        return (SkyPart("only", SkyPoint(self.lon, 0.0), self.spectrum),)
 
 
 def test_more_energy_bins_change_little(observation, roi):

@@ -15,7 +15,7 @@ from setups import direction, pointing, region, source
 
 import pymc_gamma as pmg
 from pymc_gamma.folding.tables import IN_BIN_INDEX
-from pymc_gamma.irfs.core import Background, EffectiveArea, EnergyDispersion, IRFs, PointSpread
+from pymc_gamma.instrument.irfs.core import Background, EffectiveArea, EnergyDispersion, IRFs, PointSpread
 
 PLACE = (0.3, -0.2)
 ROWS = np.array([[energy, PLACE[0] + shift, PLACE[1]] for energy in (0.3, 1.0, 3.0, 10.0) for shift in (0.0, 0.1, 0.2)])

@@ -1,4 +1,3 @@
-import copy
 import json
 import os
 
@@ -9,7 +8,6 @@ import pytest
 import pymc_gamma as pmg
 from pymc_gamma.errors import DataFileError, ModelError, ResponseMismatchError
 from pymc_gamma.response import storage
-from pymc_gamma.response.storage import keep
 from pymc_gamma.workspace import Workspace
 
 
@@ -59,18 +57,24 @@ def test_loading_completes_a_replacement_that_was_killed_between_two_renames(two
     assert list(store.parent.iterdir()) == [store]
 
 
-def test_two_processes_that_fold_the_same_at_the_same_time_both_succeed(components, observation, roi, tmp_path):
+def test_two_processes_that_fold_the_same_at_the_same_time_both_succeed(
+    components, observation, roi, tmp_path, monkeypatch
+):
     path = tmp_path / "kept.zarr"
     first = pmg.fold(components[1], observation, roi)
+    save, refused = storage.save, []
 
-    class Late(pmg.Response):
-        def save(self, path, *, overwrite=False):
-            first.save(path)  # the other process is faster
-            super().save(path, overwrite=overwrite)
+    def late(stored, path, **options):
+        save(stored, path)  # the other process is faster
+        try:
+            save(stored, path, **options)
+        except FileExistsError as error:
+            refused.append(error)
+            raise
 
-    late = copy.copy(first)
-    late.__class__ = Late
-    keep(late, path)
+    monkeypatch.setattr(storage, "save", late)
+    first.keep(path)
+    assert len(refused) == 1
     assert pmg.Response.load(path).fingerprint() == first.fingerprint()
 
 

@@ -5,7 +5,7 @@ import pytest
 from setups import pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
-from pymc_gamma.folding.parts import compile_component
+from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.tables import build_tables
 from pymc_gamma.threads import run_parallel
 
@@ -32,14 +32,13 @@ def test_dispersion_for_some_offsets(full, offsets):
 
 def test_offsets_at_which_components_shine():
     roi, axis = region(radius=1.0, energy=SPAN), pointing(lon=1.0).axis_vector("galactic")
-    point, wide = (
-        compile_component(source("s", 0.5, 0.0, sigma=sigma), roi, np.array(EDGES), 0.05, 1.0) for sigma in (0.0, 0.1)
-    )
+    field = Field(roi, np.array(EDGES), pixel=0.05, margin=1.0)
+    point, wide = (compile_component(source("s", 0.5, 0.0, sigma=sigma), field) for sigma in (0.0, 0.1))
     assert point.offsets(axis) == pytest.approx((0.5, 0.5))
     low, high = wide.offsets(axis)
     assert low == 0.0
     assert high > 0.5 + 8 * 0.1
-    cloud = compile_component(pmg.GalacticDiffuse(), roi, np.array(EDGES), 0.05, 1.0)
+    cloud = compile_component(pmg.GalacticDiffuse(), field)
     assert cloud.offsets(axis) == (0.0, np.inf)
 
 

@@ -9,8 +9,8 @@ from astropy.coordinates import SkyCoord
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError, ModelError, RegionError, SkyModelError
-from pymc_gamma.irfs import PointSpread
-from pymc_gamma.sky import GaussianShape, PointShape, SkyComponent, SkyPart, TemplateShape
+from pymc_gamma.instrument.irfs import PointSpread
+from pymc_gamma.sky import SkyComponent, SkyGaussian, SkyPart, SkyPoint, TemplateShape
 
 
 class Shape(SkyComponent):
@@ -36,7 +36,7 @@ def with_psf(observation, sigma, weight):
 
 def test_a_source_too_far_to_simulate_says_so(observation):
     roi = pmg.RegionOfInterest(observation.pointing, width=3 * u.deg, energy=(0.1, 50) * u.TeV)
-    response = pmg.fold([Shape(PointShape(2.0, 0.0)), pmg.CosmicRayBackground()], observation, roi)
+    response = pmg.fold([Shape(SkyPoint(2.0, 0.0)), pmg.CosmicRayBackground()], observation, roi)
     with pytest.raises(SkyModelError, match="reconstructed in"):
         response.simulate([1, 0], 50, rng=1)
 
@@ -52,7 +52,7 @@ def test_a_source_too_far_to_simulate_says_so(observation):
 )
 def test_a_gaussian_wide_against_the_region(observation, sigma, lon, size):
     roi = small_region(observation, **size)
-    gaussian = pmg.fold(Shape(GaussianShape(lon, 0.0, sigma)), observation, roi)
+    gaussian = pmg.fold(Shape(SkyGaussian(lon, 0.0, sigma)), observation, roi)
 
     def brightness(x, y):
         r = pmg.geometry.separation_deg(pmg.geometry.unit_vectors(x, y), pmg.geometry.unit_vectors(lon, 0.0))
@@ -77,7 +77,7 @@ def test_a_gaussian_of_the_psf_that_is_absent_in_some_cells(observation):
         irfs = pmg.load_irfs(tables)
     assert (irfs.psf.sigma > 0).all()
     broad = pmg.Observation(irfs, observation.pointing, livetime=50 * u.h)
-    response = pmg.fold(Shape(PointShape(0.2, 0.0)), broad, small_region(observation))
+    response = pmg.fold(Shape(SkyPoint(0.2, 0.0)), broad, small_region(observation))
     events = response.simulate([1], 500, rng=1)
     assert np.isfinite(response.density(events)).all()
 
@@ -97,7 +97,7 @@ def test_a_wide_psf_spills_from_farther_away(observation):
 
 def test_a_background_with_a_single_bin(observation):
     bkg = observation.irfs.bkg
-    from pymc_gamma.irfs import Background
+    from pymc_gamma.instrument.irfs import Background
 
     flat = Background(
         bkg.energy[[0, -1]],
@@ -131,7 +131,7 @@ def test_sources_that_only_one_pointing_sees(observation):
         pmg.Observation(irfs, SkyCoord(lon * u.deg, 0 * u.deg, frame="galactic"), livetime=5 * u.h) for lon in (-5, 5)
     ]
     roi = pmg.RegionOfInterest(observation.pointing, width=(14, 3) * u.deg, energy=(0.5, 50) * u.TeV)
-    response = pmg.fold(Shape(PointShape(-6.0, 0.0), PointShape(6.0, 0.0)), pointings, roi)
+    response = pmg.fold(Shape(SkyPoint(-6.0, 0.0), SkyPoint(6.0, 0.0)), pointings, roi)
     for k, side in enumerate((-1, 1)):
         photons = response.simulate_true("source", 200, observation=k, rng=1)
         assert (np.sign(photons.lon_true) == side).all()
@@ -143,7 +143,7 @@ def test_sources_that_only_one_pointing_sees(observation):
 
 def test_binned_events_of_any_pixel_can_be_fitted(observation):
     roi = small_region(observation, radius=1 * u.deg)
-    response = pmg.fold([Shape(PointShape(0.3, 0.0)), pmg.CosmicRayBackground()], observation, roi)
+    response = pmg.fold([Shape(SkyPoint(0.3, 0.0)), pmg.CosmicRayBackground()], observation, roi)
     events = response.simulate([1, 3], 3000, rng=3)
     cells = events.binned(energy=20, pixel=0.07 * u.deg)
     assert cells.n_total == 3000

@@ -9,7 +9,7 @@ import pytest
 
 from pymc_gamma import datasets
 from pymc_gamma.errors import DataFileError, SkyModelError
-from pymc_gamma.sky import GaussianShape, HGPSCatalog, PointShape, TemplateShape
+from pymc_gamma.sky import HGPSCatalog, SkyGaussian, SkyPoint, TemplateShape
 
 ENERGY = np.array([0.3, 1.0, 10.0, 50.0])
 
@@ -97,7 +97,7 @@ def test_numbers_of_the_survey(catalog):
     assert len(catalog.source_names) == 78
     assert len(catalog) == 96
     shapes = [type(entry.part.shape) for entry in catalog._entries]
-    assert [shapes.count(kind) for kind in (GaussianShape, PointShape, TemplateShape)] == [83, 6, 7]
+    assert [shapes.count(kind) for kind in (SkyGaussian, SkyPoint, TemplateShape)] == [83, 6, 7]
     assert sum(entry.part.spectrum.cutoff > 0 for entry in catalog._entries) == 21
 
 
@@ -236,7 +236,7 @@ def test_bundled_table_against_the_official_file(catalog):
         assert type(a.shape) is type(b.shape)
         np.testing.assert_allclose([a.shape.lon, a.shape.lat], [b.shape.lon, b.shape.lat], rtol=1e-9)
         np.testing.assert_allclose(a.spectrum(ENERGY), b.spectrum(ENERGY), rtol=2e-7)
-        if isinstance(a.shape, GaussianShape):
+        if isinstance(a.shape, SkyGaussian):
             assert a.shape.sigma == pytest.approx(b.shape.sigma, rel=1e-9)
         if isinstance(a.shape, TemplateShape):
             lon, lat = np.full(3, a.shape.lon), a.shape.lat + offsets * a.shape.radius

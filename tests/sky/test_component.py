@@ -11,10 +11,10 @@ from pymc_gamma.geometry import separation_deg, unit_vectors
 from pymc_gamma.sky import (
     CosmicRayBackground,
     GalacticDiffuse,
-    GaussianShape,
     HGPSCatalog,
-    PointShape,
+    SkyGaussian,
     SkyPart,
+    SkyPoint,
     TemplateShape,
     check_unique_names,
 )
@@ -72,10 +72,10 @@ def test_distance_is_from_the_edge_of_the_region(roi, region):
 
 def test_selection_is_by_extent_not_by_centre(roi):
     shapes = {
-        "point inside the margin": PointShape(3.9, 0.0),
-        "point outside": PointShape(4.1, 0.0),
-        "wide enough": GaussianShape(6.0, 0.0, 0.41),
-        "too narrow": GaussianShape(6.0, 0.0, 0.39),
+        "point inside the margin": SkyPoint(3.9, 0.0),
+        "point outside": SkyPoint(4.1, 0.0),
+        "wide enough": SkyGaussian(6.0, 0.0, 0.41),
+        "too narrow": SkyGaussian(6.0, 0.0, 0.39),
         "template reaches in": TemplateShape(9.0, 0.0, 5.1, lambda lon, lat: lon * 0, True, 1.0),
         "template does not": TemplateShape(9.0, 0.0, 4.9, lambda lon, lat: lon * 0, True, 1.0),
         "everywhere": TemplateShape(90.0, 0.0, np.inf, lambda lon, lat: lon * 0, False, 1.0),
@@ -87,8 +87,8 @@ def test_selection_is_by_extent_not_by_centre(roi):
 
 
 def test_extent():
-    assert extent_deg(PointShape(0, 0)) == 0
-    assert extent_deg(GaussianShape(0, 0, 0.2)) == pytest.approx(1.0)
+    assert extent_deg(SkyPoint(0, 0)) == 0
+    assert extent_deg(SkyGaussian(0, 0, 0.2)) == pytest.approx(1.0)
 
 
 def test_shapes_are_moved_into_the_frame_of_the_region(region):
@@ -98,7 +98,7 @@ def test_shapes_are_moved_into_the_frame_of_the_region(region):
         return np.exp(-separation_deg(unit_vectors(lon, lat), unit_vectors(0.5, 1.0)))
 
     parts = [
-        SkyPart("point", PointShape(359.5, -1.0), SPECTRUM),
+        SkyPart("point", SkyPoint(359.5, -1.0), SPECTRUM),
         SkyPart("template", TemplateShape(0.5, 1.0, 2.0, brightness, True, 0.1), SPECTRUM),
         SkyPart("sky", TemplateShape(77.0, 1.0, np.inf, brightness, False, 0.1), SPECTRUM),
     ]

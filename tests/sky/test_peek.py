@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.plotting.peek_component import _spread, part_flux
 from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, SkySource
-from pymc_gamma.sky.plotting import _spread, part_flux
 
 
 def test_diffuse(roi):
@@ -75,8 +75,8 @@ def test_background_needs_an_observation(roi):
 
 
 def test_background(roi):
-    from pymc_gamma.irfs import load_irfs
-    from pymc_gamma.observation import Observation
+    from pymc_gamma.instrument.irfs import load_irfs
+    from pymc_gamma.instrument.observation import Observation
 
     observation = Observation(load_irfs("prod5-south-20deg-50h"), roi.center, 50 * u.h)
     sky, spectrum = CosmicRayBackground().peek(observation=observation)

@@ -26,7 +26,7 @@ from gammapy.modeling.models import (
 )
 
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.sky import GaussianShape, PointShape, SkySource, TemplateShape
+from pymc_gamma.sky import SkyGaussian, SkyPoint, SkySource, TemplateShape
 
 ENERGY = np.geomspace(0.05, 200, 30)
 HERE = {"lon_0": "1 deg", "lat_0": "0.5 deg", "frame": "galactic"}
@@ -71,7 +71,7 @@ def test_point(region, frame):
     spectral = ExpCutoffPowerLawSpectralModel(lambda_="0.1 TeV-1")
     source = SkySource("crab", PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg", frame="icrs"), spectral)
     (part,) = source.parts(region(184.55, -5.78, frame))
-    assert isinstance(part.shape, PointShape)
+    assert isinstance(part.shape, SkyPoint)
     position = SkyCoord(part.shape.lon, part.shape.lat, unit="deg", frame=frame)
     assert position.separation(SkyCoord(83.63, 22.01, unit="deg")).deg < 1e-9
     expected = spectral(ENERGY * u.TeV).to_value("TeV-1 cm-2 s-1")
@@ -82,7 +82,7 @@ def test_point(region, frame):
 def test_round_gaussian_keeps_its_closed_form(region, frame):
     model = GaussianSpatialModel(sigma="15 arcmin", **HERE)
     (part,) = SkySource("g", model, PowerLawSpectralModel()).parts(region(frame=frame))
-    assert isinstance(part.shape, GaussianShape)
+    assert isinstance(part.shape, SkyGaussian)
     assert part.shape.sigma == pytest.approx(0.25, abs=1e-12)
     ours = 1 / (2 * np.pi * np.radians(part.shape.sigma) ** 2)
     assert ours == pytest.approx(model(1 * u.deg, 0.5 * u.deg).to_value("sr-1"), rel=1e-5)
@@ -93,7 +93,7 @@ def test_elongated_gaussian_keeps_its_closed_form(phi, region, frame):
     model = GaussianSpatialModel(sigma="0.3 deg", e=0.8, phi=f"{phi} deg", **HERE)
     (part,) = SkySource("g", model, PowerLawSpectralModel()).parts(region(frame=frame))
     shape = part.shape
-    assert isinstance(shape, GaussianShape)
+    assert isinstance(shape, SkyGaussian)
     assert (shape.sigma, shape.minor) == pytest.approx((0.3, 0.18))
     # in either frame it lies on the sky as gammapy's: compared where gammapy's definition by chords is the same
     directions = SkyCoord([0.9, 1.0, 1.1, 0.95], [0.45, 0.62, 0.48, 0.4], unit="deg", frame="galactic")
@@ -111,7 +111,7 @@ def test_elongated_gaussian_keeps_its_closed_form(phi, region, frame):
 )
 def test_shapes_that_are_no_ellipses(e, phi, message):
     with pytest.raises(SkyModelError, match=message):
-        GaussianShape(0, 0, 0.1, e, phi)
+        SkyGaussian(0, 0, 0.1, e, phi)
 
 
 @pytest.mark.parametrize("name", EXTENDED)

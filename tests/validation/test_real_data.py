@@ -121,13 +121,19 @@ class Case:
         return PowerLawSpectralModel(index=2.2, amplitude=amplitude, reference=1 * u.TeV)
 
 
+STEPS = {"lon_0": 0.02, "lat_0": 0.01, "sigma": 0.01, "e": 0.03, "phi": 6.0}
+"""Free parameters of a shape are fitted in these units."""
+
+
 def unbinned(case, observations, events, roi):
     """Estimates and standard deviations of the parameters, those of amplitudes and norms of their logarithms."""
+    free = ["source"] if case.setting.get("free_shape", False) else []
     response = pmg.fold(
         [case.source(), pmg.CosmicRayBackground()],
         observations,
         roi,
         free_spectrum=["source", "ccr"],
+        free_shape=free,
     )
     start = dict(case.setting["spectrum"])
     kind = {"log parabola": pmg.LogParabola, "power law": pmg.PowerLaw}[start.pop("type")]
@@ -138,8 +144,18 @@ def unbinned(case, observations, events, roi):
             "source": kind(amplitude=pt.exp(log_amplitude), reference=1 * u.TeV, **shape),
             "ccr": background(len(observations)),
         }
-        pmg.ExtendedEventMixture("events", response=response, spectra=spectra, observed=events)
-    return fit(model)
+        shapes = {
+            name: pmg.GaussianShape(
+                **{key: value + STEPS[key] * pm.Flat(key, initval=0.0) for key, value in case.setting["source"].items()}
+            )
+            for name in free
+        }
+        pmg.ExtendedEventMixture("events", response=response, spectra=spectra, shapes=shapes, observed=events)
+    found = fit(model)
+    for key in shapes and STEPS:
+        found.value[key] = case.setting["source"][key] + STEPS[key] * found.value[key]
+        found.sd[key] = STEPS[key] * found.sd[key]
+    return found
 
 
 def background(n):
@@ -164,7 +180,7 @@ def told(found):
     parts = [f"amplitude {amplitude:.3e} +- {amplitude * relative:.1e}"]
     parts += [
         f"{name} {found.value[name][0]:.3f} +- {found.sd[name][0]:.3f}"
-        for name in ("alpha", "beta", "index")
+        for name in ("alpha", "beta", "index", *STEPS)
         if name in found.value
     ]
     return ", ".join(parts)
@@ -326,6 +342,15 @@ def test_ellipse():
     compare_background(case, found)
 
 
+def test_ellipse_with_everything_free():
+    """MSH 15-52: position, extension, eccentricity, position angle and spectrum."""
+    case = Case("msh-free-0.7")
+    runs, roi = case.runs, case.roi
+    found = unbinned(case, pmg.Observation.list_from_gammapy(runs), pmg.Events.from_gammapy(runs, roi=roi), roi)
+    compare(case, found, 0.5)
+    compare_background(case, found)
+
+
 @pytest.mark.parametrize("run", range(33787, 33802))
 def test_flare(run):
     """PKS 2155-304: each run by itself."""
@@ -334,6 +359,39 @@ def test_flare(run):
     found = unbinned(case, pmg.Observation.list_from_gammapy(runs), pmg.Events.from_gammapy(runs, roi=roi), roi)
     compare(case, found, 0.5)
     compare_background(case, found)
+
+
+def test_flare_as_a_light_curve():
+    """PKS 2155-304: all runs in one model, against the fit of each by itself.
+
+    Each has its own spectrum and background, so that the fits must agree.
+    """
+    cases = [Case(f"pks-{run}") for run in range(33787, 33802)]
+    runs = [run for case in cases for run in case.runs]
+    roi = cases[0].roi
+    observations = pmg.Observation.list_from_gammapy(runs)
+    events = pmg.Events.from_gammapy(runs, roi=roi)
+    response = pmg.fold(
+        [cases[0].source(), pmg.CosmicRayBackground()], observations, roi, free_spectrum=["source", "ccr"]
+    )
+    n = len(runs)
+    with pm.Model(coords=response.coords) as model:
+        log_amplitude = pm.Flat("log_amplitude", initval=np.full(n, np.log(1e-10)), dims="observation")
+        index = pm.Flat("index", initval=np.full(n, 3.3), dims="observation")
+        source = pmg.PowerLaw(index=index, amplitude=pt.exp(log_amplitude), reference=1 * u.TeV)
+        spectra = {"source": source, "ccr": background(n)}
+        pmg.ExtendedEventMixture("events", response=response, spectra=spectra, observed=events)
+    together = fit(model)
+    for k, case in enumerate(cases):
+        own = case.roi
+        single = pmg.Observation.list_from_gammapy(case.runs)
+        alone = unbinned(case, single, pmg.Events.from_gammapy(case.runs, roi=own), own)
+        found = {
+            name: float((together.value[name][k] - alone.value[name][0]) / alone.sd[name][0])
+            for name in ("log_amplitude", "index")
+        }
+        print(f"{case.name}: {', '.join(f'{name} {pull:+.3f} sigma' for name, pull in found.items())}; required 0.3")
+        assert max(map(abs, found.values())) < 0.3, (case.name, found)
 
 
 def merged(counts, expected):

@@ -1,0 +1,1 @@
+"""Whole analyses, made of what the package offers to its users."""

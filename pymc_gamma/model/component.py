@@ -1,0 +1,122 @@
+"""A component of a response as a model sees it: what spectra, norms and systematics make of it.
+
+It is immutable: each method returns another one. Blocks are made from it (:mod:`pymc_gamma.model.blocks`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.arrays import FloatArray
+from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.live_shapes import LiveShape
+
+__all__ = ["FixedSpectrumError", "ModelComponent"]
+
+Spectrum = Callable[[Any], Any]
+
+
+class FixedSpectrumError(ModelError):
+    """A spectrum was to change that was folded as a fixed one."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelComponent:
+    """A component of a response as a model sees it.
+
+    Attributes
+    ----------
+    name : str
+        Name of the component.
+    response : PoissonResponse
+        The response.
+    irfs : frozenset of str
+        IRFs that it came through: ``aeff``, ``edisp`` and ``psf``, or ``bkg``.
+    free : bool
+        Whether its spectrum is free.
+    spectrum : callable, optional
+        Spectrum, as a function of the energy; that of the response if not given.
+    factors : tuple of callable
+        Factors on the spectrum.
+    norm : TensorVariable, optional
+        Factor on its flux, a number or one for each observation, shape (n_observations,); 1 if not given.
+    psf_scale : TensorVariable, optional
+        Factor on the width of the PSF.
+    psf_knots : numpy.ndarray, optional
+        Between which factors it may lie, and how finely it is followed.
+    shape : LiveShape, optional
+        Position and extension, if they are free.
+    scan : mapping of str to TensorVariable or Marginal, optional
+        Values of the parameters of a scan.
+    """
+
+    name: str
+    response: Any
+    irfs: frozenset[str]
+    free: bool = False
+    spectrum: Spectrum | None = None
+    factors: tuple[Spectrum, ...] = ()
+    norm: Variable | None = None
+    psf_scale: Variable | None = None
+    psf_knots: FloatArray | None = None
+    shape: LiveShape | None = None
+    scan: Mapping[str, Any] | None = None
+
+    @property
+    def energy_range(self) -> FloatArray:
+        """Range of the true energy in TeV, shape (2,)."""
+        return np.asarray(self.response.energy_true[[0, -1]])
+
+    @property
+    def n_observations(self) -> int:
+        """Number of observations."""
+        return len(self.response.coords["observation"])
+
+    def times(self, factor: Any) -> Self:
+        """With a factor on its flux: a number, or one for each observation."""
+        factor = pt.as_tensor_variable(factor).astype("float64")
+        if factor.type.ndim and self.n_observations == 1:
+            factor = pt.specify_shape(factor, (1,))[0]
+        return replace(self, norm=factor if self.norm is None else self.norm * factor)
+
+    def with_factor(self, factor: Spectrum) -> Self:
+        """With a factor on its spectrum, a function of the energy in TeV.
+
+        Raises
+        ------
+        FixedSpectrumError
+            If its spectrum is fixed.
+        """
+        self.check_free()
+        return replace(self, factors=(*self.factors, factor))
+
+    def with_spectrum(self, spectrum: Spectrum | None) -> Self:
+        """With another spectrum, a function of the energy in TeV.
+
+        Raises
+        ------
+        FixedSpectrumError
+            If its spectrum is fixed.
+        """
+        self.check_free()
+        return replace(self, spectrum=spectrum)
+
+    def with_psf_scale(self, scale: Variable, knots: FloatArray) -> Self:
+        """With a factor on the width of the PSF."""
+        if self.scan is not None:
+            raise ModelError(
+                f"the PSF of {self.name!r}, which is a scan of {list(self.scan)}, cannot be scaled; leave that "
+                "systematic out."
+            )
+        if self.psf_scale is not None:
+            raise ModelError(f"the PSF of {self.name!r} is scaled twice; combine the two in one variable.")
+        return replace(self, psf_scale=scale, psf_knots=knots)
+
+    def check_free(self) -> None:
+        """Raise a FixedSpectrumError unless the spectrum is free."""
+        if not self.free:
+            raise FixedSpectrumError(f"{self.name!r} was folded with a fixed spectrum.")

@@ -1,0 +1,168 @@
+"""Sources whose position and extension are parameters of a model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from astropy.coordinates import SkyCoord
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.arguments import instance, text
+from pymc_gamma.arrays import FloatArray
+from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.live_shapes import LiveShape, is_number
+from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
+from pymc_gamma.ops.live_counts import live_counts
+from pymc_gamma.ops.live_density import LiveDensity, rows_of
+from pymc_gamma.ops.live_density import table_types as live_table_types
+from pymc_gamma.units import scalar_value
+
+__all__ = ["ShapeBlock", "parameters_of", "position"]
+
+
+class ShapeBlock(AddedBlock):
+    """A component whose position and extension are parameters of a model, and perhaps a scale of the PSF.
+
+    Parameters
+    ----------
+    live : LiveComponent
+        The component around its reference.
+    block : Block
+        The component as it was folded: its acceptance, and where its spectrum is evaluated.
+    shape : LiveShape
+        Numbers and variables.
+    psf_scale : TensorVariable, optional
+        Factor on the width of the PSF.
+    """
+
+    def __init__(self, live: Any, block: Block, shape: LiveShape, psf_scale: Variable | None) -> None:
+        super().__init__(block.name, block.acceptance, block.nodes, theta=pt.zeros(0), few_nodes=block.few_nodes)
+        self._live, self._kind, self._has_psf_scale = live, type(shape), psf_scale is not None
+        self._numbers = {name: float(value) for name, value in shape.parameters.items() if is_number(value)}
+        self._variables = tuple(name for name in shape.parameters if name not in self._numbers)
+        self._n_observations = len(live.counts.arrays.images)
+
+    def counts(self, theta: Variable | None, u: Variable) -> Variable:
+        """Expected counts for coefficients (size,), over the acceptance of the reference."""
+        return pt.sum(live_counts(self._row(theta), self._live.counts) * u.reshape((self.n_rows, -1)))
+
+    def valid(self, theta: Variable) -> Variable:
+        """Whether position and extension are where tables are valid."""
+        return self._live.valid(self._shape(theta))
+
+    def check_start(self, theta: FloatArray) -> None:
+        """See :class:`Block`."""
+        self._live.check(self._kind(**{name: float(value) for name, value in self._parameters(theta).items()}))
+
+    def tables(self, rows: FloatArray) -> AddedTables:
+        """Tables of the events near the reference."""
+        made = self._live.tables(rows)
+        self._live.release()
+        at_reference = made.density(self._live.reference, np.ones(self.size // self.n_rows))
+        return AddedTables((*made.arrays, np.asarray(made.n_events, np.int64)), at_reference)
+
+    def table_types(self) -> list[Any]:
+        """Types of the variables that hold the tables."""
+        return live_table_types()
+
+    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
+        """Densities of the events."""
+        rho = v.reshape((self.n_rows, self.size // self.n_rows))
+        op, n = LiveDensity(self._kind.family), self._n_observations
+        return op(rows_of(self._row(theta), n), rows_of(rho, n), *tables)
+
+    def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
+        """Position, extension and scale, for draws."""
+        found: dict[str, Any] = {"shapes": {self.name: self._parameters(theta)}}
+        if self._has_psf_scale:
+            found["psf_scale"] = float(theta[-1])
+        return found
+
+    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, response: Any) -> Any:
+        """Expected counts of the parts of all components, by observation."""
+        return response.expected_parts(spectra, shapes=self.frozen(theta)["shapes"])
+
+    def _parameters(self, theta: Any) -> dict[str, Any]:
+        return {**self._numbers, **{name: theta[j] for j, name in enumerate(self._variables)}}
+
+    def _shape(self, theta: Any) -> LiveShape:
+        return self._kind(**self._parameters(theta))
+
+    def _row(self, theta: Any) -> Variable:
+        """Parameters as the kernels take them."""
+        row = self._shape(theta).theta(theta[-1] if self._has_psf_scale else 1.0)
+        return pt.stack([pt.as_tensor_variable(one).astype("float64") for one in row])
+
+
+def parameters_of(shape: LiveShape, psf_scale: Variable | None) -> Variable:
+    """What varies of a shape, in the order in which a :class:`ShapeBlock` takes it.
+
+    Raises
+    ------
+    ModelError
+        If nothing varies.
+    """
+    varying = [value for value in shape.parameters.values() if not is_number(value)]
+    varying += [] if psf_scale is None else [psf_scale]
+    if not varying:
+        raise ModelError(
+            f"all parameters of {shape} are numbers; fold the component with that shape, and without free_shape=."
+        )
+    return pt.stack([pt.as_tensor_variable(one).astype("float64") for one in varying])
+
+
+def position(name: str, center: SkyCoord, sigma: Any) -> tuple[Variable, Variable]:
+    """A position with a normal prior around a direction, in a form that samplers start well from.
+
+    What is sampled are offsets in units of ``sigma``, to the east and to the north: random starts then lie within about
+    one ``sigma``, where the source has events.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the variables: ``<name>_offset`` (dims ``<name>_axis``), and the deterministics ``<name>_lon`` and
+        ``<name>_lat`` in deg.
+    center : `~astropy.coordinates.SkyCoord`
+        Mean of the prior, in the frame of the region of interest.
+    sigma : `~astropy.units.Quantity`
+        Its width on the sky in each direction, an angle below 10 deg.
+
+    Returns
+    -------
+    tuple of TensorVariable
+        Longitude and latitude in deg, in the frame of ``center``.
+
+    Raises
+    ------
+    ModelError
+        If ``center`` is not one direction, ``sigma`` is no positive angle, or the center is at a pole.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> with pm.Model() as model:
+    ...     lon, lat = position("msh", SkyCoord(320.33, -1.19, unit="deg", frame="galactic"), 0.05 * u.deg)
+    >>> sorted(model.named_vars)
+    ['msh_lat', 'msh_lon', 'msh_offset']
+    """
+    name = text(name, "name")
+    center = instance(center, SkyCoord, "center")
+    if not center.isscalar:
+        raise ModelError(f"{name}: center must be one direction, got {center.shape}.")
+    width = scalar_value(sigma, "deg", "sigma")
+    if not 0 < width < 10:
+        raise ModelError(f"{name}: sigma must be a positive angle below 10 deg, got {sigma}.")
+    lon_0, lat_0 = (float(one.deg) for one in (center.spherical.lon, center.spherical.lat))
+    if not np.isfinite([lon_0, lat_0]).all():
+        raise ModelError(f"{name}: center must be finite, got {center}.")
+    if abs(lat_0) + 5 * width > 89:
+        raise ModelError(f"{name}: center is too near to a pole of its frame for a longitude with a normal prior.")
+    model = pm.modelcontext(None)
+    axis = f"{name}_axis"
+    model.add_coord(axis, ["lon", "lat"])
+    offset = pm.Normal(f"{name}_offset", 0.0, 1.0, dims=axis)
+    lat = pm.Deterministic(f"{name}_lat", lat_0 + width * offset[1])
+    lon = pm.Deterministic(f"{name}_lon", lon_0 + width / np.cos(np.radians(lat_0)) * offset[0])
+    return lon, lat
