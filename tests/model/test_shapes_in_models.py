@@ -248,13 +248,14 @@ def test_models_are_pickled(one):
 
 
 def test_chains_in_processes_are_those_of_one(round_source):
+    """A few steps: machine code just compiled and that loaded differ in last bits, which NUTS amplifies."""
     events = round_source.simulate(rng=12)
     chains = []
     for cores in (1, 2):
         with normal_prior(round_source, observed=events):
             idata = pm.sample(
-                20,
-                tune=20,
+                3,
+                tune=0,
                 chains=2,
                 cores=cores,
                 random_seed=3,
@@ -263,7 +264,8 @@ def test_chains_in_processes_are_those_of_one(round_source):
                 compute_convergence_checks=False,
             )
         chains.append(idata["posterior"]["msh_lon"].values)
-    np.testing.assert_allclose(*chains, rtol=1e-9)
+    assert len(np.unique(chains[0])) > 2
+    np.testing.assert_allclose(*chains, rtol=1e-6)
 
 
 def test_impossible_outside_the_valid_range(one):
