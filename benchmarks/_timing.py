@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+import pymc as pm
+
 __all__ = ["Figures", "best_time", "interleaved_times"]
 
 
@@ -35,6 +38,16 @@ def interleaved_times(functions: dict[str, Callable[[], object]], seconds: float
 def best_time(function: Callable[[], object], seconds: float = 2.0) -> float:
     """Shortest time of one call, in seconds."""
     return interleaved_times({"it": function}, seconds)["it"]
+
+
+def gradient_time(model: pm.Model) -> float:
+    """Seconds of one call of PyMC's function for value and gradient."""
+    wrapper = model.logp_dlogp_function(ravel_inputs=True)
+    wrapper.set_extra_values({})
+    function = wrapper._pytensor_function
+    function.trust_input = True
+    start = np.concatenate([np.ravel(value) for value in model.initial_point().values()])
+    return best_time(lambda: function(start))
 
 
 @dataclass

@@ -19,7 +19,7 @@ import pymc as pm
 from astropy.coordinates import SkyCoord
 
 import pymc_gamma as pmg
-from benchmarks._timing import Figures, best_time
+from benchmarks._timing import Figures, gradient_time
 
 TRUTH = {"index": 2.2, "amplitude": 4e-12, "lambda_": 0.08, "norm_halo": 1.0, "norm_ccr": 1.0}
 HOURS = 5
@@ -65,16 +65,6 @@ def posterior(response: pmg.Response, events: pmg.Events) -> pm.Model:
             observed=events,
         )
     return model
-
-
-def gradient_time(model: pm.Model) -> float:
-    """Seconds of one call of PyMC's function for value and gradient."""
-    wrapper = model.logp_dlogp_function(ravel_inputs=True)
-    wrapper.set_extra_values({})
-    function = wrapper._pytensor_function
-    function.trust_input = True
-    start = np.concatenate([np.ravel(value) for value in model.initial_point().values()])
-    return best_time(lambda: function(start))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import pymc as pm
 from astropy.coordinates import SkyCoord
 
 import pymc_gamma as pmg
-from benchmarks._timing import Figures, best_time
+from benchmarks._timing import Figures, gradient_time
 
 TRUTH = {"msh_lon": 0.3, "msh_lat": -0.2, "sigma": 0.1, "index": 2.3, "amplitude": 1e-11, "norm": 1.0}
 EVENTS = {"msh": 4000, "ccr": 6000}
@@ -64,16 +64,6 @@ def posterior(response: pmg.Response, events: pmg.Events) -> pm.Model:
             observed=events,
         )
     return model
-
-
-def gradient_time(model: pm.Model) -> float:
-    """Seconds of one call of PyMC's function for value and gradient."""
-    wrapper = model.logp_dlogp_function(ravel_inputs=True)
-    wrapper.set_extra_values({})
-    function = wrapper._pytensor_function
-    function.trust_input = True
-    start = np.concatenate([np.ravel(value) for value in model.initial_point().values()])
-    return best_time(lambda: function(start))
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ class ShapeBlock(AddedBlock):
         self._live, self._kind, self._has_psf_scale = live, type(shape), psf_scale is not None
         self._numbers = {name: float(value) for name, value in shape.parameters.items() if is_number(value)}
         self._variables = tuple(name for name in shape.parameters if name not in self._numbers)
-        self._n_observations = len(live.counts.arrays.images)
+        self._n_observations = len(live.source.folded)
 
     def counts(self, theta: Variable | None, u: Variable) -> Variable:
         """Expected counts for coefficients (size,), over the acceptance of the reference."""
