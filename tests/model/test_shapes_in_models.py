@@ -247,6 +247,7 @@ def test_models_are_pickled(one):
     assert logp(cloudpickle.loads(content), **at, norm=1.0) == pytest.approx(logp(model, **at, norm=1.0), rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")  # of JAX, which other tests import
 def test_chains_in_processes_are_those_of_one(round_source):
     """A few steps: machine code just compiled and that loaded differ in last bits, which NUTS amplifies."""
     events = round_source.simulate(rng=12)
