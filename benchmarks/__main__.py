@@ -15,6 +15,7 @@ NAMES = (
     "live_shapes",
     "shapes",
     "scans",
+    "psf_scale",
     "point_source",
     "gammapy_fit",
     "quickstart",

@@ -238,7 +238,7 @@ class Intensity(ResponseSource):
             dense = _take(parameters.norms, self._rows(self._dense), self.n_norms) * pt.constant(acceptance)
         if not wide:
             return Weighted(dense, {}, dense, [int(k) for k in np.argsort(self._dense)])
-        thetas = dict(zip([k for k, one in enumerate(self.blocks) if one.has_theta], parameters.thetas, strict=True))
+        thetas, checks = self._checked_thetas(parameters)
         u, sizes = self._unit(parameters), [one.size for one in wide]
         which, bounds = np.repeat(np.arange(len(wide)), sizes), np.cumsum([0, *sizes])
         place = {k: slice(int(bounds[j]), int(bounds[j + 1])) for j, k in enumerate(self._wide)}
@@ -260,9 +260,18 @@ class Intensity(ResponseSource):
         columns = pt.concatenate(parts) if len(parts) > 1 else (parts[0] if parts else pt.zeros(0))
         every = pt.concatenate([dense, counts]) if self._dense else counts
         order = [int(k) for k in np.argsort([*self._dense, *self._wide])]
-        checks = [self.blocks[k].valid(theta) for k, theta in thetas.items()]
         added = {k: (thetas[k], v[place[k]]) for k in self._added}
-        return Weighted(columns, added, every, order, tuple(one for one in checks if one is not None))
+        return Weighted(columns, added, every, order, checks)
+
+    def _checked_thetas(self, parameters: Parameters) -> tuple[dict[int, Variable], tuple[Variable, ...]]:
+        """Parameters of blocks, and whether these know their densities there; where not, others are in their place."""
+        found, checks = {}, []
+        with_theta = (k for k, one in enumerate(self.blocks) if one.has_theta)
+        for k, theta in zip(with_theta, parameters.thetas, strict=True):
+            valid = self.blocks[k].valid(theta)
+            found[k] = theta if valid is None else pt.switch(valid, theta, self.blocks[k].known)
+            checks += [] if valid is None else [valid]
+        return found, tuple(checks)
 
     def at_nodes(self, parameters: Parameters) -> list[Parameters]:
         """Parameters at each node of what is summed over; else these themselves."""
