@@ -62,10 +62,6 @@ class PSFScales:
         made = {given: cls(response, *given, names) for given, names in alike.items()}
         return {name: made[given] for name, given in scaled.items()}
 
-    def release(self) -> None:
-        """Drop tables of narrow bins of true energy, which the responses share."""
-        self.nominal.release()
-
     def log_ratio(self, of_response: Callable[[Any], FloatArray]) -> FloatArray:
         """Polynomials of the logarithm of a positive array of each response over that of the nominal one, (..., G)."""
         return self.of_logs(of_response(self.nominal), np.stack([of_response(one) for one in self.responses], axis=-1))
@@ -145,7 +141,6 @@ class VariedBlock(AddedBlock):
             lambda g: self._runs(scales.responses[g], rows, observation),
             spectrum,
         )
-        scales.release()
         reference = nominal.totals(np.ones_like(nominal.values))
         own = (observation,) if self._one_by_one else ()
         return AddedTables((*made.arrays, np.asarray(made.n_events, np.int64), *own), reference)

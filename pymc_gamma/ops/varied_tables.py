@@ -194,29 +194,23 @@ class VariedTables:
         ]
         each.append(_compared(base, last.take(present), spectrum, weight, centre))
         levels, plain, slopes = (np.stack(rows, axis=-1) for rows in zip(*each, strict=True))
-        spread = np.sqrt(base.totals(weight * (base.place - centre[base.event]) ** 2) / base.totals(weight))
-        of_slopes = polynomials(nodes, span, slopes)
-        rough = _last_terms(of_slopes, span) * spread > ROUGH
-        of_slopes[rough], levels = 0.0, np.where(rough[:, None], plain, levels)
-        # of those that are dark at zero the run is another one, with a level of its own
+        # of events that are dark at zero the run is another one, with a level of its own
         known = nominal.totals(np.ones_like(nominal.values))[present] > TINY
-        at_zero = np.where(known, 0.0, -np.inf)
-        filled = _filled(np.append(nodes, 0.0), np.column_stack([levels, at_zero]))
-        levels, shift = filled[:, :-1], filled[:, -1]
-        values = base.values * np.exp(shift)[base.event]
-        levels -= shift[:, None]
-        of_levels = polynomials(nodes, span, levels)
-        rough = _last_terms(of_levels, span) > ROUGH
-        of_levels[rough] = _fitted(nodes, span, levels[rough])
+        (levels, shift), (plain, _) = (_filled(nodes, one, known) for one in (levels, plain))
+        spread = np.sqrt(base.totals(weight * (base.place - centre[base.event]) ** 2) / base.totals(weight))
+        of_levels, of_slopes = polynomials(nodes, span, levels), polynomials(nodes, span, slopes)
+        rough = _last_terms(of_levels, span) + _last_terms(of_slopes, span) * spread > ROUGH
+        of_levels[rough], of_slopes[rough] = _fitted(nodes, span, plain[rough]), 0.0
+        cap = np.maximum(np.where(rough[:, None], plain, levels).max(axis=1, initial=0), 0) + OVERSHOOT
         arrays = VariedArrays(
             np.array(span, float),
-            values.astype(np.float32),
+            (base.values * np.exp(shift)[base.event]).astype(np.float32),
             base.pointer,
             base.column,
             centre,
             np.ascontiguousarray(of_levels.T, np.float32),
             np.ascontiguousarray(of_slopes.T, np.float32)[: len(nodes) * (len(spectrum) > 1)],
-            (np.maximum(levels.max(axis=1), 0) + OVERSHOOT).astype(np.float32),
+            cap.astype(np.float32),
             present,
         )
         return cls(arrays, len(nominal.column))
@@ -266,8 +260,12 @@ def _compared(
     return level, plain, slope
 
 
-def _filled(nodes: FloatArray, levels: FloatArray) -> FloatArray:
-    """Levels (N, G) with numbers in the place of -inf: as of a Gaussian, linear in exp(-2x), falling."""
+def _filled(nodes: FloatArray, levels: FloatArray, known: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+    """Levels (N, G) with numbers in the place of -inf: as of a Gaussian, linear in exp(-2x), falling.
+
+    Of events that are not known at zero they are over what that law has there, whose logarithms are returned, too.
+    """
+    nodes, levels = np.append(nodes, 0.0), np.column_stack([levels, np.where(known, 0.0, -np.inf)])
     out = levels.copy()
     (some,) = np.nonzero(~np.isfinite(levels).all(axis=1))
     narrow_first = np.argsort(nodes)
@@ -280,4 +278,4 @@ def _filled(nodes: FloatArray, levels: FloatArray) -> FloatArray:
     fall = np.maximum(change / np.where(a != b, u[a] - u[b], 1.0), 0.0)
     law = own[row, a][:, None] - fall[:, None] * np.maximum(u - u[a][:, None], 0.0)
     out[some[:, None], narrow_first] = np.where(np.isfinite(own), own, law)
-    return out
+    return out[:, :-1] - out[:, -1:], out[:, -1]
