@@ -15,6 +15,7 @@ NAMES = (
     "live_shapes",
     "shapes",
     "scans",
+    "many_sources",
     "point_source",
     "gammapy_fit",
     "quickstart",
