@@ -1,8 +1,8 @@
 """A scale of the PSF as a parameter: time and memory of the model beside those without, and beside folding again.
 
-Run ``python -m benchmarks.psf_scale``. The Galactic centre with diffuse emission, the H.E.S.S. catalogue, a source of free
-spectrum and the residual background, 10 000 events. Each model is built in a process of its own, whose largest memory
-is compared; one of them folds the response for nine widths, as a mixture of responses would need.
+Run ``python -m benchmarks.psf_scale``. The Galactic centre with diffuse emission, the H.E.S.S. catalogue, a source of
+free spectrum and the residual background, 10 000 events. Each model is built in a process of its own, whose largest
+memory is compared; one of them folds the response for nine widths, as a mixture of responses would need.
 """
 
 import os

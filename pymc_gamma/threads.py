@@ -8,10 +8,10 @@ threads use it.
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
-__all__ = ["cpu_count", "piece_size", "run_parallel"]
+__all__ = ["cpu_count", "piece_size", "run_as_made", "run_parallel"]
 
 _WORKER = "pymc_gamma-worker"
 _PIECES, _SMALLEST = 16, 256
@@ -58,3 +58,24 @@ def run_parallel[T](task: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
         return [task(item) for item in items]
     with ThreadPoolExecutor(workers, thread_name_prefix=_WORKER) as pool:
         return list(pool.map(task, items))
+
+
+def run_as_made[T](task: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
+    """Results of ``task`` for each item, in order, where it takes long to make the items.
+
+    The items are made by the thread that calls this, while others work on those before. If one cannot be made, or a
+    task fails, no more are made; tasks that were begun end first, whatever they do.
+    """
+    workers = cpu_count()
+    if workers < 2 or threading.current_thread().name.startswith(_WORKER):
+        return [task(item) for item in items]
+    futures = []
+    with ThreadPoolExecutor(workers, thread_name_prefix=_WORKER) as pool:
+        for item in items:
+            futures.append(pool.submit(task, item))
+            waiting = [one for one in futures if not one.done()]
+            if len(waiting) > workers:  # items may be large
+                wait(waiting, return_when=FIRST_COMPLETED)
+            if any(one.done() and one.exception() is not None for one in futures):
+                break
+    return [one.result() for one in futures]

@@ -23,6 +23,7 @@ from unittest import mock
 
 import astropy.units as u
 import numpy as np
+import setups
 import xarray as xr
 from astropy.coordinates import SkyCoord
 from astropy.io.fits.hdu.base import _ValidHDU
@@ -33,6 +34,8 @@ import pymc_gamma as pmg
 from pymc_gamma import renames
 from pymc_gamma.analysis import quickstart as workflow
 from pymc_gamma.files import restore
+from pymc_gamma.folding.compile import Field, compile_component
+from pymc_gamma.response.scan_files import Node, NodeFiles
 
 STEPS = ("open", "os.", "shutil.", "fcntl.", "ctypes.dlsym")
 COMMIT = "commit"
@@ -66,6 +69,29 @@ class Store:
 
     def write(self, version):
         self.responses[version % 2].save(self.path, overwrite=True)
+
+
+class ScanNode:
+    """A node of a scan over an earlier one."""
+
+    name, owned, notes, exchanges = "sigma=0.1.npz", None, {}, True
+
+    def __init__(self, path):
+        self.path = path
+        scanned = pmg.Scanned("source", self.gaussian, {"sigma": [0.1, 0.2] * u.deg}, checkpoint_folder=path.parent)
+        centre = SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic")
+        roi = pmg.RegionOfInterest(centre, width=1 * u.deg, energy=(1, 10) * u.TeV)
+        field = Field(roi, np.geomspace(0.5, 20, 1001), 0.05, 0.5)
+        self.files = NodeFiles(path.parent, scanned, field)
+        assert self.files.path(0) == path
+        self.nodes = [Node(compile_component(one, field), one.citations) for one in scanned.components()]
+
+    @staticmethod
+    def gaussian(sigma):
+        return setups.source("source", 0.0, 0.0, sigma=sigma.to_value("deg"))
+
+    def write(self, version):
+        self.files.write(0, self.nodes[version % 2])
 
 
 class EventFile:
@@ -111,7 +137,13 @@ class QuickstartBesideFolders(Quickstart):
     notes, exchanges = {"notes.txt": b"mine", "drafts/thesis.tex": b"precious"}, False
 
 
-CASES = {"store": Store, "events": EventFile, "quickstart": Quickstart, "folders": QuickstartBesideFolders}
+CASES = {
+    "store": Store,
+    "node": ScanNode,
+    "events": EventFile,
+    "quickstart": Quickstart,
+    "folders": QuickstartBesideFolders,
+}
 
 
 def snapshot(path: Path) -> Snapshot:

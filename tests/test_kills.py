@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("kills.py")
+CASES = ["store", "node", "events", "quickstart", "folders"]
 
 
 def survive(case, folder, number, seed, *how):
@@ -20,17 +21,17 @@ def survive(case, folder, number, seed, *how):
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children that are killed are forked")
 
 
-@pytest.mark.parametrize("case", ["store", "events", "quickstart", "folders"])
+@pytest.mark.parametrize("case", CASES)
 def test_killed_at_fifty_points(case, tmp_path):
     survive(case, tmp_path, 50, 8)
 
 
-@pytest.mark.parametrize("case", ["store", "events", "quickstart", "folders"])
+@pytest.mark.parametrize("case", CASES)
 def test_interrupted_by_ctrl_c(case, tmp_path):
     survive(case, tmp_path, 30, 10, "interrupt")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["store", "events", "quickstart", "folders"])
+@pytest.mark.parametrize("case", CASES)
 def test_killed_at_many_points(case, tmp_path):
     survive(case, tmp_path, 500, 9)

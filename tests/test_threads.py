@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -108,3 +110,60 @@ def test_results_are_in_order(cores, monkeypatch):
     assert threads.run_parallel(lambda k: threads.run_parallel(lambda j: 10 * k + j, range(3)), range(5)) == [
         [10 * k + j for j in range(3)] for k in range(5)
     ]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_items_are_made_by_the_caller_while_others_are_worked_on(cores, monkeypatch):
+    monkeypatch.setattr(threads, "cpu_count", lambda: cores)
+    made_by, done = [], []
+
+    def items():
+        for k in range(20):
+            made_by.append(threading.current_thread())
+            yield k
+
+    def task(k):
+        done.append(k)
+        return k**2
+
+    assert threads.run_as_made(task, items()) == [k**2 for k in range(20)]
+    assert set(made_by) == {threading.current_thread()}
+    assert sorted(done) == list(range(20))
+    assert threads.run_as_made(task, []) == []
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_what_was_begun_ends_when_an_item_cannot_be_made(cores, monkeypatch):
+    monkeypatch.setattr(threads, "cpu_count", lambda: cores)
+    done = []
+
+    def items():
+        yield from range(7)
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        threads.run_as_made(done.append, items())
+    assert sorted(done) == list(range(7))
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_no_more_are_made_after_a_task_failed(cores, monkeypatch):
+    monkeypatch.setattr(threads, "cpu_count", lambda: cores)
+    failed, made = threading.Event(), []
+
+    def items():
+        for k in range(100_000):
+            if k > 4:
+                failed.wait()
+                time.sleep(0.001)
+            made.append(k)
+            yield k
+
+    def task(k):
+        if k == 1:
+            failed.set()
+            raise OSError("one fails")
+
+    with pytest.raises(OSError, match="one fails"):
+        threads.run_as_made(task, items())
+    assert len(made) < 100_000

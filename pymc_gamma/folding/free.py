@@ -215,9 +215,7 @@ class FreeComponents:
     ) -> None:
         self._count(components, folded, FineTables(components, folded, energy_edges))
 
-    def under(
-        self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation]
-    ) -> "FreeComponents":
+    def under(self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation]) -> "FreeComponents":
         """Some of the components under another PSF: the narrow bins of true energy are shared."""
         other = copy(self)
         other._count(components, folded, self._fine)

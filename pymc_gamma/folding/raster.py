@@ -112,7 +112,7 @@ class Ladder:
         return math.log(self.variance[-1] / self.variance[0]) / (len(self.variance) - 1)
 
     def widened(self, raster: Raster, factors: tuple[float, float]) -> "Ladder":
-        """One with as many rungs to a decade that also serves other variances, from the smallest to the largest factor."""
+        """One with as many rungs to a decade, for variances from a smallest to a largest factor times these."""
         low, high = self.variance[0] * factors[0], self.variance[-1] * factors[1]
         return Ladder(raster, (low, high), math.ceil(math.log(high / low) / self.step - 1e-9) + 1)
 

@@ -151,7 +151,9 @@ def build_intensity[I: Intensity](
     while True:
         blocks, spectra, norms, thetas = [], [], [], []
         for k, component in enumerate(components):
-            block, values, theta = _block(name, k, component, free, component.name in narrow, psf_scales.get(component.name))
+            block, values, theta = _block(
+                name, k, component, free, component.name in narrow, psf_scales.get(component.name)
+            )
             blocks.append(block)
             if values is not None:
                 spectra.append((component, block, values))

@@ -29,6 +29,7 @@ from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.model.blocks import AddedBlock, Block, LinearBlock
 from pymc_gamma.model.event_source import ResponseSource
 from pymc_gamma.model.marginal import Marginal
+from pymc_gamma.model.negligible import without_negligible
 from pymc_gamma.model.protocol import MixtureResponse
 from pymc_gamma.model.table import ScaledDensities, TableArrays, TableInputs
 from pymc_gamma.ops.hats import hat_map
@@ -152,7 +153,7 @@ class Intensity(ResponseSource):
         rows, multiplicity = self.split(value)
         present = np.flatnonzero(~np.isnan(rows[:, 0]))
         own = rows[present]
-        densities, bands = self._columns(own)
+        densities, bands = self._columns(own, multiplicity[present])
         added = [block.tables(own) for block in self._added.values()]
         if len(present) < len(rows):
             densities, bands = _spread(densities, bands, present, len(rows))
@@ -182,7 +183,7 @@ class Intensity(ResponseSource):
         first = [pt.lvector, pt.dvector]
         return [[*first, *block.table_types()] for block in self._added.values()]
 
-    def _columns(self, rows: FloatArray) -> tuple[FloatArray, Bands]:
+    def _columns(self, rows: FloatArray, multiplicity: FloatArray) -> tuple[FloatArray, Bands]:
         """Densities (N, n_columns) of the dense columns, and bands."""
         plain = [*self._dense, *self._runs]
         names = [self.component_names[k] for k in plain]
@@ -206,6 +207,9 @@ class Intensity(ResponseSource):
             if k in place:
                 values = densities[:, place[k]].astype(np.float32)
                 groups.append(Bands(values, np.arange(len(rows) + 1), observation[:, None]))
+        if groups:
+            shares = [block.share for block in self._runs.values()]
+            groups = [without_negligible(merge(groups), shares, dense[0], multiplicity)]
         for block in self._odd.values():
             own, more = block.columns(rows, observation)
             dense.append(own)

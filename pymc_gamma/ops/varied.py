@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba as nb
-import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile import optdb
 from pytensor.gradient import DisconnectedType, disconnected_type, grad_not_implemented
@@ -147,7 +146,7 @@ class VariedDensity(_VariedOp):
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], tangents: Sequence[Variable]
     ) -> list[Variable]:
         """Derivatives along a direction; of the second one none."""
-        x, v, *tables = inputs
+        x, _, *tables = inputs
         if all(_is_disconnected(one) for one in tangents[:2]):
             return [disconnected_type() for _ in outputs]
         found = [0.0, 0.0]
@@ -234,7 +233,8 @@ def _varied_pull(op: VariedPull, node: Apply, **kwargs: Any) -> tuple[Callable[.
 def write_out_varied(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
     """An Op of the family in PyTensor's own operations."""
     x, first, *rest = node.inputs
-    arrays, n_events = VariedArrays(*node.inputs[-len(_TABLES) : -1]), node.inputs[-1]
+    arrays: Any = VariedArrays(*node.inputs[-len(_TABLES) : -1])
+    n_events = node.inputs[-1]
     n = max(arrays.level.type.shape[0] or 0, arrays.slope.type.shape[0] or 0)
     basis = _basis(x, arrays.span, n)
 

@@ -8,14 +8,15 @@ values :math:`x_g` of the parameter, and between them
 so that they are smooth and never negative, and at :math:`x = 0` what they are without the parameter. A change of the
 response multiplies the densities at neighbouring energies by nearly the same factor: its logarithm is linear in the
 number of the node. The slopes :math:`b_i(x_g)` are those of a regression weighted with the density of a spectrum that
-is near the truth, and :math:`a_i(x_g)` gives that spectrum exactly what it has. In :math:`x` both are polynomials through
-all :math:`x_g`, the nodes of Chebyshev: for a Gaussian of width :math:`\sigma e^x` the logarithm is
-:math:`-2x - d^2 e^{-2x}/2\sigma^2`, and the error falls faster than any power of their number.
+is near the truth, and :math:`a_i(x_g)` gives that spectrum exactly what it has. In :math:`x` both are polynomials
+through all :math:`x_g`, the nodes of Chebyshev: for a Gaussian of width :math:`\sigma e^x` the logarithm is
+:math:`-2x - d^2 e^{-2x}/2\sigma^2`, and the error falls faster than any power of their number. Where a raster is all but
+dark, logarithms are noise, which polynomials would amplify between the nodes: few terms, fitted to the values of
+:math:`x` at which an event is bright, are in their place, and nothing is tilted.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
 from typing import Any
 
 import numpy as np
@@ -189,9 +190,7 @@ class VariedTables:
         base = base.take(present)
         weight = base.along(spectrum)
         centre = base.totals(weight * base.place) / base.totals(weight)
-        each = [
-            _compared(base, varied(g).take(present), spectrum, weight, centre) for g in range(len(nodes) - 1)
-        ]
+        each = [_compared(base, varied(g).take(present), spectrum, weight, centre) for g in range(len(nodes) - 1)]
         each.append(_compared(base, last.take(present), spectrum, weight, centre))
         levels, plain, slopes = (np.stack(rows, axis=-1) for rows in zip(*each, strict=True))
         # of events that are dark at zero the run is another one, with a level of its own
@@ -242,9 +241,7 @@ def _compared(
     both = (found > 0) & (base.values > 0)
     ratio = np.log(np.where(both, found, 1.0) / np.where(both, base.values, 1.0))
     share = np.where(both, weight * base.values, 0.0)
-    s, sx, sy, sxx, sxy = (
-        np.bincount(event, share * one, n) for one in (1.0, away, ratio, away**2, away * ratio)
-    )
+    s, sx, sy, sxx, sxy = (np.bincount(event, share * one, n) for one in (1.0, away, ratio, away**2, away * ratio))
     s = np.maximum(s, np.finfo(float).tiny)
     spread = sxx - sx**2 / s
     wide = spread > 1e-9 * s

@@ -19,7 +19,7 @@ from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.response.checks import check_true_energies
 from pymc_gamma.response.folds import PIXEL, Fold
 from pymc_gamma.response.response import Response
-from pymc_gamma.response.scan_nodes import compile_nodes, middle
+from pymc_gamma.response.scan_nodes import compile_nodes
 from pymc_gamma.sky import Scanned, SkyComponent, check_unique_names
 from pymc_gamma.units import scalar_value, to_value
 
@@ -78,7 +78,7 @@ def fold(
         Zarr store that keeps the response: written when it does not exist; when it does, checked to hold the
         response of the same inputs.
     progressbar : bool
-        Show how many nodes of a scan are done.
+        Show how many nodes of a scan are done, those that were kept by an earlier run included.
 
     Returns
     -------
@@ -93,7 +93,9 @@ def fold(
     IRFError
         If a residual background is asked of IRFs that have none; names the observations.
     ResponseMismatchError
-        If the response at ``path`` was made from other inputs; names them.
+        If the response at ``path``, or a node in the folder of a scan, was made from other inputs; names them.
+    FolderInUseError
+        If another run makes nodes of a scan in its folder.
 
     Warns
     -----
@@ -116,8 +118,8 @@ def fold(
     several: list[Any] = (
         [components] if isinstance(components, SkyComponent | Scanned) else _sequence(components, "components")
     )
-    scanned = {one.name: one for one in several if isinstance(one, Scanned)}
-    sky = check_unique_names([one.component(middle(one.shape)) if isinstance(one, Scanned) else one for one in several])
+    sky = check_unique_names(several, (SkyComponent, Scanned))
+    scanned = {one.name: one for one in sky if isinstance(one, Scanned)}
     observations = [observation] if isinstance(observation, Observation) else _sequence(observation, "observation")
     _check(observations, roi)
     free = (free_spectrum,) if isinstance(free_spectrum, str) else tuple(free_spectrum)
@@ -136,10 +138,10 @@ def fold(
     sharpest = min(_sharpest(one.irfs, roi) for one in observations)
     field = Field(roi, edges, size, margin, sharpest)
     scans = [compile_nodes(one, field, progressbar=progressbar) for one in scanned.values()]
-    nominal = {one.name: one.nominal for one in scans}
-    compiled = [nominal.get(one.name) or compile_component(one, field) for one in sky]
+    nodes = {one.name: one for one in scans}
+    compiled = [nodes[one.name].nominal if isinstance(one, Scanned) else compile_component(one, field) for one in sky]
     compiled = [component.freed() if component.name in live else component for component in compiled]
-    sources: list[IRFs | SkyComponent] = [*(one.irfs for one in observations), *sky]
+    sources: list[Any] = [*(one.irfs for one in observations), *(nodes.get(one.name, one) for one in sky)]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
     response = Response(Fold.make(compiled, observations, roi, edges, scans), tuple(citations), free)
     if path is not None:
@@ -182,15 +184,15 @@ def _check(observations: Sequence[Any], roi: Any) -> None:
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
 
 
-def _check_free(sky: Sequence[SkyComponent], free: Sequence[Any], argument: str) -> None:
+def _check_free(sky: Sequence[SkyComponent | Scanned], free: Sequence[Any], argument: str) -> None:
     names = [component.name for component in sky]
     unknown = [name for name in free if name not in names]
     if unknown:
         raise SkyModelError(f"{argument} names {unknown}, but the components are {names}.")
 
 
-def _check_background(sky: Sequence[SkyComponent], observations: Sequence[Observation]) -> None:
-    asking = [component.name for component in sky if component.instrumental and component.bkg is None]
+def _check_background(sky: Sequence[SkyComponent | Scanned], observations: Sequence[Observation]) -> None:
+    asking = [one.name for one in sky if isinstance(one, SkyComponent) and one.instrumental and one.bkg is None]
     without = [
         one.name or f"number {k} ({one.irfs.name})" for k, one in enumerate(observations) if one.irfs.bkg is None
     ]

@@ -1,6 +1,7 @@
 """A component at the nodes of a scan, compiled: what a response keeps of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,14 +10,17 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.errors import ModelError
+from pymc_gamma.datasets import Citation
+from pymc_gamma.errors import ModelError, SkyModelError
+from pymc_gamma.files import locked_folder
 from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.component import CompiledComponent
-from pymc_gamma.sky.scanned import Scanned
-from pymc_gamma.threads import run_parallel
+from pymc_gamma.response.scan_files import Node, NodeFiles
+from pymc_gamma.sky import Scanned, SkyComponent
+from pymc_gamma.threads import run_as_made
 from pymc_gamma.units import numbers, scalar_value
 
-__all__ = ["ScanNodes", "compile_nodes", "with_progress"]
+__all__ = ["ScanNodes", "compile_nodes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,8 @@ class ScanNodes:
         Where it is compiled.
     factor : float
         Factor on its flux.
+    citations : tuple of Citation
+        What to cite for the nodes.
     """
 
     name: str
@@ -48,6 +54,7 @@ class ScanNodes:
     scanned: Scanned | None = None
     field: Field | None = None
     factor: float = 1.0
+    citations: tuple[Citation, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.components) != int(np.prod(self.shape)) or len(self.shape) not in (1, 2):
@@ -128,7 +135,7 @@ def number_at(nodes: FloatArray, unit: str | None, value: Any, what: str) -> flo
 
 
 def compile_nodes(scanned: Scanned, field: Field, *, progressbar: bool) -> ScanNodes:
-    """Compile the components of all nodes.
+    """Compile the components of all nodes, or read them where the scan keeps them.
 
     Templates are drawn with pixels as wide as the narrowest PSF at most: coarser ones make densities that change with
     how edges lie on the pixels, by more than what is interpolated.
@@ -137,27 +144,68 @@ def compile_nodes(scanned: Scanned, field: Field, *, progressbar: bool) -> ScanN
     ------
     SkyModelError
         If a component cannot be made or compiled, or is dark; says at which node.
+    ResponseMismatchError
+        If the folder of the scan holds nodes of another one, or made with other settings.
+    FolderInUseError
+        If another run makes nodes in it.
+    OSError
+        If a node cannot be kept there.
     """
-    scanned.check(field.roi)
     field = field._replace(pixel=min(field.pixel, field.sharpest))
-    components = list(scanned.components())  # factories need not be safe in threads
-    compiled = with_progress(
-        lambda one: compile_component(one, field), components, f"compiling {scanned.name}", progressbar
-    )
-    return ScanNodes(scanned.name, scanned.grid, scanned.units, tuple(compiled), scanned, field)
+    if scanned.checkpoint_folder is None:
+        nodes = _make_nodes(scanned, field, {}, None, progressbar=progressbar)
+    else:
+        nodes = _kept_nodes(scanned, field, NodeFiles(scanned.checkpoint_folder, scanned, field), progressbar)
+    made = [nodes[index] for index in range(len(scanned))]
+    citations = tuple(dict.fromkeys(citation for one in made for citation in one.citations))
+    components = tuple(one.component for one in made)
+    return ScanNodes(scanned.name, scanned.grid, scanned.units, components, scanned, field, citations=citations)
 
 
-def with_progress(task: Callable[[Any], Any], items: Sequence[Any], label: str, shown: bool) -> list[Any]:
-    """Results of a task for each item, in threads, with a bar that shows how many are done."""
+def _kept_nodes(scanned: Scanned, field: Field, files: NodeFiles, progressbar: bool) -> dict[int, Node]:
+    """Nodes from files; those that are missing are made and kept, by one run at a time."""
+    files.check()
+    kept = files.read(range(len(scanned)), warn=False)
+    if len(kept) == len(scanned):  # of a folder that may be read-only
+        return kept
+    with locked_folder(files.folder):
+        files.check()  # another run may just have ended
+        kept |= files.read(index for index in range(len(scanned)) if index not in kept)
+        return _make_nodes(scanned, field, kept, files, progressbar=progressbar)
+
+
+def _make_nodes(
+    scanned: Scanned, field: Field, kept: Mapping[int, Node], files: NodeFiles | None, *, progressbar: bool
+) -> dict[int, Node]:
+    """All nodes. Each is compiled in a thread and kept as soon as it is made, while the next are being made.
+
+    Factories are called here, one after the other: they need not be safe in threads.
+    """
+    missing = [index for index in range(len(scanned)) if index not in kept]
+
+    def compiled(made: tuple[int, SkyComponent]) -> Node:
+        index, component = made
+        try:
+            node = Node(compile_component(component, field), component.citations)
+        except SkyModelError as error:
+            raise SkyModelError(f"{scanned!r}, {scanned.label(index)}: {error}") from error
+        if files is not None:
+            files.write(index, node)
+        advance()
+        return node
+
+    with _bar(f"compiling {scanned.name}", len(kept), len(scanned), shown=progressbar) as advance:
+        found = run_as_made(compiled, ((index, scanned.component(index, field.roi)) for index in missing))
+    return {**kept, **dict(zip(missing, found, strict=True))}
+
+
+@contextmanager
+def _bar(label: str, done: int, total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """A bar that shows how many are done; yields what moves it by one."""
     if not shown:
-        return run_parallel(task, items)
+        yield lambda: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as progress:
-        bar = progress.add_task(label, total=len(items))
-
-        def one(item: Any) -> Any:
-            result = task(item)
-            progress.advance(bar)
-            return result
-
-        return run_parallel(one, items)
+        bar = progress.add_task(label, total=total, completed=done)
+        yield lambda: progress.advance(bar)

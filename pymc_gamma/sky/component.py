@@ -301,13 +301,15 @@ def renamed[C: SkyComponent](component: C, name: str) -> C:
     return other
 
 
-def check_unique_names(components: Iterable[SkyComponent]) -> tuple[SkyComponent, ...]:
+def check_unique_names[C](components: Iterable[C], kinds: tuple[Any, ...] = (SkyComponent,)) -> tuple[C, ...]:
     """Components as a tuple, after checking that there are some and that their names differ.
 
     Parameters
     ----------
     components : iterable of SkyComponent
         Components of one model.
+    kinds : tuple of type
+        Which classes count as components; others must have a name as well.
 
     Returns
     -------
@@ -325,12 +327,12 @@ def check_unique_names(components: Iterable[SkyComponent]) -> tuple[SkyComponent
     >>> check_unique_names([CosmicRayBackground()])
     (CosmicRayBackground(name='ccr'),)
     """
-    result = tuple(components)
+    result: tuple[Any, ...] = tuple(components)
     if not result:
         raise SkyModelError("A model needs at least one sky component, got none.")
     seen: set[str] = set()
     for component in result:
-        if not isinstance(component, SkyComponent):
+        if not isinstance(component, kinds):
             raise SkyModelError(
                 f"{component!r} is not a sky component; wrap a gammapy model with `SkySource.from_gammapy(model)`."
             )

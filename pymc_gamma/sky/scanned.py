@@ -6,6 +6,7 @@ This is the description of such a grid; :func:`pymc_gamma.fold` folds it.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.arguments import ascending, checked, integer, kind, mapping
+from pymc_gamma.arguments import ascending, checked, integer, kind, mapping, path
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.files import user_path
 from pymc_gamma.keywords import check_keywords
 from pymc_gamma.sky.component import SkyComponent, renamed
 from pymc_gamma.units import numbers, to_value
@@ -42,6 +44,10 @@ class Scanned:
         Makes the component: called with one value of each parameter, by keyword. Its own name does not matter.
     nodes : mapping
         For each parameter, by name, its nodes: two or more numbers or a quantity, ascending. One parameter or two.
+    checkpoint_folder : path-like, optional
+        Keep each node here, in a file of its own, as soon as it is folded (made if missing, one folder for each scan).
+        A run that was killed, or whose factory failed, is then repeated: `fold` reads the nodes that are there, and
+        calls the factory for the others. Nodes may be added to the grid later. See Notes.
 
     Attributes
     ----------
@@ -50,6 +56,8 @@ class Scanned:
         model.
     units : dict
         For each parameter this unit, or None for numbers without one.
+    checkpoint_folder : pathlib.Path or None
+        Where nodes are kept.
 
     Raises
     ------
@@ -60,6 +68,16 @@ class Scanned:
         If nodes are not ascending, or fewer than two.
     TypeError
         If they are no numbers, or the factory cannot be called.
+
+    Notes
+    -----
+    The factory is called at the first node when this is made, to see whether it works, unless ``checkpoint_folder``
+    has nodes; `fold` then calls it once for each node, one after the other, while earlier ones are compiled in threads.
+
+    A file in ``checkpoint_folder`` holds what the factory has made, as arrays (spectrum, brightness). It says for which
+    name, parameters, units, region of interest, true-energy bins, pixels and reach of the PSF. These must be those of
+    the `fold` that reads it, else the folder is refused; of observations and IRFs matters what the last three depend
+    on. **What the factory does is not compared**: after changing it, or anything that it uses, delete the folder.
 
     Examples
     --------
@@ -74,8 +92,15 @@ class Scanned:
     (Scanned(name='rxj', radius=3 nodes), 3, 'radius = 0.3 deg', SkySource(name='rxj'))
     """
 
-    @checked(nodes=mapping)
-    def __init__(self, name: str, factory: Callable[..., SkyComponent], nodes: Mapping[str, Any]) -> None:
+    @checked(nodes=mapping, checkpoint_folder=path)
+    def __init__(
+        self,
+        name: str,
+        factory: Callable[..., SkyComponent],
+        nodes: Mapping[str, Any],
+        *,
+        checkpoint_folder: str | os.PathLike[str] | None = None,
+    ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise SkyModelError(f"Scanned needs a non-empty name, got {name!r}.")
         if not callable(factory):
@@ -96,8 +121,11 @@ class Scanned:
                 values = every if listed else every[0]
             self.grid[parameter] = ascending(values, what)
             self.units[parameter] = None if unit is None else str(unit)
+        self.checkpoint_folder = None if checkpoint_folder is None else user_path(checkpoint_folder)
         self._check_keywords()
-        self._kind = type(self._made(0))
+        self._kind: type | None = None
+        if self.checkpoint_folder is None or not any(self.checkpoint_folder.glob("*.npz")):
+            self.component(0)
 
     @property
     def name(self) -> str:
@@ -144,13 +172,16 @@ class Scanned:
         """Values of the parameters at a node in words, for messages and progress; ``index`` as of :meth:`values`."""
         return ", ".join(f"{parameter} = {value:.6g}" for parameter, value in self.values(index).items())
 
-    def component(self, index: int) -> SkyComponent:
+    @checked(roi=kind("RegionOfInterest"))
+    def component(self, index: int, roi: "RegionOfInterest | None" = None) -> SkyComponent:
         """Component at a node, with the name of this object.
 
         Parameters
         ----------
         index : int
             Which node, see :meth:`values`.
+        roi : RegionOfInterest, optional
+            Look at its flux in this region of interest, as :meth:`check` does.
 
         Returns
         -------
@@ -159,11 +190,14 @@ class Scanned:
         Raises
         ------
         SkyModelError
-            If the factory fails, or makes something else than at the first node.
+            If the factory fails, or makes something else than at the first node; if the flux is refused.
         IndexError
             If there is no such node.
         """
-        return self._checked_kind(self._made(index), self.label(index))
+        made = self._checked_kind(self._made_with(self.values(index), self.label(index)), self.label(index))
+        if roi is not None:
+            self._check_flux(made, index, roi)
+        return made
 
     def at(self, **values: Any) -> SkyComponent:
         """Component at any values of the parameters, with the name of this object.
@@ -224,30 +258,29 @@ class Scanned:
             If a component cannot be made, none of it reaches into the region, or its flux is not finite or negative;
             the message says at which node.
         """
-        energy = np.geomspace(roi.energy_min, roi.energy_max, _FLUX_ENERGIES)
-        for index, component in enumerate(self.components()):
-            parts = component.parts(roi)
-            if not parts:
-                raise SkyModelError(f"{self._at(index)} nothing of it reaches into the region; leave out such nodes.")
-            for part in parts:
-                try:
-                    flux = np.asarray(part.spectrum(energy))
-                except SkyModelError as error:
-                    raise SkyModelError(f"{self._at(index)} {error}") from error
-                if not np.all(np.isfinite(flux) & (flux >= 0)):
-                    raise SkyModelError(f"{self._at(index)} the flux of {part.name!r} is not finite or negative.")
+        for index in range(len(self)):
+            self.component(index, roi)
 
     def __repr__(self) -> str:
         """Name, and how many nodes each parameter has."""
         told = ", ".join(f"{parameter}={len(values)} nodes" for parameter, values in self.grid.items())
         return f"Scanned(name={self._name!r}, {told})"
 
+    def _check_flux(self, component: SkyComponent, index: int, roi: "RegionOfInterest") -> None:
+        where, energy = self._at(index), np.geomspace(roi.energy_min, roi.energy_max, _FLUX_ENERGIES)
+        parts = component.parts(roi)
+        if not parts:
+            raise SkyModelError(f"{where} nothing of it reaches into the region; leave out such nodes.")
+        for part in parts:
+            try:
+                flux = np.asarray(part.spectrum(energy))
+            except SkyModelError as error:
+                raise SkyModelError(f"{where} {error}") from error
+            if not np.all(np.isfinite(flux) & (flux >= 0)):
+                raise SkyModelError(f"{where} the flux of {part.name!r} is not finite or negative.")
+
     def _at(self, index: int) -> str:
         return f"Scanned {self._name!r}, {self.label(index)}:"
-
-    def _made(self, index: int) -> SkyComponent:
-        """What the factory makes at a node, which is a component of the sky."""
-        return self._made_with(self.values(index), self.label(index))
 
     def _made_with(self, values: Mapping[str, Any], told: str) -> SkyComponent:
         where = f"Scanned {self._name!r}, {told}:"
@@ -261,9 +294,10 @@ class Scanned:
 
     def _checked_kind(self, made: SkyComponent, told: str) -> SkyComponent:
         """What was made, with the name of this object."""
+        self._kind = self._kind or type(made)
         if type(made) is not self._kind:
             raise SkyModelError(
-                f"Scanned {self._name!r}, {told}: the factory made {made!r}, at the first node a "
+                f"Scanned {self._name!r}, {told}: the factory made {made!r}, at another node a "
                 f"{self._kind.__name__}; it must make components of one kind."
             )
         return renamed(made, self._name)

@@ -23,7 +23,9 @@ def template(sigma=0.3):
     """A shell: folded on a grid."""
     from gammapy.modeling.models import PowerLawSpectralModel, ShellSpatialModel
 
-    spatial = ShellSpatialModel(lon_0=-0.3 * u.deg, lat_0=0.2 * u.deg, radius=sigma * u.deg, width=0.1 * u.deg, frame="galactic")
+    spatial = ShellSpatialModel(
+        lon_0=-0.3 * u.deg, lat_0=0.2 * u.deg, radius=sigma * u.deg, width=0.1 * u.deg, frame="galactic"
+    )
     spectral = PowerLawSpectralModel(index=2.2, amplitude=4e-12 * u.Unit("TeV-1 cm-2 s-1"))
     return pmg.SkySource("shell", spatial, spectral)
 
@@ -77,9 +79,7 @@ def with_scale(response, events, sigma=SIGMA, distribution="extended", free=None
             pmg.ExtendedEventMixture("events", response=response, observed=events, systematics=systematics, **kwargs)
         else:
             weights = np.asarray(response.acceptance / response.acceptance.sum())
-            pmg.EventMixture(
-                "events", weights, response=response, observed=events, systematics=systematics, **kwargs
-            )
+            pmg.EventMixture("events", weights, response=response, observed=events, systematics=systematics, **kwargs)
     return model
 
 
@@ -140,7 +140,7 @@ def test_a_spectrum_that_is_not_the_nominal_one():
 
 
 def test_wide_prior():
-    """Factors of four between the widths: far events come into reach, and the narrowest PSFs see pixels of the shell."""
+    """Factors of four between the widths: far events come into reach, the narrowest PSFs see pixels of the shell."""
     response = folded("several")
     events = response.simulate(rng=6)
     scales = (0.41, 0.7, 1.0, 1.35, 1.59)
@@ -191,7 +191,9 @@ def test_expected_counts_and_draws():
 
 
 def test_prior_predictive_widths():
-    response = pmg.fold([source("crab", 0.3, -0.2, amplitude=3e-12)], pointing(hours=10), region(width=1.6, energy=(0.5, 100)))
+    response = pmg.fold(
+        [source("crab", 0.3, -0.2, amplitude=3e-12)], pointing(hours=10), region(width=1.6, energy=(0.5, 100))
+    )
     widths = []
     for s in (0.85, 1.15):
         with pm.Model(coords=response.coords) as model:
@@ -258,7 +260,8 @@ def test_pointwise_log_likelihood():
         )
         prior = pm.sample_prior_predictive(3, var_names=["scale"], random_seed=1)["prior"]
         idata = pm.compute_log_likelihood(xr.DataTree.from_dict({"posterior": prior.to_dataset()}), progressbar=False)
-    found = idata["log_likelihood"]["events"].sum(dim=[d for d in idata["log_likelihood"]["events"].dims if d not in ("chain", "draw")])
+    found = idata["log_likelihood"]["events"]
+    found = found.sum(dim=[dim for dim in found.dims if dim not in ("chain", "draw")])
     expected = log_likelihood(model, idata["posterior"]["scale"].values[0])
     np.testing.assert_allclose(found.values[0], expected, rtol=1e-9)
 
@@ -275,8 +278,7 @@ def test_outside_the_range():
     for value in (0.849, 1.151, -1.0, 0.0, np.nan):
         assert float(function({"scale": np.array(value)})) == -np.inf, value
     assert np.isfinite(function({"scale": np.array(1.149)}))
-    with pm.Model(coords=response.coords), pytest.raises(ModelError, match=r"scale of the PSF is 1.2, outside 0.85 to 1.15"):
-        scale = pm.Flat("scale", initval=1.2)
-        pmg.ExtendedEventMixture(
-            "events", response=response, observed=events, systematics=[pmg.PSFScale(sigma=SIGMA, value=scale)]
-        )
+    with pm.Model(coords=response.coords):
+        scale = pmg.PSFScale(sigma=SIGMA, value=pm.Flat("scale", initval=1.2))
+        with pytest.raises(ModelError, match=r"scale of the PSF is 1.2, outside 0.85 to 1.15"):
+            pmg.ExtendedEventMixture("events", response=response, observed=events, systematics=[scale])
