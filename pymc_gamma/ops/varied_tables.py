@@ -10,7 +10,7 @@ response multiplies the densities at neighbouring energies by nearly the same fa
 number of the node. The slopes :math:`b_i(x_g)` are those of a regression weighted with the density of a spectrum that
 is near the truth, and :math:`a_i(x_g)` gives that spectrum exactly what it has. In :math:`x` both are polynomials
 through all :math:`x_g`, the nodes of Chebyshev: for a Gaussian of width :math:`\sigma e^x` the logarithm is
-:math:`-2x - d^2 e^{-2x}/2\sigma^2`, and the error falls faster than any power of their number. Where a raster is all but
+:math:`-2x - d^2 e^{-2x}/2\sigma^2`, and the error falls faster than any power of their number. Where a raster is nearly
 dark, logarithms are noise, which polynomials would amplify between the nodes: few terms, fitted to the values of
 :math:`x` at which an event is bright, are in their place, and nothing is tilted.
 """
