@@ -15,8 +15,8 @@ from pymc_gamma.folding import tables as fold_tables
 
 SCALES = (0.87, 0.95, 1.0, 1.06, 1.14)
 SIGMA = 0.05
-TOLERANCE = 0.02
-"""Of log L; what the data say of the width changes it by up to hundreds."""
+TOLERANCE = 0.05
+"""Of log L; what the data say of the width changes it by up to hundreds. A shell has noise where it is all but dark."""
 
 
 def template(sigma=0.3):
