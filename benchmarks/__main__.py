@@ -15,6 +15,7 @@ NAMES = (
     "live_shapes",
     "shapes",
     "scans",
+    "psf_scale",
     "many_sources",
     "point_source",
     "gammapy_fit",

@@ -37,6 +37,9 @@ class FoldedObservation:
         The domain on the sky, drawn; observations with the same share one.
     ladders : dict
         Ladder of each template, by component and part name; shared by all observations.
+    psf : tuple, optional
+        Factor on the width of the PSF that the tables have, and the range of factors; see
+        :meth:`pymc_gamma.folding.tables.FoldTables.with_psf_scale`.
 
     Attributes
     ----------
@@ -55,17 +58,27 @@ class FoldedObservation:
         tables: FoldTables,
         mask: DomainMask,
         ladders: dict[tuple[str, str], Ladder],
+        psf: tuple[float, tuple[float, float]] | None = None,
     ) -> None:
         assert domain.observation is not None
         self.index, self.domain, self.tables, self.mask, self.ladders = index, domain, tables, mask, ladders
         self.observation: Observation = domain.observation
         self.roi: RegionOfInterest = domain.roi
         self.axis = self.observation.axis_vector(self.roi.frame)
+        self._psf = psf
         self._kept: dict[str, Any] = {}
 
     def on_tables(self, tables: FoldTables) -> "FoldedObservation":
-        """The same observation on other true-energy bins."""
-        return FoldedObservation(self.index, self.domain, tables, self.mask, self.ladders)
+        """The same observation on other true-energy bins of its response."""
+        tables = tables if self._psf is None else tables.with_psf_scale(*self._psf)
+        return FoldedObservation(self.index, self.domain, tables, self.mask, self.ladders, self._psf)
+
+    def with_psf_scale(
+        self, scale: float, span: tuple[float, float], ladders: dict[tuple[str, str], Ladder]
+    ) -> "FoldedObservation":
+        """The same observation under a PSF of another width, with ladders for a range of widths."""
+        tables = self.tables.with_psf_scale(scale, span)
+        return FoldedObservation(self.index, self.domain, tables, self.mask, ladders, (scale, span))
 
     def with_other(self, component: str, ladders: dict[tuple[str, str], Ladder]) -> "FoldedObservation":
         """The same observation for another form of a component, and ladders of all templates with its own."""

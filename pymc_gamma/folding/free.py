@@ -213,7 +213,18 @@ class FreeComponents:
     def __init__(
         self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation], energy_edges: FloatArray
     ) -> None:
-        self._folded, self._fine = tuple(folded), FineTables(components, folded, energy_edges)
+        self._count(components, folded, FineTables(components, folded, energy_edges))
+
+    def under(self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation]) -> "FreeComponents":
+        """Some of the components under another PSF: the narrow bins of true energy are shared."""
+        other = copy(self)
+        other._count(components, folded, self._fine)
+        return other
+
+    def _count(
+        self, components: Sequence[CompiledComponent], folded: Sequence[FoldedObservation], fine: FineTables
+    ) -> None:
+        self._folded, self._fine = tuple(folded), fine
         self.columns = tuple(free_columns(component, folded, self._fine) for component in components)
 
         def count(sharing: Sequence[FoldedObservation]) -> None:

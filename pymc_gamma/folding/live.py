@@ -54,8 +54,6 @@ OFFSET_REACH = 0.1
 """Half the range of offsets in deg over which changes of the response are taken: the spacing of its tables."""
 FAINT_NODE = 1e-5
 """Share of the largest column of an event below which columns are not sharpened."""
-WIDEST_SCALE = 1.3
-"""Scale of the PSF up to which events are sought."""
 LEAST_WEIGHT = 1e-3
 """Weight of a Gaussian of the PSF below which events are not sought for its sake."""
 
@@ -203,8 +201,8 @@ class LiveSource:
     free : collection of str, optional
         Names of the parameters that a model leaves free; all of them unless given. Position apart, others stay as they
         are, which saves tables.
-    psf_scale : bool
-        Whether the scale of the PSF varies, too: events are then sought as far as the widest.
+    widest_psf : float
+        Largest factor on the width of the PSF, if that varies too: events are sought as far as it then reaches.
     reach : float
         How far in deg the position may be from the reference.
 
@@ -224,7 +222,7 @@ class LiveSource:
         free_spectrum: bool = True,
         smooth: bool = True,
         free: Collection[str] | None = None,
-        psf_scale: bool = False,
+        widest_psf: float = 1.0,
         reach: float = REACH,
     ) -> None:
         if not reach > 0:
@@ -237,7 +235,7 @@ class LiveSource:
         self.smooth = smooth
         self.shape, self.folded, self.free_spectrum, self.reach = shape, tuple(folded), free_spectrum, float(reach)
         self.energy_edges, self.spectrum = energy_edges, spectrum
-        self._widening = WIDEST_SCALE if psf_scale else 1.0
+        self._widening = max(widest_psf, 1.0)
         theta = np.array(shape.theta(), float)
         self.lon, self.lat, self.own = float(theta[0]), float(theta[1]), theta[3:]
         self._levels: dict[IRFs, list[Level]] = {}

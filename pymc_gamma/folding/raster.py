@@ -92,22 +92,29 @@ class Ladder:
         What to convolve.
     variance_range : tuple of float
         Smallest and largest variance of the PSF in deg2.
+    rungs : int
+        Number of widths.
     """
 
-    def __init__(self, raster: Raster, variance_range: tuple[float, float]) -> None:
+    def __init__(self, raster: Raster, variance_range: tuple[float, float], rungs: int = RUNGS) -> None:
         low, high = variance_range
-        self.variance = np.geomspace(low, max(high, 1.001 * low), RUNGS)
+        self.variance = np.geomspace(low, max(high, 1.001 * low), rungs)
         reach = max(SPILL_MARGIN, 5 * math.sqrt(high))
         self.coefficients = blur(raster.values, raster.pixel, self.variance, reach)
 
     def positions(self, variance: FloatArray) -> FloatArray:
         """Variances in units of rungs, counted from the first; any shape."""
-        return np.asarray(np.clip(np.log(variance / self.variance[0]) / self.step, 0, RUNGS - 1))
+        return np.asarray(np.clip(np.log(variance / self.variance[0]) / self.step, 0, len(self.variance) - 1))
 
     @property
     def step(self) -> float:
         """Difference of the logarithm of the variance from one rung to the next."""
-        return math.log(self.variance[-1] / self.variance[0]) / (RUNGS - 1)
+        return math.log(self.variance[-1] / self.variance[0]) / (len(self.variance) - 1)
+
+    def widened(self, raster: Raster, factors: tuple[float, float]) -> "Ladder":
+        """One with as many rungs to a decade, for variances from a smallest to a largest factor times these."""
+        low, high = self.variance[0] * factors[0], self.variance[-1] * factors[1]
+        return Ladder(raster, (low, high), math.ceil(math.log(high / low) / self.step - 1e-9) + 1)
 
 
 def blur(values: FloatArray, pixel: float, variance: FloatArray, reach: float) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ made for the offsets alone at which something shines: two of the nodes for a poi
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -75,6 +75,18 @@ class FoldTables:
     band_start: NDArray[np.int64]
     band_stop: NDArray[np.int64]
 
+    def with_psf_scale(self, scale: float, span: tuple[float, float]) -> "FoldTables":
+        """The response under a PSF of another width, one of those whose factors lie in a range.
+
+        Only the variances are new. Events are evaluated as far from sources as the widest reaches, and ladders serve
+        all of them, so that densities differ by the width alone.
+        """
+        made = replace(self, variance=self.variance * scale**2)
+        low, high = self.variance_range
+        made.__dict__["widest"] = self.widest * span[1] ** 2
+        made.__dict__["variance_range"] = (low * span[0] ** 2, high * span[1] ** 2)
+        return made
+
     @property
     def band_width(self) -> int:
         """Number of true-energy bins of the widest band."""
@@ -82,7 +94,7 @@ class FoldTables:
 
     @cached_property
     def widest(self) -> FloatArray:
-        """Largest variance of the PSF in each true-energy bin, deg2, shape (n_e,)."""
+        """Largest variance of the PSF in each true-energy bin, deg2, shape (n_e,): events are sought so far."""
         return np.asarray(self.variance.max(axis=(0, 1)))
 
     @cached_property

@@ -91,6 +91,11 @@ class Block:
         """Whether parameters are where the block knows its densities, a scalar; None if it knows them everywhere."""
         return None
 
+    @property
+    def known(self) -> FloatArray:
+        """Parameters where the block knows its densities; it is evaluated there where :meth:`valid` says no."""
+        raise NotImplementedError(f"{type(self).__name__} knows its densities for all parameters")
+
     def check_start(self, theta: FloatArray) -> None:
         """Raise a PymcGammaError that says what is wrong if parameters are where the block knows no densities."""
 

@@ -19,11 +19,11 @@ from pymc_gamma.model.groups import GroupMember, SpectrumGroup, one_by_one, toge
 from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.marginal import Marginal, vector_of
 from pymc_gamma.model.protocol import PoissonResponse
-from pymc_gamma.model.refolded import Refolded, Variants
 from pymc_gamma.model.scans import ScanBlock, checked_scan
 from pymc_gamma.model.shapes import ShapeBlock, parameters_of
 from pymc_gamma.model.spectral import check_spectra, is_narrow, not_smooth, spectrum_at_nodes, value_at_start
 from pymc_gamma.model.systematics.base import with_systematics
+from pymc_gamma.model.varied import PSFScales, VariedBlock
 
 __all__ = ["build_intensity", "model_components"]
 
@@ -146,11 +146,14 @@ def build_intensity[I: Intensity](
     response = components[0].response
     free = {one.name: one for one in response.free_components} if any(one.free for one in components) else {}
     narrow = {one.name for one in components if one.free and is_narrow(one, free[one.name])}
-    variants: dict[bytes, Variants] = {}
+    scaled = {one.name: one.psf_scaling for one in components if one.psf_scaling is not None and one.shape is None}
+    psf_scales = PSFScales.of(response, scaled)
     while True:
         blocks, spectra, norms, thetas = [], [], [], []
         for k, component in enumerate(components):
-            block, values, theta = _block(name, k, component, free, component.name in narrow, variants)
+            block, values, theta = _block(
+                name, k, component, free, component.name in narrow, psf_scales.get(component.name)
+            )
             blocks.append(block)
             if values is not None:
                 spectra.append((component, block, values))
@@ -221,7 +224,7 @@ def _block(
     component: ModelComponent,
     free: Mapping[str, FreeComponent],
     narrow: bool,
-    variants: dict[bytes, Variants],
+    psf_scales: PSFScales | None,
 ) -> tuple[Block, Variable | None, Variable | None]:
     """The block of a component, its spectrum at nodes, and parameters of its own."""
     several = component.norm is not None and component.norm.type.ndim > 0
@@ -245,24 +248,20 @@ def _block(
         counts = getattr(component.response, "acceptance", None)
         acceptance = np.ones((1, 1)) if counts is None else np.asarray(counts, float)[[k]][:, None]
     block = LinearBlock(component.name, acceptance, nodes, by_observation=by_observation, few_nodes=few)
+    columns = tuple(component.response.reco)
+    place = columns.index("observation") if "observation" in columns else None
     if component.shape is not None:
         folded = next(one.shape for one in component.response.components if one.name == component.name)
         # what is no shape, or another, is refused below
         varying = component.shape.differs(folded) if type(component.shape) is type(folded) else ()
-        scaled = component.psf_scale is not None
-        live = component.response.live_source(component.name, free=varying, psf_scale=scaled, smooth=few)
+        widest = 1.0 if component.psf_scaling is None else component.psf_scaling.span[1]
+        live = component.response.live_source(component.name, free=varying, widest_psf=widest, smooth=few)
         shape = live.check(component.shape)
         theta = parameters_of(shape, component.psf_scale)
         return ShapeBlock(live, block, shape, component.psf_scale), values, theta
     if component.scan is not None:
-        columns = tuple(component.response.reco)
-        place = columns.index("observation") if "observation" in columns else None
         return ScanBlock(component.response.scans[component.name], block, place), values, vector_of(component.scan)
-    if component.psf_scale is None:
+    if psf_scales is None:
         return block, values, None
-    assert component.psf_knots is not None
-    key = component.psf_knots.tobytes()
-    if key not in variants:
-        variants[key] = Variants.build(component.response, component.psf_knots)
-    theta = pt.stack([component.psf_scale])
-    return Refolded(variants[key], k, block, theta), values, theta
+    assert component.psf_scale is not None
+    return VariedBlock(psf_scales, block, place), values, pt.stack([component.psf_scale])

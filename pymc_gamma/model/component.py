@@ -5,7 +5,7 @@ It is immutable: each method returns another one. Blocks are made from it (:mod:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pytensor.tensor as pt
@@ -15,13 +15,28 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.live_shapes import LiveShape
 
-__all__ = ["FixedSpectrumError", "ModelComponent"]
+__all__ = ["FixedSpectrumError", "ModelComponent", "PSFScaling"]
 
 Spectrum = Callable[[Any], Any]
 
 
 class FixedSpectrumError(ModelError):
     """A spectrum was to change that was folded as a fixed one."""
+
+
+class PSFScaling(NamedTuple):
+    """Range of a factor on the width of the PSF.
+
+    Attributes
+    ----------
+    span : tuple of float
+        The smallest and the largest.
+    nodes : int
+        For how many factors densities are evaluated.
+    """
+
+    span: tuple[float, float]
+    nodes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +61,8 @@ class ModelComponent:
         Factor on its flux, a number or one for each observation, shape (n_observations,); 1 if not given.
     psf_scale : TensorVariable, optional
         Factor on the width of the PSF.
-    psf_knots : numpy.ndarray, optional
-        Between which factors it may lie, and how finely it is followed.
+    psf_scaling : PSFScaling, optional
+        Range of that factor, and how finely it is followed.
     shape : LiveShape, optional
         Position and extension, if they are free.
     scan : mapping of str to TensorVariable or Marginal, optional
@@ -62,7 +77,7 @@ class ModelComponent:
     factors: tuple[Spectrum, ...] = ()
     norm: Variable | None = None
     psf_scale: Variable | None = None
-    psf_knots: FloatArray | None = None
+    psf_scaling: PSFScaling | None = None
     shape: LiveShape | None = None
     scan: Mapping[str, Any] | None = None
 
@@ -105,7 +120,7 @@ class ModelComponent:
         self.check_free()
         return replace(self, spectrum=spectrum)
 
-    def with_psf_scale(self, scale: Variable, knots: FloatArray) -> Self:
+    def with_psf_scale(self, scale: Variable, scaling: PSFScaling) -> Self:
         """With a factor on the width of the PSF."""
         if self.scan is not None:
             raise ModelError(
@@ -114,7 +129,7 @@ class ModelComponent:
             )
         if self.psf_scale is not None:
             raise ModelError(f"the PSF of {self.name!r} is scaled twice; combine the two in one variable.")
-        return replace(self, psf_scale=scale, psf_knots=knots)
+        return replace(self, psf_scale=scale, psf_scaling=scaling)
 
     def check_free(self) -> None:
         """Raise a FixedSpectrumError unless the spectrum is free."""

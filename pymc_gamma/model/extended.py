@@ -187,7 +187,7 @@ class ExtendedEventMixture(Distribution):
         factors = checked_norms(name, response, norms)
         components = model_components(name, response, spectra, factors, systematics, shapes, scan, model)
         source, parameters = build_intensity(name, PoissonSource, components, model, needs_norms=True)
-        every = [source.weighted(own).counts for own in source.at_nodes(parameters)]
+        every = [source.weighted(own).counts for own in source.each_node(parameters)]
         counts, *others = every
         expected = max(_checked_expectation(name, source, one, model) for one in every)
         if others and expected_counts:
@@ -320,8 +320,8 @@ def _extended_event_mixture_logp(
         raise NotImplementedError(f"an ExtendedEventMixture has no batch axes; got events of type {value.type}.")
     assert isinstance(op.source, PoissonSource)
     given = op.source.parameters([one.reshape((one.shape[-1],)) for one in parameters])
-    each = op.source.log_densities(table_inputs(op.source, value, ()), given, value.shape[0])
-    return each[0] if op.source.marginal is None else op.source.marginal.shared_out(each)
+    every = op.source.log_densities(table_inputs(op.source, value, ()), given, value.shape[0])
+    return every if op.source.marginal is None else op.source.marginal.shared_out(every)
 
 
 @_support_point.register(ExtendedEventMixtureRV)

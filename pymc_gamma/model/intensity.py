@@ -14,7 +14,7 @@ A factor common to a spectrum cancels in a mixture: the fraction says how many e
 which.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -242,7 +242,7 @@ class Intensity(ResponseSource):
             dense = _take(parameters.norms, self._rows(self._dense), self.n_norms) * pt.constant(acceptance)
         if not wide:
             return Weighted(dense, {}, dense, [int(k) for k in np.argsort(self._dense)])
-        thetas = dict(zip([k for k, one in enumerate(self.blocks) if one.has_theta], parameters.thetas, strict=True))
+        thetas, checks = self._checked_thetas(parameters)
         u, sizes = self._unit(parameters), [one.size for one in wide]
         which, bounds = np.repeat(np.arange(len(wide)), sizes), np.cumsum([0, *sizes])
         place = {k: slice(int(bounds[j]), int(bounds[j + 1])) for j, k in enumerate(self._wide)}
@@ -264,29 +264,42 @@ class Intensity(ResponseSource):
         columns = pt.concatenate(parts) if len(parts) > 1 else (parts[0] if parts else pt.zeros(0))
         every = pt.concatenate([dense, counts]) if self._dense else counts
         order = [int(k) for k in np.argsort([*self._dense, *self._wide])]
-        checks = [self.blocks[k].valid(theta) for k, theta in thetas.items()]
         added = {k: (thetas[k], v[place[k]]) for k in self._added}
-        return Weighted(columns, added, every, order, tuple(one for one in checks if one is not None))
+        return Weighted(columns, added, every, order, checks)
 
-    def at_nodes(self, parameters: Parameters) -> list[Parameters]:
+    def _checked_thetas(self, parameters: Parameters) -> tuple[dict[int, Variable], tuple[Variable, ...]]:
+        """Parameters of blocks, and whether these know their densities there; where not, others are in their place."""
+        found, checks = {}, []
+        with_theta = (k for k, one in enumerate(self.blocks) if one.has_theta)
+        for k, theta in zip(with_theta, parameters.thetas, strict=True):
+            valid = self.blocks[k].valid(theta)
+            found[k] = theta if valid is None else pt.switch(valid, theta, self.blocks[k].known)
+            checks += [] if valid is None else [valid]
+        return found, tuple(checks)
+
+    def each_node(self, parameters: Parameters) -> list[Parameters]:
         """Parameters at each node of what is summed over; else these themselves."""
         if self.marginal is None:
             return [parameters]
         return [parameters._replace(thetas=own) for own in self.marginal.each(parameters.thetas)]
 
-    def mixture_log_densities(
-        self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]
-    ) -> list[Variable]:
-        """As :meth:`mixture_log_density`, at each node of what is summed over."""
+    def at_nodes(self, parameters: Parameters, function: Callable[[Parameters], Variable]) -> Variable:
+        """A function of parameters, at each node of what is summed over: (n_nodes, ...); else its value itself."""
+        if self.marginal is None:
+            return function(parameters)
+        return self.marginal.at_nodes(parameters.thetas, lambda own: function(parameters._replace(thetas=own)))
+
+    def mixture_log_densities(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
+        """As :meth:`mixture_log_density`, at each node of what is summed over, (n_nodes, N)."""
         given = self.parameters([one.reshape((one.shape[-1],)) for one in parameters])
-        return [self.log_density(inputs, self.weighted(own, fraction)) for own in self.at_nodes(given)]
+        return self.at_nodes(given, lambda own: self.log_density(inputs, self.weighted(own, fraction)))
 
     def mixture_log_density(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
         """Logarithm of the density of events, times their multiplicities, for fractions that sum to one; (N,)."""
         if not all(all(one.type.broadcastable[:-1]) for one in parameters):
             raise NotImplementedError("the spectra of an EventMixture must not have batch axes")
-        each = self.mixture_log_densities(inputs, fraction, parameters)
-        return each[0] if self.marginal is None else self.marginal.shared_out(each)
+        every = self.mixture_log_densities(inputs, fraction, parameters)
+        return every if self.marginal is None else self.marginal.shared_out(every)
 
     def log_density(self, inputs: TableInputs, weighted: "Weighted") -> Variable:
         """Logarithm of the intensity at events, times their multiplicities, for table inputs; shape (N,)."""

@@ -5,7 +5,7 @@ r"""Parameters of scans that take the values of their nodes alone: the likelihoo
 with the prior weights :math:`\pi_g` of the nodes and the likelihood :math:`L_g` of all events at each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Variable
+from pytensor.graph.replace import vectorize_graph
 
 from pymc_gamma.errors import ModelError
 from pymc_gamma.ops.scan import marginal_log_likelihood, node_log_probabilities
@@ -30,8 +31,7 @@ class Marginalised:
 
     ``EventMixture(..., scan={"channel": pmg.Marginalised()})`` adds the logarithms of the posterior probabilities of
     the nodes to the model, ``"<name>_channel_log_probability"``: averaged (as probabilities) over the draws they are
-    the posterior of the parameter. Every evaluation takes as long as one for each node, and so does compilation: it is
-    meant for a few nodes. Draws of events are at a node drawn from the prior.
+    the posterior of the parameter. Every evaluation takes as long as one for each node: it is meant for a few nodes. Draws of events are at a node drawn from the prior.
 
     Parameters
     ----------
@@ -113,6 +113,21 @@ class Marginal:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.prior))
 
+    def at_nodes(
+        self, thetas: Sequence[Variable], function: Callable[[tuple[Variable, ...]], Variable]
+    ) -> Variable:
+        """What a function of vectors of parameters is at each node, shape (n_nodes, ...): one graph for all nodes."""
+        own = [pt.as_tensor_variable(theta).astype("float64") for theta in thetas]
+        given = {which: pt.vector(shape=own[which].type.shape, dtype="float64") for which, _ in self.places}
+        found = function(tuple(given.get(which, theta) for which, theta in enumerate(own)))
+        filled = {}
+        for which, variable in given.items():
+            rows = pt.alloc(own[which], len(self.nodes), own[which].shape[0])
+            for k, place in self.places:
+                rows = pt.set_subtensor(rows[:, place], self.nodes) if k == which else rows
+            filled[variable] = rows
+        return vectorize_graph(found, filled)
+
     def each(self, thetas: Sequence[Variable]) -> list[tuple[Variable, ...]]:
         """Vectors of parameters at each node."""
         found = []
@@ -131,13 +146,12 @@ class Marginal:
             filled[which][place] = node
         return tuple(filled)
 
-    def shared_out(self, at_nodes: Sequence[Variable]) -> Variable:
-        """A number for each event from those at each node, (N,): they add up to the logarithm of the sum over nodes.
+    def shared_out(self, every: Variable) -> Variable:
+        """A number for each event from those at each node, (n_nodes, N): they add up to the log of the sum over nodes.
 
         Events are not independent where a node is unknown: each gets its mean over the nodes that are probable, and an
         equal share of what is left.
         """
-        every = pt.stack(list(at_nodes))
         log_prior = pt.constant(self.log_prior)
         total = marginal_log_likelihood(every.T, log_prior)
         weight = pt.exp(node_log_probabilities(every.T, log_prior))[:, None]
@@ -146,12 +160,12 @@ class Marginal:
         own = pt.switch(finite, own, 0.0)
         return own + (total - pt.sum(own)) / own.shape[0]
 
-    def add_probabilities(self, name: str, at_nodes: Sequence[Variable]) -> None:
-        """Deterministic of the posterior probabilities of the nodes, with a dim of them."""
+    def add_probabilities(self, name: str, every: Variable) -> None:
+        """Deterministic of the posterior probabilities of the nodes, with a dim of them, from (n_nodes, N)."""
         model = pm.modelcontext(None)
         dim = f"{name}_{self.parameter}"
         model.add_coord(dim, self.nodes)
-        found = node_log_probabilities(pt.stack(list(at_nodes)).T, pt.constant(self.log_prior))
+        found = node_log_probabilities(every.T, pt.constant(self.log_prior))
         pm.Deterministic(f"{dim}_log_probability", found, dims=dim)
 
 

@@ -41,13 +41,17 @@ class PoissonSource(Intensity):
 
     response: PoissonResponse
 
-    def log_densities(self, inputs: TableInputs, parameters: Parameters, n_rows: Variable) -> list[Variable]:
-        """Logarithm of the likelihood of a Poisson process, (N,), at each node of what is summed over, or once.
+    def log_densities(self, inputs: TableInputs, parameters: Parameters, n_rows: Variable) -> Variable:
+        """Logarithm of the likelihood of a Poisson process, (N,), or at each node of what is summed over, (n_nodes, N).
 
         Rows share the expected counts equally.
         """
-        each = [self.weighted(own) for own in self.at_nodes(parameters)]
-        return [self.log_density(inputs, own) - own.total / n_rows for own in each]
+
+        def log_density(given: Parameters) -> Variable:
+            weighted = self.weighted(given)
+            return self.log_density(inputs, weighted) - weighted.total / n_rows
+
+        return self.at_nodes(parameters, log_density)
 
     def split(self, value: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Rows and multiplicities; of multiplicity 0 where there is no event."""

@@ -125,16 +125,15 @@ class ScannedTable(TabulatedSource):
 
     def mixture_log_density(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
         """Logarithm of the density of events, times their multiplicities, for fractions that sum to one; (N,)."""
-        each = self.mixture_log_densities(inputs, fraction, parameters)
-        return each[0] if self.marginal is None else self.marginal.shared_out(each)
+        every = self.mixture_log_densities(inputs, fraction, parameters)
+        return every if self.marginal is None else self.marginal.shared_out(every)
 
-    def mixture_log_densities(
-        self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]
-    ) -> list[Variable]:
-        """As :meth:`mixture_log_density`, at each node of what is summed over."""
-        thetas = [theta.reshape((theta.shape[-1],)) for theta in parameters]
-        every = [tuple(thetas)] if self.marginal is None else self.marginal.each(thetas)
-        return [self._log_density(inputs, fraction, own) for own in every]
+    def mixture_log_densities(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
+        """As :meth:`mixture_log_density`, at each node of what is summed over, (n_nodes, N)."""
+        thetas = tuple(theta.reshape((theta.shape[-1],)) for theta in parameters)
+        if self.marginal is None:
+            return self._log_density(inputs, fraction, thetas)
+        return self.marginal.at_nodes(thetas, lambda own: self._log_density(inputs, fraction, own))
 
     def _log_density(self, inputs: TableInputs, fraction: Variable, thetas: Sequence[Variable]) -> Variable:
         rest, valid = None, []

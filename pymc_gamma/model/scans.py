@@ -72,6 +72,11 @@ class ScanBlock(AddedBlock):
         """Whether parameters are within the nodes."""
         return inside(_scalars(theta, self._grid), self._grid)
 
+    @property
+    def known(self) -> FloatArray:
+        """The middle of the nodes."""
+        return np.array([axis[len(axis) // 2] for axis in self._grid])
+
     def tables(self, rows: FloatArray) -> AddedTables:
         """Logarithms of the densities of the events at the nodes, and the observations that they belong to."""
         logs = self._scan.log_densities(rows)

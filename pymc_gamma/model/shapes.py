@@ -52,6 +52,12 @@ class ShapeBlock(AddedBlock):
         """Whether position and extension are where tables are valid."""
         return self._live.valid(self._shape(theta))
 
+    @property
+    def known(self) -> FloatArray:
+        """The reference."""
+        own = self._live.reference.parameters
+        return np.array([float(own[name]) for name in self._variables] + [1.0] * self._has_psf_scale)
+
     def check_start(self, theta: FloatArray) -> None:
         """See :class:`Block`."""
         self._live.check(self._kind(**{name: float(value) for name, value in self._parameters(theta).items()}))

@@ -25,7 +25,7 @@ from pymc_gamma.compilation import kernel
 from pymc_gamma.ops.intrinsics import from_bits, to_bits
 from pymc_gamma.search_kernels import interval
 
-__all__ = ["combination", "curvatures", "densities"]
+__all__ = ["combination", "curvatures", "densities", "exponential"]
 
 _BLOCK = 256
 _ROUND = 6755399441055744.0  # 1.5 x 2^52: the low bits of a sum with it are the nearest integer
@@ -42,7 +42,7 @@ _part = kernel(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=Tr
 
 
 @kernel(error_model="numpy", inline="always")
-def _exponential(x):  # type: ignore[no-untyped-def]
+def exponential(x):  # type: ignore[no-untyped-def]
     """Exponential; 0 below -708, inf above 709, NaN of NaN."""
     held = min(max(x, _LOWEST), _HIGHEST)
     shifted = held * _LOG2E + _ROUND
@@ -145,7 +145,7 @@ def densities(table: _Floats, first: _Floats, second: _Floats, x: _Floats) -> tu
         n = min(_BLOCK, n_events - start)
         _sum_rows(table, rows, weights[0, 0], start, n, logs)
         for e in range(n):
-            value[start + e] = _exponential(logs[e])
+            value[start + e] = exponential(logs[e])
         for a in range(n_axes):
             _sum_rows(table, rows, weights[1 - a, a], start, n, logs)
             for e in range(n):

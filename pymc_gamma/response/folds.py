@@ -154,6 +154,25 @@ class Fold:
                 made = Fold.make(components, self.observations, self.roi, self.energy_true_edges, scans)
         return made
 
+    def with_psf_scales(self, scales: Sequence[float], span: tuple[float, float], names: Sequence[str]) -> list["Fold"]:
+        """Some components under PSFs whose widths are off by factors within a range; tables of energies are shared."""
+        components = [self.components[self.index(name)] for name in names]
+        factors = (min(span[0], 1.0) ** 2, max(span[1], 1.0) ** 2)
+        ladders = {
+            (one.name, part): self.folded[0].ladders[one.name, part].widened(raster, factors)
+            for one in components
+            for part, raster in one.rasters().items()
+        }
+        return [
+            Fold(
+                tuple(components),
+                tuple(one.with_psf_scale(scale, span, ladders) for one in self.folded),
+                self.roi,
+                self.energy_true_edges,
+            )
+            for scale in scales
+        ]
+
     def scan(self, name: str) -> ScanNodes:
         """The nodes of a component.
 

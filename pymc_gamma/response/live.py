@@ -53,8 +53,8 @@ class LiveComponent:
         Whether coefficients are those of the few nodes of smooth spectra.
     free : collection of str, optional
         Names of the parameters that vary; all unless given. Others stay as they were folded, which saves tables.
-    psf_scale : bool
-        Whether a scale of the PSF varies, too.
+    widest_psf : float
+        Largest factor on the width of the PSF, if that varies too.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class LiveComponent:
         spectrum: FreeColumns | None,
         smooth: bool = True,
         free: Collection[str] | None = None,
-        psf_scale: bool = False,
+        widest_psf: float = 1.0,
     ) -> None:
         component = fold.components[fold.index(name)]
         if component.shape is None or not component.is_free:
@@ -99,7 +99,7 @@ class LiveComponent:
                 free_spectrum=spectrum is not None,
                 smooth=smooth,
                 free=free,
-                psf_scale=psf_scale,
+                widest_psf=widest_psf,
             )
 
         self._on_few = source(component.shape, True)

@@ -317,13 +317,13 @@ class Response:
         given = {name: mapping(own, f"values of {name!r}") for name, own in values.items()}
         return Response(self._fold.at_scan(given), self._citations, self.free_spectrum)
 
-    @checked(component=text, free=texts, psf_scale=kind("bool"), smooth=kind("bool"))
+    @checked(component=text, free=texts, widest_psf=partial(number, low=0), smooth=kind("bool"))
     def live_source(
         self,
         component: str,
         *,
         free: Collection[str] | None = None,
-        psf_scale: bool = False,
+        widest_psf: float = 1.0,
         smooth: bool = True,
     ) -> LiveComponent:
         """What a model needs of a component of free shape: densities and counts for any position and extension.
@@ -334,8 +334,8 @@ class Response:
             Name of the component.
         free : collection of str, optional
             Names of the parameters that vary; all unless given.
-        psf_scale : bool
-            Whether a scale of the PSF varies, too.
+        widest_psf : float
+            Largest factor on the width of the PSF, if that varies too: events are sought as far as it then reaches.
         smooth : bool
             For a free spectrum, whether coefficients are those of ``free_components[k].smooth``.
 
@@ -349,7 +349,7 @@ class Response:
         spectrum = None
         if component in self.free_spectrum:
             spectrum = self._free_components.columns[self.free_spectrum.index(component)]
-        return LiveComponent(self._fold, component, spectrum, smooth, free, psf_scale)
+        return LiveComponent(self._fold, component, spectrum, smooth, free, widest_psf)
 
     @checked(observations=several("Observation"), free_spectrum=texts)
     def refold(
@@ -405,6 +405,32 @@ class Response:
             for one in {observation.irfs for observation in self.observations}
         }
         return self.refold([observation.with_irfs(irfs[observation.irfs]) for observation in self.observations])
+
+    def under_psf_scales(
+        self, scales: Sequence[float], span: tuple[float, float], names: Sequence[str]
+    ) -> "list[Response]":
+        """Some of the components under PSFs whose widths are off by factors: what a model interpolates between.
+
+        Tables of the effective area and the dispersion of energies are shared with this response, and events are
+        evaluated as far from sources as the widest PSF reaches. Draws are of the nominal PSF, see :meth:`draw_rows`.
+
+        Parameters
+        ----------
+        scales : sequence of float
+            Factors on the width of the PSF.
+        span : tuple of float
+            Range that holds them.
+        names : sequence of str
+            Names of the components.
+        """
+        made = []
+        for fold in self._fold.with_psf_scales(scales, span, names):
+            other = Response(fold, self._citations, [name for name in names if name in self.free_spectrum])
+            if other.free_spectrum:
+                free = [one for one in fold.components if one.name in other.free_spectrum]
+                other.__dict__["_free_components"] = self._free_components.under(free, fold.folded)
+            made.append(other)
+        return made
 
     @checked(component=text, energy=plain("TeV"))
     def nominal_flux(self, component: str, energy: ArrayLike) -> FloatArray:

@@ -9,7 +9,6 @@ from setups import pointing, region, source
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import ModelError, PymcGammaWarning
-from pymc_gamma.model.refolded import spline_weights
 
 INDEX, AMPLITUDE = 2.3, 3e-12
 BIASED, COVERED = 3.5, 3.3
@@ -110,17 +109,6 @@ def log_likelihood(response, events, systematics=()):
     return float(model.compile_logp(mode="FAST_COMPILE")({}))
 
 
-def test_mixture_of_widths_of_the_psf(response):
-    """What the data say of the width: the mixed response against one folded for the width itself."""
-    events = response.simulate(rng=2)
-    scales = (0.86, 1.0, 1.13)
-    mixed = np.array([log_likelihood(response, events, [pmg.PSFScale(value=s)]) for s in scales])
-    folded = np.array([log_likelihood(response.with_systematics(psf_scale=s), events) for s in scales])
-    differences = (mixed - mixed[1]) - (folded - folded[1])
-    np.testing.assert_allclose(differences, 0, atol=1.0)
-    assert np.ptp(folded) > 50
-
-
 def test_energy_scale_against_distorted_dispersion(response):
     """A change of the spectrum against a change of the response: the data tell the same scale.
 
@@ -140,17 +128,6 @@ def test_no_shift_is_the_nominal_response(response):
     assert abs(log_likelihood(response, events, [pmg.EnergyScale(value=1.0)]) - log_likelihood(response, events)) < 0.05
 
 
-def test_weights_of_the_psf():
-    knots = pmg.PSFScale(sigma=0.1).knots
-    step = knots[1] - knots[0]
-    for scale in np.linspace(0.7, 1.3, 13):
-        weights = spline_weights(knots, scale)
-        assert np.all(weights >= 0)
-        assert weights.sum() == pytest.approx(1, rel=1e-12)
-        # folded for these scales, the mixture has the variance of the scale itself
-        assert weights @ (knots**2 - step**2 / 3) == pytest.approx(scale**2, rel=1e-12)
-
-
 def test_densities_stay_positive(response):
     """A bright source and events far from it: an interpolation that overshoots would give negative densities."""
     background = response.simulate({"ccr": 1}, 300, rng=1)
@@ -163,7 +140,7 @@ def test_densities_stay_positive(response):
             )
         exact = response.with_systematics(psf_scale=scale).with_spectra(norms=norms)
         expected = np.log(exact.density(background).sum(axis=1)).sum() - float(exact.acceptance.sum())
-        assert float(model.compile_logp(mode="FAST_COMPILE")({})) == pytest.approx(expected, abs=15)
+        assert float(model.compile_logp(mode="FAST_COMPILE")({})) == pytest.approx(expected, abs=0.05)
 
 
 def test_the_background_of_the_response_is_kept(response):
@@ -268,7 +245,6 @@ def test_bad_input(response):
         (lambda: pmg.EnergyScale(sigma=-1), "positive number"),
         (lambda: pmg.PSFScale(sigma=0.5), "at most 0.2"),
         (lambda: pmg.PSFScale(nodes=4), "at least 5"),
-        (lambda: pmg.PSFScale(sigma=0.2, nodes=5), "more than nodes=5"),
         (lambda: pmg.PSFScale(value=3.0), "within three sigma"),
         (lambda: pmg.EffectiveAreaShape(value=np.zeros(5)), r"needs knots=\[...\] too"),
         (lambda: pmg.EffectiveAreaShape(knots=[3, 1] * u.TeV).energies(np.array([0.1, 10])), "ascending"),

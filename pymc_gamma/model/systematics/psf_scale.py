@@ -10,7 +10,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.arguments import integer
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.labelled import aligned
-from pymc_gamma.model.component import ModelComponent
+from pymc_gamma.model.component import ModelComponent, PSFScaling
 from pymc_gamma.model.systematics.base import Systematic
 
 __all__ = ["PSFScale"]
@@ -20,18 +20,17 @@ __all__ = ["PSFScale"]
 class PSFScale(Systematic):
     """Factor on the width of the PSF; prior Normal(1, ``sigma``), truncated at three ``sigma``.
 
-    The response is folded for a few factors and mixed between them (:mod:`pymc_gamma.model.refolded`). With
-    3000 events of a source and the default step of 0.05 between the factors, what the data say of the width is right
-    within a tenth of its standard deviation; the error goes with the square of the step, ``6 sigma / (nodes - 3)``.
+    Densities are evaluated for a few factors, and their logarithms interpolated (:mod:`pymc_gamma.model.varied`);
+    nothing is folded again. It acts on everything that comes from the sky, and on components of free shape.
 
     Parameters
     ----------
     sigma : float
         Width of the prior, at most 0.2.
     value : TensorVariable or float, optional
-        Instead of the default prior; beyond three ``sigma`` from 1 it has no further effect.
+        Instead of the default prior; log L is -inf beyond three ``sigma`` from 1.
     nodes : int
-        Number of factors for which the response is folded.
+        Number of factors for which densities are evaluated.
     """
 
     sigma: float = 0.05
@@ -48,17 +47,14 @@ class PSFScale(Systematic):
                 f"PSFScale(sigma=...) must be at most 0.2, got {self.sigma}: the response is mixed over three of it on "
                 "both sides."
             )
-        if self.knots[0] < self.knots[1] - self.knots[0]:
-            raise ValueError(f"PSFScale(sigma={self.sigma}) needs more than nodes={self.nodes}.")
         value = aligned(self.value, {"observation": None}, "PSFScale(value=...)")
         if isinstance(value, np.ndarray) and np.any(np.abs(value - 1) > 3 * self.sigma * (1 + 1e-9)):
             raise ValueError(f"PSFScale(value=...) must lie within three sigma ({self.sigma}) of 1, got {self.value}.")
 
     @property
-    def knots(self) -> FloatArray:
-        """Knots of the splines: the second and the last but one are three ``sigma`` from 1."""
-        step = 6 * self.sigma / (self.nodes - 3)
-        return np.asarray(1 - 3 * self.sigma + step * np.arange(-1, self.nodes - 1), dtype=np.float64)
+    def scaling(self) -> PSFScaling:
+        """The range of the factor, and how finely it is followed."""
+        return PSFScaling((1 - 3 * self.sigma, 1 + 3 * self.sigma), self.nodes)
 
     def prior(self, n_observations: int, energy: FloatArray) -> Variable:
         """Variable ``psf_scale``, within three ``sigma`` of 1."""
@@ -66,4 +62,4 @@ class PSFScale(Systematic):
 
     def act(self, component: ModelComponent, value: Variable) -> ModelComponent:
         """Another width of the PSF for what comes from the sky."""
-        return component.with_psf_scale(value, self.knots) if "psf" in component.irfs else component
+        return component.with_psf_scale(value, self.scaling) if "psf" in component.irfs else component
