@@ -289,7 +289,9 @@ class Intensity(ResponseSource):
             return function(parameters)
         return self.marginal.at_nodes(parameters.thetas, lambda own: function(parameters._replace(thetas=own)))
 
-    def mixture_log_densities(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
+    def mixture_log_densities(
+        self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]
+    ) -> Variable:
         """As :meth:`mixture_log_density`, at each node of what is summed over, (n_nodes, N)."""
         given = self.parameters([one.reshape((one.shape[-1],)) for one in parameters])
         return self.at_nodes(given, lambda own: self.log_density(inputs, self.weighted(own, fraction)))

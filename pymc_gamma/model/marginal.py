@@ -31,7 +31,8 @@ class Marginalised:
 
     ``EventMixture(..., scan={"channel": pmg.Marginalised()})`` adds the logarithms of the posterior probabilities of
     the nodes to the model, ``"<name>_channel_log_probability"``: averaged (as probabilities) over the draws they are
-    the posterior of the parameter. Every evaluation takes as long as one for each node: it is meant for a few nodes. Draws of events are at a node drawn from the prior.
+    the posterior of the parameter. Every evaluation takes as long as one for each node: it is meant for a few nodes.
+    Draws of events are at a node drawn from the prior.
 
     Parameters
     ----------
@@ -113,9 +114,7 @@ class Marginal:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.prior))
 
-    def at_nodes(
-        self, thetas: Sequence[Variable], function: Callable[[tuple[Variable, ...]], Variable]
-    ) -> Variable:
+    def at_nodes(self, thetas: Sequence[Variable], function: Callable[[tuple[Variable, ...]], Variable]) -> Variable:
         """What a function of vectors of parameters is at each node, shape (n_nodes, ...): one graph for all nodes."""
         own = [pt.as_tensor_variable(theta).astype("float64") for theta in thetas]
         given = {which: pt.vector(shape=own[which].type.shape, dtype="float64") for which, _ in self.places}

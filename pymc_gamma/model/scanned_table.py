@@ -128,7 +128,9 @@ class ScannedTable(TabulatedSource):
         every = self.mixture_log_densities(inputs, fraction, parameters)
         return every if self.marginal is None else self.marginal.shared_out(every)
 
-    def mixture_log_densities(self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]) -> Variable:
+    def mixture_log_densities(
+        self, inputs: TableInputs, fraction: Variable, parameters: Sequence[Variable]
+    ) -> Variable:
         """As :meth:`mixture_log_density`, at each node of what is summed over, (n_nodes, N)."""
         thetas = tuple(theta.reshape((theta.shape[-1],)) for theta in parameters)
         if self.marginal is None:
