@@ -5,6 +5,7 @@ from typing import ClassVar
 import astropy.units as u
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from pymc.model.transform.conditioning import remove_value_transforms
@@ -12,6 +13,10 @@ from setups import pointing, region, source
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import ModelError
+from pymc_gamma.model.blocks import LinearBlock
+from pymc_gamma.model.event_mixture import table_inputs
+from pymc_gamma.model.intensity import Parameters
+from pymc_gamma.model.poisson import PoissonSource
 from pymc_gamma.model.systematics import Systematic
 
 LON, HOURS = (0.0, 0.5, -0.3), (1, 2, 1.5)
@@ -261,3 +266,55 @@ class TestMixtures:
         density = (rows / counts.sum(axis=1)) @ fraction
         # a free spectrum has columns of its own, which differ by 1e-3 in log L at 4500 events, and more where all do
         assert logp(model) == pytest.approx(np.log(density).sum(), abs=2e-2)
+
+
+class TwoWidths(LinearBlock):
+    """A source whose brightness is a mixture of two Gaussians, with the share of the first as a parameter."""
+
+    n_dense = 2
+
+    def __init__(self, widths, name):
+        super().__init__(name, np.ones((1, 1)), theta=pt.zeros(1))
+        self._widths = widths
+
+    def columns(self, rows, observation):
+        return self._widths.component_pdf(rows), None
+
+    def spread(self, theta, v):
+        return pt.stack([theta[0], 1 - theta[0]]) * v
+
+    def frozen(self, theta):
+        return {}
+
+
+def test_a_linear_block_with_parameters_and_columns_of_its_own():
+    halo, background = source("halo", 0.0, 0.0, sigma=0.3, amplitude=1e-12), pmg.CosmicRayBackground()
+    wide = source("wide", 0.0, 0.0, sigma=0.6, amplitude=1e-12)
+    roi, run = region(width=2.0, energy=(0.5, 100)), pointing(hours=1)
+    response, widths = pmg.fold([halo, background], run, roi), pmg.fold([halo, wide], run, roi)
+    rows = response.event_rows(response.simulate(rng=4))
+    blocks = [TwoWidths(widths, "halo"), LinearBlock("ccr", np.array([[400.0]]))]
+    intensity = PoissonSource(response, blocks, has_norms=True)
+    share, norms = pt.dvector(), pt.dvector()
+    parameters = Parameters(norms, None, (share,))
+    value = intensity.log_densities(table_inputs(intensity, pt.constant(rows), ()), parameters, pt.constant(len(rows)))
+    total = value.sum()
+    function = pytensor.function([share, norms], [total, *pt.grad(total, [share, norms])], mode="FAST_COMPILE")
+    pdf, of_background = widths.component_pdf(rows), response.component_pdf(rows)[:, 1]
+
+    def expected(at, n):
+        return (
+            np.log(n[0] * (at * pdf[:, 0] + (1 - at) * pdf[:, 1]) + 400 * n[1] * of_background).sum()
+            - n[0]
+            - 400 * n[1]
+        )
+
+    n, step = np.array([900.0, 1.2]), 1e-5
+    for at in (0.0, 0.3, 1.0):
+        found, slope, of_norms = function(np.array([at]), n)
+        assert found == pytest.approx(expected(at, n), rel=1e-10)
+        assert slope[0] == pytest.approx(
+            (expected(at + step, n) - expected(at - step, n)) / (2 * step), rel=1e-6, abs=1e-4
+        )
+        change = (expected(at, n * [1, 1 + step]) - expected(at, n * [1, 1 - step])) / (2 * step * n[1])
+        assert of_norms[1] == pytest.approx(change, rel=1e-6, abs=1e-3)
