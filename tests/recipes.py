@@ -349,6 +349,7 @@ def recipes(o):
         "Response.expected_parts": {"self": o.live, "spectra": [o.flux], "shapes": shapes},
         "Response.with_shapes": {"self": o.live, "shapes": shapes},
         "Response.live_source": {"self": o.live, "component": "crab", "free": ["lon_0"]},
+        "Response.under_psf_scales": {"self": o.response, "scales": [0.9, 1.1], "span": [0.8, 1.2], "names": ["crab"]},
         "Response.spectra_values": {"self": o.free, "spectra": {"crab": pmg.PowerLaw()}},
         "Response.mean_exposure": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
         "Response.nominal_flux": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.arguments import (
     array,
+    ascending,
     checked,
     generator,
     instance,
@@ -406,8 +407,9 @@ class Response:
         }
         return self.refold([observation.with_irfs(irfs[observation.irfs]) for observation in self.observations])
 
+    @checked(scales=ascending, span=ascending, names=texts)
     def under_psf_scales(
-        self, scales: Sequence[float], span: tuple[float, float], names: Sequence[str]
+        self, scales: Sequence[float] | FloatArray, span: Sequence[float] | FloatArray, names: Collection[str]
     ) -> "list[Response]":
         """Some of the components under PSFs whose widths are off by factors: what a model interpolates between.
 
@@ -416,15 +418,27 @@ class Response:
 
         Parameters
         ----------
-        scales : sequence of float
-            Factors on the width of the PSF.
-        span : tuple of float
-            Range that holds them.
-        names : sequence of str
+        scales : array_like
+            Factors on the width of the PSF, ascending, two at least.
+        span : array_like
+            The smallest and the largest factor that they may be compared with.
+        names : str or collection of str
             Names of the components.
+
+        Raises
+        ------
+        ValueError
+            If factors do not ascend, are not positive, or lie outside the range.
+        SkyModelError
+            If there is no component of a name.
         """
+        low, high = float(span[0]), float(span[-1])
+        if not 0 < low <= scales[0] <= scales[-1] <= high:
+            raise ValueError(
+                f"factors on the width of the PSF must be positive and within {low:g} to {high:g}, got {scales}."
+            )
         made = []
-        for fold in self._fold.with_psf_scales(scales, span, names):
+        for fold in self._fold.with_psf_scales(scales, (low, high), tuple(names)):
             other = Response(fold, self._citations, [name for name in names if name in self.free_spectrum])
             if other.free_spectrum:
                 free = [one for one in fold.components if one.name in other.free_spectrum]

@@ -10,7 +10,7 @@ import xarray as xr
 from setups import pointing, region, source
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import ModelError
+from pymc_gamma.errors import ModelError, SkyModelError
 from pymc_gamma.folding import tables as fold_tables
 
 SCALES = (0.87, 0.95, 1.0, 1.06, 1.14)
@@ -282,3 +282,11 @@ def test_outside_the_range():
         scale = pmg.PSFScale(sigma=SIGMA, value=pm.Flat("scale", initval=1.2))
         with pytest.raises(ModelError, match=r"scale of the PSF is 1.2, outside 0.85 to 1.15"):
             pmg.ExtendedEventMixture("events", response=response, observed=events, systematics=[scale])
+
+
+def test_bad_factors():
+    response = folded("point", hours=1)
+    with pytest.raises(ValueError, match=r"within 0.8 to 1.2, got \[0.7 1. \]"):
+        response.under_psf_scales([0.7, 1.0], (0.8, 1.2), ["crab"])
+    with pytest.raises(SkyModelError, match="no component 'other'"):
+        response.under_psf_scales([0.9, 1.0], (0.8, 1.2), ["other"])
