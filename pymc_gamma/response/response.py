@@ -438,7 +438,7 @@ class Response:
                 f"factors on the width of the PSF must be positive and within {low:g} to {high:g}, got {scales}."
             )
         made = []
-        for fold in self._fold.with_psf_scales(scales, (low, high), tuple(names)):
+        for fold in self._fold.with_psf_scales(list(map(float, scales)), (low, high), tuple(names)):
             other = Response(fold, self._citations, [name for name in names if name in self.free_spectrum])
             if other.free_spectrum:
                 free = [one for one in fold.components if one.name in other.free_spectrum]
