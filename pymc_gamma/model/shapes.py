@@ -1,6 +1,7 @@
 """Sources whose position and extension are parameters of a model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from pymc_gamma.ops.live_density import LiveDensity, rows_of
 from pymc_gamma.ops.live_density import table_types as live_table_types
 from pymc_gamma.units import scalar_value
 
-__all__ = ["ShapeBlock", "parameters_of", "position"]
+__all__ = ["ShapeBlock", "parameters_of", "position", "with_parameters"]
 
 
 class ShapeBlock(AddedBlock):
@@ -67,17 +68,17 @@ class ShapeBlock(AddedBlock):
         made = self._live.tables(rows)
         self._live.release()
         at_reference = made.density(self._live.reference, np.ones(self.size // self.n_rows))
-        return AddedTables((*made.arrays, np.asarray(made.n_events, np.int64)), at_reference)
+        return AddedTables(tuple(made.arrays), at_reference)
 
     def table_types(self) -> list[Any]:
         """Types of the variables that hold the tables."""
-        return live_table_types()
+        return live_table_types()[:-1]  # the number of events is that of the other tables
 
-    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
+    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable, n_events: Variable) -> Variable:
         """Densities of the events."""
         rho = v.reshape((self.n_rows, self.size // self.n_rows))
         op, n = LiveDensity(self._kind.family), self._n_observations
-        return op(rows_of(self._row(theta), n), rows_of(rho, n), *tables)
+        return op(rows_of(self._row(theta), n), rows_of(rho, n), *tables, n_events)
 
     def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
         """Position, extension and scale, for draws."""
@@ -102,20 +103,17 @@ class ShapeBlock(AddedBlock):
         return pt.stack([pt.as_tensor_variable(one).astype("float64") for one in row])
 
 
-def parameters_of(shape: LiveShape, psf_scale: Variable | None) -> Variable:
-    """What varies of a shape, in the order in which a :class:`ShapeBlock` takes it.
+def with_parameters(shape: LiveShape) -> LiveShape:
+    """A shape that has at least one parameter: of one of numbers alone, the longitude becomes a constant."""
+    if not all(map(is_number, shape.parameters.values())):
+        return shape
+    return replace(shape, lon_0=pt.constant(float(shape.lon_0)))  # type: ignore[type-var]
 
-    Raises
-    ------
-    ModelError
-        If nothing varies.
-    """
+
+def parameters_of(shape: LiveShape, psf_scale: Variable | None) -> Variable:
+    """What varies of a shape, in the order in which a :class:`ShapeBlock` takes it."""
     varying = [value for value in shape.parameters.values() if not is_number(value)]
     varying += [] if psf_scale is None else [psf_scale]
-    if not varying:
-        raise ModelError(
-            f"all parameters of {shape} are numbers; fold the component with that shape, and without free_shape=."
-        )
     return pt.stack([pt.as_tensor_variable(one).astype("float64") for one in varying])
 
 

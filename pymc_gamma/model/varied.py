@@ -148,7 +148,7 @@ class VariedBlock(AddedBlock):
         scales.release()
         reference = nominal.totals(np.ones_like(nominal.values))
         own = (observation,) if self._one_by_one else ()
-        return AddedTables((*made.arrays, np.asarray(made.n_events, np.int64), *own), reference)
+        return AddedTables((*made.arrays, *own), reference)
 
     @property
     def _one_by_one(self) -> bool:
@@ -168,12 +168,12 @@ class VariedBlock(AddedBlock):
 
     def table_types(self) -> list[Any]:
         """Types of the variables that hold the tables."""
-        return [*varied_types(), *([pt.lvector] if self._one_by_one else [])]
+        return [*varied_types()[:-1], *([pt.lvector] if self._one_by_one else [])]
 
-    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
+    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable, n_events: Variable) -> Variable:
         """Densities of the events."""
         n, x = len(self._scales.nodes), pt.log(theta[0])
-        arrays = list(tables[: len(varied_types())])
+        arrays = [*tables[: len(VariedArrays._fields)], n_events]
         level, slope = VariedArrays._fields.index("level"), VariedArrays._fields.index("slope")
         arrays[level] = pt.specify_shape(arrays[level], (n, None))
         arrays[slope] = pt.specify_shape(arrays[slope], (0 if self.nodes is None else n, None))

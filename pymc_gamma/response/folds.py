@@ -154,9 +154,7 @@ class Fold:
                 made = Fold.make(components, self.observations, self.roi, self.energy_true_edges, scans)
         return made
 
-    def with_psf_scales(
-        self, scales: Sequence[float], span: tuple[float, float], names: Sequence[str]
-    ) -> list["Fold"]:
+    def with_psf_scales(self, scales: Sequence[float], span: tuple[float, float], names: Sequence[str]) -> list["Fold"]:
         """Some components under PSFs whose widths are off by factors within a range; tables of energies are shared."""
         components = [self.components[self.index(name)] for name in names]
         factors = (min(span[0], 1.0) ** 2, max(span[1], 1.0) ** 2)
@@ -250,9 +248,10 @@ class Fold:
 
     @property
     def observation_labels(self) -> tuple[str, ...] | tuple[int, ...]:
-        """Names of the observations where all have one of their own, else their indices."""
-        names = [one.name for one in self.observations if one.name]
-        return tuple(names) if len(set(names)) == len(self.folded) else tuple(range(len(self.folded)))
+        """Names of the observations, the index of those without one; where none has a name their indices as numbers."""
+        names = [one.name or str(k) for k, one in enumerate(self.observations)]
+        named = any(one.name for one in self.observations) and len(set(names)) == len(names)
+        return tuple(names) if named else tuple(range(len(names)))
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -304,6 +303,8 @@ class Fold:
         """
         names = [one.name for one in self.observations]
         if isinstance(observation, str):
+            if observation not in names and observation in self.observation_labels:
+                return self.observation_labels.index(observation)  # type: ignore[arg-type]
             if names.count(observation) == 1:
                 return names.index(observation)
             if observation in names:
