@@ -266,11 +266,12 @@ def _block(
         folded = next(one.shape for one in component.response.components if one.name == component.name)
         # what is no shape, or another, is refused below
         varying = component.shape.differs(folded) if type(component.shape) is type(folded) else ()
-        widest = 1.0 if component.psf_scaling is None else component.psf_scaling.span[1]
+        span = None if component.psf_scaling is None else component.psf_scaling.span
+        widest = 1.0 if span is None else span[1]
         live = component.response.live_source(component.name, free=varying, widest_psf=widest, smooth=few)
         shape = with_parameters(live.check(component.shape))
         theta = parameters_of(shape, component.psf_scale)
-        return ShapeBlock(live, block, shape, component.psf_scale), values, theta
+        return ShapeBlock(live, block, shape, span), values, theta
     if component.scan is not None:
         return ScanBlock(component.response.scans[component.name], block, place), values, vector_of(component.scan)
     if psf_scales is None:

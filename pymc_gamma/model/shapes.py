@@ -15,6 +15,7 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.live_shapes import LiveShape, is_number
 from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
+from pymc_gamma.model.varied import check_range, in_range
 from pymc_gamma.ops.live_counts import live_counts
 from pymc_gamma.ops.live_density import LiveDensity, rows_of
 from pymc_gamma.ops.live_density import table_types as live_table_types
@@ -34,13 +35,13 @@ class ShapeBlock(AddedBlock):
         The component as it was folded: its acceptance, and where its spectrum is evaluated.
     shape : LiveShape
         Numbers and variables.
-    psf_scale : TensorVariable, optional
-        Factor on the width of the PSF.
+    psf_span : tuple of float, optional
+        Range of a factor on the width of the PSF, if that is a parameter too.
     """
 
-    def __init__(self, live: Any, block: Block, shape: LiveShape, psf_scale: Variable | None) -> None:
+    def __init__(self, live: Any, block: Block, shape: LiveShape, psf_span: tuple[float, float] | None) -> None:
         super().__init__(block.name, block.acceptance, block.nodes, theta=pt.zeros(0), few_nodes=block.few_nodes)
-        self._live, self._kind, self._has_psf_scale = live, type(shape), psf_scale is not None
+        self._live, self._kind, self._psf_span = live, type(shape), psf_span
         self._numbers = {name: float(value) for name, value in shape.parameters.items() if is_number(value)}
         self._variables = tuple(name for name in shape.parameters if name not in self._numbers)
         self._n_observations = len(live.source.folded)
@@ -51,17 +52,20 @@ class ShapeBlock(AddedBlock):
 
     def valid(self, theta: Variable) -> Variable:
         """Whether position and extension are where tables are valid."""
-        return self._live.valid(self._shape(theta))
+        inside = self._live.valid(self._shape(theta))
+        return inside if self._psf_span is None else inside & in_range(theta[-1], self._psf_span)
 
     @property
     def known(self) -> FloatArray:
         """The reference."""
         own = self._live.reference.parameters
-        return np.array([float(own[name]) for name in self._variables] + [1.0] * self._has_psf_scale)
+        return np.array([float(own[name]) for name in self._variables] + [1.0] * (self._psf_span is not None))
 
     def check_start(self, theta: FloatArray) -> None:
         """See :class:`Block`."""
         self._live.check(self._kind(**{name: float(value) for name, value in self._parameters(theta).items()}))
+        if self._psf_span is not None:
+            check_range(float(theta[-1]), self._psf_span)
 
     def tables(self, rows: FloatArray) -> AddedTables:
         """Tables of the events near the reference."""
@@ -83,7 +87,7 @@ class ShapeBlock(AddedBlock):
     def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
         """Position, extension and scale, for draws."""
         found: dict[str, Any] = {"shapes": {self.name: self._parameters(theta)}}
-        if self._has_psf_scale:
+        if self._psf_span is not None:
             found["psf_scale"] = float(theta[-1])
         return found
 
@@ -99,7 +103,7 @@ class ShapeBlock(AddedBlock):
 
     def _row(self, theta: Any) -> Variable:
         """Parameters as the kernels take them."""
-        row = self._shape(theta).theta(theta[-1] if self._has_psf_scale else 1.0)
+        row = self._shape(theta).theta(1.0 if self._psf_span is None else theta[-1])
         return pt.stack([pt.as_tensor_variable(one).astype("float64") for one in row])
 
 

@@ -78,6 +78,22 @@ class PSFScales:
         return polynomials(self.nodes, self.span, np.log(ratio))
 
 
+def in_range(scale: Variable, span: Any) -> Variable:
+    """Whether a scale of the PSF is within its range."""
+    low, high = span
+    return pt.ge(scale, low * (1 - 1e-12)) & pt.le(scale, high * (1 + 1e-12))
+
+
+def check_range(scale: float, span: Any) -> None:
+    """Raise a ModelError unless a scale of the PSF is within its range."""
+    low, high = span
+    if not low * (1 - 1e-9) <= scale <= high * (1 + 1e-9):
+        raise ModelError(
+            f"the scale of the PSF is {scale:.4g}, outside {low:.4g} to {high:.4g}, three sigma around 1; give "
+            "PSFScale a larger sigma, or its value a prior within that range."
+        )
+
+
 class VariedBlock(AddedBlock):
     """A component whose PSF has a scale that is a parameter.
 
@@ -114,8 +130,7 @@ class VariedBlock(AddedBlock):
 
     def valid(self, theta: Variable) -> Variable:
         """Whether the scale is within its range."""
-        low, high = np.exp(self._scales.span)
-        return pt.ge(theta[0], low * (1 - 1e-12)) & pt.le(theta[0], high * (1 + 1e-12))
+        return in_range(theta[0], np.exp(self._scales.span))
 
     @property
     def known(self) -> FloatArray:
@@ -124,12 +139,7 @@ class VariedBlock(AddedBlock):
 
     def check_start(self, theta: FloatArray) -> None:
         """See :class:`Block`."""
-        low, high = np.exp(self._scales.span)
-        if not low * (1 - 1e-9) <= theta[0] <= high * (1 + 1e-9):
-            raise ModelError(
-                f"the scale of the PSF is {theta[0]:.4g}, outside {low:.4g} to {high:.4g}, three sigma around 1; give "
-                "PSFScale a larger sigma, or its value a prior within that range."
-            )
+        check_range(theta[0], np.exp(self._scales.span))
 
     def tables(self, rows: FloatArray) -> AddedTables:
         """Densities of the events for all scales."""

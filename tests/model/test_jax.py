@@ -73,7 +73,7 @@ def every_family(response, distribution):
 @pytest.mark.parametrize("distribution", [pmg.EventMixture, pmg.ExtendedEventMixture])
 def test_every_family_of_ops(response, distribution):
     model = every_family(response, distribution)
-    names = {type(node.op).__name__ for node in model.logp_dlogp_function()._pytensor_function.maker.fgraph.apply_nodes}
+    names = {type(node.op).__name__ for node in model.compile_logp().f.maker.fgraph.apply_nodes}
     own = {"LogMatVecSum", "HatMap", "LiveDensity", "LiveCountsOp", "ScanDensity", "VariedDensity"}
     assert own <= names
     start = model.initial_point()

@@ -81,6 +81,24 @@ def test_parameters_out_of_range_at_the_start(response, free_spectrum, start, me
             pmg.ExtendedEventMixture("events", response=chosen, shapes=shapes, spectra=spectra, max_events=3000)
 
 
+@pytest.mark.parametrize(
+    ("vector", "told"),
+    [
+        (lambda: pm.HalfNormal("s", 0.1, shape=2), r"'s' of Vector\(float64, shape=\(2,\)\); pass .* such as s\[0\]"),
+        (lambda: pm.HalfNormal("s", 0.1, shape=1), r"'s' of Vector\(float64, shape=\(1,\)\)"),
+        (lambda: pt.vector() + 1, r"Vector\(float64, shape=\(\?,\)\); pass a single entry, such as variable\[0\]"),
+        (lambda: pt.matrix("m"), r"'m' of Matrix\(float64"),
+    ],
+)
+@pytest.mark.parametrize("kind", [pmg.PointShape, pmg.GaussianShape, pmg.DiskShape, pmg.ShellShape])
+def test_parameters_are_single(kind, vector, told):
+    values = {"lon_0": LON, "lat_0": LAT, "sigma": 0.1, "e": 0.1, "phi": 3.0, "r_0": 0.2, "radius": 0.2, "width": 0.1}
+    names = [name for name in values if name in kind.__dataclass_fields__]
+    for name in names:
+        with pm.Model(), pytest.raises(TypeError, match=rf"{kind.__name__}: {name} must be one number .*, got {told}"):
+            kind(**{**{key: values[key] for key in names}, name: vector()})
+
+
 @pytest.mark.parametrize("radius", [0.0, -0.1])
 def test_a_disk_without_a_radius(radius):
     response = folded("disk")
