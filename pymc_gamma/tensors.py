@@ -8,7 +8,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.units import numbers
 
-__all__ = ["has_variables", "joined"]
+__all__ = ["has_variables", "joined", "only_entry"]
 
 
 def has_variables(value: Any) -> bool:
@@ -52,6 +52,17 @@ def joined(value: Any, name: str, *, low: float = -np.inf) -> Any:
     [1, 2]
     """
     return _join(value, name, low) if has_variables(value) else value
+
+
+def only_entry(vector: Variable) -> Variable:
+    """The entry of a vector of one, a scalar; evaluation fails where the vector turns out to have others.
+
+    Examples
+    --------
+    >>> float(only_entry(pt.constant([2.5])).eval())
+    2.5
+    """
+    return vector.reshape(())
 
 
 def _join(value: Any, name: str, low: float) -> Variable:

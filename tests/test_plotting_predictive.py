@@ -241,14 +241,11 @@ def test_unknown_observations(several, rng, observation, error, message):
         several.npred(observation=observation)
 
 
-def test_names_that_are_numbers_or_not_unique(runs):
-    named = [pmg.Observation(one.irfs, one.pointing, one.livetime, name="23523") for one in runs[:2]]
-    roi = region(width=2.0, energy=(0.3, 50.0))
-    twice = pmg.fold([pmg.CosmicRayBackground()], named, roi)
+def test_names_that_are_numbers(runs):
+    named = pmg.Observation(runs[0].irfs, runs[0].pointing, runs[0].livetime, name="23523")
+    response = pmg.fold([pmg.CosmicRayBackground()], named, region(width=2.0, energy=(0.3, 50.0)))
     with pytest.raises(EventError, match=r"no observation 23523; .* Its name is a string: observation='23523'"):
-        twice.npred(observation=23523)
-    with pytest.raises(EventError, match=r"observations \[0, 1\] are all named '23523'"):
-        twice.npred(observation="23523")
+        response.npred(observation=23523)
 
 
 def test_probabilities_of_an_observation_agree_with_simulation(several, rng):

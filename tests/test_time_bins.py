@@ -10,7 +10,7 @@ from scipy import stats
 from setups import P_VALUE, direction, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import EventError, PymcGammaWarning
+from pymc_gamma.errors import EventError, ModelError, PymcGammaWarning
 
 START = Time("2025-03-01T22:00:00", scale="tt")
 
@@ -312,10 +312,11 @@ def test_good_time_in_stores(cut, tmp_path):
     ("names", "labels"),
     [
         (("a", "b"), ["a", "b"]),
-        (("a", "a"), [0, 1]),
-        (("a", None), [0, 1]),
-        (("a", ""), [0, 1]),
+        (("a", None), ["a", "1"]),
+        (("", "a"), ["0", "a"]),
+        (("1", "0"), ["1", "0"]),
         ((None, None), [0, 1]),
+        (("", None), [0, 1]),
     ],
 )
 def test_labels_of_observations(names, labels):
@@ -324,13 +325,48 @@ def test_labels_of_observations(names, labels):
     counts = response.acceptance_by_observation
     assert counts["observation"].values.tolist() == labels
     assert counts.sel(observation=labels[1]).values.tolist() == counts.values[:, 1].tolist()
-    for k, name in enumerate(names):
+    for k, label in enumerate(labels):
         assert response.observation_index(k) == k
-        if names.count(name) == 1 and name:
-            assert response.observation_index(name) == k
-    if names == ("a", "a"):
-        with pytest.raises(EventError, match=r"the observations \[0, 1\] are all named 'a'; choose one by its index"):
-            response.observation_index("a")
+        assert response.observation_index(label) == k
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a", "a"), "observations 0 and 1 have the same label 'a': both have that name"),
+        (("a", "b", "a"), "observations 0 and 2 have the same label 'a'"),
+        (("1", None), "observations 0 and 1 have the same label '1': number 1 has no name"),
+        (("", "0"), "observations 0 and 1 have the same label '0': number 0 has no name"),
+    ],
+)
+def test_observations_of_one_label_are_refused(names, told):
+    runs = [run(name=name) for name in names]
+    with pytest.raises(ModelError, match=rf"{told}.* Give each a name of its own"):
+        pmg.fold(COMPONENTS, runs, ROI)
+    response = pmg.fold(COMPONENTS, runs[0], ROI)
+    with pytest.raises(ModelError, match=told):
+        response.refold(runs)
+
+
+def test_bins_of_runs_without_names_are_labelled_by_their_indices():
+    """Their numbers are no names: bins of several runs have the same ones."""
+    bins = [0, 10, 30] * u.min
+    pieces = pmg.Observation.split_list([run(name=None), run((60, 90), name=None)], bins)
+    assert [one.name for one in pieces] == ["0", "1", "0", "1"]
+    response = pmg.fold(COMPONENTS, pieces, ROI)
+    assert response.coords["observation"] == [0, 1, 2, 3]
+    with pytest.raises(EventError, match=r"the observations \[0, 2\] are all named '0'; choose one by its index"):
+        response.observation_index("0")
+    assert pmg.fold(COMPONENTS, pieces[:2], ROI).coords["observation"] == ["0", "1"]
+    again = [part for piece in pieces[::2] for part in piece.split([0, 5, 10] * u.min)]
+    assert [one.name for one in again] == ["0 0", "0 1", "0 0", "0 1"]
+    assert pmg.fold(COMPONENTS, again, ROI).coords["observation"] == [0, 1, 2, 3]
+    pieces[0].name = pieces[1].name = "mine"
+    with pytest.raises(ModelError, match="observations 0 and 1 have the same label 'mine'"):
+        pmg.fold(COMPONENTS, pieces, ROI)
+    named = pmg.Observation.split_list([run(name="a"), run((60, 90), name="a")], bins)
+    with pytest.raises(ModelError, match="observations 0 and 2 have the same label 'a 0'"):
+        pmg.fold(COMPONENTS, named, ROI)
 
 
 def test_runs_on_disk_keep_good_time_and_arrival_times(tmp_path):

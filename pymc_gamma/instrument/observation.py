@@ -66,7 +66,7 @@ class Observation:
         Observation time; the residual background is proportional to it. Default: the length of ``good_time`` if that is
         given, else ``livetime``.
     name : str, optional
-        For tables and legends.
+        Its label in coordinates, tables and legends; those that are folded together must differ.
     energy_range : `~astropy.units.Quantity`, optional
         Range (minimum, maximum) of reconstructed energy in which the run can be trusted. Default: no limit of its own.
     offset_max : `~astropy.units.Quantity`, optional
@@ -89,6 +89,8 @@ class Observation:
         Degrees.
     good_time_s : numpy.ndarray or None
         Good time intervals in seconds (TT) since the reference of :mod:`pymc_gamma.times`, shape ``(interval, 2)``.
+    bin_name : str or None
+        Name that a time bin of an observation without one was given.
 
     Raises
     ------
@@ -140,6 +142,7 @@ class Observation:
         if self.good_time_s is not None and self.ontime_s > lasted * (1 + 1e-6) + TOLERANCE:
             raise ValueError(f"good_time must last as long as the ontime, {self.ontime_s} s, but lasts {lasted} s.")
         self.name = name
+        self.bin_name: str | None = None
         self.energy_range = _energy_range(energy_range)
         self.offset_max = math.inf if offset_max is None else scalar_value(offset_max, "deg", "offset_max")
         if not self.offset_max > 0:
@@ -147,6 +150,11 @@ class Observation:
         self.fov_rotation = None if fov_rotation is None else scalar_value(fov_rotation, "deg", "fov_rotation")
         if self.fov_rotation is not None and not math.isfinite(self.fov_rotation):
             raise ValueError(f"fov_rotation must be a finite angle, got {self.fov_rotation} deg.")
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether its name is but the number of a time bin of an observation without one, see :meth:`split`."""
+        return self.bin_name is not None and self.name == self.bin_name
 
     def __repr__(self) -> str:
         limits = ""

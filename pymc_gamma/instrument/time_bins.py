@@ -109,6 +109,8 @@ def _piece[ObservationT: "Observation"](
     piece.good_time_s = np.stack([part.start, part.stop], axis=1)
     piece.livetime_s, piece.ontime_s = share * observation.livetime_s, share * observation.ontime_s
     piece.name = f"{observation.name} {number}" if observation.name else str(number)
+    if observation.is_numbered or not observation.name:
+        piece.bin_name = piece.name
     return piece
 
 

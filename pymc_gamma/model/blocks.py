@@ -201,5 +201,5 @@ class AddedBlock(Block, ABC):
         """Types of the variables that hold the tables."""
 
     @abstractmethod
-    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
-        """Densities of the events, shape (N,), for parameters and coefficients (size,)."""
+    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable, n_events: Variable) -> Variable:
+        """Densities of the events, shape (n_events,), for parameters and coefficients (size,)."""

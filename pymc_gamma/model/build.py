@@ -20,7 +20,7 @@ from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.marginal import Marginal, vector_of
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.scans import ScanBlock, checked_scan
-from pymc_gamma.model.shapes import ShapeBlock, parameters_of
+from pymc_gamma.model.shapes import ShapeBlock, parameters_of, with_parameters
 from pymc_gamma.model.spectral import check_spectra, is_narrow, not_smooth, spectrum_at_nodes, value_at_start
 from pymc_gamma.model.systematics.base import with_systematics
 from pymc_gamma.model.varied import PSFScales, VariedBlock
@@ -73,6 +73,12 @@ def model_components(
     given = as_mapping(separate, names, what)
     free = tuple(getattr(response, "free_spectrum", ()))
     fixed = [component for component in given if component not in free]
+    scans = [component for component in fixed if component in getattr(response, "scans", {})]
+    if scans:
+        raise ModelError(
+            f"{name}: spectra are given for {scans}, which are scans, whose spectra follow from their nodes; leave "
+            "them out of spectra, and scan the parameters of the spectrum as well if these are unknown."
+        )
     if fixed:
         again = f"fold with free_spectrum={[*free, *fixed]}, or leave them out of spectra"
         raise ModelError(f"{name}: spectra are given for {fixed}, which were folded with a fixed spectrum; {again}.")
@@ -97,7 +103,7 @@ def model_components(
     if not isinstance(response, PoissonResponse):
         raise ModelError(f"{name}: systematics need a response from `fold`, got {type(response).__name__}.")
     observations = response.coords["observation"]
-    return with_systematics(name, systematics, components, observations, response.energy_true[[0, -1]])
+    return with_systematics(name, systematics, components, observations, response.energy_true[[0, -1]], model)
 
 
 def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, LiveShape]:
@@ -105,6 +111,12 @@ def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, LiveShap
     free = tuple(getattr(response, "free_shape", ()))
     given = as_mapping(shapes, tuple(response.component_names), f"{name}: shapes")
     fixed = [component for component in given if component not in free]
+    scans = [component for component in fixed if component in getattr(response, "scans", {})]
+    if scans:
+        raise ModelError(
+            f"{name}: shapes are given for {scans}, which are scans, whose shapes follow from their nodes; leave them "
+            "out of shapes."
+        )
     if fixed:
         raise ModelError(
             f"{name}: shapes are given for {fixed}, which were folded with a fixed shape; fold with free_shape="
@@ -254,11 +266,12 @@ def _block(
         folded = next(one.shape for one in component.response.components if one.name == component.name)
         # what is no shape, or another, is refused below
         varying = component.shape.differs(folded) if type(component.shape) is type(folded) else ()
-        widest = 1.0 if component.psf_scaling is None else component.psf_scaling.span[1]
+        span = None if component.psf_scaling is None else component.psf_scaling.span
+        widest = 1.0 if span is None else span[1]
         live = component.response.live_source(component.name, free=varying, widest_psf=widest, smooth=few)
-        shape = live.check(component.shape)
+        shape = with_parameters(live.check(component.shape))
         theta = parameters_of(shape, component.psf_scale)
-        return ShapeBlock(live, block, shape, component.psf_scale), values, theta
+        return ShapeBlock(live, block, shape, span), values, theta
     if component.scan is not None:
         return ScanBlock(component.response.scans[component.name], block, place), values, vector_of(component.scan)
     if psf_scales is None:

@@ -14,6 +14,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.live_shapes import LiveShape
+from pymc_gamma.tensors import only_entry
 
 __all__ = ["FixedSpectrumError", "ModelComponent", "PSFScaling"]
 
@@ -92,10 +93,26 @@ class ModelComponent:
         return len(self.response.coords["observation"])
 
     def times(self, factor: Any) -> Self:
-        """With a factor on its flux: a number, or one for each observation."""
-        factor = pt.as_tensor_variable(factor).astype("float64")
-        if factor.type.ndim and self.n_observations == 1:
-            factor = pt.specify_shape(factor, (1,))[0]
+        """With a factor on its flux: a number, or one for each observation.
+
+        Raises
+        ------
+        ModelError
+            If it is something else.
+        """
+        if callable(factor) and not isinstance(factor, Variable):
+            raise ModelError(
+                f"{self.name!r}: times() takes a number or variable; a factor that depends on the energy goes into "
+                "with_factor()."
+            )
+        factor, n = pt.as_tensor_variable(factor).astype("float64"), self.n_observations
+        if factor.type.ndim > 1 or (factor.type.ndim and factor.type.shape[0] not in (None, n)):
+            raise ModelError(
+                f"{self.name!r}: times() takes a number, or a vector with one for each of {n} observation(s), got "
+                f"{factor.type}."
+            )
+        if factor.type.ndim:
+            factor = only_entry(factor) if n == 1 else pt.specify_shape(factor, (n,))
         return replace(self, norm=factor if self.norm is None else self.norm * factor)
 
     def with_factor(self, factor: Spectrum) -> Self:
@@ -105,8 +122,15 @@ class ModelComponent:
         ------
         FixedSpectrumError
             If its spectrum is fixed.
+        ModelError
+            If the factor is no function.
         """
         self.check_free()
+        if not callable(factor):
+            raise ModelError(
+                f"{self.name!r}: with_factor() takes a function of the energy in TeV; a number or variable goes into "
+                f"times(), got {factor!r}."
+            )
         return replace(self, factors=(*self.factors, factor))
 
     def with_spectrum(self, spectrum: Spectrum | None) -> Self:

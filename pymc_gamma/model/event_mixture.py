@@ -48,8 +48,10 @@ from pymc_gamma.model.table import TableInputs
 
 __all__ = ["EventMixture", "observe_events"]
 
-DIST_KEYWORDS = ("shape", "size", "rng", "return_next_rng")
+_DIST_KEYWORDS = ("shape", "size", "rng", "return_next_rng")
 """What PyMC passes on to the random variable of any distribution."""
+_OF_MODELS = ("observed", "dims", "log_likelihood", "multiplicity")
+"""Keywords that need a model: what is observed, and the names of its axes."""
 
 _EVENT_DIM, _RECO_DIM, _COMPONENT_DIM = "event", "reco", "component"
 _LEAST = 1e-300
@@ -187,10 +189,10 @@ class EventMixture(Distribution):
         events = None
         parameters: Parameters | None
         if log_likelihood is not None:
-            if systematics or any(argument is not None for argument in (response, spectra, observed, n_events)):
+            if systematics or any(one is not None for one in (response, spectra, shapes, observed, n_events)):
                 raise ModelError(
-                    f"{name}: log_likelihood replaces response, spectra, systematics, observed and n_events; pass it "
-                    "alone."
+                    f"{name}: log_likelihood replaces response, spectra, systematics, shapes, observed and n_events; "
+                    "pass it alone."
                 )
             if scan is not None or has_nodes(log_likelihood):
                 source, fraction, observed, events, parameters = scanned_table(
@@ -247,6 +249,7 @@ class EventMixture(Distribution):
         *,
         response: MixtureResponse | None = None,
         spectra: Mapping[str, Spectrum] | None = None,
+        systematics: Sequence[Systematic] = (),
         shapes: Mapping[str, LiveShape] | None = None,
         scan: Mapping[str, Any] | None = None,
         n_events: int | None = None,
@@ -265,6 +268,8 @@ class EventMixture(Distribution):
             Densities of the components and draws from them.
         spectra : mapping of str to callable, optional
             Spectra of the components that were folded with ``free_spectrum``.
+        systematics : sequence of Systematic, optional
+            Uncertainties of the instrument, each with its ``value``: default priors are variables of a model.
         shapes : mapping of str to LiveShape, optional
             Positions and extensions of those that were folded with ``free_shape``.
         scan : mapping of str to tensor_like, optional
@@ -272,9 +277,9 @@ class EventMixture(Distribution):
         n_events : int
             Number of events for each vector of fractions.
         parameters : Parameters, optional
-            Instead of the spectra, their values one after the other, and parameters of blocks.
+            Of a source: the values of spectra one after the other, and parameters of blocks.
         source : EventSource, optional
-            Instead of the response, a source made from it.
+            Instead of the response and what goes with it, a source made from these.
         extra : tuple of str
             Columns of observed rows after those of the response.
         **kwargs
@@ -284,11 +289,23 @@ class EventMixture(Distribution):
         -------
         TensorVariable, shape (..., n_events, len(response.reco))
             The events.
+
+        Raises
+        ------
+        TypeError
+            If a keyword needs a model, or is unknown.
+        ModelError
+            As for the distribution itself.
         """
-        check_keywords(f"{cls.__name__}.dist", kwargs, (*keywords_of(cls.dist), *DIST_KEYWORDS))
+        name = f"{cls.__name__}.dist"
+        check_dist_keywords(cls, kwargs, _OF_MODELS)
         if source is None:
-            source, parameters = _response_source(cls.__name__, response, spectra, (), shapes, scan, None)
-        fraction = fraction_tensor(cls.__name__, None, fraction, source.component_names)
+            source, parameters = _response_source(name, response, spectra, systematics, shapes, scan, None)
+            if n_events is None and not {"shape", "size"} & kwargs.keys():
+                raise ModelError(f"{name}: say how many events there are: pass n_events=.")
+        elif systematics or any(one is not None for one in (response, spectra, shapes, scan)):
+            raise ModelError(f"{name}: source replaces response and what goes with it; pass it alone.")
+        fraction = fraction_tensor(name, None, fraction, source.component_names)
         if fraction.type.ndim > 1:
             fraction = pt.expand_dims(fraction, -2)  # the axis of events, which share their fractions
         if n_events is not None:
@@ -312,6 +329,23 @@ class EventMixture(Distribution):
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
         op = EventMixtureRV(source=source, extra=extra)
         return op(fraction, *parameters, size=size, rng=rng, return_next_rng=True)[1]
+
+
+def check_dist_keywords(cls: type[Distribution], given: Mapping[str, Any], of_models: Sequence[str]) -> None:
+    """Refuse keywords of ``dist`` that nobody will read, or that make sense in a model only.
+
+    Raises
+    ------
+    TypeError
+        If there is one; names it.
+    """
+    for keyword in given:
+        if keyword in of_models:
+            raise TypeError(
+                f"{cls.__name__}.dist() takes no {keyword!r}: its events belong to no model, which {keyword!r} needs. "
+                f'Use {cls.__name__}("name", ..., {keyword}=...) within a model.'
+            )
+    check_keywords(f"{cls.__name__}.dist", given, (*keywords_of(cls.dist), *_DIST_KEYWORDS))
 
 
 @checked(model=kind("Model"), name=text)

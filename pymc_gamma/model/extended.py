@@ -29,7 +29,7 @@ from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
 from pymc_gamma.model.event_mixture import (
-    DIST_KEYWORDS,
+    check_dist_keywords,
     default_dims,
     n_columns,
     number_of_events,
@@ -43,6 +43,9 @@ from pymc_gamma.model.spectral import value_at_start
 from pymc_gamma.model.systematics import Systematic
 
 __all__ = ["ExtendedEventMixture"]
+
+_OF_MODELS = ("observed", "dims", "expected_counts", "integrated_flux")
+"""Keywords that name variables of a model, or need one."""
 
 
 class ExtendedEventMixtureRV(EventMixtureRV):
@@ -179,12 +182,8 @@ class ExtendedEventMixture(Distribution):
         model = pm.modelcontext(None)
         max_events = None if max_events is None else number_of_events(max_events, f"{name}: max_events")
         observed = one_list(name, observed)
-        if not isinstance(response, PoissonResponse):
-            raise TypeError(
-                f"{name}: response must come from `fold`: a Poisson process needs expected counts, got "
-                f"{type(response).__name__}."
-            )
-        factors = checked_norms(name, response, norms)
+        response = _checked_response(name, response)
+        factors = checked_norms(name, response, norms, model)
         components = model_components(name, response, spectra, factors, systematics, shapes, scan, model)
         source, parameters = build_intensity(name, PoissonSource, components, model, needs_norms=True)
         every = [source.weighted(own).counts for own in source.each_node(parameters)]
@@ -227,34 +226,71 @@ class ExtendedEventMixture(Distribution):
     @classmethod
     def dist(
         cls,
-        parameters: Parameters,
+        parameters: Parameters | None = None,
         *,
-        source: PoissonSource,
+        response: PoissonResponse | None = None,
+        spectra: Mapping[str, Spectrum] | None = None,
+        norms: Any = None,
+        systematics: Sequence[Systematic] = (),
+        shapes: Mapping[str, LiveShape] | None = None,
+        scan: Mapping[str, Any] | None = None,
         max_events: int | None = None,
+        source: PoissonSource | None = None,
         extra: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> Any:
-        """Events that belong to no model.
+        """Events that belong to no model, for `pymc.draw` and as part of other expressions.
 
         Parameters
         ----------
-        parameters : Parameters
-            Norms, spectra, and parameters of blocks.
-        source : PoissonSource
-            Where densities and draws come from.
+        parameters : Parameters, optional
+            Of a source: norms, spectra, and parameters of blocks.
+        response : PoissonResponse
+            Densities and expected counts of the components, and draws from them.
+        spectra : mapping of str to callable, optional
+            Spectra of components that were folded with ``free_spectrum``.
+        norms : mapping of str to tensor_like, or tensor_like of shape (K,), optional
+            Factors on the fluxes of components.
+        systematics : sequence of Systematic, optional
+            Uncertainties of the instrument, each with its ``value``: default priors are variables of a model.
+        shapes : mapping of str to LiveShape, optional
+            Positions and extensions of those that were folded with ``free_shape``.
+        scan : mapping of str to tensor_like, optional
+            Values of the parameters of those that were folded as `Scanned`.
         max_events : int
             Number of rows.
+        source : PoissonSource, optional
+            Instead of the response and what goes with it, a source made from these, with its ``parameters``.
         extra : tuple of str
             Columns of observed rows after those of the response.
         **kwargs
-            As for any PyMC distribution.
+            ``shape`` or ``size`` instead of ``max_events``.
 
         Returns
         -------
         TensorVariable, shape (max_events, len(response.reco))
             The events, and rows of NaN.
+
+        Raises
+        ------
+        TypeError
+            If a keyword needs a model, or is unknown.
+        ModelError
+            As for the distribution itself.
         """
-        check_keywords(f"{cls.__name__}.dist", kwargs, (*keywords_of(cls.dist), *DIST_KEYWORDS))
+        name = f"{cls.__name__}.dist"
+        check_dist_keywords(cls, kwargs, _OF_MODELS)
+        if source is None:
+            folded = _checked_response(name, response)
+            factors = checked_norms(name, folded, norms, None)
+            components = model_components(name, response, spectra, factors, systematics, shapes, scan, None)
+            source, parameters = build_intensity(name, PoissonSource, components, None, needs_norms=True)
+            if max_events is None and not {"shape", "size"} & kwargs.keys():
+                raise ModelError(f"{name}: say how many rows there are: pass max_events=.")
+            max_events = None if max_events is None else number_of_events(max_events, f"{name}: max_events")
+        elif any(one is not None for one in (response, spectra, norms, shapes, scan)) or systematics or not parameters:
+            raise ModelError(f"{name}: source replaces response and what goes with it; pass it with its parameters.")
+        assert parameters is not None
         if max_events is not None:
             for sizes in ("shape", "size"):
                 kwargs.pop(sizes, None)
@@ -275,6 +311,15 @@ class ExtendedEventMixture(Distribution):
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
         op = ExtendedEventMixtureRV(source=source, extra=extra)
         return op(*parameters, size=size, rng=rng, return_next_rng=True)[1]
+
+
+def _checked_response(name: str, response: Any) -> PoissonResponse:
+    if not isinstance(response, PoissonResponse):
+        raise TypeError(
+            f"{name}: response must come from `fold`: a Poisson process needs expected counts, got "
+            f"{type(response).__name__}."
+        )
+    return response
 
 
 def _checked_expectation(name: str, source: PoissonSource, expected: Variable, model: pm.Model) -> float:

@@ -309,7 +309,7 @@ class Intensity(ResponseSource):
         for tables, (k, block) in zip(inputs.added, self._added.items(), strict=True):
             present, scale, *arrays = tables
             theta, v = weighted.added[k]
-            density = block.density(tuple(arrays), theta, v) * scale
+            density = block.density(tuple(arrays), theta, v, present.shape[0]) * scale
             density = pt.zeros(own[1].shape)[present].set(density)
             rest = density if rest is None else rest + density
         value = log_matvec(*own, weighted.columns, added=rest)

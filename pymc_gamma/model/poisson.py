@@ -28,7 +28,7 @@ from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.model.systematics.base import observation_dim
 from pymc_gamma.model.table import TableInputs
 from pymc_gamma.power_laws import mean_exponential_tensor
-from pymc_gamma.tensors import joined
+from pymc_gamma.tensors import joined, only_entry
 from pymc_gamma.units import numbers, to_value
 
 __all__ = ["PoissonSource", "add_integrated_flux", "checked_norms", "one_list"]
@@ -116,7 +116,7 @@ class PoissonSource(Intensity):
         return np.full(len(self.columns), np.nan)
 
 
-def checked_norms(name: str, response: PoissonResponse, norms: Any) -> dict[str, Variable]:
+def checked_norms(name: str, response: PoissonResponse, norms: Any, model: pm.Model | None) -> dict[str, Variable]:
     """Factors on the fluxes of components by name, each a number or one for each observation.
 
     Raises
@@ -124,7 +124,7 @@ def checked_norms(name: str, response: PoissonResponse, norms: Any) -> dict[str,
     ModelError
         If they are no numbers that are finite and not negative, or as many as there are components or observations.
     """
-    names, model = tuple(response.component_names), pm.modelcontext(None)
+    names = tuple(response.component_names)
     what = f"{name}: norms"
     norms = joined(norms, what, low=0.0)
     if isinstance(norms, Variable) or not (norms is None or isinstance(norms, Mapping) or has_labels(norms)):
@@ -134,7 +134,7 @@ def checked_norms(name: str, response: PoissonResponse, norms: Any) -> dict[str,
                 f"{what} must be a mapping from names of components, or a vector with one entry for each of "
                 f"{names}, got {vector.type}."
             )
-        labels = coords_of_last_dim(model, norms)
+        labels = None if model is None else coords_of_last_dim(model, norms)
         places = (
             range(len(names)) if labels is None else match_labels(labels, names, f"the coords of {what}", "component")
         )
@@ -160,8 +160,7 @@ def _one_norm(name: str, component: str, value: Any, observations: Sequence[Any]
     if norm.type.ndim == 0:
         return norm
     if norm.type.ndim == 1 and norm.type.shape[0] in (None, n_observations):
-        norm = pt.specify_shape(norm, (n_observations,))
-        return norm[0] if n_observations == 1 else norm
+        return only_entry(norm) if n_observations == 1 else pt.specify_shape(norm, (n_observations,))
     each = f", or a vector with one for each of {n_observations} observations" if n_observations > 1 else ""
     raise ModelError(f"{label} must be a single number{each}, got {norm.type}.")
 

@@ -140,10 +140,13 @@ class ScannedTable(TabulatedSource):
     def _log_density(self, inputs: TableInputs, fraction: Variable, thetas: Sequence[Variable]) -> Variable:
         rest, valid = None, []
         for tables, (k, one), theta in zip(inputs.added, self._scans.items(), thetas, strict=True):
-            values = [theta[axis] for axis in range(len(one.grid))]
-            density = scan_density(values, tables) * fraction[k]
+            nodes = list(one.grid.values())
+            values = [theta[axis] for axis in range(len(nodes))]
+            valid.append(inside(values, nodes))
+            # outside the nodes a value may be no number, and so would be its density
+            known = [pt.switch(valid[-1], value, axis[0]) for value, axis in zip(values, nodes, strict=True)]
+            density = scan_density(known, tables) * fraction[k]
             rest = density if rest is None else rest + density
-            valid.append(inside(values, list(one.grid.values())))
         value = log_matvec(*inputs.columns, fraction[np.array(self._plain, np.int64)], added=rest)
         return value if not valid else value + pt.switch(pt.all(pt.stack(valid)), 0.0, -np.inf)
 

@@ -91,7 +91,7 @@ class ScanBlock(AddedBlock):
         """Types of the variables that hold the tables."""
         return [pt.dmatrix, pt.dvector, pt.dvector, pt.lvector]
 
-    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
+    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable, n_events: Variable) -> Variable:
         """Densities of the events."""
         *scan, observation = tables
         return scan_density(_scalars(theta, self._grid), scan) * (v[0] if self.n_rows == 1 else v[observation])

@@ -1,6 +1,7 @@
 """Sources whose position and extension are parameters of a model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.folding.live_shapes import LiveShape, is_number
 from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
+from pymc_gamma.model.varied import check_range, in_range
 from pymc_gamma.ops.live_counts import live_counts
 from pymc_gamma.ops.live_density import LiveDensity, rows_of
 from pymc_gamma.ops.live_density import table_types as live_table_types
 from pymc_gamma.units import scalar_value
 
-__all__ = ["ShapeBlock", "parameters_of", "position"]
+__all__ = ["ShapeBlock", "parameters_of", "position", "with_parameters"]
 
 
 class ShapeBlock(AddedBlock):
@@ -33,13 +35,13 @@ class ShapeBlock(AddedBlock):
         The component as it was folded: its acceptance, and where its spectrum is evaluated.
     shape : LiveShape
         Numbers and variables.
-    psf_scale : TensorVariable, optional
-        Factor on the width of the PSF.
+    psf_span : tuple of float, optional
+        Range of a factor on the width of the PSF, if that is a parameter too.
     """
 
-    def __init__(self, live: Any, block: Block, shape: LiveShape, psf_scale: Variable | None) -> None:
+    def __init__(self, live: Any, block: Block, shape: LiveShape, psf_span: tuple[float, float] | None) -> None:
         super().__init__(block.name, block.acceptance, block.nodes, theta=pt.zeros(0), few_nodes=block.few_nodes)
-        self._live, self._kind, self._has_psf_scale = live, type(shape), psf_scale is not None
+        self._live, self._kind, self._psf_span = live, type(shape), psf_span
         self._numbers = {name: float(value) for name, value in shape.parameters.items() if is_number(value)}
         self._variables = tuple(name for name in shape.parameters if name not in self._numbers)
         self._n_observations = len(live.source.folded)
@@ -50,39 +52,42 @@ class ShapeBlock(AddedBlock):
 
     def valid(self, theta: Variable) -> Variable:
         """Whether position and extension are where tables are valid."""
-        return self._live.valid(self._shape(theta))
+        inside = self._live.valid(self._shape(theta))
+        return inside if self._psf_span is None else inside & in_range(theta[-1], self._psf_span)
 
     @property
     def known(self) -> FloatArray:
         """The reference."""
         own = self._live.reference.parameters
-        return np.array([float(own[name]) for name in self._variables] + [1.0] * self._has_psf_scale)
+        return np.array([float(own[name]) for name in self._variables] + [1.0] * (self._psf_span is not None))
 
     def check_start(self, theta: FloatArray) -> None:
         """See :class:`Block`."""
         self._live.check(self._kind(**{name: float(value) for name, value in self._parameters(theta).items()}))
+        if self._psf_span is not None:
+            check_range(float(theta[-1]), self._psf_span)
 
     def tables(self, rows: FloatArray) -> AddedTables:
         """Tables of the events near the reference."""
         made = self._live.tables(rows)
         self._live.release()
         at_reference = made.density(self._live.reference, np.ones(self.size // self.n_rows))
-        return AddedTables((*made.arrays, np.asarray(made.n_events, np.int64)), at_reference)
+        return AddedTables(tuple(made.arrays), at_reference)
 
     def table_types(self) -> list[Any]:
         """Types of the variables that hold the tables."""
-        return live_table_types()
+        return live_table_types()[:-1]  # the number of events is that of the other tables
 
-    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
+    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable, n_events: Variable) -> Variable:
         """Densities of the events."""
         rho = v.reshape((self.n_rows, self.size // self.n_rows))
         op, n = LiveDensity(self._kind.family), self._n_observations
-        return op(rows_of(self._row(theta), n), rows_of(rho, n), *tables)
+        return op(rows_of(self._row(theta), n), rows_of(rho, n), *tables, n_events)
 
     def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
         """Position, extension and scale, for draws."""
         found: dict[str, Any] = {"shapes": {self.name: self._parameters(theta)}}
-        if self._has_psf_scale:
+        if self._psf_span is not None:
             found["psf_scale"] = float(theta[-1])
         return found
 
@@ -98,24 +103,21 @@ class ShapeBlock(AddedBlock):
 
     def _row(self, theta: Any) -> Variable:
         """Parameters as the kernels take them."""
-        row = self._shape(theta).theta(theta[-1] if self._has_psf_scale else 1.0)
+        row = self._shape(theta).theta(1.0 if self._psf_span is None else theta[-1])
         return pt.stack([pt.as_tensor_variable(one).astype("float64") for one in row])
 
 
-def parameters_of(shape: LiveShape, psf_scale: Variable | None) -> Variable:
-    """What varies of a shape, in the order in which a :class:`ShapeBlock` takes it.
+def with_parameters(shape: LiveShape) -> LiveShape:
+    """A shape that has at least one parameter: of one of numbers alone, the longitude becomes a constant."""
+    if not all(map(is_number, shape.parameters.values())):
+        return shape
+    return replace(shape, lon_0=pt.constant(float(shape.lon_0)))  # type: ignore[type-var]
 
-    Raises
-    ------
-    ModelError
-        If nothing varies.
-    """
+
+def parameters_of(shape: LiveShape, psf_scale: Variable | None) -> Variable:
+    """What varies of a shape, in the order in which a :class:`ShapeBlock` takes it."""
     varying = [value for value in shape.parameters.values() if not is_number(value)]
     varying += [] if psf_scale is None else [psf_scale]
-    if not varying:
-        raise ModelError(
-            f"all parameters of {shape} are numbers; fold the component with that shape, and without free_shape=."
-        )
     return pt.stack([pt.as_tensor_variable(one).astype("float64") for one in varying])
 
 

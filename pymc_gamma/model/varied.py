@@ -74,6 +74,22 @@ class PSFScales:
         return polynomials(self.nodes, self.span, np.log(ratio))
 
 
+def in_range(scale: Variable, span: Any) -> Variable:
+    """Whether a scale of the PSF is within its range."""
+    low, high = span
+    return pt.ge(scale, low * (1 - 1e-12)) & pt.le(scale, high * (1 + 1e-12))
+
+
+def check_range(scale: float, span: Any) -> None:
+    """Raise a ModelError unless a scale of the PSF is within its range."""
+    low, high = span
+    if not low * (1 - 1e-9) <= scale <= high * (1 + 1e-9):
+        raise ModelError(
+            f"the scale of the PSF is {scale:.4g}, outside {low:.4g} to {high:.4g}, three sigma around 1; give "
+            "PSFScale a larger sigma, or its value a prior within that range."
+        )
+
+
 class VariedBlock(AddedBlock):
     """A component whose PSF has a scale that is a parameter.
 
@@ -110,8 +126,7 @@ class VariedBlock(AddedBlock):
 
     def valid(self, theta: Variable) -> Variable:
         """Whether the scale is within its range."""
-        low, high = np.exp(self._scales.span)
-        return pt.ge(theta[0], low * (1 - 1e-12)) & pt.le(theta[0], high * (1 + 1e-12))
+        return in_range(theta[0], np.exp(self._scales.span))
 
     @property
     def known(self) -> FloatArray:
@@ -120,12 +135,7 @@ class VariedBlock(AddedBlock):
 
     def check_start(self, theta: FloatArray) -> None:
         """See :class:`Block`."""
-        low, high = np.exp(self._scales.span)
-        if not low * (1 - 1e-9) <= theta[0] <= high * (1 + 1e-9):
-            raise ModelError(
-                f"the scale of the PSF is {theta[0]:.4g}, outside {low:.4g} to {high:.4g}, three sigma around 1; give "
-                "PSFScale a larger sigma, or its value a prior within that range."
-            )
+        check_range(theta[0], np.exp(self._scales.span))
 
     def tables(self, rows: FloatArray) -> AddedTables:
         """Densities of the events for all scales."""
@@ -143,7 +153,7 @@ class VariedBlock(AddedBlock):
         )
         reference = nominal.totals(np.ones_like(nominal.values))
         own = (observation,) if self._one_by_one else ()
-        return AddedTables((*made.arrays, np.asarray(made.n_events, np.int64), *own), reference)
+        return AddedTables((*made.arrays, *own), reference)
 
     @property
     def _one_by_one(self) -> bool:
@@ -163,12 +173,12 @@ class VariedBlock(AddedBlock):
 
     def table_types(self) -> list[Any]:
         """Types of the variables that hold the tables."""
-        return [*varied_types(), *([pt.lvector] if self._one_by_one else [])]
+        return [*varied_types()[:-1], *([pt.lvector] if self._one_by_one else [])]
 
-    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable) -> Variable:
+    def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable, n_events: Variable) -> Variable:
         """Densities of the events."""
         n, x = len(self._scales.nodes), pt.log(theta[0])
-        arrays = list(tables[: len(varied_types())])
+        arrays = [*tables[: len(VariedArrays._fields)], n_events]
         level, slope = VariedArrays._fields.index("level"), VariedArrays._fields.index("slope")
         arrays[level] = pt.specify_shape(arrays[level], (n, None))
         arrays[slope] = pt.specify_shape(arrays[slope], (0 if self.nodes is None else n, None))

@@ -34,6 +34,8 @@ _TABLE_TYPES = {
     "nodes": (2, "float64"),
 }
 """Rank and dtype of the inputs that describe the acceptance, see `CountArrays`."""
+_KNOWN_LENGTHS = {"images": (3,), "nodes": (0, 1)}
+"""Axes whose lengths are written out in elementary operations: images for each pixel, nodes of the quadrature."""
 N_TABLES = len(_TABLE_TYPES)
 
 
@@ -51,7 +53,7 @@ def live_counts(theta: Any, counts: LiveCounts) -> Variable:
     -------
     TensorVariable
     """
-    tables, family = shared_tables(_TABLE_TYPES, counts.arrays), counts.source.shape.family
+    tables, family = shared_tables(_TABLE_TYPES, counts.arrays, _KNOWN_LENGTHS), counts.source.shape.family
     return LiveCountsOp(family)(rows_of(theta, len(counts.arrays.images)), *tables)
 
 

@@ -16,7 +16,7 @@ Second derivatives run the kernels once more at complex parameters: the imaginar
 Tables are data: nothing may be differentiated with respect to them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numba as nb
@@ -73,12 +73,16 @@ def table_inputs(tables: LiveTables) -> list[Variable]:
     return [*shared_tables(_TABLE_TYPES, tables.arrays), pt.constant(np.asarray(tables.n_events, np.int64))]
 
 
-def shared_tables(names: Iterable[str], values: Iterable[NDArray[Any]]) -> list[Variable]:
-    """Arrays as shared variables of their rank."""
-    return [
-        pytensor.shared(np.asarray(value), name=f"live_{name}", borrow=True, shape=(None,) * np.ndim(value))
-        for name, value in zip(names, values, strict=False)  # the number of events is a constant: a shape
-    ]
+def shared_tables(
+    names: Iterable[str], values: Iterable[NDArray[Any]], known: Mapping[str, Collection[int]] | None = None
+) -> list[Variable]:
+    """Arrays as shared variables of their rank, with the lengths of the known axes of each by name."""
+    found = []
+    for name, value in zip(names, values, strict=False):  # the number of events is a constant: a shape
+        axes = (known or {}).get(name, ())
+        shape = tuple(n if axis in axes else None for axis, n in enumerate(np.shape(value)))
+        found.append(pytensor.shared(np.asarray(value), name=f"live_{name}", borrow=True, shape=shape))
+    return found
 
 
 def live_density(theta: Any, rho: Any, tables: LiveTables) -> Variable:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.compile import optdb
-from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
@@ -139,7 +139,7 @@ def _counts(family: Family, theta: Variable, tables: Any) -> Variable:
     )
     arc = _arc(x * x + y * y)
     own = tuple(theta[:, k, None] for k in range(N_COMMON, N_COMMON + family.n_own))
-    more_x, more_y, size, amplitude = family.count_points(pt, own, north, east, tuple(tables.nodes.data))
+    more_x, more_y, size, amplitude = family.count_points(pt, own, north, east, (tables.nodes[0], tables.nodes[1]))
     first, pixel = tables.grid[0], tables.grid[1]
     place, fraction = [], []
     for value, n in ((arc * y + more_y, tables.images.shape[1]), (arc * x + more_x, tables.images.shape[2])):
@@ -150,7 +150,7 @@ def _counts(family: Family, theta: Variable, tables: Any) -> Variable:
     observation = pt.arange(theta.shape[0])[:, None, None, None]
     images = tables.images[observation, place[0][..., :, None], place[1][..., None, :]].astype("float64")
     weight = amplitude[..., None, None] * _spline(fraction[0])[..., :, None] * _spline(fraction[1])[..., None, :]
-    polynomial = _polynomials(size, tables, tables.images.data.shape[3])
+    polynomial = _polynomials(size, tables, tables.images.type.shape[3])
     # axes: observation, point, 4, 4, M, K
     values = (weight[..., None, None] * polynomial[:, :, None, None, :, None] * images).sum(axis=(1, 2, 3, 4))
     change = 2 * pt.log(theta[:, 2, None, None])
@@ -161,7 +161,8 @@ def _counts(family: Family, theta: Variable, tables: Any) -> Variable:
 def lower_live_counts(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable] | None:
     """Write an Op of the family out in elementary operations."""
     tables = CountArrays(*node.inputs[-N_COUNT_TABLES:])
-    if not all(isinstance(tables[k], Constant) for k in (0, 5)):
+    images, nodes = node.inputs[-N_COUNT_TABLES], node.inputs[-1]
+    if images.type.shape[3] is None or nodes.type.shape[1] is None:
         return None
     theta = pt.matrix("theta")
     counts = _counts(node.op.family, theta, tables)

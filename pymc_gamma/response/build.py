@@ -11,13 +11,15 @@ from pymc_gamma.arguments import checked, is_several, kind, texts
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError, RegionError, SkyModelError
 from pymc_gamma.folding.compile import Field, compile_component
+from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.folding.raster import spill_margin
 from pymc_gamma.folding.reach import true_energy_range
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.instrument.irfs import IRFs
 from pymc_gamma.instrument.observation import Observation
-from pymc_gamma.response.checks import check_true_energies
+from pymc_gamma.response.checks import check_labels, check_true_energies
 from pymc_gamma.response.folds import PIXEL, Fold
+from pymc_gamma.response.live import check_position
 from pymc_gamma.response.response import Response
 from pymc_gamma.response.scan_nodes import compile_nodes
 from pymc_gamma.sky import Scanned, SkyComponent, check_unique_names
@@ -87,7 +89,10 @@ def fold(
     Raises
     ------
     SkyModelError
-        If there is no component, names repeat, or a component cannot be folded; names the component.
+        If there is no component, names repeat, a component cannot be folded, or one of free shape is outside the
+        region; names the component.
+    ModelError
+        If two observations have one name; names both.
     RegionError
         If an observation sees nothing of the region, or the energy range is larger than that of the IRFs.
     IRFError
@@ -143,7 +148,11 @@ def fold(
     compiled = [component.freed() if component.name in live else component for component in compiled]
     sources: list[Any] = [*(one.irfs for one in observations), *(nodes.get(one.name, one) for one in sky)]
     citations = dict.fromkeys(citation for source in sources for citation in source.citations)
-    response = Response(Fold.make(compiled, observations, roi, edges, scans), tuple(citations), free)
+    made = Fold.make(compiled, observations, roi, edges, scans)
+    for component in made.components:
+        if component.is_free and component.shape is not None:
+            _check_position(component.name, component.shape, made)
+    response = Response(made, tuple(citations), free)
     if path is not None:
         response.keep(path)
     return response
@@ -180,6 +189,7 @@ def _check(observations: Sequence[Any], roi: Any) -> None:
     for observation in observations:
         if not isinstance(observation, Observation):
             raise TypeError(f"observations must be Observation objects, got {type(observation).__name__}.")
+    check_labels(observations)
     if not isinstance(roi, RegionOfInterest):
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
 
@@ -189,6 +199,13 @@ def _check_free(sky: Sequence[SkyComponent | Scanned], free: Sequence[Any], argu
     unknown = [name for name in free if name not in names]
     if unknown:
         raise SkyModelError(f"{argument} names {unknown}, but the components are {names}.")
+
+
+def _check_position(name: str, shape: LiveShape, fold: Fold) -> None:
+    try:
+        check_position(name, shape, fold)
+    except SkyModelError as error:
+        raise SkyModelError(f"{error} Leave it out of free_shape, or fold a region that holds it.") from None
 
 
 def _check_background(sky: Sequence[SkyComponent | Scanned], observations: Sequence[Observation]) -> None:

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.errors import EventError, RegionError, warn_user
+from pymc_gamma.errors import EventError, ModelError, RegionError, warn_user
 from pymc_gamma.events.rows import EventRows
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.instrument.domain import Domain
 from pymc_gamma.instrument.observation import Observation
 
-__all__ = ["check_coverage", "check_rows", "check_true_energies", "warn_unexplained"]
+__all__ = ["check_coverage", "check_labels", "check_rows", "check_true_energies", "warn_unexplained"]
 
 NO_BACKGROUND = 1e-4
 """Density of the background at an event, over its mean at that energy, below which nothing of it is there."""
@@ -85,6 +85,24 @@ def check_true_energies(edges: FloatArray, observations: Sequence[Observation]) 
         raise RegionError(
             f"energy_true {edges[0]:g}-{edges[-1]:g} TeV exceeds the range of the IRFs, {low:.4g}-{high:.4g} TeV."
         )
+
+
+def check_labels(observations: Sequence[Observation]) -> None:
+    """Raise ModelError if observations with names share a label: the name, or the index of one without a name."""
+    if not any(one.name and not one.is_numbered for one in observations):
+        return
+    labels: dict[str, int] = {}
+    for k, one in enumerate(observations):
+        label = one.name or str(k)
+        if label in labels:
+            pair = labels[label], k
+            bare = [j for j in pair if not observations[j].name]
+            why = f"number {bare[0]} has no name, so its index is its label" if bare else "both have that name"
+            raise ModelError(
+                f"observations {pair[0]} and {pair[1]} have the same label {label!r}: {why}. Give each a name of its "
+                "own, with Observation(..., name=...) or observation.name = ...; those of gammapy are named by obs_id."
+            )
+        labels[label] = k
 
 
 def check_coverage(domains: Sequence[Domain]) -> None:

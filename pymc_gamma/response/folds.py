@@ -248,9 +248,10 @@ class Fold:
 
     @property
     def observation_labels(self) -> tuple[str, ...] | tuple[int, ...]:
-        """Names of the observations where all have one of their own, else their indices."""
-        names = [one.name for one in self.observations if one.name]
-        return tuple(names) if len(set(names)) == len(self.folded) else tuple(range(len(self.folded)))
+        """Names of the observations, the index of those without one; where none has a name their indices as numbers."""
+        names = [one.name or str(k) for k, one in enumerate(self.observations)]
+        named = any(one.name for one in self.observations) and len(set(names)) == len(names)
+        return tuple(names) if named else tuple(range(len(names)))
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -302,6 +303,8 @@ class Fold:
         """
         names = [one.name for one in self.observations]
         if isinstance(observation, str):
+            if observation not in names and observation in self.observation_labels:
+                return self.observation_labels.index(observation)  # type: ignore[arg-type]
             if names.count(observation) == 1:
                 return names.index(observation)
             if observation in names:

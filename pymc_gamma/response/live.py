@@ -254,8 +254,9 @@ class LiveComponent:
         inside = pt.le(half, np.sin(self.reach * rad / 2) ** 2) & pt.le(abs(lat), np.pi / 2)
         for name, (low, high) in self.limits.items():
             value = shape.parameters[name]
-            if not is_number(value) and np.isfinite([low, high]).all():
-                inside &= pt.ge(value, low) & pt.le(value, high)
+            if not is_number(value):  # of a range without limits, infinity is no part
+                smallest, largest = np.nextafter(-np.inf, 0.0), np.nextafter(np.inf, 0.0)
+                inside &= pt.ge(value, max(low, smallest)) & pt.le(value, min(high, largest))
         return inside
 
 

@@ -55,6 +55,7 @@ from pymc_gamma.instrument.domain import Domain
 from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.labelled import as_mapping
 from pymc_gamma.response import storage
+from pymc_gamma.response.checks import check_labels
 from pymc_gamma.response.densities import bands, columns, densities
 from pymc_gamma.response.draws import Draws, PartCounts
 from pymc_gamma.response.folds import Fold
@@ -376,8 +377,8 @@ class Response:
         Raises
         ------
         ModelError
-            If ``free_spectrum`` names something that is not a component, or the residual background has a shape for
-            another number of observations.
+            If ``free_spectrum`` names something that is not a component, the residual background has a shape for
+            another number of observations, or two observations have one name.
         RegionError
             If there is no observation, one sees nothing of the region, or its IRFs do not reach all true energies.
         IRFError
@@ -394,6 +395,7 @@ class Response:
         if observations is None:
             return Response(self._fold, self._citations, free)
         each = [observations] if isinstance(observations, Observation) else observations
+        check_labels(each)
         fold = Fold.make(self.components, each, self.roi, self.energy_true_edges, self._fold.scans)
         citations = dict.fromkeys([*self._citations, *(one for obs in each for one in obs.irfs.citations)])
         return Response(fold, tuple(citations), free)

@@ -92,7 +92,7 @@ class TestKeywords:
         with pm.Model(), pytest.raises(TypeError, match=f"'{keyword}'. It takes name, fraction, response, spectra"):
             pmg.EventMixture("e", np.ones(3), response=ToyResponse(), n_events=5, **{keyword: None})
 
-    @pytest.mark.parametrize("keyword", ["nevents", "dims", "observed", "initval", "norms"])
+    @pytest.mark.parametrize("keyword", ["nevents", "initval", "norms"])
     def test_dist(self, keyword):
         with pytest.raises(TypeError, match=rf"EventMixture\.dist\(\) got an unexpected keyword argument '{keyword}'"):
             pmg.EventMixture.dist(np.ones(3), response=ToyResponse(), n_events=5, **{keyword: None})

@@ -56,13 +56,30 @@ def exact(fraction=0.3, mass=1.2, width=0.3, multiplicity=1.0):
     return float(np.sum(multiplicity * np.log(density)))
 
 
+def test_two_parameters_without_a_value():
+    model = built({"dm": two_axes(), "background": FLAT}, ("mass", "width"))
+    assert np.isfinite(log_likelihood(model))
+    for value in (np.nan, np.inf, -np.inf, -1.0):
+        assert log_likelihood(model, mass=value) == log_likelihood(model, width=value) == -np.inf, value
+
+
+@pytest.mark.parametrize("argument", ["shapes", "spectra"])
+def test_what_a_table_replaces(argument):
+    given = {argument: {"dm": pmg.GaussianShape(0, 0, 0.1)}}
+    told = f"log_likelihood replaces response, .*{argument}, .* pass it alone"
+    for table, scan in ((one_axis(), {"mass": 1.0}), (np.zeros((5, 2)), None)):
+        with pm.Model(coords={"component": COMPONENTS}), pytest.raises(ModelError, match=told):
+            pmg.EventMixture("events", [0.5, 0.5], log_likelihood=table, scan=scan, **given)
+
+
 @pytest.mark.parametrize("table", [{"dm": one_axis(), "background": FLAT}, side_by_side(), side_by_side().T])
 def test_between_nodes(table):
     """The logarithm is quadratic in the place of the line, which cubics reproduce."""
     model = built(table)
     for mass in (0.5, 0.97, 1.2345, 2.0):
         assert log_likelihood(model, mass=mass) == pytest.approx(exact(mass=mass), rel=1e-12)
-    assert log_likelihood(model, mass=0.49) == log_likelihood(model, mass=2.01) == -np.inf
+    for value in (0.49, 2.01, np.nan, np.inf, -np.inf):
+        assert log_likelihood(model, mass=value) == -np.inf, value
 
 
 def test_two_parameters():

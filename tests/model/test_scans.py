@@ -111,6 +111,14 @@ def test_between_nodes_as_folded_anew(response, events, with_prior, without):
 
 
 @pytest.mark.parametrize("with_prior", [mixture_with_prior, poisson_with_prior])
+def test_impossible_without_a_value(response, events, with_prior):
+    """What is no number leaves the nodes: -inf, never NaN."""
+    found = log_likelihood(with_prior(response, events))
+    for value in (np.nan, np.inf, -np.inf, 0.0, -0.2, 1e300):
+        assert found(sigma=value) == -np.inf, value
+
+
+@pytest.mark.parametrize("with_prior", [mixture_with_prior, poisson_with_prior])
 def test_gradients(response, events, with_prior):
     model = with_prior(response, events)
     gradient, value, start = model.compile_dlogp(), model.compile_logp(), model.initial_point()

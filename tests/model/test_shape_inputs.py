@@ -49,7 +49,6 @@ def test_shapes_and_folding_must_agree(response):
         (pmg.PointShape(pt.scalar(), LAT), SkyModelError, "its shape must be a GaussianShape"),
         (pmg.DiskShape(pt.scalar(), LAT, 0.1), SkyModelError, "must be a GaussianShape, got DiskShape"),
         ("wide", TypeError, "must be a GaussianShape, got str"),
-        (pmg.GaussianShape(LON, LAT, 0.12, 0.7, 30.0), ModelError, "all parameters of .* are numbers"),
         (pmg.GaussianShape(LON, LAT, pt.scalar(), 0.99), SkyModelError, "e = 0.99 is outside 0 to 0.98"),
         (pmg.GaussianShape(LON, LAT, 0.9, pt.scalar()), SkyModelError, "sigma = 0.9 is outside"),
         (pmg.GaussianShape(3.0, 2.0, pt.scalar()), SkyModelError, "outside the region"),
@@ -80,6 +79,24 @@ def test_parameters_out_of_range_at_the_start(response, free_spectrum, start, me
         shapes = {"msh": pmg.GaussianShape(**variables({**start_of("elongated")[0], **start}))}
         with pytest.raises(ModelError, match=rf"events: at the initial values of the parameters, .*{message}"):
             pmg.ExtendedEventMixture("events", response=chosen, shapes=shapes, spectra=spectra, max_events=3000)
+
+
+@pytest.mark.parametrize(
+    ("vector", "told"),
+    [
+        (lambda: pm.HalfNormal("s", 0.1, shape=2), r"'s' of Vector\(float64, shape=\(2,\)\); pass .* such as s\[0\]"),
+        (lambda: pm.HalfNormal("s", 0.1, shape=1), r"'s' of Vector\(float64, shape=\(1,\)\)"),
+        (lambda: pt.vector() + 1, r"Vector\(float64, shape=\(\?,\)\); pass a single entry, such as variable\[0\]"),
+        (lambda: pt.matrix("m"), r"'m' of Matrix\(float64"),
+    ],
+)
+@pytest.mark.parametrize("kind", [pmg.PointShape, pmg.GaussianShape, pmg.DiskShape, pmg.ShellShape])
+def test_parameters_are_single(kind, vector, told):
+    values = {"lon_0": LON, "lat_0": LAT, "sigma": 0.1, "e": 0.1, "phi": 3.0, "r_0": 0.2, "radius": 0.2, "width": 0.1}
+    names = [name for name in values if name in kind.__dataclass_fields__]
+    for name in names:
+        with pm.Model(), pytest.raises(TypeError, match=rf"{kind.__name__}: {name} must be one number .*, got {told}"):
+            kind(**{**{key: values[key] for key in names}, name: vector()})
 
 
 @pytest.mark.parametrize("radius", [0.0, -0.1])

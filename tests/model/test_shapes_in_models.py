@@ -31,6 +31,7 @@ from shape_scene import (
 )
 
 import pymc_gamma as pmg
+from pymc_gamma.errors import ModelError
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -283,6 +284,79 @@ def test_impossible_outside_the_valid_range(one):
             for value in several:
                 found = float(function(numbers(**{**at, name: value}, norm=1.0)))
                 assert np.isfinite(found) if finite else found == -np.inf, (name, value, found)
+
+
+@pytest.mark.parametrize("distribution", ["poisson", "mixture"])
+@pytest.mark.parametrize("mode", ["FAST_COMPILE", "NUMBA"])
+def test_impossible_without_a_value(one, distribution, mode):
+    """Where a parameter is infinite or no number, and where a shape has no meaning: -inf, never NaN."""
+    response, events = one
+    if distribution == "poisson":
+        model, more = poisson(response, "elongated", events, free=False), {"norm": 1.0}
+    else:
+        with pm.Model(coords=response.coords) as model:
+            shapes = {"msh": pmg.GaussianShape(**variables(start_of("elongated")[0]))}
+            pmg.EventMixture("events", [0.3, 0.1, 0.6], response=response, shapes=shapes, observed=events)
+        more = {}
+    at, _ = start_of("elongated")
+    function = model.compile_logp(vars=[model["events"]], jacobian=False, mode=mode)
+    assert np.isfinite(function(numbers(**at, **more)))
+    for name in at:
+        for value in (np.nan, np.inf, -np.inf):
+            assert function(numbers(**{**at, name: value}, **more)) == -np.inf, (name, value)
+    for changes in ({"e": 1.1}, {"e": 1.0}, {"e": 1e9}, {"sigma": 1e200}, {"sigma": np.inf, "e": np.nan}):
+        assert function(numbers(**{**at, **changes}, **more)) == -np.inf, changes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_of_numbers_alone(kind):
+    """They are one point of the model in which they vary."""
+    response = folded(kind)
+    events = response.simulate(rng=14)
+    values, found = beside(kind)[0], []
+    for free in (False, True):
+        with pm.Model(coords=response.coords) as model:
+            shape = KINDS[kind][0](**(variables(values) if free else values))
+            pmg.ExtendedEventMixture("events", response=response, shapes={"msh": shape}, observed=events)
+        found.append(logp(model, **(values if free else {})))
+    assert found[0] == pytest.approx(found[1], abs=1e-3)
+    expected = poisson_value(response.with_shapes({"msh": values}), events)
+    assert found[0] == pytest.approx(expected, abs=tolerance(kind))
+
+
+def test_shapes_under_a_psf_out_of_its_range(one):
+    """As for other components: -inf beyond three sigma, and an error at the start."""
+    response, events = one
+    shapes = {"msh": pmg.GaussianShape(**start_of("elongated")[0])}
+    for start in (1.0, 1.2):
+        with pm.Model() as model:
+            options = {"systematics": [OfShapes(value=pm.Flat("psf", initval=start))], "observed": events}
+            if start == 1.0:
+                pmg.ExtendedEventMixture("events", response=response, shapes=shapes, **options)
+                for value in (1.16, 0.84, 0.0, -1.0, np.nan, np.inf):
+                    assert logp(model, psf=value) == -np.inf, value
+                assert np.isfinite([logp(model, psf=value) for value in (0.851, 1.0, 1.149)]).all()
+                continue
+            with pytest.raises(ModelError, match=r"at the initial values .* scale of the PSF is 1.2, outside 0.85"):
+                pmg.ExtendedEventMixture("events", response=response, shapes=shapes, **options)
+
+
+class OfShapes(pmg.PSFScale):
+    """The PSF under which sources of free shape are seen."""
+
+    def act(self, component, value):
+        return component if component.shape is None else super().act(component, value)
+
+
+def test_draws_of_shapes_of_numbers_alone(one):
+    response, _ = one
+    values = beside("elongated")[0]
+    shapes = {"msh": pmg.GaussianShape(**values)}
+    drawn = pmg.EventMixture.dist([1.0, 0.0, 0.0], response=response, shapes=shapes, n_events=4000)
+    lon, lat = pm.draw(drawn, random_seed=1)[:, 1:3].T
+    again = response.with_shapes({"msh": values}).simulate([1.0, 0.0, 0.0], 4000, rng=2).to_rows(("lon", "lat"))
+    for mine, other in zip((lon, lat), again.T, strict=True):
+        assert mine.mean() == pytest.approx(other.mean(), abs=4.5 * np.hypot(mine.std(), other.std()) / np.sqrt(4000))
 
 
 def test_a_tree_of_mixtures(one):

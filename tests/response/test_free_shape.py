@@ -307,6 +307,28 @@ def test_what_cannot_be_free():
         fold(SHAPES["point"][0], free_shape=3)
 
 
+OUTSIDE = r"'msh': the position .* is outside the region .*\. Leave it out of free_shape"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ((2.5, 0.0), OUTSIDE),
+        ((0.0, -1.01), OUTSIDE),
+        ((180.0, 0.0), "'msh' has no source in or near .*leave it out"),
+        ((0.0, 89.0), "'msh' has no source in or near .*leave it out"),
+    ],
+)
+def test_a_free_shape_outside_the_region_is_refused(place, message):
+    """As one that is moved there; of a fixed shape it may shine into the region."""
+    outside = {"lon_0": place[0] * u.deg, "lat_0": place[1] * u.deg, "frame": "galactic"}
+    far = GaussianSpatialModel(sigma=0.6 * u.deg, **outside)
+    with pytest.raises(SkyModelError, match=message):
+        pmg.fold(sky(far), pointing(hours=20), region(width=2.0, energy=(0.5, 20.0)), energy_true=40, free_shape="msh")
+    if message == OUTSIDE:
+        assert fold(far, free_shape=()).acceptance.sel(component="msh") > 0
+
+
 @pytest.fixture(scope="module")
 def response():
     return fold(SHAPES["round"][0])

@@ -117,7 +117,7 @@ class Family(ABC):
         north, east : tuple
             Their components at the source on the axes of the plane, shape (n_observations, 1) each.
         nodes : tuple
-            Nodes and weights of the standard normal, shape (n_nodes,) each.
+            Nodes and weights of the standard normal, tensors of known length (n_nodes,) each.
 
         Returns
         -------
@@ -227,9 +227,15 @@ class LiveShape(ABC):
             If a number is not finite, or a latitude beyond a pole.
         """
         for name, value in self.parameters.items():
-            if isinstance(value, Variable):
-                continue
             own = f"{type(self).__name__}: {name}"
+            if isinstance(value, Variable):
+                if getattr(value.type, "ndim", 0):
+                    given = f"{value.name!r} of {value.type}" if value.name else f"{value.type}"
+                    raise TypeError(
+                        f"{own} must be one number or variable, got {given}; pass a single entry, such as "
+                        f"{value.name or 'variable'}[0]."
+                    )
+                continue
             number = numbers(value, own, self.unit(name), finite=False)
             if number.ndim:
                 raise TypeError(f"{own} must be one number or variable, got {value!r}.")

@@ -83,7 +83,7 @@ class GaussianFamily(Family):
         step = node * xp.sqrt(major - minor + live_counts_kernels.TINY)
         x, y = (step * (xp.cos(turn) * n + xp.sin(turn) * e) for n, e in zip(north, east, strict=True))
         # a quadrature of one node is that of a round source
-        size = minor + 0 * step if len(weight) > 1 else 0.5 * (major + minor)
+        size = minor + 0 * step if weight.type.shape[0] > 1 else 0.5 * (major + minor)
         return x, y, size, weight + 0 * step
 
     def blur(self, own: FloatArray) -> float:

@@ -15,7 +15,7 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned, has_labels
 from pymc_gamma.model.component import FixedSpectrumError, ModelComponent
-from pymc_gamma.tensors import joined
+from pymc_gamma.tensors import joined, only_entry
 from pymc_gamma.units import numbers
 
 __all__ = ["Systematic", "observation_dim", "with_systematics"]
@@ -25,7 +25,8 @@ __all__ = ["Systematic", "observation_dim", "with_systematics"]
 class Systematic(ABC):
     """A systematic uncertainty: a variable of the model with a default prior, and what it does.
 
-    To add one, derive a class with the name of its ``variable``, its :meth:`prior` and its effect, :meth:`act`.
+    To add one, derive a class with the name of its ``variable``, its :meth:`prior` and its effect, :meth:`act`. The
+    name may be one of the object instead, such as a field: several of one class then act side by side.
 
     Parameters
     ----------
@@ -86,37 +87,53 @@ class Systematic(ABC):
         Raises
         ------
         ModelError
-            If the model has a variable of that name already.
+            If the model has a variable of that name already, the class names none, or the variable has another shape.
         """
-        n_observations = len(observations)
+        n_observations, kind = len(observations), type(self).__name__
         if self.value is not None:
-            label = f"{type(self).__name__}(value=...)"
+            label = f"{kind}(value=...)"
             value = aligned(self.value, {"observation": observations}, label)
             value = value if isinstance(value, Variable) else numbers(value, label)
-            return self._checked(pt.as_tensor_variable(value).astype("float64"), n_observations, energy)
+            return self._checked(pt.as_tensor_variable(value).astype("float64"), n_observations, energy, label)
         model = pm.modelcontext(None)
+        if self.variable_name is None:
+            raise ModelError(
+                f"{kind} does not say what its variable is called; give the class a name, such as "
+                f'variable = "{kind.lower()}", or pass {kind}(value=...).'
+            )
         if self.variable in model.named_vars:
             raise ModelError(
                 f"the model has a variable {self.variable!r} already; pass it on with "
                 f"{type(self).__name__}(value=...), so that both share it."
             )
-        return self.prior(n_observations, energy)
+        value, label = self.prior(n_observations, energy), f"what {kind}.prior returns"
+        if not isinstance(value, Variable):
+            raise ModelError(f"{label} must be the variable that it adds, such as pm.Normal(...), got {value!r}.")
+        return self._checked(pt.as_tensor_variable(value).astype("float64"), n_observations, energy, label)
+
+    @property
+    def variable_name(self) -> str | None:
+        """Name of the variable that the default prior adds, None if there is none."""
+        name = getattr(self, "variable", None)
+        return name if isinstance(name, str) and name else None
 
     def shapes(self, n_observations: int, energy: FloatArray) -> list[tuple[int, ...]]:
         """Shapes that the variable may have."""
         return [()]
 
-    def _checked(self, value: Variable, n_observations: int, energy: FloatArray) -> Variable:
+    def _checked(self, value: Variable, n_observations: int, energy: FloatArray, label: str) -> Variable:
         shapes = self.shapes(n_observations, energy)
         if n_observations == 1 and () in shapes and value.type.ndim == 1 and value.type.shape[0] in (None, 1):
-            return pt.specify_shape(value, (1,))[0]  # an entry for each observation
+            return only_entry(value)  # an entry for each observation
         for shape in shapes:
             if len(shape) == value.type.ndim and all(
                 known in (None, wanted) for known, wanted in zip(value.type.shape, shape, strict=True)
             ):
                 return pt.specify_shape(value, shape) if shape else value
         allowed = " or ".join("a single number" if not shape else f"a vector of {shape[0]}" for shape in shapes)
-        raise ModelError(f"{type(self).__name__}(value=...) must be {allowed}, got {value.type}.")
+        raise ModelError(
+            f"{label} must be {allowed}, got {value.type}; {type(self).__name__}.shapes says which shapes it may have."
+        )
 
 
 def observation_dim(n_observations: int) -> str:
@@ -140,7 +157,12 @@ def observation_dim(n_observations: int) -> str:
 
 
 def with_systematics(
-    name: str, given: Any, components: Sequence[ModelComponent], observations: Sequence[Any], energy: FloatArray
+    name: str,
+    given: Any,
+    components: Sequence[ModelComponent],
+    observations: Sequence[Any],
+    energy: FloatArray,
+    model: pm.Model | None,
 ) -> list[ModelComponent]:
     """Components as systematics change them; adds the variables of these to the model on the context stack.
 
@@ -156,27 +178,49 @@ def with_systematics(
         Labels of the observations.
     energy : numpy.ndarray
         Range of the true energy in TeV, shape (2,).
+    model : pymc.Model, optional
+        The model on the context stack; without one, systematics need a value.
 
     Raises
     ------
     ModelError
-        If one is not a systematic, two are of a kind, or one has no effect.
+        If one is not a systematic, two add the same variable, one has no effect, or does not return a component.
     """
     changed = list(components)
     for one in _checked(name, given):
         kind = type(one).__name__
+        if model is None and one.value is None:
+            raise ModelError(
+                f"{name}: {kind} adds a variable to a model, and there is none here; pass {kind}(value=...), a number "
+                "or a variable such as pm.LogNormal.dist(0, 0.1)."
+            )
         value = one.tensor(observations, energy)
         acted, fixed = [], []
         for component in changed:
             try:
-                acted.append(one.act(component, value))
+                found = one.act(component, value)
             except FixedSpectrumError:
-                fixed.append(component.name)
+                fixed.append(component)
+                continue
+            if not isinstance(found, ModelComponent):
+                raise ModelError(
+                    f"{name}: {kind}.act must return a component, such as component.times(...), "
+                    f"component.with_factor(...), or the component itself where it has no effect; got {found!r} for "
+                    f"{component.name!r}."
+                )
+            acted.append(found)
+        scans = [component.name for component in fixed if component.scan is not None]
+        if scans:
+            raise ModelError(
+                f"{name}: {kind} changes spectra, and {scans} are scans, whose spectra follow from their nodes; leave "
+                f"{kind} out, or replace the scans by components of free spectrum."
+            )
         if fixed:
+            fixed_names = [component.name for component in fixed]
             free = [component.name for component in components if component.free]
             raise ModelError(
-                f"{name}: {kind} changes spectra, and {fixed} were folded with a fixed spectrum; "
-                f"fold with free_spectrum={[*free, *fixed]} (they keep their spectra unless you give others)."
+                f"{name}: {kind} changes spectra, and {fixed_names} were folded with a fixed spectrum; "
+                f"fold with free_spectrum={[*free, *fixed_names]} (they keep their spectra unless you give others)."
             )
         if all(new is old for new, old in zip(acted, changed, strict=True)):
             raise ModelError(
@@ -187,12 +231,12 @@ def with_systematics(
 
 
 def _checked(name: str, given: Any) -> list[Systematic]:
-    """Systematics of different kinds.
+    """Systematics of different kinds, or with variables of different names.
 
     A kind is a class that derives from `Systematic` directly; a subclass of it, with a prior of its own for example, is
     of that kind and has its effect.
     """
-    by_kind: dict[type[Systematic], Systematic] = {}
+    found: dict[tuple[type[Systematic], str | None], Systematic] = {}
     for one in _listed(name, given):
         one = one() if isinstance(one, type) and issubclass(one, Systematic) else one
         if not isinstance(one, Systematic):
@@ -203,14 +247,16 @@ def _checked(name: str, given: Any) -> list[Systematic]:
                 f"{name}: {type(one).__name__} is {' and '.join(kind.__name__ for kind in kinds)} at once; pass "
                 "one systematic for each, with the same value= if they share it."
             )
-        if kinds[0] in by_kind:
-            other = type(by_kind[kinds[0]]).__name__
+        key = kinds[0], one.variable_name
+        if key in found:
+            other = type(found[key]).__name__
             raise ModelError(
-                f"{name}: systematics has {kinds[0].__name__} twice ({other}, {type(one).__name__}); pass one, and "
-                "combine their variables in its value=."
+                f"{name}: systematics has {kinds[0].__name__} twice ({other}, {type(one).__name__}) with the variable "
+                f"{one.variable_name!r}; pass one, and combine their variables in its value=, or let each have a "
+                "variable of another name."
             )
-        by_kind[kinds[0]] = one
-    return list(by_kind.values())
+        found[key] = one
+    return list(found.values())
 
 
 def _listed(name: str, given: Any) -> list[Any]:
