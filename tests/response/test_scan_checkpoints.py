@@ -60,7 +60,8 @@ def folded(scan, observation=None, width=1.6, **options):
 
 
 def content(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    """Files by name, but for hidden leftovers of a writer that was killed."""
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if not path.name.startswith(".")}
 
 
 def assert_same(one, other):
