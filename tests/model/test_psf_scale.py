@@ -13,7 +13,7 @@ import pymc_gamma as pmg
 from pymc_gamma.errors import ModelError, SkyModelError
 from pymc_gamma.folding import tables as fold_tables
 
-SCALES = (0.87, 0.95, 1.0, 1.06, 1.14)
+SCALES = (0.87, 1.0, 1.06)
 SIGMA = 0.05
 TOLERANCE = 0.05
 """Of log L; what the data say of the width changes it by up to hundreds. A shell has noise where it is all but dark."""
@@ -136,14 +136,14 @@ def test_a_spectrum_that_is_not_the_nominal_one():
     found = log_likelihood(with_scale(response, events, spectra={"crab": spectrum}), SCALES)
     other = response.with_spectra({"crab": spectrum})
     expected = np.array([exact(other, events, s) for s in SCALES])
-    np.testing.assert_allclose(found - found[2], expected - expected[2], rtol=0, atol=3 * TOLERANCE)
+    np.testing.assert_allclose(found - found[1], expected - expected[1], rtol=0, atol=3 * TOLERANCE)
 
 
 def test_wide_prior():
     """Factors of four between the widths: far events come into reach, the narrowest PSFs see pixels of the shell."""
     response = folded("several")
     events = response.simulate(rng=6)
-    scales = (0.41, 0.7, 1.0, 1.35, 1.59)
+    scales = (0.41, 1.0, 1.45)
     found = log_likelihood(with_scale(response, events, sigma=0.2), scales)
     expected = np.array([exact(response, events, s) for s in scales])
     np.testing.assert_allclose(found, expected, rtol=0, atol=0.5)
