@@ -63,8 +63,8 @@ def test_sum_over_nodes(response, events, build):
     each, slopes = [], []
     for node in NODES:
         own, _ = build(response, events, node)
-        each.append(float(own.compile_logp(vars=[own["e"]])(point)))
-        slopes.append(own.compile_dlogp()(point))
+        each.append(float(own.compile_logp(vars=[own["e"]], mode="FAST_COMPILE")(point)))
+        slopes.append(own.compile_dlogp(mode="FAST_COMPILE")(point))
     each = np.array(each)
     assert float(value(point)) == pytest.approx(logsumexp(each, b=PRIOR), rel=1e-12)
     posterior = PRIOR * np.exp(each - logsumexp(each, b=PRIOR))
@@ -73,16 +73,16 @@ def test_sum_over_nodes(response, events, build):
     assert model.named_vars_to_dims["e_sigma_log_probability"] == ("e_sigma",)
     np.testing.assert_array_equal(model.coords["e_sigma"], NODES)
     (expression,) = model.replace_rvs_by_values([model["e_sigma_log_probability"]])
-    found = model.compile_fn(expression, inputs=model.value_vars, on_unused_input="ignore")(point)
+    found = model.compile_fn(expression, inputs=model.value_vars, mode="FAST_COMPILE", on_unused_input="ignore")(point)
     np.testing.assert_allclose(np.exp(found), posterior, rtol=1e-9)
 
 
 def test_nodes_that_are_ruled_out(response, events):
     model, point = mixture(response, events, pmg.Marginalised([0, 1, 0]))
     own, _ = mixture(response, events, NODES[1])
-    found, expected = (one.compile_logp(vars=[one["e"]])(point) for one in (model, own))
+    found, expected = (one.compile_logp(vars=[one["e"]], mode="FAST_COMPILE")(point) for one in (model, own))
     assert float(found) == pytest.approx(float(expected), rel=1e-12)
-    assert np.isfinite(model.compile_dlogp()(point)).all()
+    assert np.isfinite(model.compile_dlogp(mode="FAST_COMPILE")(point)).all()
 
 
 def test_draws_are_at_nodes_of_the_prior(response):

@@ -84,7 +84,7 @@ def with_scale(response, events, sigma=SIGMA, distribution="extended", free=None
 
 
 def log_likelihood(model, scales):
-    function = model.compile_logp(vars=[model["events"]], jacobian=False)
+    function = model.compile_logp(vars=[model["events"]], jacobian=False, mode="FAST_COMPILE")
     name = model.rvs_to_values[model["scale"]].name
     transform = model.rvs_to_transforms[model["scale"]]
     inputs = model["scale"].owner.inputs
@@ -221,7 +221,11 @@ def test_gradients(free):
             spectra=spectra,
             systematics=[pmg.PSFScale(value=scale)],
         )
-    value, slope, curvature = model.compile_logp(), model.compile_dlogp(), model.compile_d2logp(negate_output=False)
+    value, slope, curvature = (
+        model.compile_logp(),
+        model.compile_dlogp(),
+        model.compile_d2logp(negate_output=False, mode="FAST_COMPILE"),
+    )
     at = {"scale": np.array(1.04), "norm": np.array(1.1)} | ({"index": np.array(2.35)} if free else {})
     names = [one.name for one in model.value_vars]
     h = 1e-5
