@@ -30,7 +30,7 @@ from pymc_gamma.errors import RegionError, SkyModelError
 from pymc_gamma.geometry import RegionOfInterest, frame_rotation, separation_deg, tangent_basis, unit_vectors
 
 if TYPE_CHECKING:
-    from pymc_gamma.darkmatter.profiles import Profile
+    from pymc_gamma.darkmatter.density import Profile
 
 __all__ = ["region_integral", "sight_integral"]
 
@@ -134,7 +134,7 @@ def _lines(profile: "Profile", psi: FloatArray, power: int) -> FloatArray:
 
         def along(x: FloatArray) -> FloatArray:
             r = b[:, None] * np.cosh(x)
-            return profile.value(r) ** power * r
+            return profile.plain_density(r) ** power * r
 
         both = _panels(profile, along, np.zeros(len(b)), middle)
         beyond = _panels(profile, along, middle, last)
@@ -156,7 +156,7 @@ def _panels(
 def _outside(profile: "Profile", power: int) -> float:
     """Integral from the last node to infinity, along a radius."""
     r = FAR * _largest(profile)
-    value = float(profile.value(np.array(r)) ** power)
+    value = float(profile.plain_density(np.array(r)) ** power)
     return value * r / (power * profile.outer_slope - 1) if value else 0.0
 
 
@@ -166,9 +166,9 @@ def _through_centre(profile: "Profile", power: int) -> float:
 
     def along(y: FloatArray) -> FloatArray:
         r = np.exp(y)
-        return profile.value(r) ** power * r
+        return profile.plain_density(r) ** power * r
 
-    inner = float(profile.value(np.array(first)) ** power) * first / (1 - power * profile.inner_slope)
+    inner = float(profile.plain_density(np.array(first)) ** power) * first / (1 - power * profile.inner_slope)
     start, sun, end = (np.log([r]) for r in (first, profile.radius_sun, FAR * _largest(profile)))
     front = inner + _panels(profile, along, start, sun)[0]
     return float(2 * front + _panels(profile, along, sun, end)[0] + _outside(profile, power))
@@ -180,7 +180,7 @@ def _away(profile: "Profile", first: FloatArray, nearest: FloatArray, power: int
 
     def along(x: FloatArray) -> FloatArray:
         r = np.hypot(nearest[:, None], first[:, None] + scale * np.sinh(x))
-        return profile.value(r) ** power * scale * np.cosh(x)
+        return profile.plain_density(r) ** power * scale * np.cosh(x)
 
     last = np.full(len(first), np.arcsinh(FAR * _largest(profile) / scale))
     return _panels(profile, along, np.zeros(len(first)), last) + _outside(profile, power)
