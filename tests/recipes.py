@@ -64,6 +64,13 @@ ANY_SHAPE = {
 """Arguments of which every shape means something: batches of them, or one number for each entry."""
 
 
+def singlet_file(folder):
+    """A file of cross-sections."""
+    file = folder / "singlet.csv"
+    file.write_text('"m [GeV]" W+W-\n100 1e-26\n200 2e-26', encoding="utf-8")
+    return file
+
+
 class Objects:
     """What the recipes share."""
 
@@ -136,6 +143,7 @@ def recipes(o):
     """The recipes, for these objects."""
     table = {"energy": [1, 10] * u.TeV, "values": [1e-11, 1e-13] * u.Unit("TeV-1 cm-2 s-1")}
     scale, gammas = {"sigma": 0.1, "value": 1.1}, pmg.darkmatter.gamma_table()
+    singlet = pmg.darkmatter.AnnihilationTable({"mass": [1.0, 2.0]}, {"W": [1e-26, 2e-26]})
     lon, lat = np.array([0.1, 0.2]), np.array([0.0, 0.1])
     vectors = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     pictures = {"events": o.events, "response": o.response, "idata": o.idata}
@@ -180,6 +188,11 @@ def recipes(o):
         "GammaTable.values": {"self": gammas, "channel": "b"},
         "GammaTable.first_mass": {"self": gammas, "channel": "b"},
         "gamma_table": {},
+        "AnnihilationTable": {"axes": {"mass": [1.0, 2.0]}, "sigmav": {"W": [1e-26, 2e-26]}},
+        "AnnihilationTable.read": {"file": singlet_file(o.folder)},
+        "AnnihilationTable.sigmav": {"self": singlet, "mass": 1.5},
+        "AnnihilationTable.fractions": {"self": singlet, "mass": 1.5},
+        "AnnihilationTable.annihilation": {"self": singlet, "mass": 1.5, "k": 4.0, "j_factor": 1e15, "table": gammas},
         "EBLAbsorption": {"energy": table["energy"], "transmission": [1.0, 0.5], "alpha_norm": 1.0},
         "EBLAbsorption.from_gammapy": {"model": ebl_of_gammapy(), "alpha_norm": 1.0},
         "spectrum_draws": {

@@ -6,7 +6,8 @@
 0.48
 """
 
+from pymc_gamma.darkmatter.annihilation_table import AnnihilationTable
 from pymc_gamma.darkmatter.spectra import Annihilation, Decay, dnde
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
 
-__all__ = ["Annihilation", "Decay", "GammaTable", "dnde", "gamma_table"]
+__all__ = ["Annihilation", "AnnihilationTable", "Decay", "GammaTable", "dnde", "gamma_table"]

@@ -36,7 +36,7 @@ from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
 from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.labelled import has_labels, read_labelled
 from pymc_gamma.model.own_table import coords_of_last_dim
-from pymc_gamma.model.spectra import ParametricSpectrum, Photons
+from pymc_gamma.model.spectra import ParametricSpectrum, Photons, conditions_of
 from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, to_value
 
@@ -57,10 +57,13 @@ class Yield:
         Spectra.
     fractions : tuple of (Channel, float or TensorVariable)
         Channels and their branching fractions.
+    conditions : tuple of (TensorVariable, str)
+        What parameters of the fractions must fulfil, and what to tell if not.
     """
 
     table: GammaTable
     fractions: tuple[tuple[Channel, Any], ...]
+    conditions: tuple[tuple[Variable, str], ...] = ()
 
     def lines(self, mass: Any, xp: Any) -> list[tuple[Any, Any]]:
         """Energy in TeV and photons of each line."""
@@ -204,7 +207,7 @@ class _DarkMatterSpectrum(ParametricSpectrum):
     @property
     def conditions(self) -> tuple[tuple[Variable, str], ...]:
         """That the table has the channels at the mass, and their fractions sum to one."""
-        mass, found = pt.as_tensor_variable(self.mass), []
+        mass, found = pt.as_tensor_variable(self.mass), list(self._yield.conditions)
         label, factor = type(self).__name__, self.per_pair
         for one, fraction in self._yield.fractions:
             first, last = (
@@ -407,7 +410,7 @@ def _yield(channels: Any, table: Any, label: str) -> Yield:
         abs(total - 1) > SUM_TOLERANCE and not any(isinstance(value, Variable) for _, value in fractions)
     ):
         raise ValueError(f"{label}: branching fractions must sum to one, got a sum of {total:g}.")
-    return Yield(table, tuple(fractions))
+    return Yield(table, tuple(fractions), conditions_of(channels))
 
 
 def _by_label(channels: Any, label: str) -> dict[str, Any]:
