@@ -22,6 +22,7 @@ HOOKS = {
     "energies": "asked by `EffectiveAreaShape.shapes`",
     "factor": "asked by a distribution",
     "evaluate": "asked by `Spectrum.__call__`, with a variable",
+    "photons": "asked by a distribution, with the nodes of a response",
     "parts": "asked by `fold`",
     "rv_op": "asked by PyMC",
     "of": "asked by `fold`",
@@ -51,6 +52,8 @@ INTERNAL = {
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
     "Profile": "abstract",
+    "GammaTable.line": "asked by a spectrum, with a variable",
+    "GammaTable.mixed": "asked by a spectrum, with a variable",
     "SkyComponent": "abstract",
     "Systematic": "abstract",
 }
@@ -62,6 +65,7 @@ ANY_SHAPE = {
     "EventMixture": {"fraction"},
     "EventMixture.dist": {"fraction"},
     "RegionOfInterest.lonlat": {"coords"},
+    "dnde": {"energy"},
     "Response.nominal_flux": {"energy"},
     "gaussian_density": {"separation"},
     **{
@@ -71,6 +75,13 @@ ANY_SHAPE = {
     },
 }
 """Arguments of which every shape means something: batches of them, or one number for each entry."""
+
+
+def singlet_file(folder):
+    """A file of cross-sections."""
+    file = folder / "singlet.csv"
+    file.write_text('"m [GeV]" W+W-\n100 1e-26\n200 2e-26', encoding="utf-8")
+    return file
 
 
 class Objects:
@@ -176,7 +187,8 @@ def dark_matter(o):
 def recipes(o):
     """The recipes, for these objects."""
     table = {"energy": [1, 10] * u.TeV, "values": [1e-11, 1e-13] * u.Unit("TeV-1 cm-2 s-1")}
-    scale = {"sigma": 0.1, "value": 1.1}
+    scale, gammas = {"sigma": 0.1, "value": 1.1}, pmg.darkmatter.gamma_table()
+    singlet = pmg.darkmatter.AnnihilationTable({"mass": [1.0, 2.0]}, {"W": [1e-26, 2e-26]})
     lon, lat = np.array([0.1, 0.2]), np.array([0.0, 0.1])
     vectors = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     pictures = {"events": o.events, "response": o.response, "idata": o.idata}
@@ -207,6 +219,26 @@ def recipes(o):
             "beta": 1.0,
         },
         "TemplateSpectrum": {**table, "norm": 1.0, "tilt": 0.0, "reference": 1.0},
+        "Annihilation": {
+            "mass": 1.0,
+            "sigmav": 3e-26,
+            "channels": {"W": 1.0},
+            "k": 4.0,
+            "j_factor": 1e15,
+            "table": gammas,
+        },
+        "Decay": {"mass": 1.0, "lifetime": 1e26, "channels": "b", "d_factor": 1e20, "table": gammas},
+        "dnde": {"mass": 1 * u.TeV, "channel": {"W": 1.0}, "energy": [0.1, 0.2] * u.TeV, "table": gammas},
+        "GammaTable": {"mass": [100.0, 200.0], "log10_x": np.linspace(-1, 0, 9), "spectra": {"b": np.ones((2, 9))}},
+        "GammaTable.read": {"file": pmg.datasets.path("pppc4dmid-gammas")},
+        "GammaTable.values": {"self": gammas, "channel": "b"},
+        "GammaTable.first_mass": {"self": gammas, "channel": "b"},
+        "gamma_table": {},
+        "AnnihilationTable": {"axes": {"mass": [1.0, 2.0]}, "sigmav": {"W": [1e-26, 2e-26]}},
+        "AnnihilationTable.read": {"file": singlet_file(o.folder)},
+        "AnnihilationTable.sigmav": {"self": singlet, "mass": 1.5},
+        "AnnihilationTable.fractions": {"self": singlet, "mass": 1.5},
+        "AnnihilationTable.annihilation": {"self": singlet, "mass": 1.5, "k": 4.0, "j_factor": 1e15, "table": gammas},
         "EBLAbsorption": {"energy": table["energy"], "transmission": [1.0, 0.5], "alpha_norm": 1.0},
         "EBLAbsorption.from_gammapy": {"model": ebl_of_gammapy(), "alpha_norm": 1.0},
         "spectrum_draws": {
