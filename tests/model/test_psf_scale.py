@@ -221,11 +221,7 @@ def test_gradients(free):
             spectra=spectra,
             systematics=[pmg.PSFScale(value=scale)],
         )
-    value, slope, curvature = (
-        model.compile_logp(),
-        model.compile_dlogp(),
-        model.compile_d2logp(negate_output=False, mode="FAST_COMPILE"),
-    )
+    value, slope = model.compile_logp(), model.compile_dlogp()
     at = {"scale": np.array(1.04), "norm": np.array(1.1)} | ({"index": np.array(2.35)} if free else {})
     names = [one.name for one in model.value_vars]
     h = 1e-5
@@ -233,12 +229,10 @@ def test_gradients(free):
     def moved(name, step):
         return {**at, name: at[name] + step}
 
-    gradient, hessian = slope(at), curvature(at)
+    gradient = slope(at)
     for k, name in enumerate(names):
         difference = (value(moved(name, h)) - value(moved(name, -h))) / (2 * h)
         assert gradient[k] == pytest.approx(difference, rel=1e-5, abs=1e-3)
-        change = (slope(moved(name, h)) - slope(moved(name, -h))) / (2 * h)
-        np.testing.assert_allclose(hessian[k], change, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="JAX is not installed")
