@@ -10,7 +10,6 @@ import gzip
 import shlex
 from collections.abc import Mapping
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -271,12 +270,12 @@ class AnnihilationTable:
 
     @cached_property
     def _nodes(self) -> FloatArray:
-        """Logarithm of the total and shares, with their derivatives along each set of axes: (*grid, n, 2, 2, ...)."""
+        """Logarithm of the total, shares, and derivatives along each set of axes: (n_points, 1 + n_channels, 2^d)."""
         found = self._values
         for k, axis in enumerate(self.axes.values()):
             x = np.log(axis)
             found = np.stack([found, PchipInterpolator(x, found, axis=k).derivative()(x)], axis=-1)
-        return np.asarray(found)
+        return np.ascontiguousarray(found.reshape(-1, self._values.shape[-1], 2 ** len(self.axes)))
 
     @cached_property
     def _shared(self) -> Any:
@@ -285,33 +284,22 @@ class AnnihilationTable:
     def _at(self, given: Mapping[str, Any]) -> Any:
         """Logarithm of the total, and shares, at parameters: (1 + n_channels,)."""
         varies = any(isinstance(one, Variable) for one in given.values())
-        nodes = self._shared if varies else self._nodes
-        left, basis = [], []
+        # of the corners of the cell, weights of the values and derivatives there: (2^d, 2^d)
+        place: Any = np.zeros(1, np.int64)
+        weight: Any = np.ones((1, 1))
         for name, value in given.items():
-            x = np.log(self.axes[name])
-            widths = np.diff(x)
-            own = pt if isinstance(value, Variable) else np
-            at = own.clip(own.log(value), x[0], x[-1])
-            axis, width = (pt.constant(x), pt.constant(widths)) if own is pt else (x, widths)
-            i = own.clip(own.searchsorted(axis, at, side="right") - 1, 0, len(x) - 2)
-            h = width[i]
-            s = (at - axis[i]) / h
-            left.append(i)
-            basis.append(
-                (
-                    ((1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2),
-                    (s**2 * (3 - 2 * s), h * s**2 * (s - 1)),
-                )
-            )
-        total: Any = 0.0
-        for corner in product((0, 1), repeat=len(left)):
-            held = nodes[tuple(i + c for i, c in zip(left, corner, strict=True))]
-            for order in product((0, 1), repeat=len(left)):
-                weight: Any = 1.0
-                for own_basis, c, d in zip(basis, corner, order, strict=True):
-                    weight = weight * own_basis[c][d]
-                total = total + weight * held[(slice(None), *order)]
-        return total
+            x, xp = np.log(self.axes[name]), pt if isinstance(value, Variable) else np
+            axis, width = (pt.constant(x), pt.constant(np.diff(x))) if xp is pt else (x, np.diff(x))
+            at = xp.clip(xp.log(value), x[0], x[-1])
+            i = xp.clip(xp.searchsorted(axis, at, side="right") - 1, 0, len(x) - 2)
+            s, h = (at - axis[i]) / width[i], width[i]
+            low, high = [(1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2], [s**2 * (3 - 2 * s), h * s**2 * (s - 1)]
+            own = xp.stack([xp.stack(low), xp.stack(high)])
+            place = (place[:, None] * len(x) + (i + np.arange(2))).reshape((-1,))
+            size = 2 * weight.shape[0]
+            weight = (weight[:, None, :, None] * own[None, :, None, :]).reshape((size, size))
+        held = (self._shared if varies else self._nodes)[place]
+        return (held * weight[:, None, :]).sum(axis=(0, 2))
 
 
 def _on_grid(names: list[str], rows: FloatArray) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:

@@ -106,16 +106,16 @@ class Yield:
         """Photons per annihilation at points in the intervals between edges in TeV."""
         x, weight = np.polynomial.legendre.leggauss(PER_INTERVAL)
         above, share = pt.constant(0.5 * (x + 1)), pt.constant(0.5 * weight / math.log(10))
-        low, length = np.log(edges[:-1, None]), np.log(edges[1:] / edges[:-1])[:, None]
+        low, high = np.log(edges)[:-1, None], np.log(edges)[1:, None]
         energy, number_of = [], []
         for end, mixed in self.continua(mass, float(edges[0]), pt):
             log_end = pt.log(end)
-            covered = pt.clip(log_end - low, 0.0, length)  # up to the endpoint
+            covered = pt.clip(log_end - low, 0.0, high - low)  # up to the endpoint
             at = low + covered * above
             energy.append(pt.exp(at))
             number_of.append(mixed.at(at - log_end, pt) * covered * share)
         for end, photons in self.lines(mass, pt):
-            within = (pt.log(end) >= low) & (pt.log(end) < low + length)
+            within = (pt.log(end) >= low) & (pt.log(end) < high)
             energy.append(pt.clip(end, edges[:-1, None], edges[1:, None]))
             number_of.append(pt.switch(within, photons, 0.0))
         return Photons(pt.concatenate(energy, axis=-1), pt.concatenate(number_of, axis=-1))

@@ -671,13 +671,13 @@ def is_smooth(spectrum: Any) -> bool:
 
 def photons_of(spectrum: Any, edges: NDArray[np.float64]) -> Photons | None:
     """Photons of a function of the energy in intervals, if it knows them; see :meth:`Spectrum.photons`."""
-    function = getattr(spectrum, "photons", None)
+    function = None if isinstance(spectrum, type) else getattr(spectrum, "photons", None)
     return None if function is None else function(edges)
 
 
 def conditions_of(spectrum: Any) -> tuple[tuple[Variable, str], ...]:
     """What the parameters of a function of the energy must fulfil; see :attr:`Spectrum.conditions`."""
-    return tuple(getattr(spectrum, "conditions", ()))
+    return () if isinstance(spectrum, type) else tuple(getattr(spectrum, "conditions", ()))
 
 
 def _sampled(spectrum: Callable[[Any], Any], edges: NDArray[np.float64]) -> Photons:

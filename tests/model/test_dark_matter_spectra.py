@@ -164,6 +164,15 @@ class TestSpectra:
             wanted = np.trapezoid(density * at**power, dx=np.log(at[1] / at[0]))
             assert (flux * energy**power).sum() == pytest.approx(wanted, rel=2e-5)
 
+    def test_a_line_on_an_edge_is_there_once(self):
+        mass = pt.dscalar("mass")
+        photons = darkmatter.Annihilation(mass, 8 * np.pi, "gamma").photons(EDGES)
+        function = pytensor.function([mass], pt.sum(photons.flux) * mass**2)
+        wanted = function(EDGES[300] * 1.001)
+        for edge in EDGES[290:310]:
+            for at in (np.nextafter(edge, 0), edge, np.nextafter(edge, 1)):
+                assert function(at) == pytest.approx(wanted, rel=2e-2)
+
     def test_derivatives(self):
         def total(mass, sigmav, fractions):
             mixture = dict(zip(("W", "tau", "gamma"), [fractions[0], fractions[1], fractions[2]], strict=True))
