@@ -1,9 +1,10 @@
 r"""Make the files in ``pymc_gamma/datasets/data`` from the official ones.
 
     python scripts/make_datasets.py --prod5 CTA-Performance-prod5-v0.1-South-20deg.FITS.tar.gz \
-        --hgps hgps_catalog_v1.fits.gz --fermi gll_iem_v06_gc.fits.gz --hess hess-dl3-dr1 [--output FOLDER]
+        --hgps hgps_catalog_v1.fits.gz --fermi gll_iem_v06_gc.fits.gz --hess hess-dl3-dr1 \
+        --pppc AtProduction_gammas.dat [--output FOLDER]
 
-Give any subset of the four. The result depends on the input alone (no dates, no host names), so running it
+Give any subset of the five. The result depends on the input alone (no dates, no host names), so running it
 again gives the same bytes with the same versions of numpy, astropy and zlib.
 
 * prod5: the file for South, 20 deg, 50 h, azimuth average, taken out of the archive unchanged (CC BY 4.0).
@@ -13,6 +14,7 @@ again gives the same bytes with the same versions of numpy, astropy and zlib.
   mean (the integral is that of `pymc_gamma.sky.template`).
 * H.E.S.S. DL3 DR1, a folder with the background models included: the four runs on the Crab nebula and the terms of
   use, unchanged, and the index tables reduced to these runs.
+* PPPC 4 DM ID: all gamma-ray spectra of the official file in single precision, compressed.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from pymc_gamma.darkmatter.tables import GEV, GammaTable
 from pymc_gamma.sky.template import TEMPLATE_BAND, band_integral
 
 DATA = Path(__file__).resolve().parent.parent / "pymc_gamma" / "datasets" / "data"
@@ -35,6 +38,7 @@ IRF_FILE = "prod5-south-20deg-50h.fits.gz"
 HGPS_FILE = "hgps-sources.ecsv"
 FERMI_FILE = "fermi-diffuse-template.fits.gz"
 HESS_FOLDER = "hess-dl3-dr1"
+PPPC_FILE = "pppc4dmid-gammas.npz"
 HESS_CRAB_RUNS = (23523, 23526, 23559, 23592)
 
 COLUMNS = [
@@ -207,6 +211,20 @@ def make_hess(release: Path, output: Path) -> Path:
     return folder
 
 
+def make_pppc(spectra: Path, output: Path) -> Path:
+    """Write the gamma-ray spectra of PPPC 4 DM ID as arrays in single precision."""
+    table = GammaTable.read(spectra)
+    path = output / PPPC_FILE
+    np.savez_compressed(
+        path,
+        mass=np.round(table.mass / GEV, 6),
+        log10_x=table.log10_x,
+        channels=np.array(table.channels),
+        dndlog10x=np.stack([table.values(one) for one in table.channels]).astype(np.float32),
+    )
+    return path
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make the bundled data from the official files.")
@@ -214,6 +232,7 @@ def main() -> None:
     parser.add_argument("--hgps", type=Path, help="hgps_catalog_v1.fits.gz")
     parser.add_argument("--fermi", type=Path, help="gll_iem_v06_gc.fits.gz")
     parser.add_argument("--hess", type=Path, help="folder of HESS DL3 DR1, as gammapy distributes it")
+    parser.add_argument("--pppc", type=Path, help="AtProduction_gammas.dat of PPPC 4 DM ID")
     parser.add_argument("--output", type=Path, default=DATA, help="folder to write to")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -222,9 +241,10 @@ def main() -> None:
         (make_hgps, arguments.hgps),
         (make_fermi, arguments.fermi),
         (make_hess, arguments.hess),
+        (make_pppc, arguments.pppc),
     ]
     if not any(source for _, source in makers):
-        parser.error("give at least one of --prod5, --hgps, --fermi and --hess")
+        parser.error("give at least one of --prod5, --hgps, --fermi, --hess and --pppc")
     for maker, source in makers:
         if source is not None:
             made = maker(source, arguments.output)

@@ -22,6 +22,7 @@ HOOKS = {
     "energies": "asked by `EffectiveAreaShape.shapes`",
     "factor": "asked by a distribution",
     "evaluate": "asked by `Spectrum.__call__`, with a variable",
+    "photons": "asked by a distribution, with the nodes of a response",
     "parts": "asked by `fold`",
     "rv_op": "asked by PyMC",
     "of": "asked by `fold`",
@@ -36,6 +37,10 @@ HOOKS = {
     "check_family": "asked by tables",
     "spatial_model": "asked by `Response.with_shapes`",
     "unit": "asked by `Response.with_shapes`",
+    "form": "asked by `Profile.density` and `gaussian_weights`",
+    "plain_density": "asked by `Profile.density`",
+    "cusp_of": "asked by `gaussian_weights`",
+    "check_mixture": "asked by `gaussian_weights`",
 }
 """Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
 
@@ -46,18 +51,37 @@ INTERNAL = {
     "NestedProblem.variables_of_cube": "asked by `sample_nested`",
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
+    "Profile": "abstract",
+    "GammaTable.line": "asked by a spectrum, with a variable",
+    "GammaTable.mixed": "asked by a spectrum, with a variable",
     "SkyComponent": "abstract",
     "Systematic": "abstract",
 }
 """Other public callables that users do not call; why."""
 
+PROFILES = ("Profile", "NFW", "Einasto", "GeneralisedNFW", "Burkert", "Moore", "Isothermal", "Zhao")
+
 ANY_SHAPE = {
     "EventMixture": {"fraction"},
     "EventMixture.dist": {"fraction"},
     "RegionOfInterest.lonlat": {"coords"},
+    "dnde": {"energy"},
     "Response.nominal_flux": {"energy"},
+    "gaussian_density": {"separation"},
+    **{
+        f"{kind}.{method}": {argument}
+        for kind in PROFILES
+        for method, argument in (("density", "radius"), ("dj_domega", "separation"), ("dd_domega", "separation"))
+    },
 }
 """Arguments of which every shape means something: batches of them, or one number for each entry."""
+
+
+def singlet_file(folder):
+    """A file of cross-sections."""
+    file = folder / "singlet.csv"
+    file.write_text('"m [GeV]" W+W-\n100 1e-26\n200 2e-26', encoding="utf-8")
+    return file
 
 
 class Objects:
@@ -128,10 +152,43 @@ class Objects:
         return str(self.folder / name)
 
 
+def dark_matter(o):
+    """Recipes of density profiles."""
+    from gammapy.astro.darkmatter import EinastoProfile
+
+    halo = {"r_c": 0.1 * u.kpc, "rho_local": 0.4 * u.GeV / u.cm**3, "distance": 8.2 * u.kpc}
+    found = {
+        "NFW": {"r_s": 20 * u.kpc, **halo},
+        "Einasto": {"r_s": 20 * u.kpc, "alpha": 0.2, **halo},
+        "GeneralisedNFW": {"gamma": 1.2, "r_s": 20 * u.kpc, **halo},
+        "Burkert": {"r_s": 10 * u.kpc, **halo},
+        "Moore": {"r_s": 20 * u.kpc, **halo},
+        "Isothermal": {"r_s": 5 * u.kpc, **halo},
+        "Zhao": {"r_s": 20 * u.kpc, "alpha": 0.8, "beta": 4.0, "gamma": 0.9, **halo},
+        "gaussian_weights": {"profile": pmg.darkmatter.NFW(), "power": 2, "r_s": 20.0, "r_c": 0.1},
+        "gaussian_density": {"separation": 1.0},
+    }
+    for kind in PROFILES:
+        profile = getattr(pmg.darkmatter, "NFW" if kind == "Profile" else kind)
+        one = profile(**found[profile.__name__])
+        theirs = EinastoProfile(rho_s="0.05 GeV cm-3")
+        found |= {
+            f"{kind}.density": {"self": one, "radius": [1, 2] * u.kpc},
+            f"{kind}.dj_domega": {"self": one, "separation": [1, 2] * u.deg},
+            f"{kind}.dd_domega": {"self": one, "separation": [1, 2] * u.deg},
+            f"{kind}.j_factor": {"self": one, "region": o.roi},
+            f"{kind}.d_factor": {"self": one, "region": o.roi},
+            f"{kind}.peek": {"self": one, "figsize": (6.0, 4.0)},
+            f"{kind}.from_gammapy": {"profile": theirs, "distance": 8.2 * u.kpc, "r_c": 0.1 * u.kpc},
+        }
+    return found
+
+
 def recipes(o):
     """The recipes, for these objects."""
     table = {"energy": [1, 10] * u.TeV, "values": [1e-11, 1e-13] * u.Unit("TeV-1 cm-2 s-1")}
-    scale = {"sigma": 0.1, "value": 1.1}
+    scale, gammas = {"sigma": 0.1, "value": 1.1}, pmg.darkmatter.gamma_table()
+    singlet = pmg.darkmatter.AnnihilationTable({"mass": [1.0, 2.0]}, {"W": [1e-26, 2e-26]})
     lon, lat = np.array([0.1, 0.2]), np.array([0.0, 0.1])
     vectors = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     pictures = {"events": o.events, "response": o.response, "idata": o.idata}
@@ -140,6 +197,7 @@ def recipes(o):
     limits = {"energy_range": [1, 50] * u.TeV, "offset_max": 2 * u.deg}
     shapes = {"crab": {"lon_0": 0.31}}
     return {
+        **dark_matter(o),
         # spectra: numbers are in the units of each
         "PowerLaw": {"index": 2.0, "amplitude": 1e-12, "reference": 1.0},
         "PowerLawNorm": {"norm": [1.0, 2.0], "tilt": 0.1, "reference": 1.0},
@@ -161,6 +219,26 @@ def recipes(o):
             "beta": 1.0,
         },
         "TemplateSpectrum": {**table, "norm": 1.0, "tilt": 0.0, "reference": 1.0},
+        "Annihilation": {
+            "mass": 1.0,
+            "sigmav": 3e-26,
+            "channels": {"W": 1.0},
+            "k": 4.0,
+            "j_factor": 1e15,
+            "table": gammas,
+        },
+        "Decay": {"mass": 1.0, "lifetime": 1e26, "channels": "b", "d_factor": 1e20, "table": gammas},
+        "dnde": {"mass": 1 * u.TeV, "channel": {"W": 1.0}, "energy": [0.1, 0.2] * u.TeV, "table": gammas},
+        "GammaTable": {"mass": [100.0, 200.0], "log10_x": np.linspace(-1, 0, 9), "spectra": {"b": np.ones((2, 9))}},
+        "GammaTable.read": {"file": pmg.datasets.path("pppc4dmid-gammas")},
+        "GammaTable.values": {"self": gammas, "channel": "b"},
+        "GammaTable.first_mass": {"self": gammas, "channel": "b"},
+        "gamma_table": {},
+        "AnnihilationTable": {"axes": {"mass": [1.0, 2.0]}, "sigmav": {"W": [1e-26, 2e-26]}},
+        "AnnihilationTable.read": {"file": singlet_file(o.folder)},
+        "AnnihilationTable.sigmav": {"self": singlet, "mass": 1.5},
+        "AnnihilationTable.fractions": {"self": singlet, "mass": 1.5},
+        "AnnihilationTable.annihilation": {"self": singlet, "mass": 1.5, "k": 4.0, "j_factor": 1e15, "table": gammas},
         "EBLAbsorption": {"energy": table["energy"], "transmission": [1.0, 0.5], "alpha_norm": 1.0},
         "EBLAbsorption.from_gammapy": {"model": ebl_of_gammapy(), "alpha_norm": 1.0},
         "spectrum_draws": {

@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pooch
 import pytest
 
@@ -17,7 +18,7 @@ from pymc_gamma import datasets
 from pymc_gamma.datasets import access
 from pymc_gamma.errors import DataFileError
 
-BUNDLED = ("prod5-south-20deg-50h", "hgps-sources", "fermi-diffuse-template", "hess-dl3-dr1-crab")
+BUNDLED = ("prod5-south-20deg-50h", "hgps-sources", "fermi-diffuse-template", "pppc4dmid-gammas", "hess-dl3-dr1-crab")
 HESS = "hess-dl3-dr1-crab"
 REMOTE = "prod5-north-40deg-5h"
 
@@ -147,7 +148,7 @@ def test_bundled_runs_are_read_by_gammapy():
 def test_names_and_table_agree():
     table = datasets.available()
     assert tuple(table["name"]) == datasets.names()
-    assert len(set(datasets.names())) == len(table) == 4 + 3 + (18 * 9 - 1) + 6
+    assert len(set(datasets.names())) == len(table) == 5 + 5 + (18 * 9 - 1) + 6
     assert tuple(table["name"][table["bundled"]]) == BUNDLED
     assert all(table["cite"])
     assert "prod3b-south-20deg-50h" in datasets.names()
@@ -317,6 +318,14 @@ def test_shipped_files_are_reproducible(maker, source, name, tmp_path):
     if maker == "make_fermi":  # the compressed bytes depend on the version of zlib
         made, shipped = gzip.decompress(made), gzip.decompress(shipped)
     assert made == shipped
+
+
+def test_shipped_spectra_of_dark_matter_are_reproducible(tmp_path):
+    made = make_datasets().make_pppc(official("AtProduction_gammas.dat"), tmp_path)
+    with np.load(made) as here, np.load(datasets.path("pppc4dmid-gammas")) as there:
+        assert here.files == there.files
+        for key in here.files:
+            np.testing.assert_array_equal(here[key], there[key])
 
 
 @pytest.mark.parametrize("name", BUNDLED)

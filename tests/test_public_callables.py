@@ -16,6 +16,7 @@ from recipes import ANY_SHAPE, HOOKS, INTERNAL, Objects, recipes
 
 import pymc_gamma as pmg
 
+PUBLIC = {name: getattr(room, name) for room in (pmg, pmg.darkmatter) for name in room.__all__}
 UNKNOWN = "no_such_keyword"
 ERRORS = (ValueError, TypeError, u.UnitsError)
 """All errors of the package are among these."""
@@ -32,8 +33,7 @@ def public_methods(cls):
 
 def public_callables():
     """Names of all public functions, classes, and methods of these."""
-    for name in pmg.__all__:
-        value = getattr(pmg, name)
+    for name, value in PUBLIC.items():
         yield name
         if inspect.isclass(value):
             yield from (f"{name}.{method}" for method in public_methods(value))
@@ -52,7 +52,7 @@ def call(name, arguments):
     """Call a public callable, in a model of its own."""
     arguments = dict(arguments)
     owner, _, method = name.partition(".")
-    target = arguments.pop("self", getattr(pmg, owner))
+    target = arguments.pop("self", PUBLIC[owner])
     with pm.Model():
         return getattr(target, method)(**arguments) if method else target(**arguments)
 

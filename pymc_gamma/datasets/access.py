@@ -116,7 +116,7 @@ def available() -> "Table":
     >>> from pymc_gamma import datasets
     >>> table = datasets.available()
     >>> table["name"][table["bundled"]].tolist()
-    ['prod5-south-20deg-50h', 'hgps-sources', 'fermi-diffuse-template', 'hess-dl3-dr1-crab']
+    ['prod5-south-20deg-50h', 'hgps-sources', 'fermi-diffuse-template', 'pppc4dmid-gammas', 'hess-dl3-dr1-crab']
     """
     from astropy.table import Table
 

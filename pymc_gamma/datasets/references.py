@@ -127,5 +127,26 @@ DARK_MATTER_SPECTRA = Citation(
     ),
     doi="10.1088/1475-7516/2011/03/051",
     arxiv="1012.4515",
-    terms="Published without a licence text; its authors ask to cite both papers.",
+    terms="Creative Commons Attribution-ShareAlike 4.0 International; its authors ask to cite both papers.",
+)
+
+Z2_DARKSUSY = Citation(
+    text=(
+        "Bringmann, T., Edsjo, J., Gondolo, P., Ullio, P. & Bergstrom, L. (2018), DarkSUSY 6: an advanced tool to "
+        "compute dark matter properties numerically, JCAP 07, 033; table of the scalar singlet as in Pinchbeck, L., "
+        "Thrane, E. & Balazs, C. (2024), arXiv:2401.13876"
+    ),
+    doi="10.1088/1475-7516/2018/07/033",
+    arxiv="1802.03399",
+    terms="MIT licence, as part of the Python package GammaBayes.",
+)
+
+Z2_DIMAURO = Citation(
+    text=(
+        "Di Mauro, M., Arina, C., Fornengo, N., Heisig, J. & Massaro, D. (2023), Dark matter in the Higgs resonance "
+        "region, Phys. Rev. D 108, 095008"
+    ),
+    doi="10.1103/PhysRevD.108.095008",
+    arxiv="2305.11937",
+    terms="MIT licence, as part of the Python package GammaBayes.",
 )

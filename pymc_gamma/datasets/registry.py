@@ -18,6 +18,8 @@ from pymc_gamma.datasets.references import (
     FERMI_DIFFUSE,
     HESS_DL3_DR1,
     HGPS,
+    Z2_DARKSUSY,
+    Z2_DIMAURO,
 )
 
 __all__ = ["REGISTRY", "Archive", "Dataset"]
@@ -164,6 +166,15 @@ _BUNDLED = (
         bundled=True,
     ),
     Dataset(
+        name="pppc4dmid-gammas",
+        file_name="pppc4dmid-gammas.npz",
+        description="PPPC 4 DM ID: gamma-ray spectra of dark-matter annihilation, in single precision",
+        citation=DARK_MATTER_SPECTRA,
+        home="http://www.marcocirelli.net/PPPC4DMID.html",
+        sha256="b8d4808a125f005d7b9ca3c6a7bca53c42c143a8b355626c167bb56bf1e0fc41",
+        bundled=True,
+    ),
+    Dataset(
         name="hess-dl3-dr1-crab",
         file_name="hess-dl3-dr1",
         description="H.E.S.S. DL3 DR1: four runs on the Crab nebula, a folder for gammapy's DataStore",
@@ -210,9 +221,26 @@ _OFFICIAL = (
     Dataset(
         name="dark-matter-spectra",
         file_name="AtProduction_gammas.dat",
-        description="PPPC 4 DM ID: gamma-ray spectra of dark-matter annihilation",
+        description="PPPC 4 DM ID: gamma-ray spectra of dark-matter annihilation, the official file",
         citation=DARK_MATTER_SPECTRA,
         home="http://www.marcocirelli.net/PPPC4DMID.html",
+        sha256="64d9467aa7e643b7a8dab4bf783bea12d3bc18c2aa64e8adba45db9b6824fda6",
+    ),
+    Dataset(
+        name="z2-darksusy",
+        file_name="z2_darksusy.csv.gz",
+        description="Annihilation of the scalar singlet (Z2): partial cross-sections by darkSUSY",
+        citation=Z2_DARKSUSY,
+        home="the Python package GammaBayes 0.1.9 (`pip download --no-deps GammaBayes==0.1.9`)",
+        sha256="d5493012358a4a9c3f8134558f108d9ae0a6d869064a179639a626a8b2337c40",
+    ),
+    Dataset(
+        name="z2-dimauro",
+        file_name="z2_dimauro.csv.gz",
+        description="Annihilation of the scalar singlet (Z2): partial cross-sections by Di Mauro et al.",
+        citation=Z2_DIMAURO,
+        home="the Python package GammaBayes 0.1.9 (`pip download --no-deps GammaBayes==0.1.9`)",
+        sha256="98e05c0e067fc4c1e005d9032649f2d98bdd36edf5f0143e3c202ce2ccb14b44",
     ),
 )
 

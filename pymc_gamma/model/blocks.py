@@ -45,6 +45,8 @@ class Block:
         Parameters of its own, a vector.
     few_nodes : bool
         Whether its spectrum is on the fewer nodes of smooth ones.
+    conditional : bool
+        Whether its spectrum is NaN for parameters that it is not known for.
 
     Attributes
     ----------
@@ -64,8 +66,10 @@ class Block:
         *,
         theta: Variable | None = None,
         few_nodes: bool = False,
+        conditional: bool = False,
     ) -> None:
         self.name, self.acceptance, self.nodes, self.few_nodes = name, np.asarray(acceptance, float), nodes, few_nodes
+        self.conditional = conditional
         self.has_theta = theta is not None
         self.n_rows, self.size = len(acceptance), acceptance.size
 
@@ -131,6 +135,8 @@ class LinearBlock(Block):
         Parameters of its own, a vector.
     few_nodes : bool
         Whether its spectrum is on the fewer nodes of smooth ones.
+    conditional : bool
+        Whether its spectrum is NaN for parameters that it is not known for.
 
     Attributes
     ----------
@@ -152,8 +158,9 @@ class LinearBlock(Block):
         by_observation: bool = False,
         theta: Variable | None = None,
         few_nodes: bool = False,
+        conditional: bool = False,
     ) -> None:
-        super().__init__(name, acceptance, nodes, theta=theta, few_nodes=few_nodes)
+        super().__init__(name, acceptance, nodes, theta=theta, few_nodes=few_nodes, conditional=conditional)
         self.by_observation = by_observation
 
     @property

@@ -21,7 +21,15 @@ from pymc_gamma.model.marginal import Marginal, vector_of
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.scans import ScanBlock, checked_scan
 from pymc_gamma.model.shapes import ShapeBlock, parameters_of, with_parameters
-from pymc_gamma.model.spectral import check_spectra, is_narrow, not_smooth, spectrum_at_nodes, value_at_start
+from pymc_gamma.model.spectra import conditions_of
+from pymc_gamma.model.spectral import (
+    check_conditions,
+    check_spectra,
+    is_narrow,
+    not_smooth,
+    spectrum_at_nodes,
+    value_at_start,
+)
 from pymc_gamma.model.systematics.base import with_systematics
 from pymc_gamma.model.varied import PSFScales, VariedBlock
 
@@ -179,10 +187,12 @@ def build_intensity[I: Intensity](
         _check_starts(name, blocks, thetas, model)
         if not source.free or model is None:
             return source, parameters
+        for one in components:
+            check_conditions(name, one, model)
         start = value_at_start(parameters.flux, model)
         more = not_smooth(source, start)
         if not more:
-            check_spectra(name, source, start, dark=needs_norms)
+            check_spectra(name, source, components, start, dark=needs_norms)
             return source, parameters
         narrow |= more
 
@@ -259,7 +269,14 @@ def _block(
         by_observation = False
         counts = getattr(component.response, "acceptance", None)
         acceptance = np.ones((1, 1)) if counts is None else np.asarray(counts, float)[[k]][:, None]
-    block = LinearBlock(component.name, acceptance, nodes, by_observation=by_observation, few_nodes=few)
+    block = LinearBlock(
+        component.name,
+        acceptance,
+        nodes,
+        by_observation=by_observation,
+        few_nodes=few,
+        conditional=bool(conditions_of(component.spectrum)),
+    )
     columns = tuple(component.response.reco)
     place = columns.index("observation") if "observation" in columns else None
     if component.shape is not None:

@@ -11,7 +11,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned
-from pymc_gamma.model.spectra import is_smooth
+from pymc_gamma.model.spectra import Photons, conditions_of, is_smooth, photons_of
 from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers
 
@@ -70,6 +70,18 @@ class GroupMember:
     def smooth(self) -> bool:
         """Whether those of the group are."""
         return is_smooth(self.group.spectrum)
+
+    @property
+    def conditions(self) -> tuple[tuple[Variable, str], ...]:
+        """What parameters of the group must fulfil."""
+        return conditions_of(self.group.spectrum)
+
+    def photons(self, edges: FloatArray) -> Photons | None:
+        """Photons of this component in intervals of energy, if those of the group are known."""
+        found = photons_of(self.group.spectrum, edges)
+        if found is None or found.flux.type.ndim < 3:
+            return found
+        return found._replace(flux=pt.specify_shape(found.flux, (len(self.group.names), None, None))[self.index])
 
     def __call__(self, energy: Any) -> Variable:
         """Flux of this component."""

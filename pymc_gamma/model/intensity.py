@@ -243,6 +243,8 @@ class Intensity(ResponseSource):
         if not wide:
             return Weighted(dense, {}, dense, [int(k) for k in np.argsort(self._dense)])
         thetas, checks = self._checked_thetas(parameters)
+        parameters, known = self._known_spectra(parameters)
+        checks += known
         u, sizes = self._unit(parameters), [one.size for one in wide]
         which, bounds = np.repeat(np.arange(len(wide)), sizes), np.cumsum([0, *sizes])
         place = {k: slice(int(bounds[j]), int(bounds[j + 1])) for j, k in enumerate(self._wide)}
@@ -276,6 +278,16 @@ class Intensity(ResponseSource):
             found[k] = theta if valid is None else pt.switch(valid, theta, self.blocks[k].known)
             checks += [] if valid is None else [valid]
         return found, tuple(checks)
+
+    def _known_spectra(self, parameters: Parameters) -> tuple[Parameters, tuple[Variable, ...]]:
+        """Spectra, and whether they are known where that depends on parameters; where not, ones in their place."""
+        free = [one for one in self.blocks if one.nodes is not None]
+        starts = np.cumsum([0, *(one.size for one in free)])
+        places = [int(start) for one, start in zip(free, starts, strict=False) if one.conditional]
+        if not places:
+            return parameters, ()
+        known = pt.all(~pt.isnan(parameters.flux[places]))
+        return parameters._replace(flux=pt.switch(known, parameters.flux, 1.0)), (known,)
 
     def each_node(self, parameters: Parameters) -> list[Parameters]:
         """Parameters at each node of what is summed over; else these themselves."""

@@ -40,7 +40,14 @@ class ShapeBlock(AddedBlock):
     """
 
     def __init__(self, live: Any, block: Block, shape: LiveShape, psf_span: tuple[float, float] | None) -> None:
-        super().__init__(block.name, block.acceptance, block.nodes, theta=pt.zeros(0), few_nodes=block.few_nodes)
+        super().__init__(
+            block.name,
+            block.acceptance,
+            block.nodes,
+            theta=pt.zeros(0),
+            few_nodes=block.few_nodes,
+            conditional=block.conditional,
+        )
         self._live, self._kind, self._psf_span = live, type(shape), psf_span
         self._numbers = {name: float(value) for name, value in shape.parameters.items() if is_number(value)}
         self._variables = tuple(name for name in shape.parameters if name not in self._numbers)

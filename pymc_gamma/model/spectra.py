@@ -27,7 +27,7 @@ Where a spectrum is wanted, any function of the energy that returns a PyTensor v
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import astropy.units as u
 import numpy as np
@@ -46,12 +46,16 @@ __all__ = [
     "EBLAbsorption",
     "ExpCutoffPowerLaw",
     "LogParabola",
+    "ParametricSpectrum",
+    "Photons",
     "PowerLaw",
     "PowerLawNorm",
     "SmoothBrokenPowerLaw",
     "Spectrum",
     "TemplateSpectrum",
+    "conditions_of",
     "is_smooth",
+    "photons_of",
 ]
 
 FLUX = "TeV-1 cm-2 s-1"
@@ -59,6 +63,26 @@ _TINY = float(np.finfo(np.float64).tiny)
 """Stands for zero where logarithms are interpolated, as in gammapy."""
 _SPAN, _LARGEST_BEND = 0.055, 0.05
 """Range of log E, and second difference over it relative to the largest value near by, of a table that is smooth."""
+
+
+class Photons(NamedTuple):
+    """A spectrum as photons at points within intervals of energy: what integrals over it need, lines and all.
+
+    Attributes
+    ----------
+    energy : TensorVariable
+        TeV, shape (n_intervals, q); each row within its interval.
+    flux : TensorVariable
+        Photons at these, cm-2 s-1, shape (n_intervals, q), or (n_rows, n_intervals, q).
+    """
+
+    energy: Variable
+    flux: Variable
+
+    def times(self, factor: Callable[[Any], Any]) -> "Photons":
+        """With a factor that depends on the energy."""
+        values = pt.as_tensor_variable(factor(self.energy.ravel()))
+        return self._replace(flux=self.flux * values.reshape((*values.shape[:-1], *self.energy.shape)))
 
 
 class Spectrum(ABC):
@@ -82,6 +106,21 @@ class Spectrum(ABC):
     def has_rows(self) -> bool:
         """Whether a parameter is a vector, so that there is a row for each of its entries."""
         return False
+
+    @property
+    def conditions(self) -> tuple[tuple[Variable, str], ...]:
+        """What parameters must fulfil for the spectrum to be known: scalar truth values, and what to tell if not.
+
+        Events are impossible under parameters that do not.
+        """
+        return ()
+
+    def photons(self, edges: NDArray[np.float64]) -> Photons | None:
+        """The spectrum as photons at points in the intervals between ``edges`` (TeV).
+
+        None, unless a subclass knows its integrals better than its values tell (lines, endpoints).
+        """
+        return None
 
     @abstractmethod
     def evaluate(self, energy: Variable) -> Variable:
@@ -140,6 +179,22 @@ class _Sum(Spectrum):
         """Whether one of them has."""
         return _has_rows(self.first) or _has_rows(self.second)
 
+    @property
+    def conditions(self) -> tuple[tuple[Variable, str], ...]:
+        """Those of both."""
+        return conditions_of(self.first) + conditions_of(self.second)
+
+    def photons(self, edges: NDArray[np.float64]) -> Photons | None:
+        """Photons of both, if one of them knows them."""
+        terms = (self.first, self.second)
+        known = [photons_of(one, edges) for one in terms]
+        if not any(known):
+            return None
+        each = [_sampled(one, edges) if own is None else own for one, own in zip(terms, known, strict=True)]
+        n_rows = [one.flux.shape[0] for one in each if one.flux.type.ndim > 2]
+        fluxes = [pt.broadcast_to(one.flux, (n_rows[0], *one.flux.shape[-2:])) if n_rows else one.flux for one in each]
+        return Photons(pt.concatenate([one.energy for one in each], axis=-1), pt.concatenate(fluxes, axis=-1))
+
     def evaluate(self, energy: Variable) -> Variable:
         """Sum of both."""
         return self.first(energy) + self.second(energy)
@@ -167,13 +222,28 @@ class _Product(Spectrum):
         """Whether the spectrum has, or the factor is a vector."""
         return _has_rows(self.spectrum) or _has_rows(self.factor)
 
+    @property
+    def conditions(self) -> tuple[tuple[Variable, str], ...]:
+        """Those of both."""
+        return conditions_of(self.spectrum) + conditions_of(self.factor)
+
+    def photons(self, edges: NDArray[np.float64]) -> Photons | None:
+        """Photons of the spectrum times the factor there."""
+        own = photons_of(self.spectrum, edges)
+        if own is None:
+            return None
+        if callable(self.factor) and not isinstance(self.factor, Variable):
+            return own.times(self.factor)
+        factor = pt.as_tensor_variable(self.factor)
+        return own._replace(flux=own.flux * (factor[:, None, None] if factor.type.ndim else factor))
+
     def evaluate(self, energy: Variable) -> Variable:
         """Product of both."""
         varies = callable(self.factor) and not isinstance(self.factor, Variable)
         return self.spectrum(energy) * (self.factor(energy) if varies else self.factor)
 
 
-class _Parametric(Spectrum):
+class ParametricSpectrum(Spectrum):
     """A spectrum whose dataclass fields are parameters in the units of ``units``."""
 
     units: ClassVar[Mapping[str, str]]
@@ -195,7 +265,7 @@ class _Parametric(Spectrum):
 
 
 @dataclass(frozen=True, eq=False)
-class PowerLaw(_Parametric):
+class PowerLaw(ParametricSpectrum):
     r"""Power law, :math:`\phi_0 (E/E_0)^{-\Gamma}`.
 
     Parameters
@@ -283,7 +353,7 @@ class PowerLawNorm(Spectrum):
 
 
 @dataclass(frozen=True, eq=False)
-class ExpCutoffPowerLaw(_Parametric):
+class ExpCutoffPowerLaw(ParametricSpectrum):
     r"""Power law with an exponential cut-off, :math:`\phi_0 (E/E_0)^{-\Gamma} e^{-(\lambda E)^\alpha}`.
 
     Parameters
@@ -334,7 +404,7 @@ class ExpCutoffPowerLaw(_Parametric):
 
 
 @dataclass(frozen=True, eq=False)
-class LogParabola(_Parametric):
+class LogParabola(ParametricSpectrum):
     r"""Log-parabola, :math:`\phi_0 (E/E_0)^{-\alpha - \beta \ln(E/E_0)}`.
 
     Parameters
@@ -374,7 +444,7 @@ class LogParabola(_Parametric):
 
 
 @dataclass(frozen=True, eq=False)
-class BrokenPowerLaw(_Parametric):
+class BrokenPowerLaw(ParametricSpectrum):
     r"""Two power laws that meet at an energy.
 
     Parameters
@@ -412,7 +482,7 @@ class BrokenPowerLaw(_Parametric):
 
 
 @dataclass(frozen=True, eq=False)
-class SmoothBrokenPowerLaw(_Parametric):
+class SmoothBrokenPowerLaw(ParametricSpectrum):
     r"""Two power laws with a smooth transition.
 
     Parameters
@@ -466,7 +536,7 @@ class SmoothBrokenPowerLaw(_Parametric):
 
 
 @dataclass(frozen=True, eq=False)
-class TemplateSpectrum(_Parametric):
+class TemplateSpectrum(ParametricSpectrum):
     r"""A tabulated spectrum with a free norm and tilt, :math:`N\, T(E)\, (E/E_0)^{-t}`.
 
     Interpolated, and extended beyond the table, as a power law between neighbouring energies, like gammapy's
@@ -597,6 +667,27 @@ class EBLAbsorption:
 def is_smooth(spectrum: Any) -> bool:
     """Whether a function of the energy says of itself that it has no narrow features."""
     return bool(getattr(spectrum, "smooth", False))
+
+
+def photons_of(spectrum: Any, edges: NDArray[np.float64]) -> Photons | None:
+    """Photons of a function of the energy in intervals, if it knows them; see :meth:`Spectrum.photons`."""
+    function = None if isinstance(spectrum, type) else getattr(spectrum, "photons", None)
+    return None if function is None else function(edges)
+
+
+def conditions_of(spectrum: Any) -> tuple[tuple[Variable, str], ...]:
+    """What the parameters of a function of the energy must fulfil; see :attr:`Spectrum.conditions`."""
+    return () if isinstance(spectrum, type) else tuple(getattr(spectrum, "conditions", ()))
+
+
+def _sampled(spectrum: Callable[[Any], Any], edges: NDArray[np.float64]) -> Photons:
+    """Photons of a function of the energy by Gauss-Legendre sums in the logarithm of the energy."""
+    x, weight = np.polynomial.legendre.leggauss(4)
+    length = np.log(edges[1:] / edges[:-1])[:, None]
+    energy = edges[:-1, None] * np.exp(length * 0.5 * (x + 1))
+    flux = pt.as_tensor_variable(spectrum(energy.ravel()))
+    flux = flux.reshape((*flux.shape[:-1], *energy.shape)) * pt.constant(energy * length * weight / 2)
+    return Photons(pt.constant(energy), flux)
 
 
 def _is_smooth_table(energy: NDArray[np.float64], values: NDArray[np.float64]) -> bool:

@@ -6,11 +6,14 @@ at all nodes, projected on their hat functions :math:`h_n`,
 .. math:: \phi_n = E_n^{-2.5} \int \phi\, h_n\,\mathrm{d}E \Big/ \int E^{-2.5}\, h_n\,\mathrm{d}E ,
 
 by Gauss-Legendre sums between the nodes: a fixed linear map of its values there. So counts are right wherever a line or
-a step lies between nodes.
+a step lies between nodes. A spectrum that knows its photons in each interval (:meth:`Spectrum.photons`) is taken at its
+word: so counts of lines and endpoints are smooth in the energies of these.
+
+Where parameters do not fulfil the conditions of a spectrum it is NaN, and its block makes events impossible.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +29,9 @@ from pymc_gamma.folding.free import FreeComponent
 from pymc_gamma.folding.nodes import bends_between, has_narrow, tabulate, warn_unresolved
 from pymc_gamma.model.component import ModelComponent, Spectrum
 from pymc_gamma.model.intensity import Intensity
-from pymc_gamma.model.spectra import is_smooth
+from pymc_gamma.model.spectra import Photons, conditions_of, is_smooth, photons_of
 
-__all__ = ["check_spectra", "is_narrow", "not_smooth", "spectrum_at_nodes", "value_at_start"]
+__all__ = ["check_conditions", "check_spectra", "is_narrow", "not_smooth", "spectrum_at_nodes", "value_at_start"]
 
 PROJECTION_NODES = 4
 """Gauss-Legendre nodes in each interval between the nodes of a spectrum."""
@@ -95,9 +98,11 @@ def spectrum_at_nodes(name: str, component: ModelComponent, nodes: FreeComponent
             f"{name}: the spectrum of {component.name!r} must be a function of the energy such as pmg.PowerLaw(...), "
             f"got {type(spectrum).__name__}."
         )
-    if not component.factors:
-        return _flux(name, nodes, spectrum, component.n_observations)
-    return _flux(name, nodes, _Product(spectrum, component.factors, nodes), component.n_observations)
+    conditions = conditions_of(spectrum)
+    if component.factors:
+        spectrum = _Product(spectrum, component.factors, nodes)
+    flux = _flux(name, nodes, spectrum, component.n_observations)
+    return pt.switch(pt.all([fulfilled for fulfilled, _ in conditions]), flux, np.nan) if conditions else flux
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +112,15 @@ class _Product:
     spectrum: Any
     factors: tuple[Spectrum, ...]
     component: FreeComponent
+
+    def photons(self, edges: FloatArray) -> Photons | None:
+        """Photons of the spectrum times the factors there."""
+        found = photons_of(self.spectrum, edges)
+        if found is None:
+            return None
+        for factor in self.factors:
+            found = found.times(factor)
+        return found
 
     def __call__(self, energy: FloatArray) -> Any:
         flux = spectrum_values(self.spectrum, energy, self.component.unit, self.component.name)
@@ -140,6 +154,9 @@ def _projected(component: FreeComponent, spectrum: Callable[[Any], Any]) -> Any:
     """A spectrum projected on the nodes; None if it does not take other energies than these."""
     assert component.smooth is not None
     nodes, n = component.energy, len(component.energy) - 1
+    photons = photons_of(spectrum, nodes)
+    if photons is not None:
+        return _from_photons(component, photons)
     x, weight = np.polynomial.legendre.leggauss(PROJECTION_NODES)
     above = 0.5 * (x + 1)
     energy = nodes[:-1, None] * np.exp(math.log(nodes[1] / nodes[0]) * above)
@@ -161,9 +178,27 @@ def _projected(component: FreeComponent, spectrum: Callable[[Any], Any]) -> Any:
     total = np.append(norm[:, 0], 0) + np.append(0, norm[:, 1])
     rows = flux.type.shape[:-1]
     integrals = pt.dot((flux.astype("float64") * pt.constant(measure.ravel())).reshape((*rows, n, -1)), hats)
-    zero = pt.zeros((*rows, 1))
-    sums = pt.concatenate([integrals[..., 0], zero], axis=-1) + pt.concatenate([zero, integrals[..., 1]], axis=-1)
-    return sums * pt.constant(nodes**-component.index / total)
+    return _onto_hats(integrals[..., 0], integrals[..., 1]) * pt.constant(nodes**-component.index / total)
+
+
+def _from_photons(component: FreeComponent, photons: Photons) -> Variable:
+    """A spectrum projected on the nodes, from its photons between them."""
+    nodes, index = component.energy, component.index
+    length = np.log(nodes[1:] / nodes[:-1])
+    above = pt.log(photons.energy / pt.constant(nodes[:-1, None])) / pt.constant(length[:, None])
+    upper, every = pt.sum(photons.flux * above, axis=-1), pt.sum(photons.flux, axis=-1)
+    # integrals of E^-index over both hats of an interval
+    power = 1 - index
+    whole = (nodes[1:] ** power - nodes[:-1] ** power) / power
+    high = (nodes[1:] ** power - whole / length) / power
+    total = np.append(whole - high, 0) + np.append(0, high)
+    return _onto_hats(every - upper, upper) * pt.constant(nodes**-index / total)
+
+
+def _onto_hats(below: Variable, above: Variable) -> Variable:
+    """Integrals over the hats of nodes, from those over the two hats of each interval between them."""
+    zero = pt.zeros_like(below[..., :1])
+    return pt.concatenate([below, zero], axis=-1) + pt.concatenate([zero, above], axis=-1)
 
 
 def _averages(component: FreeComponent, flux: Variable) -> Variable:
@@ -185,13 +220,31 @@ def value_at_start(variable: Variable, model: pm.Model) -> FloatArray:
     return np.asarray(function(model.initial_point())[0])
 
 
-def check_spectra(name: str, source: Intensity, flux: FloatArray, *, dark: bool = False) -> None:
+def check_conditions(name: str, component: ModelComponent, model: pm.Model) -> None:
+    """Raise a ModelError that says which if a condition of a spectrum is not fulfilled where sampling starts."""
+    conditions = conditions_of(component.spectrum)
+    if not conditions:
+        return
+    fulfilled = value_at_start(pt.stack([pt.as_tensor_variable(one) for one, _ in conditions]), model)
+    for good, (_, message) in zip(fulfilled, conditions, strict=True):
+        if not good:
+            raise ModelError(
+                f"{name}: for the initial values of the parameters, the spectrum of {component.name!r} is not known: "
+                f"{message}"
+            )
+
+
+def check_spectra(
+    name: str, source: Intensity, components: Sequence[ModelComponent], flux: FloatArray, *, dark: bool = False
+) -> None:
     """Raise a ModelError if a spectrum is negative, not finite or (unless ``dark``) zero where sampling starts.
 
-    ``flux`` are all spectra there, shape (n_flux,). Warns where one has features narrower than the nodes.
+    ``flux`` are all spectra there, shape (n_flux,). Warns where one has features narrower than the nodes, unless it
+    knows its photons between them.
     """
     if not source.free:
         return
+    exact = {one.name for one in components if photons_of(one.spectrum, np.ones(2)) is not None}
     for component, spectrum in zip(source.free, source.values(flux), strict=True):
         for one in spectrum:
             bad = ~(np.isfinite(one) & (one >= 0))
@@ -210,6 +263,6 @@ def check_spectra(name: str, source: Intensity, flux: FloatArray, *, dark: bool 
                     f"{name}: the spectrum of {component.name!r} is zero at all energies for the initial values of "
                     "parameters."
                 )
-        if component.smooth is not None:
+        if component.smooth is not None and component.name not in exact:
             label = f"{name}: the spectrum of {component.name!r}"
             warn_unresolved(spectrum[0], component.smooth.energy, label)

@@ -104,7 +104,14 @@ class VariedBlock(AddedBlock):
     """
 
     def __init__(self, scales: PSFScales, block: LinearBlock, place: int | None) -> None:
-        super().__init__(block.name, block.acceptance, block.nodes, theta=pt.ones(1), few_nodes=block.few_nodes)
+        super().__init__(
+            block.name,
+            block.acceptance,
+            block.nodes,
+            theta=pt.ones(1),
+            few_nodes=block.few_nodes,
+            conditional=block.conditional,
+        )
         self._scales, self._block, self._place = scales, block, place
         self._counts = scales.log_ratio(self._acceptance).reshape(self.size, -1)
 

@@ -33,7 +33,7 @@ from pymc_gamma.folding.nodes import NODE_STEP, bends_between
 from pymc_gamma.folding.tables import IN_BIN_INDEX
 from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.protocol import PoissonResponse
-from pymc_gamma.model.spectra import FLUX, is_smooth
+from pymc_gamma.model.spectra import FLUX, conditions_of, is_smooth
 from pymc_gamma.model.systematics.base import Systematic
 
 __all__ = ["EnergyScale", "shift_spectrum"]
@@ -169,15 +169,17 @@ def shift_spectrum(
         # a spectrum that differs between observations has its own row for each of them
         return pt.stack([row[o] if row.type.ndim > 1 else row for o, row in enumerate(rows)])
 
-    return _Shifted(shifted, is_smooth(spectrum) or (tabulated is not None and tabulated.smooth))
+    smooth = is_smooth(spectrum) or (tabulated is not None and tabulated.smooth)
+    return _Shifted(shifted, smooth, conditions_of(spectrum))
 
 
 @dataclass(frozen=True)
 class _Shifted:
-    """A function of the energy, and whether it has no narrow features."""
+    """A function of the energy, whether it has no narrow features, and what its parameters must fulfil."""
 
     function: Callable[[FloatArray], Variable]
     smooth: bool
+    conditions: tuple[tuple[Variable, str], ...]
 
     def __call__(self, energy: FloatArray) -> Variable:
         return self.function(energy)

@@ -1,0 +1,336 @@
+r"""Cross-sections of a model of dark matter as tables over its parameters.
+
+A table holds partial cross-sections :math:`\sigma v_c` on a grid of a mass and perhaps couplings. The logarithm of
+their sum, and their shares, are interpolated by monotone cubics in the logarithms of the parameters (Fritsch & Carlson
+1980, SIAM J. Num. Anal. 17, 238; products of them for several): smooth, exact at the numbers of the table, with
+nothing that overshoots at a threshold. Shares are brought to a sum of one.
+"""
+
+import gzip
+import shlex
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+from scipy.interpolate import PchipInterpolator
+
+from pymc_gamma.arguments import array, ascending, checked, mapping, path
+from pymc_gamma.arrays import FloatArray
+from pymc_gamma.darkmatter.channels import channel
+from pymc_gamma.darkmatter.spectra import Annihilation
+from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
+from pymc_gamma.errors import DataFileError
+from pymc_gamma.tensors import joined
+from pymc_gamma.units import numbers, to_value
+
+__all__ = ["AnnihilationTable", "Fractions"]
+
+MASS = "mass"
+NEGLIGIBLE = 1e-6
+"""Share below which a final state is left out: what a table has where there is nothing (1e-50)."""
+FINAL_STATES = {
+    **{"e+e-": "e", "mu+mu-": "mu", "tau+tau-": "tau", "nuenue": "nu_e", "numunumu": "nu_mu", "nutaunutau": "nu_tau"},
+    **{"uu": "q", "dd": "q", "ss": "q", "cc": "c", "bb": "b", "tt": "t", "gg": "g"},
+    **{"W+W-": "W", "ZZ": "Z", "HH": "h", "gammagamma": "gamma", "Zgamma": "Zgamma"},
+}
+"""Channels by their names in the tables of darkSUSY and Di Mauro."""
+UNITS = {"[GeV]": 1e-3, "[TeV]": 1.0}
+
+
+class Fractions(dict[str, Any]):
+    """Branching fractions by channel, and which parameters they are known for.
+
+    Attributes
+    ----------
+    conditions : tuple
+        As :attr:`pymc_gamma.model.spectra.Spectrum.conditions`.
+    """
+
+    conditions: tuple[tuple[Variable, str], ...] = ()
+
+
+class AnnihilationTable:
+    """Partial cross-sections of a model of dark matter, as a function of its mass and other parameters.
+
+    Parameters
+    ----------
+    axes : mapping of str to array_like
+        Values of each parameter, positive and ascending; the first is ``mass``, in TeV or a quantity.
+    sigmav : mapping of str to array_like
+        Velocity-averaged cross-section into each channel (see `darkmatter.Annihilation`), cm3 s-1, on the grid of the
+        axes.
+
+    Attributes
+    ----------
+    parameters : tuple of str
+        Names of the parameters.
+    axes : dict
+        Their values.
+    channels : tuple of str
+        Channels with a share of more than 1e-6 anywhere.
+
+    Raises
+    ------
+    ValueError
+        If axes are not ascending, a channel is unknown, or cross-sections are negative, all zero somewhere, or of
+        another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> table = AnnihilationTable({"mass": [0.5, 1.0, 2.0]}, {"W": [2e-26, 1e-26, 1e-26], "b": [0, 1e-26, 3e-26]})
+    >>> round(1e26 * table.sigmav(mass=1.0), 6), table.fractions(mass=2.0)
+    (2.0, {'W': 0.25, 'b': 0.75})
+    """
+
+    @checked(axes=mapping, sigmav=mapping)
+    def __init__(self, axes: Mapping[str, Any], sigmav: Mapping[str, Any]) -> None:
+        if not axes or next(iter(axes)) != MASS:
+            raise ValueError(f"AnnihilationTable(axes=...): the first axis must be {MASS!r}, got {list(axes)}.")
+        self.axes: dict[str, FloatArray] = {}
+        for name, values in axes.items():
+            label = f"AnnihilationTable(axes={{{name!r}: ...}})"
+            self.axes[str(name)] = ascending(values, label, unit="TeV" if name == MASS else "")
+            if self.axes[name][0] <= 0:
+                raise ValueError(f"{label} must be positive, got {self.axes[name][0]:g}.")
+        self.parameters = tuple(self.axes)
+        shape = tuple(map(len, self.axes.values()))
+        found = {}
+        for name, values in sigmav.items():
+            label = f"AnnihilationTable(sigmav={{{name!r}: ...}})"
+            channel(name, gamma_table(), label)
+            found[str(name)] = array(values, label, shape, "cm3 s-1")
+            if np.any(found[str(name)] < 0):
+                raise ValueError(f"{label} must not be negative, got {found[str(name)].min():g}.")
+        total = np.sum(list(found.values()), axis=0) if found else np.zeros(shape)
+        if not np.all(total > 0):
+            raise ValueError("AnnihilationTable(sigmav=...): there must be a cross-section above zero everywhere.")
+        shares = {name: np.where(values > NEGLIGIBLE * total, values / total, 0.0) for name, values in found.items()}
+        self.channels = tuple(name for name, share in shares.items() if share.any())
+        own = np.stack([shares[name] for name in self.channels], axis=-1)
+        own /= own.sum(axis=-1, keepdims=True)
+        self._values = np.concatenate([np.log(total)[..., None], own], axis=-1)
+
+    @classmethod
+    @checked(file=path)
+    def read(cls, file: Any) -> "AnnihilationTable":
+        """Read a table of numbers in columns with a line of names, perhaps compressed by gzip.
+
+        One column is the mass, with its unit in brackets, such as ``"mS [GeV]"``; those named like final states
+        (``W+W-``, ``bb``, ``tau+tau-``) are cross-sections in cm3 s-1, and others parameters. Rows may have any order,
+        and a running number before them.
+
+        Parameters
+        ----------
+        file : str or path-like
+            Such as the tables of darkSUSY and Di Mauro for the scalar singlet, the data sets ``z2-darksusy`` and
+            ``z2-dimauro``.
+
+        Raises
+        ------
+        DataFileError
+            If it is not such a file, rows are missing in the grid of parameters, or a final state has no spectrum.
+        """
+        file = Path(file)
+        try:
+            content = file.read_bytes()
+            text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8")
+            head, *lines = [line for line in text.splitlines() if line.strip()] or [""]
+            if not lines:
+                raise ValueError("it has no rows")
+            names, rows = shlex.split(head), np.loadtxt(lines, ndmin=2)
+            if rows.shape[1] == len(names) + 1:
+                rows = rows[:, 1:]
+            if rows.shape[1] != len(names):
+                raise ValueError(f"it has {len(names)} names for {rows.shape[1]} columns")
+            return cls(*_on_grid(names, rows))
+        except (OSError, EOFError, ValueError) as error:
+            raise DataFileError(f"{file} is no table of cross-sections: {error}") from error
+
+    def sigmav(self, **parameters: Any) -> Any:
+        """Velocity-averaged cross-section into all channels, cm3 s-1.
+
+        Parameters
+        ----------
+        **parameters : float, Quantity or TensorVariable
+            Each of :attr:`parameters`; the mass in TeV.
+
+        Returns
+        -------
+        float or TensorVariable
+            NaN where variables are outside the table.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is missing, unknown, or a number outside the table.
+        """
+        given = self._checked(parameters, "sigmav")
+        total = self._at(given)[0]
+        if not any(isinstance(one, Variable) for one in given.values()):
+            return float(np.exp(total))
+        inside = pt.all([fulfilled for fulfilled, _ in self._conditions(given)])
+        return pt.switch(inside, pt.exp(total), np.nan)
+
+    def fractions(self, **parameters: Any) -> Fractions:
+        """Branching fractions by channel, which sum to one: the ``channels`` of `darkmatter.Annihilation`.
+
+        Parameters
+        ----------
+        **parameters : float, Quantity or TensorVariable
+            Each of :attr:`parameters`; the mass in TeV.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is missing, unknown, or a number outside the table.
+        """
+        given = self._checked(parameters, "fractions")
+        varies = any(isinstance(one, Variable) for one in given.values())
+        xp = pt if varies else np
+        shares = xp.maximum(self._at(given)[1:], 0.0)
+        shares = shares / xp.sum(shares)
+        found = Fractions({name: shares[k] if varies else float(shares[k]) for k, name in enumerate(self.channels)})
+        found.conditions = self._conditions(given) if varies else ()
+        return found
+
+    def annihilation(
+        self, *, k: float = 2.0, j_factor: Any = 1.0, table: GammaTable | None = None, **parameters: Any
+    ) -> Annihilation:
+        """The spectrum of gamma rays for parameters of the model.
+
+        Parameters
+        ----------
+        k, j_factor, table
+            As for `darkmatter.Annihilation`.
+        **parameters : float, Quantity or TensorVariable
+            Each of :attr:`parameters`; the mass in TeV.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is missing, unknown, or a number outside the table, or a channel has no spectrum at the mass.
+
+        Examples
+        --------
+        >>> table = AnnihilationTable({"mass": [0.5, 1.0, 2.0]}, {"W": [2e-26, 1e-26, 1e-26], "b": [0, 1e-26, 3e-26]})
+        >>> table.annihilation(mass=1.0, j_factor=1e15)([0.1]).eval().round(14).tolist()
+        [8.72e-12]
+        """
+        return Annihilation(
+            mass=parameters.get(MASS),
+            sigmav=self.sigmav(**parameters),
+            channels=self.fractions(**parameters),
+            k=k,
+            j_factor=j_factor,
+            table=table,
+        )
+
+    def _checked(self, parameters: Mapping[str, Any], method: str) -> dict[str, Any]:
+        """Parameters as plain numbers or variables, in the order of the axes."""
+        label = f"AnnihilationTable.{method}"
+        missing = [name for name in self.parameters if name not in parameters]
+        unknown = [name for name in parameters if name not in self.parameters]
+        if missing or unknown:
+            wrong = TypeError if unknown else ValueError
+            raise wrong(f"{label} needs the parameters {list(self.parameters)}; missing {missing}, unknown {unknown}.")
+        found = {}
+        for name, axis in self.axes.items():
+            value = joined(parameters[name], f"{label}({name}=...)")
+            if isinstance(value, Variable):
+                if value.type.ndim:
+                    raise TypeError(f"{label}({name}=...) must be a single number, got {value.type}.")
+                found[name] = value.astype("float64")
+                continue
+            own = f"{label}({name}=...)"
+            value = to_value(value, "TeV", own) if name == MASS and hasattr(value, "unit") else numbers(value, own)
+            if value.ndim:
+                raise TypeError(f"{own} must be a single number, got an array of shape {value.shape}.")
+            if not axis[0] <= value <= axis[-1]:
+                raise ValueError(f"{own} must lie within the table, from {axis[0]:g} to {axis[-1]:g}, got {value:g}.")
+            found[name] = float(value)
+        return found
+
+    def _conditions(self, given: Mapping[str, Any]) -> tuple[tuple[Variable, str], ...]:
+        """That variables lie within the table."""
+        return tuple(
+            (
+                (value >= self.axes[name][0]) & (value <= self.axes[name][-1]),
+                f"{name!r} is outside the table of cross-sections, which reaches from {self.axes[name][0]:g} to "
+                f"{self.axes[name][-1]:g}; give it a prior within that range and an initial value (initval=) in it.",
+            )
+            for name, value in given.items()
+            if isinstance(value, Variable)
+        )
+
+    @cached_property
+    def _nodes(self) -> FloatArray:
+        """Logarithm of the total, shares, and derivatives along each set of axes: (n_points, 1 + n_channels, 2^d)."""
+        found = self._values
+        for k, axis in enumerate(self.axes.values()):
+            x = np.log(axis)
+            found = np.stack([found, PchipInterpolator(x, found, axis=k).derivative()(x)], axis=-1)
+        return np.ascontiguousarray(found.reshape(-1, self._values.shape[-1], 2 ** len(self.axes)))
+
+    @cached_property
+    def _shared(self) -> Any:
+        return pytensor.shared(self._nodes, name="sigmav", borrow=True)
+
+    def _at(self, given: Mapping[str, Any]) -> Any:
+        """Logarithm of the total, and shares, at parameters: (1 + n_channels,)."""
+        varies = any(isinstance(one, Variable) for one in given.values())
+        # of the corners of the cell, weights of the values and derivatives there: (2^d, 2^d)
+        place: Any = np.zeros(1, np.int64)
+        weight: Any = np.ones((1, 1))
+        for name, value in given.items():
+            x, xp = np.log(self.axes[name]), pt if isinstance(value, Variable) else np
+            axis, width = (pt.constant(x), pt.constant(np.diff(x))) if xp is pt else (x, np.diff(x))
+            at = xp.clip(xp.log(value), x[0], x[-1])
+            i = xp.clip(xp.searchsorted(axis, at, side="right") - 1, 0, len(x) - 2)
+            s, h = (at - axis[i]) / width[i], width[i]
+            low, high = [(1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2], [s**2 * (3 - 2 * s), h * s**2 * (s - 1)]
+            own = xp.stack([xp.stack(low), xp.stack(high)])
+            place = (place[:, None] * len(x) + (i + np.arange(2))).reshape((-1,))
+            size = 2 * weight.shape[0]
+            weight = (weight[:, None, :, None] * own[None, :, None, :]).reshape((size, size))
+        held = (self._shared if varies else self._nodes)[place]
+        return (held * weight[:, None, :]).sum(axis=(0, 2))
+
+
+def _on_grid(names: list[str], rows: FloatArray) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Axes, and cross-sections on their grid by channel, from columns of numbers."""
+    masses = [name for name in names if name.split()[-1] in UNITS]
+    if len(masses) != 1:
+        raise ValueError(f"one column must be a mass with its unit, such as 'mS [GeV]', got {masses or names}")
+    states = [name for name in names if name in FINAL_STATES]
+    others = [name for name in names if name not in states and name not in masses]
+    dark = [name for name in others if name.startswith("hadrons")]
+    columns = dict(zip(names, rows.T, strict=True))
+    columns[masses[0]] = columns[masses[0]] * UNITS[masses[0].split()[-1]]
+    keep = columns[masses[0]] >= gamma_table().mass[0]  # there are no spectra below
+    columns = {name: values[keep] for name, values in columns.items()}
+    for name in dark:
+        if columns[name].any():
+            raise ValueError(f"there is no spectrum for its final state {name!r}")
+    keys = [masses[0], *(name for name in others if name not in dark)]
+    axes = [np.unique(columns[name]) for name in keys]
+    shape = tuple(map(len, axes))
+    places = tuple(np.searchsorted(axis, columns[name]) for name, axis in zip(keys, axes, strict=True))
+    filled = np.zeros(shape, int)
+    np.add.at(filled, places, 1)
+    if not filled.size or np.any(filled != 1):
+        raise ValueError(
+            f"its rows must be a grid of {keys}, each once; {int((filled == 0).sum())} of {filled.size} are missing, "
+            f"and {int((filled > 1).sum())} there more than once"
+        )
+    sigmav: dict[str, FloatArray] = {}
+    for name in states:
+        values = np.empty(shape)
+        values[places] = columns[name]
+        sigmav[FINAL_STATES[name]] = sigmav.get(FINAL_STATES[name], 0.0) + values
+    return dict(zip([MASS, *keys[1:]], axes, strict=True)), sigmav
