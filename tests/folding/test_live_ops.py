@@ -93,6 +93,7 @@ def test_modes_agree(model):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
 def test_jax_differentiates_for_itself():
     """An independent form: PyTensor's own derivatives of the formulas, against those of the kernels."""
