@@ -17,6 +17,7 @@ dark, logarithms are noise, which polynomials would amplify between the nodes: f
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,12 +89,12 @@ class Runs:
     pointer: IntArray
     column: IntArray
 
-    @property
+    @cached_property
     def event(self) -> IntArray:
         """To which event each number belongs."""
         return np.repeat(np.arange(len(self.column)), np.diff(self.pointer))
 
-    @property
+    @cached_property
     def place(self) -> IntArray:
         """Place of each number in its run."""
         return np.arange(len(self.values)) - self.pointer[self.event]
@@ -112,16 +113,12 @@ class Runs:
         np.minimum.at(low, event[lit], at[lit])
         np.maximum.at(high, event[lit], at[lit] + 1)
         low = np.minimum(low, high)
-        length = high - low
-        pointer = np.concatenate([[0], np.cumsum(length)])
-        source = np.repeat(first + low - pointer[:-1], length) + np.arange(pointer[-1])
+        source, pointer = _gathered(first + low, high - low)
         return Runs(values[source], pointer, column + low)
 
     def take(self, which: IntArray) -> "Runs":
         """Those of some events."""
-        length = np.diff(self.pointer)[which]
-        pointer = np.concatenate([[0], np.cumsum(length)])
-        source = np.repeat(self.pointer[which] - pointer[:-1], length) + np.arange(pointer[-1])
+        source, pointer = _gathered(self.pointer[which], np.diff(self.pointer)[which])
         return Runs(self.values[source], pointer, self.column[which])
 
     def along(self, spectrum: FloatArray) -> FloatArray:
@@ -213,6 +210,12 @@ class VariedTables:
             present,
         )
         return cls(arrays, len(nominal.column))
+
+
+def _gathered(start: IntArray, length: IntArray) -> tuple[IntArray, IntArray]:
+    """Places of numbers of runs that are put one after the other, and where each then starts."""
+    pointer = np.concatenate([[0], np.cumsum(length)])
+    return np.repeat(start - pointer[:-1], length) + np.arange(pointer[-1]), pointer
 
 
 def _last_terms(coefficients: FloatArray, span: tuple[float, float]) -> FloatArray:
