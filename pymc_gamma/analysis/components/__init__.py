@@ -1,0 +1,12 @@
+"""Components of analysis files, one file for each kind.
+
+To add one derive a class from `Component` with its ``kind``; nothing else names it but the import here.
+"""
+
+from pymc_gamma.analysis.components.base import Component, Surroundings
+from pymc_gamma.analysis.components.ccr import CosmicRays
+from pymc_gamma.analysis.components.diffuse import Diffuse
+from pymc_gamma.analysis.components.hgps import Hgps
+from pymc_gamma.analysis.components.source import Source
+
+__all__ = ["Component", "CosmicRays", "Diffuse", "Hgps", "Source", "Surroundings"]
