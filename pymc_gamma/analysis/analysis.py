@@ -16,9 +16,9 @@ from pymc_gamma.analysis.progress import Bars, quiet_pymc
 from pymc_gamma.analysis.schema import AnalysisConfig
 from pymc_gamma.analysis.stages import Job, State
 from pymc_gamma.analysis.steps import Plan, stages_of
+from pymc_gamma.arguments import instance, texts
 from pymc_gamma.arguments import path as checked_path
 from pymc_gamma.arguments import text as checked_text
-from pymc_gamma.arguments import texts
 from pymc_gamma.errors import AnalysisFileError
 from pymc_gamma.files import locked_folder, user_path
 
@@ -187,7 +187,7 @@ class Analysis:
             If it is interrupted; the message says what is complete.
         """
         folder = self.output
-        console = console or Console()
+        console = Console() if console is None else instance(console, Console, "console")
         self._log()
         job: list[Job] = []
         with interruptible(lambda: self._told_interrupted(job)), locked_folder(folder):
