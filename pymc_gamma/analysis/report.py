@@ -1,8 +1,8 @@
 """A report of an analysis: one HTML page with everything in it.
 
-A report is a list of sections (:data:`SECTIONS`, :data:`ORIGIN`), each a title and a function from what the report is about to HTML. A
-section whose input is missing says so in a sentence, one that fails says what went wrong, and the others are not
-affected: the report of a run that stopped half-way shows what there is.
+A report is a list of sections (:data:`SECTIONS`, :data:`ORIGIN`), each a title and a function from what the report is
+about to HTML. A section whose input is missing says so in a sentence, one that fails says what went wrong, and the
+others are not affected: the report of a run that stopped half-way shows what there is.
 """
 
 import os
@@ -19,7 +19,7 @@ from pymc_gamma.analysis.report_diagnostics import diagnostics, in_brief
 from pymc_gamma.analysis.report_input import LeftOut, ReportInput, Section
 from pymc_gamma.analysis.report_model import components, variables
 from pymc_gamma.analysis.report_origin import citations, made_by, versions
-from pymc_gamma.analysis.report_page import Html, PageSection, joined, page, picture
+from pymc_gamma.analysis.report_page import Html, PageSection, embedded, joined, page
 from pymc_gamma.analysis.report_pictures import corner, counts_map, counts_spectrum, predictive_check, spectra
 from pymc_gamma.analysis.report_posterior import evidence, parameters
 from pymc_gamma.arguments import checked, kind, mapping, text
@@ -113,8 +113,8 @@ def report(
         Spectra of components as the model has them, for their picture. Default: their values at the nodes of the
         response, systematics included, from ``model``.
     sections : mapping of str to callable, optional
-        More sections, before those on where the results come from: a title, and a function of one argument that returns HTML or a
-        `matplotlib.figure.Figure`. The argument has ``idata``, ``response``, ``posterior``, ``events``, ``model``,
+        More sections, before those on where the results come from: a title, and a function of one argument that returns
+        HTML or a `matplotlib.figure.Figure`. The argument has ``idata``, ``response``, ``posterior``, ``events``, ``model``,
         ``config``. The HTML is not escaped (``markupsafe.escape`` does that); scripts and links to pictures elsewhere
         do not work in a report.
     overwrite : bool
@@ -176,7 +176,7 @@ def _of_user(title: str, write: Any) -> Callable[[ReportInput], Html]:
     def written(subject: ReportInput) -> Html:
         content = write(subject)
         if hasattr(content, "savefig"):
-            return picture(content, title)
+            return embedded(content, title)
         if not isinstance(content, str):
             raise TypeError(f"it must give HTML, a text, or a matplotlib figure, and gave {type(content).__name__}")
         return Html(content)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pymc_gamma.analysis.report_input import LeftOut, ReportInput
-from pymc_gamma.analysis.report_page import Column, Html, joined, paragraph, picture, table
+from pymc_gamma.analysis.report_page import Column, Html, embedded, joined, paragraph, table
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -99,7 +99,7 @@ def variables(subject: ReportInput) -> Html:
     }
     links = "; ".join(f"{name} depends on {', '.join(node.parents)}" for name, node in nodes.items() if node.parents)
     told = f"Model graph: parameters are round and white, observed variables grey, computed ones dashed. {links}."
-    return joined(picture(draw_model(nodes), told), listing)
+    return joined(embedded(draw_model(nodes), told), listing)
 
 
 def _kinds(model: "pm.Model") -> dict[str, str]:

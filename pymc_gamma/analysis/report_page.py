@@ -22,12 +22,12 @@ __all__ = [
     "Column",
     "Html",
     "PageSection",
+    "embedded",
     "fold_out",
     "joined",
     "listed",
     "page",
     "paragraph",
-    "picture",
     "plain_text",
     "table",
 ]
@@ -132,7 +132,7 @@ def fold_out(summary: str, content: Html) -> Html:
     return Html("<details><summary>{}</summary>\n{}\n</details>").format(summary, content)
 
 
-def picture(figure: "Figure", text: str) -> Html:
+def embedded(figure: "Figure", text: str) -> Html:
     """A picture that is part of the page; closes the figure.
 
     Parameters

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_gamma.analysis.report_input import LeftOut, ReportInput, first_scalars, scalars
-from pymc_gamma.analysis.report_page import Html, joined, listed, paragraph, picture
+from pymc_gamma.analysis.report_page import Html, embedded, joined, listed, paragraph
 
 __all__ = ["corner", "counts_map", "counts_spectrum", "predictive_check", "spectra"]
 
@@ -26,7 +26,7 @@ def corner(subject: ReportInput) -> Html:
         f"Marginal distributions of {', '.join(map(str, shown.data_vars))}, alone and in pairs. Contours hold 39 % and "
         "86 % of the draws (1 and 2 sigma); titles give the median and the 16 % and 84 % quantiles."
     )
-    drawn = picture(plot_corner(shown), told)
+    drawn = embedded(plot_corner(shown), told)
     if not left_out:
         return drawn
     told = f"Not shown, or not all of it: {listed(left_out, _CORNER)}. pmg.plot_corner(idata, [names]) draws them."
@@ -57,7 +57,7 @@ def counts_map(subject: ReportInput) -> Html:
     from pymc_gamma.plotting import plot_counts
 
     figure = plot_counts(subject.kept_events, subject.folded, subject.results, cells=subject.sky, **subject.prediction)
-    return picture(
+    return embedded(
         figure,
         f"Maps of {subject.kept_events.n_total:g} events, of what the model expects (posterior mean) and of the "
         "significance of the difference in each cell, in standard deviations.",
@@ -69,7 +69,7 @@ def counts_spectrum(subject: ReportInput) -> Html:
     from pymc_gamma.plotting import plot_counts_spectrum
 
     figure = plot_counts_spectrum(subject.kept_events, subject.folded, subject.results, **subject.prediction)
-    return picture(
+    return embedded(
         figure,
         "Events by reconstructed energy (points) with what the posterior predicts: mean (line), 68 % and 95 % of "
         "replicated data (grey). Below, residuals in standard deviations.",
@@ -81,7 +81,7 @@ def predictive_check(subject: ReportInput) -> Html:
     from pymc_gamma.plotting import plot_ppc
 
     figure = plot_ppc(subject.kept_events, subject.folded, subject.results, sky=subject.sky, **subject.prediction)
-    return picture(
+    return embedded(
         figure,
         "Posterior predictive check: events (points) along energy, longitude and latitude, with 68 % and 95 % of what "
         "the posterior predicts (grey). Below, residuals in standard deviations; two thirds should lie within 1, and "
@@ -103,7 +103,7 @@ def spectra(subject: ReportInput) -> Html:
         components=list(response.component_names),
     )
     told = f"Spectral energy distribution of {', '.join(found)}: median and pointwise 68 % and 95 % intervals. "
-    return picture(figure, told + _amplitude_told(subject))
+    return embedded(figure, told + _amplitude_told(subject))
 
 
 def _amplitude_told(subject: ReportInput) -> str:
