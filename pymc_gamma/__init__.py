@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymc_gamma.analysis.analysis import Analysis
+    from pymc_gamma.analysis.report import report
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.events.run_files import write_runs
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.inference.shape_check import check_shapes
+    from pymc_gamma.inference.summary import summary
     from pymc_gamma.instrument.irfs import IRFs, load_irfs
     from pymc_gamma.instrument.observation import Observation
     from pymc_gamma.interop import from_gammapy, to_gammapy
@@ -108,9 +110,11 @@ __all__ = [
     "position",
     "predictive_counts",
     "prior_transform",
+    "report",
     "sample_nested",
     "scan_error",
     "spectrum_draws",
+    "summary",
     "to_gammapy",
     "write_runs",
 ]
@@ -132,7 +136,9 @@ _WHERE = {
     "pymc_gamma.model.marginal": ("Marginalised",),
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
     "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
+    "pymc_gamma.analysis.report": ("report",),
     "pymc_gamma.inference.shape_check": ("check_shapes",),
+    "pymc_gamma.inference.summary": ("summary",),
     "pymc_gamma.instrument.observation": ("Observation",),
     "pymc_gamma.plotting": (
         "plot_corner",
