@@ -31,7 +31,15 @@ from pymc_gamma.model.component import ModelComponent, Spectrum
 from pymc_gamma.model.intensity import Intensity
 from pymc_gamma.model.spectra import Photons, conditions_of, is_smooth, photons_of
 
-__all__ = ["check_conditions", "check_spectra", "is_narrow", "not_smooth", "spectrum_at_nodes", "value_at_start"]
+__all__ = [
+    "check_conditions",
+    "check_spectra",
+    "is_narrow",
+    "not_smooth",
+    "projected_photons",
+    "spectrum_at_nodes",
+    "value_at_start",
+]
 
 PROJECTION_NODES = 4
 """Gauss-Legendre nodes in each interval between the nodes of a spectrum."""
@@ -156,7 +164,7 @@ def _projected(component: FreeComponent, spectrum: Callable[[Any], Any]) -> Any:
     nodes, n = component.energy, len(component.energy) - 1
     photons = photons_of(spectrum, nodes)
     if photons is not None:
-        return _from_photons(component, photons)
+        return projected_photons(nodes, component.index, photons)
     x, weight = np.polynomial.legendre.leggauss(PROJECTION_NODES)
     above = 0.5 * (x + 1)
     energy = nodes[:-1, None] * np.exp(math.log(nodes[1] / nodes[0]) * above)
@@ -181,9 +189,8 @@ def _projected(component: FreeComponent, spectrum: Callable[[Any], Any]) -> Any:
     return _onto_hats(integrals[..., 0], integrals[..., 1]) * pt.constant(nodes**-component.index / total)
 
 
-def _from_photons(component: FreeComponent, photons: Photons) -> Variable:
-    """A spectrum projected on the nodes, from its photons between them."""
-    nodes, index = component.energy, component.index
+def projected_photons(nodes: FloatArray, index: float, photons: Photons) -> Variable:
+    """A spectrum projected on nodes in TeV, from its photons between them; ``index`` is that it is compared with."""
     length = np.log(nodes[1:] / nodes[:-1])
     above = pt.log(photons.energy / pt.constant(nodes[:-1, None])) / pt.constant(length[:, None])
     upper, every = pt.sum(photons.flux * above, axis=-1), pt.sum(photons.flux, axis=-1)
