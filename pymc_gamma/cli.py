@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     run = _add_analysis(commands, "run", _run, "run an analysis file: fold, read or simulate events, sample, predict")
     run.add_argument("--force", action="store_true", help="run all stages, also those that are up to date")
     run.add_argument("--dry-run", action="store_true", help="say which stages would run, and why")
+    _add_analysis(commands, "report", _report, "write the report of what an analysis has made so far")
     return parser
 
 
@@ -200,6 +201,21 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         _refused(parser, "run", error)
         return _FAILURE
     sys.stdout.write(f"Results are in {analysis.output}\n")
+    return 0
+
+
+def _report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    try:
+        analysis = _read(arguments)
+    except (ValueError, OSError) as error:
+        return _refused(parser, "report", error)
+    _draw_into_files()
+    try:
+        path = analysis.report()
+    except (ValueError, TypeError, OSError) as error:
+        _refused(parser, "report", error)
+        return _FAILURE
+    sys.stdout.write(f"{path}\n")
     return 0
 
 

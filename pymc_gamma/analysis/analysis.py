@@ -15,7 +15,7 @@ from pymc_gamma.analysis.interrupts import interruptible
 from pymc_gamma.analysis.progress import Bars, quiet_pymc
 from pymc_gamma.analysis.schema import AnalysisConfig
 from pymc_gamma.analysis.stages import Job, State
-from pymc_gamma.analysis.steps import Plan, stages_of
+from pymc_gamma.analysis.steps import REPORT_FILE, Plan, stages_of
 from pymc_gamma.arguments import instance, texts
 from pymc_gamma.arguments import path as checked_path
 from pymc_gamma.arguments import text as checked_text
@@ -186,6 +186,38 @@ class Analysis:
         KeyboardInterrupt
             If it is interrupted; the message says what is complete.
         """
+        return self._work(console, force=force)
+
+    def report(self, *, console: Console | None = None) -> Path:
+        """Write the report of what is there, also of a run that failed half-way.
+
+        Parameters
+        ----------
+        console : `rich.console.Console`, optional
+            Where to show progress.
+
+        Returns
+        -------
+        pathlib.Path
+            The page.
+
+        Raises
+        ------
+        AnalysisFileError
+            If the file says that there shall be none (``results.report: false``).
+        FolderInUseError
+            If another run is at work for the same folder.
+        OSError
+            If it cannot be written.
+        """
+        if not self.config.results.report:
+            raise AnalysisFileError(
+                f"{self.document.where(('results', 'report'))}: results.report is false; set it to true for a report."
+            )
+        self._work(console, only="report")
+        return self.output / "report" / REPORT_FILE
+
+    def _work(self, console: Console | None, *, force: bool = False, only: str | None = None) -> "Analysis":
         folder = self.output
         console = Console() if console is None else instance(console, Console, "console")
         self._log()
@@ -201,8 +233,9 @@ class Analysis:
                 plan = Plan(self.config, self.document, bars, folder / CHECKPOINTS)
                 job.append(Job(stages_of(plan), folder, force=force))
                 job[0].restore()
-                job[0].run(bars)
-            _remove(folder / CHECKPOINTS)
+                job[0].run(bars, only)
+            if only is None:
+                _remove(folder / CHECKPOINTS)
         self._job = job[0]
         return self
 
@@ -238,9 +271,10 @@ class Analysis:
             return plan.modelling.build(self.response, self.events).model
 
     def _value(self, name: str) -> Any:
-        if not self._job.is_there(name):
+        found = self._job.found(name)
+        if found is None:
             raise AnalysisFileError(f"the stage {name!r} has not run yet; call run() first.")
-        return self._job.value(name)
+        return found
 
     @cached_property
     def _job(self) -> Job:
@@ -254,6 +288,8 @@ class Analysis:
 
     def _log(self) -> None:
         log = self.config.general.log
+        if log is None:
+            return
         options: dict[str, Any] = {"level": log.level.upper(), "format": log.format, "datefmt": log.datefmt}
         if log.filename is not None:
             options |= {"filename": self.document.folder / log.filename, "filemode": log.filemode}

@@ -67,7 +67,7 @@ class Modelling:
 
     def around(self) -> Surroundings:
         """What components share, for one model: its priors become variables of it."""
-        return Surroundings(Scope(self.config.priors), self.document.folder)
+        return Surroundings(Scope(self.config.priors), self.document.folder, self.config.dark_matter)
 
     @cached_property
     def translation(self) -> Any:
@@ -109,13 +109,15 @@ class Modelling:
     def free_spectrum(self) -> list[str]:
         """Names of the components whose spectrum is left to the model."""
         of_gammapy = () if self.translation is None else self.translation.free_spectrum
-        return [*of_gammapy, *(one.name for one in self.config.components if one.free_spectrum)]
+        around = self.around()
+        return [*of_gammapy, *(one.name for one in self.config.components if one.frees_spectrum(around))]
 
     @property
     def free_shape(self) -> list[str]:
         """Names of the components whose position or extension is left to the model."""
         of_gammapy = () if self.translation is None else self.translation.free_shape
-        return [*of_gammapy, *(one.name for one in self.config.components if one.free_shape)]
+        around = self.around()
+        return [*of_gammapy, *(one.name for one in self.config.components if one.frees_shape(around))]
 
     @property
     def needs_draws(self) -> bool:

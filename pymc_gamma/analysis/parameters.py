@@ -33,6 +33,8 @@ _LOG = re.compile(r"log\((.+)\)")
 _RESERVED = ("prior", "unit", "dims")
 MARGINALISED = "Marginalised"
 """Not a distribution: a parameter of a scan that is summed over."""
+LOG_UNIFORM = "LogUniform"
+"""Uniform in the logarithm, between `lower` and `upper`; PyMC has none."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +110,15 @@ class Prior:
         import pymc as pm
 
         import pymc_gamma as pmg
-        from pymc_gamma.interop.priors import Standardised
+        from pymc_gamma.interop.priors import Standardised, log_uniform
 
         keywords = {key: _plain(value, scope) for key, value in self.keywords.items()}
         if unit:
             scope.units[name] = unit
         if self.distribution == MARGINALISED:
             return pmg.Marginalised(keywords.get("weights"))
+        if self.distribution == LOG_UNIFORM:
+            return log_uniform(name, keywords["lower"], keywords["upper"])
         options: dict[str, Any] = {} if self.dims is None else {"dims": self.dims}
         if self.distribution == "Normal" and all(isinstance(one, float) for one in keywords.values()):
             # samplers start within one unit of the centre, and positions or amplitudes have other scales
@@ -303,6 +307,8 @@ def _keywords_of(name: Any) -> list[str]:
 
     if name == MARGINALISED:
         return ["weights"]
+    if name == LOG_UNIFORM:
+        return ["lower", "upper"]
     cls: Any = getattr(pm, str(name), None) if isinstance(name, str) else None
     if not _is_distribution(cls):
         every = [key for key, one in vars(pm).items() if _is_distribution(one)]
@@ -358,6 +364,11 @@ def _try(prior: Prior) -> None:
     """Raise an error if the keywords of a distribution are no numbers for it, a negative width say."""
     if prior.distribution == MARGINALISED or any(map(_has_names, prior.keywords.values())):
         return
+    if prior.distribution == LOG_UNIFORM:
+        low, high = (prior.keywords.get(key, 0.0) for key in ("lower", "upper"))
+        if not 0 < low < high:
+            raise refuse(f"a LogUniform prior needs 0 < lower < upper, got {low:g} and {high:g}")
+        return
     import pymc as pm
 
     try:
@@ -392,6 +403,8 @@ def _centre(prior: Prior, scope: Scope, unit: str) -> float:
     if prior.distribution == MARGINALISED:
         raise ValueError("a parameter that is Marginalised has no value; it goes with a scan")
     keywords = {key: _centred(value, scope) for key, value in prior.keywords.items()}
+    if prior.distribution == LOG_UNIFORM:
+        return float(np.sqrt(keywords["lower"] * keywords["upper"]))
     made = getattr(pm, prior.distribution).dist(**keywords)
     return float(np.mean(_start(made)))
 

@@ -220,34 +220,22 @@ def _work(bars: Bars, n_events: int, truth: np.ndarray, seed: int) -> _Results:
 
         from pymc_gamma.analysis.analysis import Analysis
         from pymc_gamma.analysis.stages import Job
-        from pymc_gamma.analysis.steps import Plan, stages_of
+        from pymc_gamma.analysis.steps import Plan, combined, stages_of
         from pymc_gamma.analysis.templates import template
     fractions = ", ".join(map(repr, truth.tolist()))
     changes = [
         f"general.seed={seed}",
+        "results.report=false",
         f"simulate.n_events={n_events}",
         f"simulate.values.fraction=[{fractions}]",
     ]
     analysis = Analysis.from_yaml(template("quickstart"), set=changes)
     job = Job(stages_of(Plan(analysis.config, analysis.document, bars)))
     job.run(bars)
-    posterior = _collect(job.value("nuts"), job.value("nested"), truth, n_events, seed)
-    return _Results(job.value("events").selected.events, job.value("fold"), posterior, job.value("predict"))
-
-
-def _collect(idata: xr.DataTree, nested: xr.DataTree, truth: np.ndarray, n_events: int, seed: int) -> xr.DataTree:
-    """Both runs in one tree; what was asked for and the evidence among its attributes."""
-    tree = idata.copy()
-    tree["nested_posterior"] = nested["posterior"]
-    tree["nested"] = nested["nested"]
-    tree.attrs |= {
-        "log_evidence": float(nested.attrs["log_evidence"]),
-        "log_evidence_err": float(nested.attrs["log_evidence_err"]),
-        "true_fraction": truth,
-        "n_events": n_events,
-        "seed": seed,
-    }
-    return tree
+    posterior = combined({one.sampler: job.value(one.sampler) for one in analysis.config.fit.samplers})
+    posterior.attrs |= {"true_fraction": truth, "n_events": n_events, "seed": seed}
+    events, pictures = job.value("events").selected.events, job.value("predict").pictures
+    return _Results(events, job.value("fold"), posterior, pictures)
 
 
 def _write(folder: Path, results: _Results, *, overwrite: bool, interface: Interface) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from pymc_gamma.analysis.components import Component
+from pymc_gamma.analysis.components import Component, DarkMatterConfig
 from pymc_gamma.analysis.document import Document, Problem, nearest, raise_problems
 from pymc_gamma.analysis.parameters import read_parameter
 from pymc_gamma.analysis.pictures import PictureName
@@ -80,7 +80,7 @@ class GeneralConfig(Section):
     """What concerns all stages."""
 
     outdir: FilePath = Field(default=Path("results"), description="Folder for the results, beside the analysis file.")
-    log: LogConfig = Field(default=LogConfig(), description="Messages.")
+    log: LogConfig | None = Field(default=None, description="Messages; those of Python's defaults if left out.")
     n_jobs: int = Field(default=1, ge=1, description="Processes that sample side by side.")
     seed: int = Field(default=1, ge=0, description="Seed of everything random.")
 
@@ -364,6 +364,7 @@ class AnalysisConfig(Section):
     components: list[one_of(Component, "kind")] = Field(  # type: ignore[valid-type]
         default=[], description="Components, each of a `kind`."
     )
+    dark_matter: DarkMatterConfig | None = Field(default=None, description="What all dark matter has in common.")
     priors: Annotated[dict[str, Any], checked_by(_priors)] = Field(
         default={}, description="Priors that several parameters share, by name."
     )

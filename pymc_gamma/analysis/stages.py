@@ -125,26 +125,30 @@ class Job:
             self._values[name] = self._by_name[name].read(self.folder / name)
         return self._values[name]
 
-    def is_there(self, name: str) -> bool:
-        """Whether a stage has made something that fits the inputs."""
-        return name in self._values or (name in self._by_name and self.states()[name].is_current)
+    def found(self, name: str) -> Any:
+        """What a stage has made; None if it has not run, or what it has made does not fit the inputs."""
+        there = name in self._values or (name in self._by_name and self.states()[name].is_current)
+        return self.value(name) if there else None
 
-    def run(self, bars: Bars) -> None:
+    def run(self, bars: Bars, only: str | None = None) -> None:
         """Run what has to be.
 
         Parameters
         ----------
         bars : Bars
             What the user sees.
+        only : str, optional
+            Name of the only stage to run, with what is there of the others.
         """
         self.refuse_foreign()
         for stage in self.stages:
+            if only not in (None, stage.name):
+                continue
             if self.folder is not None:
                 state = self.states()[stage.name]
-                if state.is_current:
-                    bars.tell(f"{stage.name}: {state.why}")
-                    continue
                 bars.tell(f"{stage.name}: {state.why}")
+                if state.is_current:
+                    continue
             start = time.perf_counter()
             value = stage.compute(self)
             self._values[stage.name] = value
@@ -170,7 +174,10 @@ class Job:
 
     def _keep(self, stage: Stage, value: Any, seconds: float) -> None:
         assert self.folder is not None
-        parts = self._all_parts(stage, self.states())
+        states = self.states()
+        parts = self._all_parts(stage, states)
+        if missing := [name for name in stage.needs if not states[name].is_current]:
+            parts["missing"] = ", ".join(missing)  # so that it is made again when they are there
         self._files.pop(stage.name, None)
         with atomic_path(self.folder / stage.name, overwrite=True) as temporary:
             temporary.mkdir()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,12 @@ from pymc_gamma.analysis.schema import AnalysisConfig
 from pymc_gamma.analysis.section import VALUE_ERRORS
 from pymc_gamma.analysis.stages import Job, Stage, mark_of_files
 
-__all__ = ["Plan", "Seen", "stages_of"]
+__all__ = ["Plan", "Predicted", "Seen", "as_netcdf", "as_png", "combined", "stages_of"]
 
 DPI = 130
+EVIDENCE = ("log_evidence", "log_evidence_err")
+"""Attributes of the results of samplers that give it."""
+PREDICTIVE_FILE, REPORT_FILE = "predictive.nc", "report.html"
 MOST_DRAWS = 200
 """Draws of the posterior for which events are simulated."""
 MOST_SHOWN = 8
@@ -99,11 +103,12 @@ class FoldStage(Stage):
         parts: dict[str, Any] = plan.parts("observations", "pointings", "models")
         data = dict(plan.document.data.get("datasets") or {})
         data.pop("binned", None)
+        priors = plan.document.data.get("priors") or {}
         files = [*plan.observing.files(), *plan.modelling.files()]
         return {
             **parts,
             "datasets": data,
-            "components": _where_folded(plan.document.data.get("components"), plan.document.data.get("priors") or {}),
+            **{key: _where_folded(plan.document.data.get(key), priors) for key in ("components", "dark_matter")},
             "files of data": mark_of_files(files),
         }
 
@@ -154,7 +159,7 @@ class EventsStage(Stage):
         if plan.config.simulate is None:
             parts = plan.parts("observations", "pointings", "datasets")
             return {**parts, "files of data": mark_of_files(plan.observing.files())}
-        keys = ("simulate", "components", "models", "priors", "mixture", "systematics")
+        keys = ("simulate", "components", "dark_matter", "models", "priors", "mixture", "systematics")
         binned = (plan.document.data.get("datasets") or {}).get("binned")
         return {**plan.parts(*keys), "datasets.binned": binned, "general.seed": plan.config.general.seed}
 
@@ -220,7 +225,7 @@ class SampleStage(Stage):
         plan = self.plan
         results = {key: str(getattr(plan.config.results, key)) for key in ("expected_counts", "integrated_flux")}
         return {
-            **plan.parts("components", "models", "priors", "mixture", "systematics"),
+            **plan.parts("components", "dark_matter", "models", "priors", "mixture", "systematics"),
             "fit": self.sampler.model_dump(),
             "results": results,
             "seed": plan.seed(self.name),
@@ -252,8 +257,7 @@ class SampleStage(Stage):
 
     def read(self, folder: Path) -> Any:
         """See `Stage`."""
-        with xr.open_datatree(folder / "posterior.nc", engine="h5netcdf") as tree:
-            return tree.load()
+        return read_netcdf(folder / "posterior.nc")
 
 
 @dataclass(eq=False)
@@ -326,6 +330,22 @@ class Seen:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What follows from a posterior.
+
+    Parameters
+    ----------
+    pictures : dict
+        Figures by the name of their file; paths of these where they were drawn before.
+    predictive : xarray.DataTree, optional
+        Draws of events, where they were needed.
+    """
+
+    pictures: dict[str, Any]
+    predictive: Any = None
+
+
 class PredictStage(Stage):
     """Draws of events from the posterior, and pictures."""
 
@@ -339,7 +359,7 @@ class PredictStage(Stage):
         """Which pictures."""
         return {"results": list(self.plan.config.results.pictures), "seed": self.plan.seed("predict")}
 
-    def compute(self, job: Job) -> dict[str, Any]:
+    def compute(self, job: Job) -> Predicted:
         """See `Stage`."""
         plan = self.plan
         posteriors = {one.label: job.value(one.sampler) for one in plan.config.fit.samplers}
@@ -363,7 +383,7 @@ class PredictStage(Stage):
                 f"{name}.png": picture_named(name).draw(seen, plan.seed("predict"))
                 for name in plan.config.results.pictures
             }
-        return pictures
+        return Predicted(pictures, first if needs_draws else None)
 
     def _predictive(self, posterior: Any, model: Any) -> Any:
         import pymc as pm
@@ -381,20 +401,103 @@ class PredictStage(Stage):
             compile_kwargs={"mode": "FAST_COMPILE"},
         )
 
-    def write(self, value: dict[str, Any], folder: Path) -> None:
+    def write(self, value: Predicted, folder: Path) -> None:
         """See `Stage`."""
-        for name, picture in value.items():
+        for name, picture in value.pictures.items():
             (folder / name).write_bytes(as_png(picture))
+        if value.predictive is not None:
+            (folder / PREDICTIVE_FILE).write_bytes(as_netcdf(value.predictive))
 
-    def read(self, folder: Path) -> dict[str, Any]:
+    def read(self, folder: Path) -> Predicted:
         """See `Stage`."""
-        return {path.name: path for path in sorted(folder.glob("*.png"))}
+        path = folder / PREDICTIVE_FILE
+        return Predicted(
+            {one.name: one for one in sorted(folder.glob("*.png"))}, read_netcdf(path) if path.is_file() else None
+        )
+
+
+class ReportStage(Stage):
+    """A page about all of it."""
+
+    name = "report"
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.needs = ("fold", "events", *(one.sampler for one in plan.config.fit.samplers), "predict")
+
+    def inputs(self) -> dict[str, Any]:
+        """The file as it was written, and changes of it."""
+        return {"text of the file": self.plan.document.text, "values": self.plan.document.data}
+
+    def compute(self, job: Job) -> str:
+        """See `Stage`."""
+        import pymc_gamma as pmg
+
+        plan = self.plan
+        with plan.bars.run("write the report"), TemporaryDirectory() as folder:
+            response, made = job.found("fold"), job.found("events")
+            events = None if made is None else made.selected.events
+            posteriors = {one.sampler: job.found(one.sampler) for one in plan.config.fit.samplers}
+            posteriors = {name: tree for name, tree in posteriors.items() if tree is not None}
+            idata = combined(posteriors) if posteriors else None
+            predicted = job.found("predict")
+            if idata is not None and predicted is not None and predicted.predictive is not None:
+                idata["posterior_predictive"] = predicted.predictive["posterior_predictive"]
+            built = plan.built(job) if response is not None and events is not None else None
+            path = pmg.report(
+                idata,
+                response,
+                Path(folder) / REPORT_FILE,
+                events=events,
+                model=None if built is None else built.model,
+                config=plan.document.text,
+                sections=None if made is None else {"Events that were read": lambda _: _told_events(made.selected)},
+            )
+            return path.read_text(encoding="utf-8")
+
+    def write(self, value: str, folder: Path) -> None:
+        """See `Stage`."""
+        (folder / REPORT_FILE).write_text(value, encoding="utf-8")
+
+    def read(self, folder: Path) -> str:
+        """See `Stage`."""
+        return (folder / REPORT_FILE).read_text(encoding="utf-8")
 
 
 def stages_of(plan: Plan) -> list[Stage]:
     """Stages of an analysis, in order."""
     samplers = [SampleStage(plan, one) for one in plan.config.fit.samplers]
-    return [FoldStage(plan), EventsStage(plan), *samplers, PredictStage(plan)]
+    report = [ReportStage(plan)] if plan.config.results.report else []
+    return [FoldStage(plan), EventsStage(plan), *samplers, PredictStage(plan), *report]
+
+
+def combined(posteriors: Mapping[str, Any]) -> Any:
+    """Results of several samplers in one tree: that of the first, and groups of the others under their names."""
+    names = list(posteriors)
+    tree = posteriors[names[0]].copy()
+    for name in names:
+        other = posteriors[name]
+        tree.attrs |= {key: other.attrs[key] for key in EVIDENCE if key in other.attrs}
+        if name == names[0]:
+            continue
+        for group in other.children:
+            if not group.endswith("_data"):  # observed and constant data are those of the first
+                tree[group if group.startswith(name) else f"{name}_{group}"] = other[group]
+    return tree
+
+
+def _told_events(selected: Selected) -> str:
+    from html import escape
+
+    rows = [*selected.left_out.items(), ("kept", selected.n_read - sum(selected.left_out.values()))]
+    told = "".join(f"<tr><td>{escape(reason)}</td><td>{n:g}</td></tr>" for reason, n in rows)
+    return f"<table><tr><th>Events</th><th>Number</th></tr>{told}</table>"
+
+
+def read_netcdf(path: Path) -> Any:
+    """Content of a file of netCDF, in memory."""
+    with xr.open_datatree(path, engine="h5netcdf") as tree:
+        return tree.load()
 
 
 def as_netcdf(tree: Any) -> bytes:

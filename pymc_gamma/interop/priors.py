@@ -44,7 +44,7 @@ from scipy import stats
 
 from pymc_gamma.errors import ModelError
 
-__all__ = ["DEFAULT_WIDTH", "Role", "Standardised", "prior_variable"]
+__all__ = ["DEFAULT_WIDTH", "Role", "Standardised", "log_uniform", "prior_variable"]
 
 
 class Role(Enum):
@@ -253,6 +253,30 @@ def _log_uniform(name: str, weight: float, lower: float, upper: float) -> Tensor
         )
     if not lower > 0 or np.isinf(upper):
         raise ModelError(f"{name}: a LogUniformPrior needs 0 < min < max < inf, got {lower:g} and {upper:g}.")
+    return log_uniform(name, lower, upper)
+
+
+def log_uniform(name: str, lower: float, upper: float) -> TensorVariable:
+    """Random variable that is uniform in its logarithm, in the PyMC model of the context.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    lower, upper : float
+        Positive limits.
+
+    Returns
+    -------
+    TensorVariable
+
+    Examples
+    --------
+    >>> with pm.Model():
+    ...     mass = log_uniform("mass", 1.0, 100.0)
+    >>> bool(1 < pm.draw(mass, random_seed=1) < 100)
+    True
+    """
     limits = float(np.log(lower)), float(np.log(upper))
     return pm.CustomDist(
         name,

@@ -90,13 +90,11 @@ class Component(Section):
         """Parameters of a scan."""
         return ()
 
-    @property
-    def free_spectrum(self) -> bool:
+    def frees_spectrum(self, around: Surroundings) -> bool:
         """Whether the spectrum is left to the model."""
         return False
 
-    @property
-    def free_shape(self) -> bool:
+    def frees_shape(self, around: Surroundings) -> bool:
         """Whether position and extension are left to the model."""
         return False
 

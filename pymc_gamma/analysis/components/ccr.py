@@ -35,20 +35,19 @@ class CosmicRays(Component):
 
         return pmg.CosmicRayBackground(self.name)
 
-    @property
-    def free_spectrum(self) -> bool:
+    def frees_spectrum(self, around: Surroundings) -> bool:
         """Whether its spectrum varies, or its norm from one observation to the other."""
         return self.tilt != Fixed(0.0) or getattr(self.norm, "dims", None) is not None
 
     def factor(self, around: Surroundings) -> Any:
         """Its norm, where that is not part of the spectrum."""
-        return None if self.free_spectrum else super().factor(around)
+        return None if self.frees_spectrum(around) else super().factor(around)
 
     def spectrum(self, around: Surroundings) -> Any:
         """A factor on the rate."""
         import pymc_gamma as pmg
 
-        if not self.free_spectrum:
+        if not self.frees_spectrum(around):
             return None
         norm = self.norm.tensor(around.scope, f"{self.name}.norm", "")
         tilt = self.tilt.tensor(around.scope, f"{self.name}.tilt", "")

@@ -48,8 +48,7 @@ class Diffuse(Component):
             self.name, norm=self.intensity, index=self.index, reference=self.reference, template=template
         )
 
-    @property
-    def free_spectrum(self) -> bool:
+    def frees_spectrum(self, around: Surroundings) -> bool:
         """Whether a parameter of the spectrum is free."""
         return self.spectrum_ is not None and bool(self.spectrum_.is_free)
 

@@ -29,23 +29,21 @@ class Source(Component):
         spatial = self.spatial.model(around.scope, around.folder)
         return pmg.SkySource(self.name, spatial, self.spectrum_.nominal(around.scope))
 
-    @property
-    def free_spectrum(self) -> bool:
+    def frees_spectrum(self, around: Surroundings) -> bool:
         """Whether a parameter of the spectrum is free."""
         return bool(self.spectrum_.is_free)
 
-    @property
-    def free_shape(self) -> bool:
+    def frees_shape(self, around: Surroundings) -> bool:
         """Whether position or extension is free."""
         return bool(self.spatial.is_free)
 
     def spectrum(self, around: Surroundings) -> Any:
         """Its spectrum, if that is free."""
-        return self.spectrum_.build(around.scope, self.name) if self.free_spectrum else None
+        return self.spectrum_.build(around.scope, self.name) if self.frees_spectrum(around) else None
 
     def shape(self, around: Surroundings, response: Any) -> Any:
         """Its position and extension, if they are free."""
-        if not self.free_shape:
+        if not self.frees_shape(around):
             return None
         (folded,) = (one.shape for one in response.components if one.name == self.name)
         return self.spatial.shape(around.scope, self.name, folded, response.roi.frame)
