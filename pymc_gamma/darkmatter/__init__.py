@@ -9,6 +9,7 @@
 from pymc_gamma.darkmatter.annihilation_table import AnnihilationTable
 from pymc_gamma.darkmatter.density import Profile
 from pymc_gamma.darkmatter.gaussians import gaussian_density, gaussian_weights
+from pymc_gamma.darkmatter.pair_table import PairTable
 from pymc_gamma.darkmatter.profiles import NFW, Burkert, Einasto, GeneralisedNFW, Isothermal, Moore, Zhao
 from pymc_gamma.darkmatter.spectra import Annihilation, Decay, dnde
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
@@ -24,6 +25,7 @@ __all__ = [
     "GeneralisedNFW",
     "Isothermal",
     "Moore",
+    "PairTable",
     "Profile",
     "Zhao",
     "dnde",
