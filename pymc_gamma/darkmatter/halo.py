@@ -18,11 +18,10 @@ from pymc_gamma.datasets.references import DARK_MATTER_SPECTRA
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.folding.halo import UNIT_OF_POWER, CompiledHalo
-from pymc_gamma.folding.nodes import spectrum_nodes
+from pymc_gamma.folding.nodes import photons_at_nodes, spectrum_nodes
 from pymc_gamma.folding.tables import IN_BIN_INDEX
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
 from pymc_gamma.halos import GAUSSIAN_WIDTHS, Profile, gaussian_density, gaussian_weights
-from pymc_gamma.model.spectral import projected_photons
 from pymc_gamma.sky.component import SkyComponent, SkyPart, TemplateShape
 
 if TYPE_CHECKING:
@@ -135,7 +134,8 @@ def _centre(frame: str) -> FloatArray:
 def _(component: DarkMatterHalo, field: Field) -> CompiledHalo:
     nodes = spectrum_nodes(field.energy_edges)
     photons = component.spectrum.photons(nodes)
-    flux = np.asarray(projected_photons(nodes, IN_BIN_INDEX, photons).eval(mode="FAST_COMPILE"))
+    places, photons_there = (one.eval(mode="FAST_COMPILE") for one in photons)
+    flux = np.asarray(photons_at_nodes(places, photons_there, nodes, IN_BIN_INDEX, np))
     if not flux.any():
         raise SkyModelError(
             f"component {component.name!r}: the spectrum is zero at {nodes[0]:.4g}-{nodes[-1]:.4g} TeV."

@@ -14,7 +14,7 @@ electroweak corrections (Ciafaloni et al. 2011, JCAP 03, 019, arXiv:1009.0224); 
 :mod:`pymc_gamma.darkmatter.tables`.
 
 A spectrum ends at the mass, often with a step, and may have lines. In a model it meets the nodes of a response as
-:class:`~pymc_gamma.model.spectra.Photons`: integrals up to the endpoint wherever it lies, and lines in their place. As
+:class:`~pymc_gamma.flux.Photons`: integrals up to the endpoint wherever it lies, and lines in their place. As
 a function of the energy a line is a triangle in :math:`\ln E` as wide as two steps of these nodes, 0.7 % each.
 """
 
@@ -33,10 +33,11 @@ from pymc_gamma.arguments import checked, number, quantity
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.darkmatter.channels import Channel, channel
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
+from pymc_gamma.flux import Photons
 from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.labelled import has_labels, read_labelled
 from pymc_gamma.model.own_table import coords_of_last_dim
-from pymc_gamma.model.spectra import ParametricSpectrum, Photons, conditions_of
+from pymc_gamma.model.spectra import ParametricSpectrum, conditions_of
 from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, to_value
 
