@@ -74,4 +74,4 @@ def _with_citations(results: Any, citations: str) -> Any:
 def _citations(source: Any) -> tuple[Any, ...]:
     """What to cite for the response of a source, if it has one that says so."""
     response = getattr(source, "response", None)
-    return tuple(response.citations()) if hasattr(response, "citations") else ()
+    return () if response is None or not hasattr(response, "citations") else tuple(response.citations())
