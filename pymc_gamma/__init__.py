@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pymc_gamma.events.run_files import write_runs
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.inference.annotate import annotate
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.inference.shape_check import check_shapes
@@ -95,6 +96,7 @@ __all__ = [
     "SmoothBrokenPowerLaw",
     "Systematic",
     "TemplateSpectrum",
+    "annotate",
     "check_shapes",
     "fold",
     "from_gammapy",
@@ -127,6 +129,7 @@ except PackageNotFoundError:  # running from a source tree that was never instal
 _WHERE = {
     "pymc_gamma.analysis.analysis": ("Analysis",),
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
+    "pymc_gamma.inference.annotate": ("annotate",),
     "pymc_gamma.inference.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
     "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),

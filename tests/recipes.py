@@ -317,6 +317,7 @@ def recipes(o):
             "units": {"fraction": "1"},
             "group": "posterior",
         },
+        "annotate": {"idata": o.idata, "model": o.model},
         "report": {
             "idata": o.idata,
             "response": o.response,

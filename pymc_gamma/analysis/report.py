@@ -27,6 +27,7 @@ from pymc_gamma.arguments import path as path_argument
 from pymc_gamma.errors import PymcGammaWarning
 from pymc_gamma.events import Events
 from pymc_gamma.files import atomic_path, refuse_overwrite, refuse_unwritable, user_path
+from pymc_gamma.inference.annotate import annotate
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -114,9 +115,9 @@ def report(
         response, systematics included, from ``model``.
     sections : mapping of str to callable, optional
         More sections, before those on where the results come from: a title, and a function of one argument that returns
-        HTML or a `matplotlib.figure.Figure`. The argument has ``idata``, ``response``, ``posterior``, ``events``, ``model``,
-        ``config``. The HTML is not escaped (``markupsafe.escape`` does that); scripts and links to pictures elsewhere
-        do not work in a report.
+        HTML or a `matplotlib.figure.Figure`. The argument has ``idata``, ``response``, ``posterior``, ``events``,
+        ``model`` and ``config``. The HTML is not escaped (``markupsafe.escape`` does that); scripts and links to
+        pictures elsewhere do not work in a report.
     overwrite : bool
         Replace the file if it is there.
 
@@ -150,6 +151,8 @@ def report(
     refuse_overwrite(destination, overwrite=overwrite)
     refuse_unwritable(destination)
     tree = xr.DataTree.from_dict({"posterior": idata}) if isinstance(idata, xr.Dataset) else idata
+    if tree is not None and model is not None:
+        tree = annotate(tree, model)
     subject = ReportInput(tree, response, events, model, config, spectra)
     own = tuple(Section(name, _of_user(name, write)) for name, write in (sections or {}).items())
     written = [_written(one, subject) for one in (*SECTIONS, *own, *ORIGIN)]

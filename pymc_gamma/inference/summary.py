@@ -111,9 +111,12 @@ def _chosen(draws: xr.Dataset, var_names: Sequence[str] | None) -> xr.Dataset:
     chosen = draws if var_names is None or missing else draws[list(var_names)]
     without = [str(name) for name, one in chosen.data_vars.items() if not {*SAMPLE_DIMS} & {*one.dims}]
     if missing or without or not chosen.data_vars:
-        told = f"no variable {', '.join(map(repr, missing))}" if missing else "no variables"
-        told = f"no draws (chain, draw) of {', '.join(map(repr, without))}" if without and not missing else told
-        raise ModelError(f"There are {told}; there are {', '.join(map(repr, draws.data_vars)) or 'none'}.")
+        told = "There are no variables"
+        if missing:
+            told = f"There is no variable {', '.join(map(repr, missing))}"
+        elif without:
+            told = f"There are no draws (chain, draw) of {', '.join(map(repr, without))}"
+        raise ModelError(f"{told}; there are {', '.join(map(repr, draws.data_vars)) or 'none'}.")
     return chosen
 
 
