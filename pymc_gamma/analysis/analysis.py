@@ -12,10 +12,12 @@ from rich.console import Console
 
 from pymc_gamma.analysis.document import Document
 from pymc_gamma.analysis.interrupts import interruptible
+from pymc_gamma.analysis.outcomes import REPORT_FILE
+from pymc_gamma.analysis.pipeline import stages_of
+from pymc_gamma.analysis.plan import Plan
 from pymc_gamma.analysis.progress import Bars, quiet_pymc
 from pymc_gamma.analysis.schema import AnalysisConfig
 from pymc_gamma.analysis.stages import Job, State
-from pymc_gamma.analysis.steps import REPORT_FILE, Plan, stages_of
 from pymc_gamma.arguments import instance, texts
 from pymc_gamma.arguments import path as checked_path
 from pymc_gamma.arguments import text as checked_text

@@ -21,6 +21,8 @@ type Place = tuple[str | int, ...]
 
 LARGEST_FILE = 4 * 2**20
 """Bytes; analyses are written by people."""
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+"""Of mappings and lists; others would ask for objects."""
 MOST_NODES = 200_000
 """Of a document with its aliases written out."""
 
@@ -236,6 +238,10 @@ class _Reader:
         self._n_nodes += 1
         if id(node) in self._open or self._n_nodes > MOST_NODES:
             raise yaml.MarkedYAMLError(problem="aliases without an end", problem_mark=node.start_mark)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            raise yaml.MarkedYAMLError(
+                problem=f"could not determine a constructor for the tag {node.tag!r}", problem_mark=node.start_mark
+            )
         self._document.lines.setdefault(place, self._line(node))
         self._open.append(id(node))
         try:

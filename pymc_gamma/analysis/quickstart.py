@@ -219,8 +219,10 @@ def _work(bars: Bars, n_events: int, truth: np.ndarray, seed: int) -> _Results:
         import pymc  # noqa: F401
 
         from pymc_gamma.analysis.analysis import Analysis
+        from pymc_gamma.analysis.pipeline import stages_of
+        from pymc_gamma.analysis.plan import Plan
+        from pymc_gamma.analysis.results import combined
         from pymc_gamma.analysis.stages import Job
-        from pymc_gamma.analysis.steps import Plan, combined, stages_of
         from pymc_gamma.analysis.templates import template
     fractions = ", ".join(map(repr, truth.tolist()))
     changes = [
@@ -239,7 +241,7 @@ def _work(bars: Bars, n_events: int, truth: np.ndarray, seed: int) -> _Results:
 
 
 def _write(folder: Path, results: _Results, *, overwrite: bool, interface: Interface) -> None:
-    from pymc_gamma.analysis.steps import as_netcdf, as_png
+    from pymc_gamma.analysis.results import as_netcdf, as_png
 
     contents = {"posterior.nc": as_netcdf(results.posterior)}
     contents |= {name: as_png(figure) for name, figure in results.figures.items()}

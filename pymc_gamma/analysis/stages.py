@@ -111,10 +111,7 @@ class Job:
         for stage in self.stages:
             parts = self._all_parts(stage, found)
             mark = _hash(parts)
-            waiting = [name for name in stage.needs if not found[name].is_current]
             why = self._why(stage, parts)
-            if not why and waiting:
-                why = f"{', '.join(waiting)} will be made again"
             found[stage.name] = State(not why, why or "up to date", mark)
         return found
 
