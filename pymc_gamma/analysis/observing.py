@@ -131,7 +131,8 @@ class Observing:
         if binned is None:
             return events
         with at(self.document, ("datasets", "binned")):
-            return events.binned(binned.energy, pixel=binned.binsize)
+            edges = np.geomspace(self.roi.energy_min, self.roi.energy_max, binned.energy + 1) * u.TeV
+            return events.binned(edges, pixel=binned.binsize)
 
     def files(self) -> Iterator[Path]:
         """Files of data that it is made of."""

@@ -21,7 +21,7 @@ from pymc_gamma.analysis.steps import EventsMade
 __all__ = ["REPORT_FILE", "PredictStage", "Predicted", "ReportStage", "Seen"]
 
 PREDICTIVE_FILE, REPORT_FILE = "predictive.nc", "report.html"
-MOST_DRAWS = 200
+MOST_DRAWS = 100
 """Draws of the posterior for which events are simulated."""
 MOST_SHOWN = 8
 """Numbers in a picture of the posterior."""

@@ -24,7 +24,7 @@ import astropy.units as u
 import numpy as np
 
 from pymc_gamma.analysis.document import Problem, nearest
-from pymc_gamma.analysis.section import checked_by, quantity_in, refuse, refuse_all
+from pymc_gamma.analysis.section import Told, checked_by, quantity_in, refuse, refuse_all
 
 __all__ = ["Fixed", "Named", "Parameter", "Prior", "Scope", "parameter", "read_parameter"]
 
@@ -228,7 +228,8 @@ def read_parameter(value: Any, unit: str = "", *, own_unit: bool = False) -> Par
 
 def parameter(unit: str = "", *, own_unit: bool = False) -> Any:
     """Type of a parameter in a unit."""
-    return Annotated[Any, checked_by(lambda value: read_parameter(value, unit, own_unit=own_unit))]
+    told = Told(f"parameter in {unit}" if unit else "parameter")
+    return Annotated[Any, checked_by(lambda value: read_parameter(value, unit, own_unit=own_unit)), told]
 
 
 def _number(value: Any, unit: str) -> float:

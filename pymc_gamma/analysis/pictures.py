@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar
 
 from pymc_gamma.analysis.document import nearest
-from pymc_gamma.analysis.section import checked_by, kinds_of, refuse
+from pymc_gamma.analysis.section import Told, checked_by, kinds_of, refuse
 
 __all__ = ["Picture", "PictureName", "picture_named"]
 
@@ -114,5 +114,5 @@ def _name(value: Any) -> str:
     return str(value)
 
 
-PictureName = Annotated[str, checked_by(_name)]
+PictureName = Annotated[str, checked_by(_name), Told("name of a picture")]
 """Name of a picture."""

@@ -19,6 +19,7 @@ from pymc_gamma.analysis.section import (
     FilePath,
     Moment,
     Section,
+    Told,
     checked_by,
     kinds_of,
     one_of,
@@ -62,6 +63,10 @@ def _true_value(value: Any) -> Any:
             return u.Quantity(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{value!r} is no number and no quantity") from error
+
+
+TrueValue = Annotated[Any, checked_by(_true_value), Told("number, quantity, list, or numbers by label")]
+"""True value of a variable."""
 
 
 class LogConfig(Section):
@@ -212,8 +217,8 @@ class SafeMaskConfig(Section):
 class BinnedConfig(Section):
     """Events in cells, where there are millions."""
 
-    energy: int = Field(ge=1, description="Bins of energy.")
-    binsize: Angle | None = Field(default=None, description="Size of cells on the sky; energy alone by default.")
+    energy: int = Field(ge=1, description="Bins over the range of energy, equal in the logarithm.")
+    binsize: Angle = Field(description="Width of the cells on the sky.")
 
 
 def _safe_mask(value: Any) -> Any:
@@ -234,11 +239,11 @@ class DatasetsConfig(Section):
     """The data that are compared with the model."""
 
     geom: GeomConfig = Field(description="Region and energies.")
-    safe_mask: Annotated[Any, checked_by(_safe_mask)] = Field(
+    safe_mask: Annotated[Any, checked_by(_safe_mask), Told("`file`, `none` or section")] = Field(
         default="file",
         description="Which energies and offsets count: what the `file` says, `none`, or `methods`.",
     )
-    exclude: list[Annotated[Any, checked_by(_exclusion)]] = Field(
+    exclude: list[Annotated[Any, checked_by(_exclusion), Told("circle or path")]] = Field(
         default=[], description="Parts of the sky to leave out: circles, or files of regions or masks."
     )
     binned: BinnedConfig | None = Field(default=None, description="Events in cells.")
@@ -250,7 +255,9 @@ class MixtureConfig(Section):
     likelihood: Literal["mixture", "poisson"] = Field(
         default="mixture", description="`mixture`: fractions of a fixed number of events; `poisson`: physical fluxes."
     )
-    tree: Any = Field(default=None, description="Nested fractions, as `MixtureTree` takes them; flat by default.")
+    tree: Annotated[Any, Told("tree")] = Field(
+        default=None, description="Nested fractions, as `MixtureTree` takes them; flat by default."
+    )
     concentrations: dict[str, float | list[float]] = Field(
         default={},
         description="Of the Dirichlet priors, by node; `fraction` without a tree. 1 by default.",
@@ -261,7 +268,7 @@ class SimulateConfig(Section):
     """Events to simulate, instead of reading them."""
 
     n_events: int | None = Field(default=None, ge=1, description="Number of events of a mixture.")
-    values: dict[str, Annotated[Any, checked_by(_true_value)]] = Field(
+    values: dict[str, TrueValue] = Field(
         default={}, description="True values of variables, by name; the others are drawn from their priors."
     )
 
@@ -357,7 +364,7 @@ class AnalysisConfig(Section):
     observations: ObservationsConfig | None = Field(default=None, description="Real runs.")
     pointings: list[PointingConfig] = Field(default=[], description="Observations to simulate.")
     datasets: DatasetsConfig = Field(description="The data that are compared with the model.")
-    models: Annotated[Any, checked_by(_models)] = Field(
+    models: Annotated[Any, checked_by(_models), Told("path or list")] = Field(
         default=None,
         description="Models of gammapy with its priors: their file, or a list as in such a file.",
     )
@@ -365,13 +372,15 @@ class AnalysisConfig(Section):
         default=[], description="Components, each of a `kind`."
     )
     dark_matter: DarkMatterConfig | None = Field(default=None, description="What all dark matter has in common.")
-    priors: Annotated[dict[str, Any], checked_by(_priors)] = Field(
+    priors: Annotated[dict[str, Any], checked_by(_priors), Told("priors by name")] = Field(
         default={}, description="Priors that several parameters share, by name."
     )
     mixture: MixtureConfig = Field(default=MixtureConfig(), description="How components add up.")
     systematics: list[SystematicField] = Field(default=[], description="Uncertainties of the instrument.")
     simulate: SimulateConfig | None = Field(default=None, description="Events to simulate, instead of reading them.")
-    fit: Annotated[Any, checked_by(_fit)] = Field(default={}, description="How the posterior is sampled.")
+    fit: Annotated[Any, checked_by(_fit), Told("section")] = Field(
+        default={}, description="How the posterior is sampled."
+    )
     results: ResultsConfig = Field(default=ResultsConfig(), description="What is made of the posterior.")
 
     @classmethod

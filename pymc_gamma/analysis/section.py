@@ -7,6 +7,7 @@ takes to add a kind.
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "FilePath",
     "Moment",
     "Section",
+    "Told",
     "checked_by",
     "expanded",
     "kinds_of",
@@ -35,6 +37,13 @@ __all__ = [
     "refuse",
     "refuse_all",
 ]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a value is, in words, for the documentation."""
+
+    words: str
 
 
 VALUE_ERRORS = (ValidationError, PydanticCustomError, ValueError, TypeError)
@@ -166,11 +175,11 @@ def _quantity(unit: str, *, positive: bool = False) -> PlainValidator:
     return checked_by(check)
 
 
-Energy = Annotated[u.Quantity, _quantity("TeV", positive=True)]
+Energy = Annotated[u.Quantity, _quantity("TeV", positive=True), Told("energy")]
 """An energy, such as ``1 TeV``."""
-Angle = Annotated[u.Quantity, _quantity("deg")]
+Angle = Annotated[u.Quantity, _quantity("deg"), Told("angle")]
 """An angle, such as ``0.5 deg``."""
-Duration = Annotated[u.Quantity, _quantity("h", positive=True)]
+Duration = Annotated[u.Quantity, _quantity("h", positive=True), Told("duration")]
 """A time, such as ``50 h``."""
 
 
@@ -181,7 +190,7 @@ def _moment(value: Any) -> Time:
         raise ValueError(f"{value!r} is no time; write for example '2004-03-27T04:00:00'") from error
 
 
-Moment = Annotated[Time, checked_by(_moment)]
+Moment = Annotated[Time, checked_by(_moment), Told("time")]
 """A point in time, such as ``2004-03-27T04:00:00`` (UTC)."""
 
 
@@ -196,7 +205,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expandvars(path)).expanduser()
 
 
-FilePath = Annotated[Path, checked_by(_path)]
+FilePath = Annotated[Path, checked_by(_path), Told("path")]
 """A path; relative ones start from the folder of the analysis file, and ``$NAME`` is a variable of the environment."""
 
 
@@ -227,4 +236,4 @@ def one_of(base: type[Section], key: str) -> Any:
             raise refuse(f"there is no {key} {name!r}; {nearest(name, list(known))}", (key,))
         return known[name].model_validate({one: item for one, item in value.items() if one != key})
 
-    return Annotated[base, checked_by(choose)]
+    return Annotated[base, checked_by(choose), Told(f"section with a `{key}`")]

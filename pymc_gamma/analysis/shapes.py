@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pymc_gamma.analysis.document import nearest
 from pymc_gamma.analysis.parameters import Scope
-from pymc_gamma.analysis.section import checked_by, refuse
+from pymc_gamma.analysis.section import Told, checked_by, refuse
 from pymc_gamma.analysis.spectra import read_parameters
 
 __all__ = ["Spatial", "SpatialField"]
@@ -113,5 +113,5 @@ def _read(value: Any) -> Spatial:
     return Spatial(cls.__name__, read_parameters(rest, units, cls.__name__), options)
 
 
-SpatialField = Annotated[Any, checked_by(_read)]
+SpatialField = Annotated[Any, checked_by(_read), Told("spatial model")]
 """A spatial model of gammapy."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from pymc_gamma.analysis.document import Problem, nearest
 from pymc_gamma.analysis.parameters import Scope, read_parameter
-from pymc_gamma.analysis.section import VALUE_ERRORS, checked_by, problems_of, refuse, refuse_all
+from pymc_gamma.analysis.section import VALUE_ERRORS, Told, checked_by, problems_of, refuse, refuse_all
 
 __all__ = ["Spectral", "SpectrumField", "spectrum_classes"]
 
@@ -130,5 +130,5 @@ def read_parameters(given: dict[str, Any], units: Any, kind: str) -> dict[str, A
     return found
 
 
-SpectrumField = Annotated[Any, checked_by(_read)]
+SpectrumField = Annotated[Any, checked_by(_read), Told("spectrum")]
 """A spectrum."""

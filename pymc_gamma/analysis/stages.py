@@ -37,10 +37,13 @@ class Stage(ABC):
         Name of its folder.
     needs : tuple of str
         Names of the stages before it that it uses.
+    rounded : bool
+        Whether files hold it a little differently: what they hold is used then, so that it does not matter when.
     """
 
     name: str
     needs: tuple[str, ...] = ()
+    rounded: bool = False
 
     @abstractmethod
     def inputs(self) -> dict[str, Any]:
@@ -151,6 +154,8 @@ class Job:
             self._values[stage.name] = value
             if self.folder is not None:
                 self._keep(stage, value, time.perf_counter() - start)
+                if stage.rounded:
+                    del self._values[stage.name]
             self._done.add(stage.name)
 
     def refuse_foreign(self) -> None:

@@ -79,6 +79,7 @@ class EventsStage(Stage):
     """Events, read or simulated."""
 
     name = "events"
+    rounded = True  # positions are turned from one frame to another
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from pymc_gamma.analysis.document import Problem, nearest
 from pymc_gamma.analysis.parameters import Scope, read_parameter
-from pymc_gamma.analysis.section import VALUE_ERRORS, checked_by, problems_of, quantity_in, refuse, refuse_all
+from pymc_gamma.analysis.section import VALUE_ERRORS, Told, checked_by, problems_of, quantity_in, refuse, refuse_all
 
-__all__ = ["SystematicChoice", "SystematicField"]
+__all__ = ["SystematicChoice", "SystematicField", "systematic_classes"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class SystematicChoice:
 
     def build(self, scope: Scope) -> Any:
         """The object, with variables of the PyMC model of the context."""
-        cls = _classes()[self.kind]
+        cls = systematic_classes()[self.kind]
         keywords = dict(self.keywords)
         if "value" in keywords:
             keywords["value"] = keywords["value"].tensor(scope, cls.variable, "")
         return cls(**keywords)
 
 
-def _classes() -> dict[str, Any]:
+def systematic_classes() -> dict[str, Any]:
     """Systematics by name, also those that a user has derived."""
     from pymc_gamma.model.systematics import Systematic
 
@@ -57,7 +57,7 @@ def _classes() -> dict[str, Any]:
 def _read(value: Any) -> SystematicChoice:
     if isinstance(value, SystematicChoice):
         return value
-    known = _classes()
+    known = systematic_classes()
     if not isinstance(value, dict) or "type" not in value:
         raise refuse(f"a systematic has a type, such as {{type: EffectiveAreaNorm, sigma: 0.1}}; got {value!r}")
     kind = value["type"]
@@ -85,5 +85,5 @@ def _read(value: Any) -> SystematicChoice:
     return SystematicChoice(kind, keywords)
 
 
-SystematicField = Annotated[Any, checked_by(_read)]
+SystematicField = Annotated[Any, checked_by(_read), Told("systematic")]
 """A systematic."""

@@ -17,6 +17,7 @@ from pymc_gamma.analysis.section import (
     VALUE_ERRORS,
     FilePath,
     Section,
+    Told,
     checked_by,
     expanded,
     problems_of,
@@ -196,7 +197,7 @@ class ModelOfParticles(Section):
 class DarkMatterConfig(Section):
     """What all dark matter of an analysis has in common; components may say otherwise."""
 
-    profile: Annotated[Any, checked_by(_read_profile)] | None = Field(
+    profile: Annotated[Any, checked_by(_read_profile), Told("profile")] | None = Field(
         default=None, description="Density: `type` and parameters of a class of `pymc_gamma.darkmatter`; Einasto."
     )
     process: Literal["annihilation", "decay"] | None = Field(default=None, description="`annihilation`, or `decay`.")
@@ -207,7 +208,7 @@ class DarkMatterConfig(Section):
     lifetime: parameter("s") | None = Field(  # type: ignore[valid-type]
         default=None, description="Lifetime; 1e26 s. Fractions do not depend on it."
     )
-    channels: Annotated[Any, checked_by(_read_channels)] | None = Field(
+    channels: Annotated[Any, checked_by(_read_channels), Told("channels")] | None = Field(
         default=None,
         description="Channel, fractions by channel, or `{prior: Dirichlet, of: [W, b], a: 1}`.",
     )

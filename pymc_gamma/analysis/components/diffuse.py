@@ -8,12 +8,15 @@ import astropy.units as u
 from pydantic import Field
 
 from pymc_gamma.analysis.components.base import Component, Surroundings
-from pymc_gamma.analysis.section import Energy, FilePath, checked_by, quantity_in
+from pymc_gamma.analysis.section import Energy, FilePath, Told, checked_by, quantity_in
 from pymc_gamma.analysis.spectra import SpectrumField
 
 __all__ = ["Diffuse"]
 
 INTENSITY = "TeV-1 cm-2 s-1 sr-1"
+
+
+Intensity = Annotated[u.Quantity, checked_by(lambda value: quantity_in(value, INTENSITY)), Told("intensity")]
 
 
 class Diffuse(Component):
@@ -23,7 +26,7 @@ class Diffuse(Component):
     summary: ClassVar[str] = "Galactic diffuse emission (`GalacticDiffuse`)."
 
     name: str = Field(default="diffuse", description="Name of the component.")
-    intensity: Annotated[u.Quantity, checked_by(lambda value: quantity_in(value, INTENSITY))] | None = Field(
+    intensity: Intensity | None = Field(
         default=None, description="Mean intensity over the region at the reference energy."
     )
     index: float | None = Field(default=None, description="Photon index.")

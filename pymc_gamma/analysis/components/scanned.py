@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from pymc_gamma.analysis.components.base import Component, Surroundings
 from pymc_gamma.analysis.parameters import Named, Prior, parameter
-from pymc_gamma.analysis.section import FilePath, Section, checked_by, one_of
+from pymc_gamma.analysis.section import FilePath, Section, Told, checked_by, one_of
 
 __all__ = ["Scan"]
 
@@ -19,8 +19,8 @@ __all__ = ["Scan"]
 class _Grid(Section):
     """Nodes from one value to another."""
 
-    min: Annotated[u.Quantity, checked_by(u.Quantity)] = Field(description="First node.")
-    max: Annotated[u.Quantity, checked_by(u.Quantity)] = Field(description="Last node.")
+    min: Annotated[u.Quantity, checked_by(u.Quantity), Told("quantity")] = Field(description="First node.")
+    max: Annotated[u.Quantity, checked_by(u.Quantity), Told("quantity")] = Field(description="Last node.")
     n: int = Field(ge=2, description="How many.")
     log: bool = Field(default=False, description="Whether they are equidistant in the logarithm.")
 
@@ -51,7 +51,7 @@ class Scan(Component):
     component: one_of(Component, "kind") = Field(  # type: ignore[valid-type]
         description="The component; where a value is the name of a node, it takes its values."
     )
-    nodes: dict[str, Annotated[Any, checked_by(_nodes)]] = Field(
+    nodes: dict[str, Annotated[Any, checked_by(_nodes), Told("nodes")]] = Field(
         description="For each parameter, by name, its nodes: a list, or `{min, max, n, log}`."
     )
     values: dict[str, parameter()] = Field(  # type: ignore[valid-type]
