@@ -1,5 +1,6 @@
 """An analysis file in Python: read it, check it, run it."""
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -121,7 +122,7 @@ class Analysis:
             document.set(one)
         if output is not None:
             folder = user_path(checked_path(output, "output"))
-            document.set(f"general.outdir={str(Path.cwd() / folder)!r}")
+            document.set(f"general.outdir={json.dumps(str(Path.cwd() / folder))}")
         return cls(document)
 
     @property
@@ -143,8 +144,9 @@ class Analysis:
             If something is not there, or cannot be made; says which line asks for it.
         """
         with self._plan(Console(quiet=True)) as plan:
+            plan.observing.check_files()
             _ = plan.observing.roi, plan.observing.observations, plan.modelling.sky
-            plan.observing.check()
+            plan.modelling.check_files()
 
     def states(self, *, force: bool = False) -> dict[str, State]:
         """What a run would do: for each stage whether it has to run, and why.

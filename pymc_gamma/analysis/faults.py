@@ -31,4 +31,6 @@ def at(document: Document, place: Place) -> Iterator[None]:
         raise
     except (ValueError, TypeError, KeyError, LookupError) as error:
         told = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-        raise AnalysisFileError(f"{document.where(place)}: {told_path(place)}: {told}") from error
+        key = f"{told_path(place)}: " if place else ""
+        where = f"{document.where(place)}: " if place else f"{document.source}: "
+        raise AnalysisFileError(f"{where}{key}{told}") from error

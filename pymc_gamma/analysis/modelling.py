@@ -12,7 +12,7 @@ import numpy as np
 from pymc_gamma.analysis.components import Surroundings
 from pymc_gamma.analysis.document import Document, nearest
 from pymc_gamma.analysis.faults import at
-from pymc_gamma.analysis.observing import Observing
+from pymc_gamma.analysis.observing import Observing, existing
 from pymc_gamma.analysis.parameters import Scope
 from pymc_gamma.analysis.schema import AnalysisConfig
 from pymc_gamma.errors import ModelError
@@ -124,6 +124,16 @@ class Modelling:
         """Whether counts have to come from predictive draws, because fractions do not fix them."""
         scans = any(one.scan_names for one in self.config.components)
         return bool(self.is_poisson or self.free_spectrum or self.free_shape or scans or self.config.systematics)
+
+    def check_files(self) -> None:
+        """Raise an error for files that are missing."""
+        if isinstance(self.config.models, Path):
+            with at(self.document, ("models",)):
+                existing(self.document.folder / self.config.models)
+        for k, one in enumerate(self.config.components):
+            with at(self.document, ("components", k)):
+                for path in one.files(self.around()):
+                    existing(path)
 
     def files(self) -> Iterator[Path]:
         """Files that components are made of."""

@@ -15,7 +15,7 @@ from pymc_gamma.analysis.faults import at
 from pymc_gamma.analysis.schema import AnalysisConfig, CircleConfig, SafeMaskConfig
 from pymc_gamma.errors import DataFileError
 
-__all__ = ["Observing", "Selected"]
+__all__ = ["Observing", "Selected", "existing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +158,23 @@ class Observing:
                     path = folder / str(hdu["FILE_DIR"]).strip() / str(hdu["FILE_NAME"]).strip()
                     yield path
 
-    def check(self) -> None:
+    def check_files(self) -> None:
         """Raise an error for files that are missing."""
         section = self.config.observations
-        if section is not None and section.events is not None:
-            with at(self.document, ("observations", "events")):
-                _existing(self.document.folder / section.events)
+        for k, one in enumerate(self.config.pointings):
+            source = self._irf_source(one.irf)
+            if isinstance(source, Path):
+                with at(self.document, ("pointings", k, "irf")):
+                    existing(source)
+        for k, one in enumerate(self.config.datasets.exclude):
+            if isinstance(one, Path):
+                with at(self.document, ("datasets", "exclude", k)):
+                    existing(self.document.folder / one)
+        for key in ("events", "obs_file"):
+            path = None if section is None else getattr(section, key)
+            if path is not None:
+                with at(self.document, ("observations", key)):
+                    existing(self.document.folder / path)
 
     @property
     def _datastore(self) -> Path:
@@ -254,24 +265,31 @@ class Observing:
 
     def _mask(self, path: Path) -> Any:
         if ".fit" not in path.name:
-            return _existing(path)
+            return existing(path)
         from gammapy.maps import Map
 
-        return Map.read(_existing(path))
+        return Map.read(existing(path))
 
 
 def _direction(section: Any) -> SkyCoord:
     return SkyCoord(section.lon, section.lat, frame=section.frame)
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """A path, if there is a file.
+
+    Raises
+    ------
+    DataFileError
+        If there is none.
+    """
     if not path.is_file():
         raise DataFileError(f"there is no file {str(path)!r}; check the path.")
     return path
 
 
 def _ids_of(path: Path) -> list[int]:
-    lines = _existing(path).read_text(encoding="utf-8").splitlines()
+    lines = existing(path).read_text(encoding="utf-8").splitlines()
     found = []
     for k, line in enumerate(lines):
         word = line.partition("#")[0].split()

@@ -194,7 +194,9 @@ class ReportStage(Stage):
 
     def inputs(self) -> dict[str, Any]:
         """The file as it was written, and changes of it."""
-        return {"text of the file": self.plan.document.text, "values": self.plan.document.data}
+        data = dict(self.plan.document.data)
+        data["general"] = {key: one for key, one in (data.get("general") or {}).items() if key != "outdir"}
+        return {"text of the file": self.plan.document.text, "values": data}
 
     def compute(self, job: Job) -> str:
         """See `Stage`."""

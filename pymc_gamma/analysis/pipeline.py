@@ -9,7 +9,15 @@ __all__ = ["stages_of"]
 
 
 def stages_of(plan: Plan) -> list[Stage]:
-    """Stages of an analysis, in order."""
+    """Stages of an analysis, in order.
+
+    Raises
+    ------
+    AnalysisFileError
+        If a file that it asks for is missing.
+    """
+    plan.observing.check_files()
+    plan.modelling.check_files()
     samplers = [SampleStage(plan, one) for one in plan.config.fit.samplers]
     report = [ReportStage(plan)] if plan.config.results.report else []
     return [FoldStage(plan), EventsStage(plan), *samplers, PredictStage(plan), *report]
