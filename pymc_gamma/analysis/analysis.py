@@ -144,9 +144,11 @@ class Analysis:
             If something is not there, or cannot be made; says which line asks for it.
         """
         with self._plan(Console(quiet=True)) as plan:
-            plan.observing.check_files()
-            _ = plan.observing.roi, plan.observing.observations, plan.modelling.sky
-            plan.modelling.check_files()
+            plan.check_files()
+            if self.config.of_tables:
+                plan.modelling.build_of_tables()
+            else:
+                _ = plan.observing.roi, plan.observing.observations, plan.modelling.sky
 
     def states(self, *, force: bool = False) -> dict[str, State]:
         """What a run would do: for each stage whether it has to run, and why.
@@ -272,6 +274,8 @@ class Analysis:
     def model(self) -> Any:
         """The PyMC model of the events."""
         with self._plan(Console(quiet=True)) as plan:
+            if self.config.of_tables:
+                return plan.modelling.build_of_tables().model
             return plan.modelling.build(self.response, self.events).model
 
     def _value(self, name: str) -> Any:

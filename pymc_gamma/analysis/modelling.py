@@ -110,7 +110,8 @@ class Modelling:
         """Names of the components whose spectrum is left to the model."""
         of_gammapy = () if self.translation is None else self.translation.free_spectrum
         around = self.around()
-        return [*of_gammapy, *(one.name for one in self.config.components if one.frees_spectrum(around))]
+        mine = (one.name for one in self.config.components if one.keep_energies or one.frees_spectrum(around))
+        return [*of_gammapy, *mine]
 
     @property
     def free_shape(self) -> list[str]:
@@ -122,6 +123,8 @@ class Modelling:
     @property
     def needs_draws(self) -> bool:
         """Whether counts have to come from predictive draws, because fractions do not fix them."""
+        if self.config.of_tables:
+            return False
         scans = any(one.scan_names for one in self.config.components)
         return bool(self.is_poisson or self.free_spectrum or self.free_shape or scans or self.config.systematics)
 
@@ -146,7 +149,7 @@ class Modelling:
         """Fold the sky through the instrument response."""
         import pymc_gamma as pmg
 
-        geom = self.config.datasets.geom
+        geom = self.observing.datasets.geom
         with at(self.document, ()):
             return pmg.fold(
                 self.sky,
@@ -158,6 +161,27 @@ class Modelling:
                 energy_true=geom.axes.energy_true.nbins,
                 progressbar=False,
             )
+
+    def build_of_tables(self) -> Built:
+        """The model of events whose log-likelihoods are in tables."""
+        import pymc as pm
+
+        import pymc_gamma as pmg
+
+        around, names = self.around(), [one.name for one in self.config.components]
+        with at(self.document, ()), pm.Model(coords={"component": names}, model=None) as model:
+            tables: dict[str, Any] = {}
+            scan: dict[str, Any] = {}
+            for k, one in enumerate(self.config.components):
+                with at(self.document, ("components", k)):
+                    tables[one.name] = one.table(around)
+                    scan |= one.scan(around)
+            fraction = self._fractions(names)
+            if scan:
+                pmg.EventMixture(EVENTS, fraction, log_likelihood=tables, scan=scan)
+            else:
+                pmg.EventMixture(EVENTS, fraction, log_likelihood=_side_by_side(tables))
+        return Built(model, {}, around.scope.units)
 
     def build(self, response: Any, observed: Any = None) -> Built:
         """The model of events, or one to simulate them from.
@@ -197,6 +221,8 @@ class Modelling:
         for k, one in enumerate(self.config.components):
             with at(self.document, ("components", k)):
                 spectrum = one.spectrum(around)
+                if spectrum is None and one.keep_energies and not self.is_poisson:
+                    spectrum = _nominal(one.name, response)
                 if spectrum is not None:
                     spectra[one.name] = spectrum
                 shape = one.shape(around, response)
@@ -266,6 +292,25 @@ class Modelling:
                     raise ModelError(f"the model has no variable {name!r}; {nearest(name, known)}")
                 found[name] = _as_array(name, value, model, built.units.get(name, ""))
         return found
+
+
+def _nominal(name: str, response: Any) -> Any:
+    """The spectrum that a component was folded with; a factor of 1 on the residual background."""
+    import pymc_gamma as pmg
+
+    if name in response.instrumental:
+        return pmg.PowerLawNorm()
+    flux = response.nominal_flux(name, response.energy_true) * u.Unit("TeV-1 cm-2 s-1")
+    return pmg.TemplateSpectrum(response.energy_true * u.TeV, flux)
+
+
+def _side_by_side(tables: dict[str, Any]) -> Any:
+    """Vectors as the columns of one table."""
+    columns = {name: np.asarray(table, dtype=np.float64) for name, table in tables.items()}
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()):
+        raise ModelError(f"the tables must be vectors of one length, got the shapes {shapes}")
+    return np.stack(list(columns.values()), axis=1)
 
 
 def _as_array(name: str, value: Any, model: Any, unit: str) -> Any:

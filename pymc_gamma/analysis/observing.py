@@ -12,7 +12,7 @@ from astropy.coordinates import SkyCoord
 
 from pymc_gamma.analysis.document import Document
 from pymc_gamma.analysis.faults import at
-from pymc_gamma.analysis.schema import AnalysisConfig, CircleConfig, SafeMaskConfig
+from pymc_gamma.analysis.schema import AnalysisConfig, CircleConfig, DatasetsConfig, SafeMaskConfig
 from pymc_gamma.errors import DataFileError
 
 __all__ = ["Observing", "Selected", "existing"]
@@ -51,6 +51,12 @@ class Observing:
     def __init__(self, config: AnalysisConfig, document: Document) -> None:
         self.config, self.document = config, document
 
+    @property
+    def datasets(self) -> DatasetsConfig:
+        """The section `datasets`."""
+        assert self.config.datasets is not None
+        return self.config.datasets
+
     @cached_property
     def roi(self) -> Any:
         """Region of interest."""
@@ -58,7 +64,7 @@ class Observing:
 
         import pymc_gamma as pmg
 
-        datasets = self.config.datasets
+        datasets = self.datasets
         wcs, energy = datasets.geom.wcs, datasets.geom.axes.energy
         exclude: list[Any] = []
         for k, one in enumerate(datasets.exclude):
@@ -83,7 +89,7 @@ class Observing:
         """Observations with their instrument response."""
         import pymc_gamma as pmg
 
-        offset_max = self.config.datasets.geom.selection.offset_max
+        offset_max = self.datasets.geom.selection.offset_max
         if self.config.pointings:
             irfs: dict[str, Any] = {}
             made = []
@@ -127,7 +133,7 @@ class Observing:
 
     def binned(self, events: Any) -> Any:
         """The events, in cells if that is asked for."""
-        binned = self.config.datasets.binned
+        binned = self.datasets.binned
         if binned is None:
             return events
         with at(self.document, ("datasets", "binned")):
@@ -141,7 +147,7 @@ class Observing:
             source = self._irf_source(one.irf)
             if isinstance(source, Path):
                 yield source
-        for one in self.config.datasets.exclude:
+        for one in self.datasets.exclude:
             if isinstance(one, Path):
                 yield self.document.folder / one
         if section is None:
@@ -166,7 +172,7 @@ class Observing:
             if isinstance(source, Path):
                 with at(self.document, ("pointings", k, "irf")):
                     existing(source)
-        for k, one in enumerate(self.config.datasets.exclude):
+        for k, one in enumerate(self.datasets.exclude):
             if isinstance(one, Path):
                 with at(self.document, ("datasets", "exclude", k)):
                     existing(self.document.folder / one)
@@ -249,7 +255,7 @@ class Observing:
 
     @property
     def _safe_mask(self) -> Any:
-        choice = self.config.datasets.safe_mask
+        choice = self.datasets.safe_mask
         if not isinstance(choice, SafeMaskConfig):
             return None if choice == "none" else choice
         from gammapy.makers import SafeMaskMaker

@@ -120,7 +120,7 @@ class PredictStage(Stage):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.needs = ("fold", "events", *(one.sampler for one in plan.config.fit.samplers))
+        self.needs = (*plan.sources, *(one.sampler for one in plan.config.fit.samplers))
 
     def inputs(self) -> dict[str, Any]:
         """Which pictures."""
@@ -130,7 +130,7 @@ class PredictStage(Stage):
         """See `Stage`."""
         plan = self.plan
         posteriors = {one.label: job.value(one.sampler) for one in plan.config.fit.samplers}
-        made: EventsMade = job.value("events")
+        made: EventsMade | None = job.found("events")
         first = next(iter(posteriors.values()))
         needs_draws = plan.modelling.needs_draws
         spectra: dict[str, Any] = {}
@@ -143,12 +143,13 @@ class PredictStage(Stage):
             known = [name for name in first["posterior"].to_dataset() if not str(name).startswith(f"{EVENTS}_")]
             labels = [FRACTION] if FRACTION in known else [str(name) for name in known]
             labels += [str(name) for name in known if str(name) not in labels and not _is_node(str(name), first)]
-            seen = Seen(
-                made.selected.events, job.value("fold"), posteriors, made.truth, spectra, needs_draws, first, labels
-            )
+            events, truth = (None, {}) if made is None else (made.selected.events, made.truth)
+            seen = Seen(events, job.found("fold"), posteriors, truth, spectra, needs_draws, first, labels)
+            chosen = {name: picture_named(name) for name in plan.config.results.pictures}
             pictures = {
-                f"{name}.png": picture_named(name).draw(seen, plan.seed("predict"))
-                for name in plan.config.results.pictures
+                f"{name}.png": one.draw(seen, plan.seed("predict"))
+                for name, one in chosen.items()
+                if made is not None or not one.needs_events
             }
         return Predicted(pictures, first if needs_draws else None)
 
@@ -190,7 +191,7 @@ class ReportStage(Stage):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.needs = ("fold", "events", *(one.sampler for one in plan.config.fit.samplers), "predict")
+        self.needs = (*plan.sources, *(one.sampler for one in plan.config.fit.samplers), "predict")
 
     def inputs(self) -> dict[str, Any]:
         """The file as it was written, and changes of it."""
@@ -212,7 +213,8 @@ class ReportStage(Stage):
             predicted = job.found("predict")
             if idata is not None and predicted is not None and predicted.predictive is not None:
                 idata["posterior_predictive"] = predicted.predictive["posterior_predictive"]
-            built = plan.built(job) if response is not None and events is not None else None
+            there = plan.config.of_tables or (response is not None and events is not None)
+            built = plan.built(job) if there else None
             path = pmg.report(
                 idata,
                 response,

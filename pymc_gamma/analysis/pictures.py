@@ -17,6 +17,7 @@ class Picture(ABC):
 
     picture: ClassVar[str]
     summary: ClassVar[str]
+    needs_events: ClassVar[bool] = True
 
     @abstractmethod
     def draw(self, seen: Any, seed: int) -> Any:
@@ -39,6 +40,7 @@ class Corner(Picture):
     """The posterior, by all samplers."""
 
     picture: ClassVar[str] = "corner"
+    needs_events: ClassVar[bool] = False
     summary: ClassVar[str] = "the posterior, two parameters at a time, by all samplers"
 
     def draw(self, seen: Any, seed: int) -> Any:

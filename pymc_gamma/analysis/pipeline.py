@@ -16,8 +16,8 @@ def stages_of(plan: Plan) -> list[Stage]:
     AnalysisFileError
         If a file that it asks for is missing.
     """
-    plan.observing.check_files()
-    plan.modelling.check_files()
+    plan.check_files()
     samplers = [SampleStage(plan, one) for one in plan.config.fit.samplers]
     report = [ReportStage(plan)] if plan.config.results.report else []
-    return [FoldStage(plan), EventsStage(plan), *samplers, PredictStage(plan), *report]
+    sources = [] if plan.config.of_tables else [FoldStage(plan), EventsStage(plan)]
+    return [*sources, *samplers, PredictStage(plan), *report]

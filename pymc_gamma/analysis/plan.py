@@ -51,11 +51,22 @@ class Plan:
         """Stages that draw random numbers."""
         return ["events", *(one.sampler for one in self.config.fit.samplers), "predict"]
 
+    def check_files(self) -> None:
+        """Raise an error for files that are missing."""
+        if not self.config.of_tables:
+            self.observing.check_files()
+        self.modelling.check_files()
+
     def seed(self, name: str) -> int:
         """Seed of a stage."""
         names = self.random_names
         states = np.random.SeedSequence(self.config.general.seed).generate_state(len(names))
         return int(states[names.index(name)])
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Stages that the model is made of."""
+        return () if self.config.of_tables else ("fold", "events")
 
     def parts(self, *keys: str) -> dict[str, Any]:
         """What the file says under some keys."""
@@ -63,9 +74,13 @@ class Plan:
 
     def built(self, job: Job) -> Built:
         """The model of the events, made when it is first needed."""
-        if self._built is None:
+        if self._built is None and self.config.of_tables:
+            with self.bars.run("read the tables"):
+                self._built = self.modelling.build_of_tables()
+        elif self._built is None:
             with self.bars.run("fold the events"):
                 self._built = self.modelling.build(job.value("fold"), job.value("events").selected.events)
+        assert self._built is not None
         return self._built
 
     _built: Built | None = field(default=None, init=False)

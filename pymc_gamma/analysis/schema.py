@@ -1,5 +1,6 @@
 """The sections of an analysis file. Names are those of gammapy's ``AnalysisConfig`` where it has them."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pymc_gamma.analysis.components import Component, DarkMatterConfig
 from pymc_gamma.analysis.document import Document, Problem, nearest, raise_problems
 from pymc_gamma.analysis.parameters import read_parameter
-from pymc_gamma.analysis.pictures import PictureName
+from pymc_gamma.analysis.pictures import PictureName, picture_named
 from pymc_gamma.analysis.samplers import Sampler
 from pymc_gamma.analysis.section import (
     VALUE_ERRORS,
@@ -363,7 +364,7 @@ class AnalysisConfig(Section):
     general: GeneralConfig = Field(default=GeneralConfig(), description="What concerns all stages.")
     observations: ObservationsConfig | None = Field(default=None, description="Real runs.")
     pointings: list[PointingConfig] = Field(default=[], description="Observations to simulate.")
-    datasets: DatasetsConfig = Field(description="The data that are compared with the model.")
+    datasets: DatasetsConfig | None = Field(default=None, description="The data that are compared with the model.")
     models: Annotated[Any, checked_by(_models), Told("path or list")] = Field(
         default=None,
         description="Models of gammapy with its priors: their file, or a list as in such a file.",
@@ -383,6 +384,11 @@ class AnalysisConfig(Section):
     )
     results: ResultsConfig = Field(default=ResultsConfig(), description="What is made of the posterior.")
 
+    @property
+    def of_tables(self) -> bool:
+        """Whether components are tables of log-likelihoods."""
+        return any(one.is_table for one in self.components)
+
     @classmethod
     def from_document(cls, document: Document) -> "AnalysisConfig":
         """The analysis of a file.
@@ -401,7 +407,23 @@ class AnalysisConfig(Section):
         return config
 
 
-def _contradictions(config: AnalysisConfig) -> Any:
+def _of_tables(config: AnalysisConfig) -> Iterator[Problem]:
+    """What does not go with tables of log-likelihoods."""
+    for k, one in enumerate(config.components):
+        if not one.is_table:
+            yield Problem(("components", k), "is folded, and others are tables; all must be tables, or none")
+    for key in ("observations", "pointings", "datasets", "models", "systematics", "simulate"):
+        if getattr(config, key):
+            yield Problem((key,), "does not go with tables, in which all that is there already")
+    if config.mixture.likelihood != "mixture":
+        yield Problem(("mixture", "likelihood"), "tables hold no expected counts: choose mixture")
+    if "pictures" in config.results.model_fields_set:
+        for k, name in enumerate(config.results.pictures):
+            if picture_named(name).needs_events:
+                yield Problem(("results", "pictures", k), f"{name!r} shows events, and tables have none")
+
+
+def _contradictions(config: AnalysisConfig) -> Iterator[Problem]:
     """What is wrong with sections together."""
     names = [one.name for one in config.components]
     for k, name in enumerate(names):
@@ -413,6 +435,11 @@ def _contradictions(config: AnalysisConfig) -> Any:
     for k, one in enumerate(ids):
         if one is not None and ids.index(one) != k:
             yield Problem(("pointings", k, "id"), f"a pointing {one!r} is there already; give each its own id")
+    if any(one.is_table for one in config.components):
+        yield from _of_tables(config)
+        return
+    if config.datasets is None:
+        yield Problem(("datasets",), "is missing")
     runs = config.observations is not None and config.observations.datastore is not None
     events = config.observations is not None and config.observations.events is not None
     if runs and config.pointings:

@@ -146,10 +146,9 @@ class EventsStage(Stage):
 class SampleStage(Stage):
     """The posterior, by one sampler."""
 
-    needs = ("fold", "events")
-
     def __init__(self, plan: Plan, sampler: Sampler) -> None:
         self.plan, self.sampler = plan, sampler
+        self.needs = plan.sources
         self.name = sampler.sampler
 
     def inputs(self) -> dict[str, Any]:
@@ -160,6 +159,7 @@ class SampleStage(Stage):
             **plan.parts("components", "dark_matter", "models", "priors", "mixture", "systematics"),
             "fit": self.sampler.model_dump(),
             "results": results,
+            **({"files of data": mark_of_files(plan.modelling.files())} if plan.config.of_tables else {}),
             "seed": plan.seed(self.name),
         }
 

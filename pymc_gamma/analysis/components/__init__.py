@@ -10,6 +10,7 @@ from pymc_gamma.analysis.components.diffuse import Diffuse
 from pymc_gamma.analysis.components.hgps import Hgps
 from pymc_gamma.analysis.components.scanned import Scan
 from pymc_gamma.analysis.components.source import Source
+from pymc_gamma.analysis.components.tables import Table
 
 __all__ = [
     "Component",
@@ -21,4 +22,5 @@ __all__ = [
     "Scan",
     "Source",
     "Surroundings",
+    "Table",
 ]

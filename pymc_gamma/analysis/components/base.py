@@ -49,11 +49,18 @@ class Component(Section):
 
     kind: ClassVar[str]
     summary: ClassVar[str]
-    """One line for the documentation."""
+    """For the documentation."""
+    is_table: ClassVar[bool] = False
+    """Whether it is a table of log-likelihoods, which is not folded."""
 
     name: str = Field(description="Name of the component, in the model and in the results.")
     norm: parameter() = Field(  # type: ignore[valid-type]
         default=Fixed(1.0), description="Factor on its flux, where the likelihood is `poisson`."
+    )
+
+    keep_energies: bool = Field(
+        default=False,
+        description="Keep true energies though no parameter of the spectrum is free; some systematics need them.",
     )
 
     @field_validator("name")
