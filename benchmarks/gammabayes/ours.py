@@ -78,7 +78,10 @@ class QuickStart:
 def summarise(idata: Any, job: Job, errors: Any) -> dict[str, Any]:
     """Return posterior moments of the fractions and other parameters, with Monte Carlo errors of the means."""
     draws = idata.posterior.dataset.stack(sample=("chain", "draw"))
-    values = [*draws["fraction"].transpose("component", "sample").values, *(draws[key].values for key in job.parameters)]
+    values = [
+        *draws["fraction"].transpose("component", "sample").values,
+        *(draws[key].values for key in job.parameters),
+    ]
     sd = np.std(values, axis=1)
     return {
         "mean": np.mean(values, axis=1).tolist(),

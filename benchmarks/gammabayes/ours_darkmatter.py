@@ -8,14 +8,11 @@ of ``ours.py``::
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from job import DARKMATTER, MASS_SCAN, Job
 from ours import QuickStart, main
-
-if TYPE_CHECKING:
-    from pymc_gamma.sky.component import SkyComponent
 
 
 class DarkMatter(QuickStart):
@@ -25,7 +22,10 @@ class DarkMatter(QuickStart):
 
     def components(self) -> list[Any]:
         """Return the components, in the order of the job's fractions."""
-        return [halo(), *super().components()]
+        from pymc_gamma import darkmatter
+
+        spectrum = self.spectra(self.job.parameters)["dm"]
+        return [darkmatter.DarkMatterHalo(darkmatter.Einasto(), spectrum, name="dm"), *super().components()]
 
     def priors(self) -> dict[str, Any]:
         """Return the logarithm of the mass."""
@@ -40,35 +40,8 @@ class DarkMatter(QuickStart):
 
         from pymc_gamma import darkmatter
 
-        mass = 10 ** parameters["log10_mass"]
-        # of a mixture by fractions the shape of the spectrum matters alone
-        thermal = 2e-26 * u.cm**3 / u.s
-        return {"dm": darkmatter.Annihilation(mass, thermal, channels="W", j_factor=1e22 * u.GeV**2 / u.cm**5)}
-
-
-def halo() -> "SkyComponent":
-    """Return the annihilation of dark matter of the Milky Way with an Einasto profile."""
-    import astropy.units as u
-    from pymc_gamma.darkmatter import Einasto
-    from pymc_gamma.sky.component import SkyComponent, SkyPart, TemplateShape
-
-    class Halo(SkyComponent):
-        def parts(self, roi: Any, margin_deg: float = 0.8) -> tuple[SkyPart, ...]:
-            profile = Einasto()
-            total = profile.j_factor(roi).to_value("GeV2 cm-5")
-            nodes = np.geomspace(1e-4, 30, 2000)
-            log_shape = np.log(profile.dj_domega(nodes * u.deg).to_value("GeV2 cm-5 sr-1") / total)
-
-            def brightness(lon: Any, lat: Any) -> Any:
-                x, y = np.radians(lon), np.radians(lat)
-                sine = np.sqrt(np.sin(y / 2) ** 2 + np.cos(y) * np.sin(x / 2) ** 2)
-                separation = np.clip(np.degrees(2 * np.arcsin(sine)), nodes[0], nodes[-1])
-                return np.exp(np.interp(np.log(separation), np.log(nodes), log_shape))
-
-            shape = TemplateShape(0.0, 0.0, np.inf, brightness, unit_integral=False, feature=0.05)
-            return (SkyPart(self.name, shape, lambda energy: energy**-2.0),)
-
-    return Halo("dm")
+        thermal = 2e-26 * u.cm**3 / u.s  # cancels: beside fractions only the shape of a spectrum matters
+        return {"dm": darkmatter.Annihilation(10 ** parameters["log10_mass"], thermal, channels="W")}
 
 
 if __name__ == "__main__":

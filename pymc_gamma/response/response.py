@@ -635,6 +635,8 @@ class Response:
         spectra = as_mapping(spectra, self.free_spectrum, "spectra", "components of free spectrum")
         values = []
         for component in self.free_components if spectra else ():
+            if component.name in spectra:
+                self.components[self.component_names.index(component.name)].check_spectrum(spectra[component.name])
             values.append(self._spectrum_values(component, spectra.get(component.name, component.nominal)))
         return values
 
