@@ -8,6 +8,7 @@
 
 from pymc_gamma.darkmatter.annihilation_table import AnnihilationTable
 from pymc_gamma.darkmatter.halo import DarkMatterHalo
+from pymc_gamma.darkmatter.pair_table import PairTable
 from pymc_gamma.darkmatter.spectra import Annihilation, Decay, dnde
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
 from pymc_gamma.halos import (
@@ -35,6 +36,7 @@ __all__ = [
     "GeneralisedNFW",
     "Isothermal",
     "Moore",
+    "PairTable",
     "Profile",
     "Zhao",
     "dnde",

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import checked, kind, text
@@ -135,8 +134,8 @@ def _centre(frame: str) -> FloatArray:
 def _(component: DarkMatterHalo, field: Field) -> CompiledHalo:
     nodes = spectrum_nodes(field.energy_edges)
     photons = component.spectrum.photons(nodes)
-    values = photons_at_nodes(photons.energy, photons.flux, nodes, IN_BIN_INDEX, pt)
-    flux = np.asarray(values.eval(mode="FAST_COMPILE"))
+    places, photons_there = (one.eval(mode="FAST_COMPILE") for one in photons)
+    flux = np.asarray(photons_at_nodes(places, photons_there, nodes, IN_BIN_INDEX, np))
     if not flux.any():
         raise SkyModelError(
             f"component {component.name!r}: the spectrum is zero at {nodes[0]:.4g}-{nodes[-1]:.4g} TeV."

@@ -147,7 +147,7 @@ class Profile(ABC):
             Truth values, or tensors of these, what to tell where they are not true, and of which parameters.
         """
         kind, factor = type(self).__name__, "DJ"[power - 1]
-        found = [
+        found: list[tuple[Any, str, tuple[str, ...]]] = [
             (
                 (values[name] >= low) & (values[name] <= high),
                 f"{kind} is a sum of Gaussians with positive weights for {name} from {low:g} to {high:g} only",

@@ -38,7 +38,14 @@ from pymc_gamma.model.component import ModelComponent, Spectrum
 from pymc_gamma.model.intensity import Intensity
 from pymc_gamma.model.spectra import conditions_of, is_smooth
 
-__all__ = ["check_conditions", "check_spectra", "is_narrow", "not_smooth", "spectrum_at_nodes", "value_at_start"]
+__all__ = [
+    "check_conditions",
+    "check_spectra",
+    "is_narrow",
+    "not_smooth",
+    "spectrum_at_nodes",
+    "value_at_start",
+]
 
 PROJECTION_NODES = 4
 """Gauss-Legendre nodes in each interval between the nodes of a spectrum."""
