@@ -653,7 +653,7 @@ class Response:
         if callable(given):
             photons = photons_of(given, component.energy)
             if photons is not None:
-                places, flux = (one.eval() for one in photons)
+                places, flux = (one.eval(mode="FAST_COMPILE") for one in photons)  # once: not worth compiling
                 return np.asarray(photons_at_nodes(places, flux, component.energy, component.index, np))
             return tabulate(at, self.energy_true_edges, label)
         values = at(component.energy)
