@@ -442,6 +442,14 @@ def recipes(o):
             "norms": {"ccr": 2.0},
             "shapes": shapes,
         },
+        "Response.asimov": {
+            "self": o.live,
+            "energy": [1, 5, 50] * u.TeV,
+            "pixel": 0.2 * u.deg,
+            "spectra": {"crab": pmg.PowerLaw()},
+            "norms": {"ccr": 2.0},
+            "shapes": shapes,
+        },
         "Response.surface_density": {
             "self": o.response,
             "lon": lon,
