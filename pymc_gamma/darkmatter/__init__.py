@@ -7,9 +7,11 @@
 """
 
 from pymc_gamma.darkmatter.annihilation_table import AnnihilationTable
+from pymc_gamma.darkmatter.counts import cross_section, expected_events
 from pymc_gamma.darkmatter.density import Profile
 from pymc_gamma.darkmatter.gaussians import gaussian_density, gaussian_weights
 from pymc_gamma.darkmatter.profiles import NFW, Burkert, Einasto, GeneralisedNFW, Isothermal, Moore, Zhao
+from pymc_gamma.darkmatter.relic import thermal_cross_section
 from pymc_gamma.darkmatter.spectra import Annihilation, Decay, dnde
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
 
@@ -26,8 +28,11 @@ __all__ = [
     "Moore",
     "Profile",
     "Zhao",
+    "cross_section",
     "dnde",
+    "expected_events",
     "gamma_table",
     "gaussian_density",
     "gaussian_weights",
+    "thermal_cross_section",
 ]
