@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.evidence import BayesFactor, bayes_factor
-    from pymc_gamma.inference.expected import expected_limits
+    from pymc_gamma.inference.expected import expected_limits, observed_limits
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.inference.reweighting import reweight
     from pymc_gamma.inference.shape_check import check_shapes
@@ -105,6 +105,7 @@ __all__ = [
     "load_irfs",
     "log_likelihood",
     "observe_events",
+    "observed_limits",
     "plot_corner",
     "plot_counts",
     "plot_counts_spectrum",
@@ -141,7 +142,7 @@ _WHERE = {
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
     "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
     "pymc_gamma.inference.evidence": ("BayesFactor", "bayes_factor"),
-    "pymc_gamma.inference.expected": ("expected_limits",),
+    "pymc_gamma.inference.expected": ("expected_limits", "observed_limits"),
     "pymc_gamma.inference.reweighting": ("reweight",),
     "pymc_gamma.inference.shape_check": ("check_shapes",),
     "pymc_gamma.inference.upper_limits": ("upper_limit",),

@@ -437,6 +437,16 @@ def recipes(o):
             "random_seed": 3,
             "progressbar": False,
         },
+        "observed_limits": {
+            "build": o.build,
+            "events": o.cells,
+            "masses": [1, 2] * u.TeV,
+            "variable": "sigmav",
+            "probability": 0.9,
+            "limit": o.fixed_limit,
+            "rebuild": True,
+            "progressbar": False,
+        },
         "cross_section": {
             "fraction": 0.1,
             "n_events": 100.0,

@@ -25,7 +25,7 @@ from pymc_gamma.model.random import EventMixtureRV
 from pymc_gamma.model.table import EventTable
 from pymc_gamma.units import to_value
 
-__all__ = ["QUANTILES", "expected_limits"]
+__all__ = ["QUANTILES", "expected_limits", "observed_limits"]
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 """Median, and ends of the bands that hold 68 % and 95 % of the limits."""
@@ -106,6 +106,7 @@ def expected_limits(
 
     See Also
     --------
+    observed_limits : limits of what was observed.
     upper_limit : limit of a posterior.
     plot_limits : picture of limits against mass.
 
@@ -121,15 +122,11 @@ def expected_limits(
     >>> expected = pmg.expected_limits(build, null, [0.5, 1, 2] * u.TeV)  # doctest: +SKIP
     """
     grid = _masses(masses)
-    if not callable(build):
-        raise TypeError(f"build must be a function of events and a mass to a model, got {type(build).__name__}.")
     if not isinstance(null, Events) and not callable(null):
         raise TypeError(
             f"null must be Events of Response.asimov, or a function of a random generator to events, got "
             f"{type(null).__name__}."
         )
-    if limit is not None and not callable(limit):
-        raise TypeError(f"limit must be a function of a model to a number, got {type(limit).__name__}.")
     if not isinstance(null, Events) and n < 1:
         raise ModelError("n must be at least 1 where null are simulations: there are no Asimov data.")
     runs = _Runs(build, null, variable, probability, limit, rebuild, random_seed)
@@ -141,6 +138,65 @@ def expected_limits(
     except KeyboardInterrupt:
         warn_user("interrupted; pass previous= the result, to go on.")
     return _dataset(grid, done, runs)
+
+
+@checked(
+    events=kind("Events"),
+    masses=quantity("TeV"),
+    variable=text,
+    probability=partial(number, low=0.0, high=1.0),
+    rebuild=kind("bool"),
+)
+def observed_limits(
+    build: Builder,
+    events: Events,
+    masses: Any,
+    *,
+    variable: str = "sigmav",
+    probability: float = 0.95,
+    limit: Limit | None = None,
+    rebuild: bool = False,
+    progressbar: bool = True,
+) -> xr.DataArray:
+    """Upper limits of events, for each of several masses, as :func:`expected_limits` has those of simulations.
+
+    Parameters
+    ----------
+    build : callable
+        Function of events and a mass to a model, see :func:`expected_limits`.
+    events : Events
+        What was observed, single events or cells.
+    masses : Quantity
+        Masses, shape (n_masses,).
+    variable : str
+        Free variable to limit, a single number.
+    probability : float
+        Posterior probability below the limit.
+    limit : callable, optional
+        Function of a model to its limit, see :func:`expected_limits`.
+    rebuild : bool
+        Whether to call ``build`` for each mass, with a number.
+    progressbar : bool
+        Show the progress.
+
+    Returns
+    -------
+    xarray.DataArray
+        Limits, dims (mass); the coordinate is in TeV.
+
+    Raises
+    ------
+    ModelError
+        As :func:`expected_limits` does.
+
+    Examples
+    --------
+    >>> limits = pmg.observed_limits(build, events, [0.5, 1, 2] * u.TeV)  # doctest: +SKIP
+    """
+    grid, runs = _masses(masses), _Runs(build, events, variable, probability, limit, rebuild, 0)
+    found = [runs.limit(float(grid[j]), -1) for j, _ in _shown([(j, -1) for j in range(len(grid))], progressbar)]
+    coords = {"mass": ("mass", grid, {"units": "TeV"})}
+    return xr.DataArray(found, coords, ("mass",), name=variable, attrs={"probability": probability})
 
 
 class _Runs:
@@ -156,6 +212,10 @@ class _Runs:
         rebuild: bool,
         seed: int,
     ) -> None:
+        if not callable(build):
+            raise TypeError(f"build must be a function of events and a mass to a model, got {type(build).__name__}.")
+        if limit is not None and not callable(limit):
+            raise TypeError(f"limit must be a function of a model to a number, got {type(limit).__name__}.")
         self._build, self._null, self._rebuild, self._seed = build, null, rebuild, seed
         self._given, self._variable, self._probability = limit, variable, probability
         self._mass = None if rebuild else pytensor.shared(1.0, name="mass")

@@ -35,6 +35,8 @@ DIFFERENCE = 1e-3
 """Step of differences of gradients in standard deviations."""
 CONVERGED = 1e-7
 """Newton decrement below which a maximum is found."""
+MOST_STEPS, STEPS_OF_A_METRIC = 100, 5
+"""Steps to a maximum, and how many of them share second derivatives."""
 N_FINE = 4001
 
 LogPosterior = Callable[[FloatArray], tuple[float, FloatArray]]
@@ -75,6 +77,8 @@ class MarginalPosterior:
         self._place = int(sizes[list(start).index(value.name)])
         self._others = np.delete(np.arange(len(self.start)), self._place)
         self._best: FloatArray | None = None
+        self._scale = np.ones_like(self.start)
+        self._metric: FloatArray | None = None
         transform = model.rvs_to_transforms[rv]
         expression = value if transform is None else transform.backward(value, *rv.owner.inputs)
         if {*model.free_RVs} & {*ancestors([expression])}:
@@ -103,12 +107,13 @@ class MarginalPosterior:
     def table(self) -> tuple[FloatArray, FloatArray]:
         """The variable on the real line, ascending, and the logarithm of its marginal density less the largest."""
         x = self._maximum()
-        step = STEP * np.sqrt(np.linalg.inv(self._curvature(x, np.ones_like(x)))[self._place, self._place])
+        step = STEP * np.sqrt(np.linalg.inv(self._curvature(x, self._scale))[self._place, self._place])
         middle = (x[self._place], *self._marginal(x[self._place], x[self._others]))
         sides: list[list[tuple[float, float]]] = []
         largest = middle[1]
         for sign in (-1, 1):
             y, last, z, width = middle[0], middle[1], middle[2], step
+            self._metric = None
             points: list[tuple[float, float]] = []
             while largest - last < DROP:
                 if len(points) > MOST_POINTS:
@@ -127,9 +132,9 @@ class MarginalPosterior:
 
     def _maximum(self) -> FloatArray:
         """Where the joint posterior is largest; from where it was last time."""
-        x = self.start if self._best is None else self._best
-        scale = np.ones_like(x)
-        for _ in range(3):  # in units of the curvature BFGS converges to rounding
+        first = self._best is None
+        x, scale = (self.start, np.ones_like(self.start)) if self._best is None else (self._best, self._scale)
+        for _ in range(3 if first else 2):  # in units of the curvature BFGS converges to rounding
             found = minimize(lambda s, w=scale: self._objective(s * w, w), x / scale, jac=True, method="BFGS")
             x = found.x * scale
             curvature = self._curvature(x, scale)
@@ -137,8 +142,11 @@ class MarginalPosterior:
             if np.all(variance > 0):
                 scale = np.sqrt(variance)
         if not np.isfinite(found.fun) or np.any(np.linalg.eigvalsh(curvature) <= 0):
+            if not first:  # other events: from the start again
+                self._best = None
+                return self._maximum()
             raise ModelError("no maximum of the posterior was found; pass limit= that samples the model.")
-        self._best = np.asarray(x, float)
+        self._best, self._scale, self._metric = np.asarray(x, float), scale, None
         return self._best
 
     def _objective(self, x: FloatArray, scale: FloatArray) -> tuple[float, FloatArray]:
@@ -165,25 +173,30 @@ class MarginalPosterior:
         x[self._place], x[self._others] = y, z
         if not len(z):
             return float(self._function(x)[0]), z
-        scale = np.ones_like(x)
-        for _ in range(50):
-            curvature = self._curvature(x, scale, self._others)
-            variance = np.diag(np.linalg.pinv(curvature))
-            if np.all(variance > 0):
-                scale[self._others] = np.sqrt(variance)
-            value, gradient = self._function(x)
+        value, gradient = self._function(x)
+        curvature = self._metric  # of a neighbour: good enough to converge with
+        for n in range(MOST_STEPS):
+            if curvature is None or n % STEPS_OF_A_METRIC == STEPS_OF_A_METRIC - 1:
+                curvature = self._definite(x)
             slope = np.asarray(gradient)[self._others]
             move = np.linalg.solve(curvature, slope)
-            if not np.linalg.eigvalsh(curvature)[0] > 0:
-                move = slope * scale[self._others] ** 2
-            elif abs(slope @ move) < CONVERGED:
-                _, log_det = np.linalg.slogdet(curvature)
-                return float(value) - 0.5 * float(log_det), x[self._others].copy()
+            if abs(slope @ move) < CONVERGED:
+                self._metric = self._definite(x)
+                return float(value) - 0.5 * float(np.linalg.slogdet(self._metric)[1]), x[self._others].copy()
             for _ in range(30):  # halved until it is higher
                 trial = x.copy()
                 trial[self._others] += move
-                if float(self._function(trial)[0]) >= float(value) - CONVERGED:
+                higher = self._function(trial)
+                if float(higher[0]) >= float(value) - CONVERGED:
                     break
                 move = move / 2
-            x = trial
+            x, (value, gradient) = trial, higher
         raise ModelError("the other variables have no maximum given the variable; pass limit= that samples the model.")
+
+    def _definite(self, x: FloatArray) -> FloatArray:
+        """Curvature of the other variables, with eigenvalues made positive where it has none of a maximum."""
+        curvature = self._curvature(x, self._scale, self._others)
+        values, vectors = np.linalg.eigh(curvature)
+        if values[0] > 0:
+            return curvature
+        return np.asarray(vectors * np.maximum(np.abs(values), 1e-8 * np.abs(values).max()) @ vectors.T)

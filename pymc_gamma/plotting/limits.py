@@ -107,7 +107,7 @@ def plot_limits(
         r"upper limit on $\langle\sigma v\rangle$ [cm$^3$ s$^{-1}$]" if target == _CROSS_SECTION else "lifetime [s]"
     )
     ax.grid(alpha=0.25)
-    ax.legend(frameon=False, fontsize=9)
+    ax.legend(framealpha=0.85, edgecolor="none", fontsize=9)
     return fig
 
 

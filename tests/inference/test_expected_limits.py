@@ -145,6 +145,17 @@ class TestExpectedLimits:
             asimov = MarginalPosterior(build(null, float(mass)), "sigmav").quantile(0.95)
             assert float(found["asimov"][j]) == pytest.approx(asimov, rel=1e-4)
 
+    def test_observed(self, found, build, null, response):
+        """The limits of Asimov data, and of single events those of a model of theirs."""
+        limits = pmg.observed_limits(build, null, MASSES, progressbar=False)
+        np.testing.assert_allclose(limits, found["asimov"], rtol=1e-6)
+        assert limits["mass"].attrs["units"] == "TeV"
+        assert limits.attrs == {"probability": 0.95}
+        events = response.simulate({"ccr": 1}, 500, rng=1)
+        single = pmg.observed_limits(build, events, MASSES[:1], variable="norm", probability=0.5, progressbar=False)
+        wanted = MarginalPosterior(build(events, MASSES[0].value), "norm").quantile(0.5)
+        assert float(single[0]) == pytest.approx(wanted, rel=1e-4)
+
     def test_more_simulations(self, found, build, null):
         """Those that are known stay, those that are added do not depend on them."""
         counted = []
