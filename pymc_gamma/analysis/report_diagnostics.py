@@ -104,8 +104,8 @@ def r_hat(subject: ReportInput) -> Verdict | None:
         "R-hat", _level(worst > _WORST_R_HAT, worst > _R_HAT),
         f"The chains {'agree' if worst <= _R_HAT else 'disagree'}: at most {worst:.3f} ({values.idxmax()}); "
         f"up to {_R_HAT:g} is good.",
-        "" if worst <= _R_HAT else "Do not use the posterior yet. Sample longer (tune=, draws=); if this does not "
-        "help, look at the chains (arviz.plot_trace): several modes or parameters that nothing determines need another "
+        "" if worst <= _R_HAT else "Sample longer (tune=, draws=) before using the posterior; if this does not help, "
+        "look at the chains (arviz.plot_trace): several modes or parameters that nothing determines need another "
         "parametrisation or informative priors.",
     )  # fmt: skip
 

@@ -35,8 +35,8 @@ __all__ = [
 Html = Markup
 
 _DPI = 110
-_WIDE = 1.9
-"""Pictures that are wider than this times their height keep a width at which they can be read, and scroll."""
+_WIDE, _LARGE = 1.9, 1000
+"""Pictures wider than the one times their height or the other [pixels] keep a width to be read at, and scroll."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def embedded(figure: "Figure", text: str) -> Html:
         plt.close(figure)
     # at these bytes a PNG says its size
     width, height = (int.from_bytes(content.getvalue()[start : start + 4]) for start in (16, 20))
-    wide = " wide" if width > _WIDE * height else ""
+    wide = " wide" if width > min(_WIDE * height, _LARGE) else ""
     data = base64.b64encode(content.getvalue()).decode()
     return Html(
         '<figure><div class="scroll{}" tabindex="0" role="region" aria-label="Picture">'
