@@ -19,6 +19,7 @@ from pymc_gamma.analysis import report as module
 from pymc_gamma.analysis.report_diagnostics import CHECKS, verdicts
 from pymc_gamma.analysis.report_input import ReportInput
 from pymc_gamma.errors import warn_user
+from pymc_gamma.plotting.draw_model import Node, draw_model
 
 VOID = {"meta", "img", "br"}
 EVIL = '<script>alert("x")</script><img src=http://example.com/x.png onerror=alert(1)>'
@@ -398,3 +399,22 @@ def test_sizes_of_fluxes_are_readable(tmp_path):
     posterior = xr.Dataset({"amplitude": (("chain", "draw"), draws, {"units": "cm-2 s-1 TeV-1"})})
     told = write(tmp_path, posterior, None).section("Posterior")
     assert re.search(r"amplitude 2\.3\d 0\.1\d\d? 2\.1\d\d? to 2\.5\d\d? 1e-12 cm-2 s-1 TeV-1", told)
+
+
+def test_the_graph_of_a_model_has_each_variable_below_those_it_depends_on():
+    nodes = {
+        "y": Node("observed", "y\nNormal", ["mu", "sigma"]),
+        "mu": Node("deterministic", "mu\ncomputed", ["a", "b"]),
+        "a": Node("free", "a\nNormal", []),
+        "b": Node("free", "b\n$x_{", []),  # no mathematics
+        "sigma": Node("free", "sigma\nHalfNormal", []),
+        "alone": Node("potential", "alone\npotential", []),
+    }
+    figure = draw_model(nodes)
+    figure.canvas.draw()
+    height = {one.get_text().split("\n")[0]: one.get_position()[1] for one in figure.axes[0].texts if one.get_text()}
+    assert height.keys() == nodes.keys()
+    for name, node in nodes.items():
+        assert all(height[parent] > height[name] for parent in node.parents)
+    assert height["sigma"] == height["mu"]  # just above what it is for
+    plt.close(figure)
