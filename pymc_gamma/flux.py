@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import astropy.units as u
 import numpy as np
+import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
@@ -13,7 +14,27 @@ from pymc_gamma.errors import ModelError
 from pymc_gamma.tensors import has_variables
 from pymc_gamma.units import numbers
 
-__all__ = ["is_gammapy_model", "spectrum_values"]
+__all__ = ["Photons", "is_gammapy_model", "photons_of", "spectrum_values"]
+
+
+class Photons(NamedTuple):
+    """A spectrum as photons at points within intervals of energy: what integrals over it need, lines and all.
+
+    Attributes
+    ----------
+    energy : TensorVariable
+        TeV, shape (n_intervals, q); each row within its interval.
+    flux : TensorVariable
+        Photons at these, cm-2 s-1, shape (n_intervals, q), or (n_rows, n_intervals, q).
+    """
+
+    energy: Variable
+    flux: Variable
+
+    def times(self, factor: Callable[[Any], Any]) -> "Photons":
+        """With a factor that depends on the energy."""
+        values = pt.as_tensor_variable(factor(self.energy.ravel()))
+        return self._replace(flux=self.flux * values.reshape((*values.shape[:-1], *self.energy.shape)))
 
 
 def is_gammapy_model(spectrum: Any) -> bool:
@@ -99,3 +120,12 @@ def _are_values(values: Any) -> bool:
         return np.asarray(values).dtype.kind in "biuf"
     except (TypeError, ValueError):
         return False
+
+
+def photons_of(spectrum: Any, edges: NDArray[np.float64]) -> Photons | None:
+    """Photons of a function of the energy in the intervals between edges in TeV, if it knows them.
+
+    It knows better than its values tell where lines and endpoints are: it has a method ``photons``.
+    """
+    function = None if isinstance(spectrum, type) else getattr(spectrum, "photons", None)
+    return None if function is None else function(edges)

@@ -4,6 +4,7 @@ A recipe is a mapping from arguments to valid values. Methods have ``self`` too,
 """
 
 import astropy.units as u
+import h5py
 import numpy as np
 import pymc as pm
 import xarray as xr
@@ -81,6 +82,16 @@ def singlet_file(folder):
     """A file of cross-sections."""
     file = folder / "singlet.csv"
     file.write_text('"m [GeV]" W+W-\n100 1e-26\n200 2e-26', encoding="utf-8")
+    return file
+
+
+def pair_file(folder):
+    """A file of shares of two kinds of dark matter."""
+    file = folder / "pairs.h5"
+    with h5py.File(file, "w") as held:
+        held["mdm1"], held["mdm2"] = [100.0, 100.0, 200.0, 200.0], [100.0, 200.0, 100.0, 200.0]
+        held["initial_state_options"], held["final_state_options"] = [b"x1X1"], [b"W+W-"]
+        held["x1X1/W+W-"] = np.ones(4)
     return file
 
 
@@ -189,6 +200,7 @@ def recipes(o):
     table = {"energy": [1, 10] * u.TeV, "values": [1e-11, 1e-13] * u.Unit("TeV-1 cm-2 s-1")}
     scale, gammas = {"sigma": 0.1, "value": 1.1}, pmg.darkmatter.gamma_table()
     singlet = pmg.darkmatter.AnnihilationTable({"mass": [1.0, 2.0]}, {"W": [1e-26, 2e-26]})
+    pairs = pmg.darkmatter.PairTable({"m1": [1.0, 2.0]}, {"x1X1": {"W": [1.0, 1.0]}})
     lon, lat = np.array([0.1, 0.2]), np.array([0.0, 0.1])
     vectors = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     pictures = {"events": o.events, "response": o.response, "idata": o.idata}
@@ -239,6 +251,17 @@ def recipes(o):
         "AnnihilationTable.sigmav": {"self": singlet, "mass": 1.5},
         "AnnihilationTable.fractions": {"self": singlet, "mass": 1.5},
         "AnnihilationTable.annihilation": {"self": singlet, "mass": 1.5, "k": 4.0, "j_factor": 1e15, "table": gammas},
+        "PairTable": {"axes": {"m1": [1.0, 2.0]}, "shares": {"x1X1": {"W": [1.0, 1.0]}}},
+        "PairTable.read": {"file": pair_file(o.folder)},
+        "PairTable.fractions": {"self": pairs, "m1": 1.5},
+        "PairTable.annihilation": {
+            "self": pairs,
+            "m1": 1.5,
+            "sigmav": 3e-26,
+            "k": 4.0,
+            "j_factor": 1e15,
+            "table": gammas,
+        },
         "EBLAbsorption": {"energy": table["energy"], "transmission": [1.0, 0.5], "alpha_norm": 1.0},
         "EBLAbsorption.from_gammapy": {"model": ebl_of_gammapy(), "alpha_norm": 1.0},
         "spectrum_draws": {

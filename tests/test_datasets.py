@@ -148,7 +148,7 @@ def test_bundled_runs_are_read_by_gammapy():
 def test_names_and_table_agree():
     table = datasets.available()
     assert tuple(table["name"]) == datasets.names()
-    assert len(set(datasets.names())) == len(table) == 5 + 5 + (18 * 9 - 1) + 6
+    assert len(set(datasets.names())) == len(table) == 5 + 5 + (18 * 9 - 1) + 8
     assert tuple(table["name"][table["bundled"]]) == BUNDLED
     assert all(table["cite"])
     assert "prod3b-south-20deg-50h" in datasets.names()

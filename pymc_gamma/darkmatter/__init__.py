@@ -7,23 +7,36 @@
 """
 
 from pymc_gamma.darkmatter.annihilation_table import AnnihilationTable
-from pymc_gamma.darkmatter.density import Profile
-from pymc_gamma.darkmatter.gaussians import gaussian_density, gaussian_weights
-from pymc_gamma.darkmatter.profiles import NFW, Burkert, Einasto, GeneralisedNFW, Isothermal, Moore, Zhao
+from pymc_gamma.darkmatter.halo import DarkMatterHalo
+from pymc_gamma.darkmatter.pair_table import PairTable
 from pymc_gamma.darkmatter.spectra import Annihilation, Decay, dnde
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
+from pymc_gamma.halos import (
+    NFW,
+    Burkert,
+    Einasto,
+    GeneralisedNFW,
+    Isothermal,
+    Moore,
+    Profile,
+    Zhao,
+    gaussian_density,
+    gaussian_weights,
+)
 
 __all__ = [
     "NFW",
     "Annihilation",
     "AnnihilationTable",
     "Burkert",
+    "DarkMatterHalo",
     "Decay",
     "Einasto",
     "GammaTable",
     "GeneralisedNFW",
     "Isothermal",
     "Moore",
+    "PairTable",
     "Profile",
     "Zhao",
     "dnde",

@@ -1,38 +1,32 @@
 r"""Cross-sections of a model of dark matter as tables over its parameters.
 
 A table holds partial cross-sections :math:`\sigma v_c` on a grid of a mass and perhaps couplings. The logarithm of
-their sum, and their shares, are interpolated by monotone cubics in the logarithms of the parameters (Fritsch & Carlson
-1980, SIAM J. Num. Anal. 17, 238; products of them for several): smooth, exact at the numbers of the table, with
-nothing that overshoots at a threshold. Shares are brought to a sum of one.
+their sum, and their shares, are interpolated (:mod:`pymc_gamma.darkmatter.parameter_grid`). Shares are brought to a
+sum of one.
 """
 
 import gzip
 import shlex
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
-from scipy.interpolate import PchipInterpolator
 
-from pymc_gamma.arguments import array, ascending, checked, mapping, path
+from pymc_gamma.arguments import array, checked, mapping, path
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.darkmatter.channels import channel
+from pymc_gamma.darkmatter.pair_table import PairTable
+from pymc_gamma.darkmatter.parameter_grid import NEGLIGIBLE, Fractions, Grid, checked_axes
 from pymc_gamma.darkmatter.spectra import Annihilation
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
 from pymc_gamma.errors import DataFileError
-from pymc_gamma.tensors import joined
-from pymc_gamma.units import numbers, to_value
 
-__all__ = ["AnnihilationTable", "Fractions"]
+__all__ = ["AnnihilationTable"]
 
 MASS = "mass"
-NEGLIGIBLE = 1e-6
-"""Share below which a final state is left out: what a table has where there is nothing (1e-50)."""
 FINAL_STATES = {
     **{"e+e-": "e", "mu+mu-": "mu", "tau+tau-": "tau", "nuenue": "nu_e", "numunumu": "nu_mu", "nutaunutau": "nu_tau"},
     **{"uu": "q", "dd": "q", "ss": "q", "cc": "c", "bb": "b", "tt": "t", "gg": "g"},
@@ -40,18 +34,6 @@ FINAL_STATES = {
 }
 """Channels by their names in the tables of darkSUSY and Di Mauro."""
 UNITS = {"[GeV]": 1e-3, "[TeV]": 1.0}
-
-
-class Fractions(dict[str, Any]):
-    """Branching fractions by channel, and which parameters they are known for.
-
-    Attributes
-    ----------
-    conditions : tuple
-        As :attr:`pymc_gamma.model.spectra.Spectrum.conditions`.
-    """
-
-    conditions: tuple[tuple[Variable, str], ...] = ()
 
 
 class AnnihilationTable:
@@ -92,12 +74,7 @@ class AnnihilationTable:
     def __init__(self, axes: Mapping[str, Any], sigmav: Mapping[str, Any]) -> None:
         if not axes or next(iter(axes)) != MASS:
             raise ValueError(f"AnnihilationTable(axes=...): the first axis must be {MASS!r}, got {list(axes)}.")
-        self.axes: dict[str, FloatArray] = {}
-        for name, values in axes.items():
-            label = f"AnnihilationTable(axes={{{name!r}: ...}})"
-            self.axes[str(name)] = ascending(values, label, unit="TeV" if name == MASS else "")
-            if self.axes[name][0] <= 0:
-                raise ValueError(f"{label} must be positive, got {self.axes[name][0]:g}.")
+        self.axes = checked_axes(axes, (MASS,), "AnnihilationTable")
         self.parameters = tuple(self.axes)
         shape = tuple(map(len, self.axes.values()))
         found = {}
@@ -114,12 +91,13 @@ class AnnihilationTable:
         self.channels = tuple(name for name, share in shares.items() if share.any())
         own = np.stack([shares[name] for name in self.channels], axis=-1)
         own /= own.sum(axis=-1, keepdims=True)
-        self._values = np.concatenate([np.log(total)[..., None], own], axis=-1)
+        values = np.concatenate([np.log(total)[..., None], own], axis=-1)
+        self._grid = Grid(self.axes, values, (MASS,), "AnnihilationTable")
 
     @classmethod
     @checked(file=path)
-    def read(cls, file: Any) -> "AnnihilationTable":
-        """Read a table of numbers in columns with a line of names, perhaps compressed by gzip.
+    def read(cls, file: Any) -> "AnnihilationTable | PairTable":
+        """Read a table of numbers in columns with a line of names, perhaps compressed by gzip; or one in HDF5.
 
         One column is the mass, with its unit in brackets, such as ``"mS [GeV]"``; those named like final states
         (``W+W-``, ``bb``, ``tau+tau-``) are cross-sections in cm3 s-1, and others parameters. Rows may have any order,
@@ -131,6 +109,11 @@ class AnnihilationTable:
             Such as the tables of darkSUSY and Di Mauro for the scalar singlet, the data sets ``z2-darksusy`` and
             ``z2-dimauro``.
 
+        Returns
+        -------
+        AnnihilationTable or PairTable
+            The latter of a file in HDF5, see `darkmatter.PairTable.read`.
+
         Raises
         ------
         DataFileError
@@ -139,6 +122,8 @@ class AnnihilationTable:
         file = Path(file)
         try:
             content = file.read_bytes()
+            if content[:8] == b"\x89HDF\r\n\x1a\n":
+                return PairTable.read(file)
             text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8")
             head, *lines = [line for line in text.splitlines() if line.strip()] or [""]
             if not lines:
@@ -170,11 +155,11 @@ class AnnihilationTable:
         ValueError
             If a parameter is missing, unknown, or a number outside the table.
         """
-        given = self._checked(parameters, "sigmav")
-        total = self._at(given)[0]
+        given = self._grid.checked(parameters, "sigmav")
+        total = self._grid.at(given)[0]
         if not any(isinstance(one, Variable) for one in given.values()):
             return float(np.exp(total))
-        inside = pt.all([fulfilled for fulfilled, _ in self._conditions(given)])
+        inside = pt.all([fulfilled for fulfilled, _ in self._grid.conditions(given)])
         return pt.switch(inside, pt.exp(total), np.nan)
 
     def fractions(self, **parameters: Any) -> Fractions:
@@ -190,14 +175,13 @@ class AnnihilationTable:
         ValueError
             If a parameter is missing, unknown, or a number outside the table.
         """
-        given = self._checked(parameters, "fractions")
+        given = self._grid.checked(parameters, "fractions")
         varies = any(isinstance(one, Variable) for one in given.values())
         xp = pt if varies else np
-        shares = xp.maximum(self._at(given)[1:], 0.0)
+        shares = xp.maximum(self._grid.at(given)[1:], 0.0)
         shares = shares / xp.sum(shares)
-        found = Fractions({name: shares[k] if varies else float(shares[k]) for k, name in enumerate(self.channels)})
-        found.conditions = self._conditions(given) if varies else ()
-        return found
+        found = {name: shares[k] if varies else float(shares[k]) for k, name in enumerate(self.channels)}
+        return Fractions(found, self._grid.conditions(given))
 
     def annihilation(
         self, *, k: float = 2.0, j_factor: Any = 1.0, table: GammaTable | None = None, **parameters: Any
@@ -230,76 +214,6 @@ class AnnihilationTable:
             j_factor=j_factor,
             table=table,
         )
-
-    def _checked(self, parameters: Mapping[str, Any], method: str) -> dict[str, Any]:
-        """Parameters as plain numbers or variables, in the order of the axes."""
-        label = f"AnnihilationTable.{method}"
-        missing = [name for name in self.parameters if name not in parameters]
-        unknown = [name for name in parameters if name not in self.parameters]
-        if missing or unknown:
-            wrong = TypeError if unknown else ValueError
-            raise wrong(f"{label} needs the parameters {list(self.parameters)}; missing {missing}, unknown {unknown}.")
-        found = {}
-        for name, axis in self.axes.items():
-            value = joined(parameters[name], f"{label}({name}=...)")
-            if isinstance(value, Variable):
-                if value.type.ndim:
-                    raise TypeError(f"{label}({name}=...) must be a single number, got {value.type}.")
-                found[name] = value.astype("float64")
-                continue
-            own = f"{label}({name}=...)"
-            value = to_value(value, "TeV", own) if name == MASS and hasattr(value, "unit") else numbers(value, own)
-            if value.ndim:
-                raise TypeError(f"{own} must be a single number, got an array of shape {value.shape}.")
-            if not axis[0] <= value <= axis[-1]:
-                raise ValueError(f"{own} must lie within the table, from {axis[0]:g} to {axis[-1]:g}, got {value:g}.")
-            found[name] = float(value)
-        return found
-
-    def _conditions(self, given: Mapping[str, Any]) -> tuple[tuple[Variable, str], ...]:
-        """That variables lie within the table."""
-        return tuple(
-            (
-                (value >= self.axes[name][0]) & (value <= self.axes[name][-1]),
-                f"{name!r} is outside the table of cross-sections, which reaches from {self.axes[name][0]:g} to "
-                f"{self.axes[name][-1]:g}; give it a prior within that range and an initial value (initval=) in it.",
-            )
-            for name, value in given.items()
-            if isinstance(value, Variable)
-        )
-
-    @cached_property
-    def _nodes(self) -> FloatArray:
-        """Logarithm of the total, shares, and derivatives along each set of axes: (n_points, 1 + n_channels, 2^d)."""
-        found = self._values
-        for k, axis in enumerate(self.axes.values()):
-            x = np.log(axis)
-            found = np.stack([found, PchipInterpolator(x, found, axis=k).derivative()(x)], axis=-1)
-        return np.ascontiguousarray(found.reshape(-1, self._values.shape[-1], 2 ** len(self.axes)))
-
-    @cached_property
-    def _shared(self) -> Any:
-        return pytensor.shared(self._nodes, name="sigmav", borrow=True)
-
-    def _at(self, given: Mapping[str, Any]) -> Any:
-        """Logarithm of the total, and shares, at parameters: (1 + n_channels,)."""
-        varies = any(isinstance(one, Variable) for one in given.values())
-        # of the corners of the cell, weights of the values and derivatives there: (2^d, 2^d)
-        place: Any = np.zeros(1, np.int64)
-        weight: Any = np.ones((1, 1))
-        for name, value in given.items():
-            x, xp = np.log(self.axes[name]), pt if isinstance(value, Variable) else np
-            axis, width = (pt.constant(x), pt.constant(np.diff(x))) if xp is pt else (x, np.diff(x))
-            at = xp.clip(xp.log(value), x[0], x[-1])
-            i = xp.clip(xp.searchsorted(axis, at, side="right") - 1, 0, len(x) - 2)
-            s, h = (at - axis[i]) / width[i], width[i]
-            low, high = [(1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2], [s**2 * (3 - 2 * s), h * s**2 * (s - 1)]
-            own = xp.stack([xp.stack(low), xp.stack(high)])
-            place = (place[:, None] * len(x) + (i + np.arange(2))).reshape((-1,))
-            size = 2 * weight.shape[0]
-            weight = (weight[:, None, :, None] * own[None, :, None, :]).reshape((size, size))
-        held = (self._shared if varies else self._nodes)[place]
-        return (held * weight[:, None, :]).sum(axis=(0, 2))
 
 
 def _on_grid(names: list[str], rows: FloatArray) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:

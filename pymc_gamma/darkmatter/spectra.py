@@ -14,7 +14,7 @@ electroweak corrections (Ciafaloni et al. 2011, JCAP 03, 019, arXiv:1009.0224); 
 :mod:`pymc_gamma.darkmatter.tables`.
 
 A spectrum ends at the mass, often with a step, and may have lines. In a model it meets the nodes of a response as
-:class:`~pymc_gamma.model.spectra.Photons`: integrals up to the endpoint wherever it lies, and lines in their place. As
+:class:`~pymc_gamma.flux.Photons`: integrals up to the endpoint wherever it lies, and lines in their place. As
 a function of the energy a line is a triangle in :math:`\ln E` as wide as two steps of these nodes, 0.7 % each.
 """
 
@@ -33,10 +33,11 @@ from pymc_gamma.arguments import checked, number, quantity
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.darkmatter.channels import Channel, channel
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
+from pymc_gamma.flux import Photons
 from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.labelled import has_labels, read_labelled
 from pymc_gamma.model.own_table import coords_of_last_dim
-from pymc_gamma.model.spectra import ParametricSpectrum, Photons, conditions_of
+from pymc_gamma.model.spectra import ParametricSpectrum, conditions_of
 from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers, to_value
 
@@ -180,6 +181,8 @@ class _DarkMatterSpectrum(ParametricSpectrum):
     _yield: Yield
     per_pair: ClassVar[float]
     """Energy of a pair over that of two particles of the mass."""
+    density_power: ClassVar[int]
+    """Power of the density that the rate goes with."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -203,6 +206,18 @@ class _DarkMatterSpectrum(ParametricSpectrum):
     def scale(self) -> Variable:
         """Annihilations or decays over 4 pi, cm-2 s-1."""
         raise NotImplementedError
+
+    @property
+    def fractions(self) -> tuple[Any, ...]:
+        """Branching fractions: numbers or variables."""
+        return tuple(fraction for _, fraction in self._yield.fractions)
+
+    @property
+    def density_factor(self) -> str | None:
+        """Name of the J or D factor, if one was given: any but 1."""
+        name = {1: "d_factor", 2: "j_factor"}[self.density_power]
+        value = getattr(self, name)
+        return None if not isinstance(value, Variable) and value == 1 else name
 
     @property
     def conditions(self) -> tuple[tuple[Variable, str], ...]:
@@ -269,7 +284,8 @@ class Annihilation(_DarkMatterSpectrum):
     k : float
         2 for particles that are their own antiparticles, 4 for Dirac particles.
     j_factor : float, Quantity or TensorVariable
-        Integral of the squared density along the lines of sight over the source, TeV2 cm-5.
+        Integral of the squared density along the lines of sight over the source, TeV2 cm-5. Left out for a
+        `DarkMatterHalo`, which has its own.
     table : GammaTable, optional
         Other spectra than those of PPPC 4 DM ID.
 
@@ -309,6 +325,7 @@ class Annihilation(_DarkMatterSpectrum):
     table: GammaTable | None = None
     units: ClassVar[Mapping[str, str]] = {"mass": "TeV", "sigmav": "cm3 s-1", "j_factor": "TeV2 cm-5"}
     per_pair: ClassVar[float] = 1.0
+    density_power: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -336,7 +353,8 @@ class Decay(_DarkMatterSpectrum):
         Branching fractions by channel, which sum to one; a channel alone; or a vector, such as a Dirichlet variable,
         whose coordinates are channels.
     d_factor : float, Quantity or TensorVariable
-        Integral of the density along the lines of sight over the source, TeV cm-2.
+        Integral of the density along the lines of sight over the source, TeV cm-2. Left out for a `DarkMatterHalo`,
+        which has its own.
     table : GammaTable, optional
         Other spectra than those of PPPC 4 DM ID.
 
@@ -366,6 +384,7 @@ class Decay(_DarkMatterSpectrum):
     table: GammaTable | None = None
     units: ClassVar[Mapping[str, str]] = {"mass": "TeV", "lifetime": "s", "d_factor": "TeV cm-2"}
     per_pair: ClassVar[float] = 0.5
+    density_power: ClassVar[int] = 1
 
     @property
     def scale(self) -> Variable:

@@ -150,3 +150,13 @@ Z2_DIMAURO = Citation(
     arxiv="2305.11937",
     terms="MIT licence, as part of the Python package GammaBayes.",
 )
+
+Z5_MODEL = Citation(
+    text=(
+        "Belanger, G., Pukhov, A., Yaguna, C. E. & Zapata, O. (2020), The Z5 model of two-component dark matter, "
+        "JHEP 09, 030"
+    ),
+    doi="10.1007/JHEP09(2020)030",
+    arxiv="2006.14922",
+    terms="MIT licence, as part of the Python package GammaBayes.",
+)

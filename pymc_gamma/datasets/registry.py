@@ -20,6 +20,7 @@ from pymc_gamma.datasets.references import (
     HGPS,
     Z2_DARKSUSY,
     Z2_DIMAURO,
+    Z5_MODEL,
 )
 
 __all__ = ["REGISTRY", "Archive", "Dataset"]
@@ -241,6 +242,22 @@ _OFFICIAL = (
         citation=Z2_DIMAURO,
         home="the Python package GammaBayes 0.1.9 (`pip download --no-deps GammaBayes==0.1.9`)",
         sha256="98e05c0e067fc4c1e005d9032649f2d98bdd36edf5f0143e3c202ce2ccb14b44",
+    ),
+    Dataset(
+        name="z5-101x101",
+        file_name="z5_101x101_ratios.h5",
+        description="Annihilation of two-component dark matter (Z5): shares at 101 x 101 masses",
+        citation=Z5_MODEL,
+        home="the Python package GammaBayes 0.1.9 (`pip download --no-deps GammaBayes==0.1.9`)",
+        sha256="ee6ceb2551b11d7498d739f796d34fc9d8f2000770fbfa0f2f3534ef5f401809",
+    ),
+    Dataset(
+        name="z5-11x11",
+        file_name="z5_11x11_ratios.h5",
+        description="Annihilation of two-component dark matter (Z5): shares at 11 x 11 masses",
+        citation=Z5_MODEL,
+        home="the Python package GammaBayes 0.1.9 (`pip download --no-deps GammaBayes==0.1.9`)",
+        sha256="e2741b9f7bf2562dc27ffb09f534e4f4fb4c1cc24db2ed0c765049cf95d59568",
     ),
 )
 

@@ -60,7 +60,8 @@ class CompiledComponent(ABC):
     """Which instrument response functions its events pass: ``aeff``, ``edisp``, ``psf``, ``bkg``."""
 
     def __init_subclass__(cls) -> None:
-        _KINDS[cls.kind] = cls
+        if "kind" in cls.__dict__:
+            _KINDS[cls.kind] = cls
 
     @property
     @abstractmethod
@@ -136,6 +137,9 @@ class CompiledComponent(ABC):
             If it has no true energy, as by default.
         """
         raise self._has_no_true_energy()
+
+    def check_spectrum(self, spectrum: Any) -> None:  # noqa: B027
+        """Raise SkyModelError if a model may not give it a spectrum; by default any is right."""
 
     def check_observations(self, n: int) -> None:  # noqa: B027
         """Raise ModelError if it cannot be folded for *n* observations; by default it can for any number."""

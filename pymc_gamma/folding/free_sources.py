@@ -49,7 +49,7 @@ from pymc_gamma.folding.fine import FineBins, FineTables, Level
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.free import FreeColumns, FreeComponent, free_columns
 from pymc_gamma.folding.nodes import nodes_per_bin, sharpened, spectrum_nodes
-from pymc_gamma.folding.sources import CompiledSources
+from pymc_gamma.folding.photons import PhotonComponent
 from pymc_gamma.folding.tables import IN_BIN_INDEX
 from pymc_gamma.sums import weighted_sum
 from pymc_gamma.threads import piece_size, run_parallel
@@ -62,7 +62,7 @@ class FreeSources(FreeColumns):
 
     Parameters
     ----------
-    source : CompiledSources
+    source : PhotonComponent
         The component.
     folded : sequence of FoldedObservation
         The observations.
@@ -70,7 +70,7 @@ class FreeSources(FreeColumns):
         Edges of the true-energy bins in TeV: the nodes of smooth spectra.
     """
 
-    def __init__(self, source: CompiledSources, folded: Sequence[FoldedObservation], energy_edges: FloatArray) -> None:
+    def __init__(self, source: PhotonComponent, folded: Sequence[FoldedObservation], energy_edges: FloatArray) -> None:
         self._source, self._smooth_energy = source, energy_edges
         self._energy = spectrum_nodes(energy_edges)
         self._shares = _shares(source)
@@ -139,7 +139,7 @@ class FreeSources(FreeColumns):
         """Expected counts of the parts in each observation, for coefficients (size,), or of each observation."""
         return [weighted_sum(parts, self._own(o, coefficients)) for o, parts in enumerate(self._part_acceptance)]
 
-    def with_coefficients(self, coefficients: FloatArray) -> CompiledSources:
+    def with_coefficients(self, coefficients: FloatArray) -> PhotonComponent:
         """The component with another spectrum, given by its coefficients."""
         if len(coefficients) > len(self._energy):
             raise ModelError(
@@ -148,7 +148,7 @@ class FreeSources(FreeColumns):
             )
         return self._source.with_fluxes(self._shares * coefficients * self._energy**-IN_BIN_INDEX)
 
-    def seen_by(self, observation: int, coefficients: FloatArray) -> CompiledSources:
+    def seen_by(self, observation: int, coefficients: FloatArray) -> PhotonComponent:
         """What one observation sees of it."""
         return self.with_coefficients(self._own(observation, coefficients))
 
@@ -157,7 +157,7 @@ class FreeSources(FreeColumns):
         rows = coefficients.reshape(-1, len(self._energy))
         return np.asarray(rows[observation if len(rows) > 1 else 0])
 
-    def _on(self, level: Level) -> CompiledSources:
+    def _on(self, level: Level) -> PhotonComponent:
         """The component with a power law of the reference index on the nodes of narrow bins."""
         logs = np.log(level.nodes)
         at = np.linspace(logs[0], logs[-1], self._shares.shape[1])
@@ -166,7 +166,7 @@ class FreeSources(FreeColumns):
 
 
 @free_columns.register
-def _(component: CompiledSources, folded: Sequence[FoldedObservation], fine: FineTables) -> FreeColumns:
+def _(component: PhotonComponent, folded: Sequence[FoldedObservation], fine: FineTables) -> FreeColumns:
     return FreeSources(component, folded, fine.energy_edges)
 
 
@@ -192,7 +192,7 @@ def _at_nodes(counts: FloatArray, energy_edges: FloatArray, nodes: FloatArray, t
     return np.asarray(found * (total / np.maximum(found.sum(axis=1), np.finfo(float).tiny))[:, None])
 
 
-def _shares(component: CompiledSources) -> FloatArray:
+def _shares(component: PhotonComponent) -> FloatArray:
     """Share of each part in the summed spectrum; where that is zero, as at the nearest energy where it is not."""
     fluxes = component.part_fluxes()
     total = fluxes.sum(axis=0)

@@ -23,6 +23,7 @@ second difference; the ratio at the centre, or the mean over the bin, would wide
 import math
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,8 @@ __all__ = [
     "has_narrow",
     "is_curved",
     "nodes_per_bin",
+    "onto_hats",
+    "photons_at_nodes",
     "sharpened",
     "spectrum_nodes",
     "split_bins",
@@ -137,6 +140,42 @@ def tabulate(function: Callable[[FloatArray], FloatArray], energy_edges: FloatAr
     flux[projected] = integral[0, projected] / integral[1, projected] * nodes[projected] ** -IN_BIN_INDEX
     warn_unresolved(flux, energy_edges, label, _narrowest(found * energy**IN_BIN_INDEX, step / SUB_NODES))
     return flux
+
+
+def photons_at_nodes(energy: Any, flux: Any, nodes: FloatArray, index: float, xp: Any) -> Any:
+    """Values on nodes that integrate like a spectrum of which the photons between them are known: the same projection.
+
+    Parameters
+    ----------
+    energy, flux : array_like or TensorVariable
+        Points in each interval between nodes in TeV, (n - 1, q), and photons there, cm-2 s-1, (..., n - 1, q).
+    nodes : numpy.ndarray
+        Equidistant in log E, TeV, shape (n,).
+    index : float
+        Index of the power law that the spectrum is compared with.
+    xp : module
+        NumPy, or PyTensor's ``tensor``.
+
+    Returns
+    -------
+    numpy.ndarray or TensorVariable
+        TeV-1 cm-2 s-1, shape (..., n).
+    """
+    length = np.log(nodes[1:] / nodes[:-1])
+    above = xp.log(energy / nodes[:-1, None]) / length[:, None]
+    upper, every = xp.sum(flux * above, axis=-1), xp.sum(flux, axis=-1)
+    # integrals of E^-index over both hats of an interval
+    power = 1 - index
+    whole = (nodes[1:] ** power - nodes[:-1] ** power) / power
+    high = (nodes[1:] ** power - whole / length) / power
+    total = np.append(whole - high, 0) + np.append(0, high)
+    return onto_hats(every - upper, upper, xp) * (nodes**-index / total)
+
+
+def onto_hats(below: Any, above: Any, xp: Any) -> Any:
+    """Integrals over the hats of nodes, from those over the two hats of each interval between them."""
+    zero = xp.zeros_like(below[..., :1])
+    return xp.concatenate([below, zero], axis=-1) + xp.concatenate([zero, above], axis=-1)
 
 
 def _rough_cells(ratio: FloatArray, nodes: FloatArray) -> NDArray[np.bool_]:

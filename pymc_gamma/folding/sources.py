@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding import kernels
-from pymc_gamma.folding.component import CompiledComponent, Points
 from pymc_gamma.folding.energies import Place
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.live_shapes import LiveShape, class_of_model
 from pymc_gamma.folding.parts import Analytic, Template
+from pymc_gamma.folding.photons import PhotonComponent
 from pymc_gamma.folding.raster import SPILL_MARGIN, Raster
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import EqualAreaPlane, separation_deg
@@ -42,7 +42,7 @@ _ANALYTIC_ARRAYS = ("vectors", "variance", "minor_variance", "major_axis", "flux
 
 
 @dataclass(frozen=True, eq=False)
-class CompiledSources(CompiledComponent):
+class CompiledSources(PhotonComponent):
     """Point and Gaussian sources, and templates.
 
     Attributes
@@ -58,7 +58,6 @@ class CompiledSources(CompiledComponent):
     """
 
     kind: ClassVar[str] = "sources"
-    irfs: ClassVar[frozenset[str]] = frozenset({"aeff", "edisp", "psf"})
     analytic: Analytic | None = None
     templates: tuple[Template, ...] = field(default=())
     form: LiveShape | None = None
@@ -82,10 +81,6 @@ class CompiledSources(CompiledComponent):
     def freed(self) -> "CompiledSources":
         """The component with its position and extension left to a model."""
         return super().freed() if self.form is None else replace(self, free=True)
-
-    def scaled(self, factor: float) -> "CompiledSources":
-        """The component with all its fluxes times a factor."""
-        return self.with_fluxes(self.part_fluxes() * factor)
 
     def with_fluxes(self, fluxes: FloatArray) -> "CompiledSources":
         """The component with other spectra for its parts, shape (n_parts, n_nodes)."""
@@ -168,30 +163,6 @@ class CompiledSources(CompiledComponent):
         form = meta.get("shape")
         return cls(meta["name"], analytic, templates, None if form is None else _stored_shape(**form))
 
-    def prepare(self, folded: FoldedObservation) -> None:
-        """Nothing to be made."""
-
-    def density(self, folded: FoldedObservation, points: Points) -> FloatArray:
-        """Expected counts density in TeV-1 sr-1, shape (N,)."""
-        place, band, dispersion = points.located
-        band[:] = 0
-        self.add_bands(folded, points.vectors, place, dispersion, band)
-        return np.maximum(band.sum(axis=1), 0)  # the bins undershoot beside lines
-
-    def density_in_bins(
-        self, folded: FoldedObservation, vectors: FloatArray, energy_edges: FloatArray, dispersion: NDArray[Any]
-    ) -> FloatArray:
-        """Expected counts per sr at unit vectors (N, 3), integrated over bins of energy, shape (n_bins, N)."""
-        n, n_e = len(vectors), dispersion.shape[2]
-        band = np.empty((n, n_e))
-        every = (np.zeros(n), np.zeros(n, np.int64), np.full(n, n_e))
-        out = np.empty((len(energy_edges) - 1, n))
-        for b in range(len(out)):
-            band[:] = 0
-            self.add_bands(folded, vectors, (np.full(n, b), *every), dispersion, band)
-            out[b] = np.maximum(band.sum(axis=1), 0)
-        return out
-
     def add_bands(
         self,
         folded: FoldedObservation,
@@ -200,11 +171,7 @@ class CompiledSources(CompiledComponent):
         dispersion: NDArray[Any],
         out: FloatArray,
     ) -> None:
-        """Add the component to bands of true energy, for its spectra.
-
-        ``dispersion[j, r, e]`` weighs true-energy bin e at row r (density in reconstructed energy, or probability of
-        a bin) and dispersion offset j; ``out[i, b]`` is in units of it times sr-1.
-        """
+        """Add the component to bands of true energy, for its spectra; see `PhotonComponent.add_bands`."""
         tables, livetime, axis = folded.tables, folded.observation.livetime_s, folded.axis
         analytic = self.analytic
         if analytic is not None:
@@ -262,27 +229,6 @@ class CompiledSources(CompiledComponent):
                 out,
             )
 
-    def part_acceptance(self, folded: FoldedObservation, energy_edges: FloatArray) -> FloatArray:
-        """Expected counts in the domain of each part, per bin of reconstructed energy, shape (n_parts, n_bins)."""
-        migration, livetime = folded.tables.migration(energy_edges), folded.observation.livetime_s
-        return np.stack(
-            [
-                livetime * np.einsum("je,jke,e->k", response, migration, flux)
-                for response, flux in self._part_responses(folded)
-            ]
-        )
-
-    def part_acceptance_by_energy_true(self, folded: FoldedObservation) -> FloatArray:
-        """As :meth:`part_acceptance` for the whole range of energies, by true-energy bin, shape (n_parts, n_e)."""
-        migration = folded.tables.migration(np.array(folded.domain.energy_range))[:, 0]
-        livetime = folded.observation.livetime_s
-        return np.stack(
-            [
-                livetime * np.einsum("je,je,e->e", response, migration, flux)
-                for response, flux in self._part_responses(folded)
-            ]
-        )
-
     def part_exposure(self, folded: FoldedObservation, energy: FloatArray) -> FloatArray:
         """Exposure in cm2 s of each part, averaged over its brightness, at true energies in TeV, (n_parts, n)."""
         area, step = interpolate_area(folded.observation.irfs, energy)
@@ -300,12 +246,8 @@ class CompiledSources(CompiledComponent):
             out.append(folded.observation.livetime_s * weighted_sum(area, of_node) / weight.sum())
         return np.stack(out)
 
-    def _part_responses(self, folded: FoldedObservation) -> list[tuple[FloatArray, FloatArray]]:
-        """Integrals over the true sky (n_j, n_e) in cm2 TeV, and fluxes (n_e,), of the parts."""
-        seen = folded.kept(self.name, lambda: self._true_sky(folded))
-        return list(zip(seen, folded.at_bins(self.part_fluxes()), strict=True))
-
-    def _true_sky(self, folded: FoldedObservation) -> list[FloatArray]:
+    def true_sky(self, folded: FoldedObservation) -> list[FloatArray]:
+        """Integrals of the response over the true sky, of the sources and the templates."""
         n = 0 if self.analytic is None else len(self.analytic.variance)
         nodes = [_source_nodes(self.analytic, p, folded) for p in range(n) if self.analytic is not None]
         nodes += [template.raster.nodes() for template in self.templates]

@@ -90,7 +90,15 @@ def model_components(
     if fixed:
         again = f"fold with free_spectrum={[*free, *fixed]}, or leave them out of spectra"
         raise ModelError(f"{name}: spectra are given for {fixed}, which were folded with a fixed spectrum; {again}.")
-    irfs = {one.name: frozenset(one.irfs) for one in getattr(response, "components", ())}
+    compiled = {one.name: one for one in getattr(response, "components", ())}
+    irfs = {component: frozenset(one.irfs) for component, one in compiled.items()}
+    for component, spectrum in given.items():
+        if component not in compiled:
+            continue
+        try:
+            compiled[component].check_spectrum(spectrum)
+        except PymcGammaError as error:
+            raise ModelError(f"{name}: {error}") from None
     shaped = _checked_shapes(name, response, shapes)
     scanned = checked_scan(name, getattr(response, "scans", {}), scan, model)
     components = [

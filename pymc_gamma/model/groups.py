@@ -10,8 +10,9 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
+from pymc_gamma.flux import Photons, photons_of
 from pymc_gamma.labelled import aligned
-from pymc_gamma.model.spectra import Photons, conditions_of, is_smooth, photons_of
+from pymc_gamma.model.spectra import conditions_of, is_smooth
 from pymc_gamma.tensors import joined
 from pymc_gamma.units import numbers
 

@@ -27,7 +27,7 @@ Where a spectrum is wanted, any function of the energy that returns a PyTensor v
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import astropy.units as u
 import numpy as np
@@ -37,6 +37,7 @@ from pytensor.graph.basic import Variable
 from scipy.ndimage import maximum_filter1d
 
 from pymc_gamma.arguments import checked, kind
+from pymc_gamma.flux import Photons, photons_of
 from pymc_gamma.labelled import aligned, has_labels
 from pymc_gamma.tensors import joined, with_unit
 from pymc_gamma.units import numbers, to_value
@@ -47,7 +48,6 @@ __all__ = [
     "ExpCutoffPowerLaw",
     "LogParabola",
     "ParametricSpectrum",
-    "Photons",
     "PowerLaw",
     "PowerLawNorm",
     "SmoothBrokenPowerLaw",
@@ -55,7 +55,6 @@ __all__ = [
     "TemplateSpectrum",
     "conditions_of",
     "is_smooth",
-    "photons_of",
 ]
 
 FLUX = "TeV-1 cm-2 s-1"
@@ -63,26 +62,6 @@ _TINY = float(np.finfo(np.float64).tiny)
 """Stands for zero where logarithms are interpolated, as in gammapy."""
 _SPAN, _LARGEST_BEND = 0.055, 0.05
 """Range of log E, and second difference over it relative to the largest value near by, of a table that is smooth."""
-
-
-class Photons(NamedTuple):
-    """A spectrum as photons at points within intervals of energy: what integrals over it need, lines and all.
-
-    Attributes
-    ----------
-    energy : TensorVariable
-        TeV, shape (n_intervals, q); each row within its interval.
-    flux : TensorVariable
-        Photons at these, cm-2 s-1, shape (n_intervals, q), or (n_rows, n_intervals, q).
-    """
-
-    energy: Variable
-    flux: Variable
-
-    def times(self, factor: Callable[[Any], Any]) -> "Photons":
-        """With a factor that depends on the energy."""
-        values = pt.as_tensor_variable(factor(self.energy.ravel()))
-        return self._replace(flux=self.flux * values.reshape((*values.shape[:-1], *self.energy.shape)))
 
 
 class Spectrum(ABC):
@@ -667,12 +646,6 @@ class EBLAbsorption:
 def is_smooth(spectrum: Any) -> bool:
     """Whether a function of the energy says of itself that it has no narrow features."""
     return bool(getattr(spectrum, "smooth", False))
-
-
-def photons_of(spectrum: Any, edges: NDArray[np.float64]) -> Photons | None:
-    """Photons of a function of the energy in intervals, if it knows them; see :meth:`Spectrum.photons`."""
-    function = None if isinstance(spectrum, type) else getattr(spectrum, "photons", None)
-    return None if function is None else function(edges)
 
 
 def conditions_of(spectrum: Any) -> tuple[tuple[Variable, str], ...]:

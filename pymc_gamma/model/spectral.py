@@ -24,14 +24,28 @@ from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
-from pymc_gamma.flux import spectrum_values
+from pymc_gamma.flux import Photons, photons_of, spectrum_values
 from pymc_gamma.folding.free import FreeComponent
-from pymc_gamma.folding.nodes import bends_between, has_narrow, tabulate, warn_unresolved
+from pymc_gamma.folding.nodes import (
+    bends_between,
+    has_narrow,
+    onto_hats,
+    photons_at_nodes,
+    tabulate,
+    warn_unresolved,
+)
 from pymc_gamma.model.component import ModelComponent, Spectrum
 from pymc_gamma.model.intensity import Intensity
-from pymc_gamma.model.spectra import Photons, conditions_of, is_smooth, photons_of
+from pymc_gamma.model.spectra import conditions_of, is_smooth
 
-__all__ = ["check_conditions", "check_spectra", "is_narrow", "not_smooth", "spectrum_at_nodes", "value_at_start"]
+__all__ = [
+    "check_conditions",
+    "check_spectra",
+    "is_narrow",
+    "not_smooth",
+    "spectrum_at_nodes",
+    "value_at_start",
+]
 
 PROJECTION_NODES = 4
 """Gauss-Legendre nodes in each interval between the nodes of a spectrum."""
@@ -156,7 +170,7 @@ def _projected(component: FreeComponent, spectrum: Callable[[Any], Any]) -> Any:
     nodes, n = component.energy, len(component.energy) - 1
     photons = photons_of(spectrum, nodes)
     if photons is not None:
-        return _from_photons(component, photons)
+        return photons_at_nodes(photons.energy, photons.flux, nodes, component.index, pt)
     x, weight = np.polynomial.legendre.leggauss(PROJECTION_NODES)
     above = 0.5 * (x + 1)
     energy = nodes[:-1, None] * np.exp(math.log(nodes[1] / nodes[0]) * above)
@@ -178,27 +192,7 @@ def _projected(component: FreeComponent, spectrum: Callable[[Any], Any]) -> Any:
     total = np.append(norm[:, 0], 0) + np.append(0, norm[:, 1])
     rows = flux.type.shape[:-1]
     integrals = pt.dot((flux.astype("float64") * pt.constant(measure.ravel())).reshape((*rows, n, -1)), hats)
-    return _onto_hats(integrals[..., 0], integrals[..., 1]) * pt.constant(nodes**-component.index / total)
-
-
-def _from_photons(component: FreeComponent, photons: Photons) -> Variable:
-    """A spectrum projected on the nodes, from its photons between them."""
-    nodes, index = component.energy, component.index
-    length = np.log(nodes[1:] / nodes[:-1])
-    above = pt.log(photons.energy / pt.constant(nodes[:-1, None])) / pt.constant(length[:, None])
-    upper, every = pt.sum(photons.flux * above, axis=-1), pt.sum(photons.flux, axis=-1)
-    # integrals of E^-index over both hats of an interval
-    power = 1 - index
-    whole = (nodes[1:] ** power - nodes[:-1] ** power) / power
-    high = (nodes[1:] ** power - whole / length) / power
-    total = np.append(whole - high, 0) + np.append(0, high)
-    return _onto_hats(every - upper, upper) * pt.constant(nodes**-index / total)
-
-
-def _onto_hats(below: Variable, above: Variable) -> Variable:
-    """Integrals over the hats of nodes, from those over the two hats of each interval between them."""
-    zero = pt.zeros_like(below[..., :1])
-    return pt.concatenate([below, zero], axis=-1) + pt.concatenate([zero, above], axis=-1)
+    return onto_hats(integrals[..., 0], integrals[..., 1], pt) * pt.constant(nodes**-component.index / total)
 
 
 def _averages(component: FreeComponent, flux: Variable) -> Variable:

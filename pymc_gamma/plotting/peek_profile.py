@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pymc_gamma.darkmatter.density import Profile
+    from pymc_gamma.halos.density import Profile
 
 __all__ = ["peek_profile"]
 

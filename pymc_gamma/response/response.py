@@ -45,11 +45,11 @@ from pymc_gamma.errors import EventError, ModelError
 from pymc_gamma.events import Events
 from pymc_gamma.events.rows import EVENT_ROWS, EventRows
 from pymc_gamma.events.splitting import draw_times, outside_good_time
-from pymc_gamma.flux import spectrum_values
+from pymc_gamma.flux import photons_of, spectrum_values
 from pymc_gamma.folding.bands import Bands, no_bands
 from pymc_gamma.folding.component import CompiledComponent
 from pymc_gamma.folding.free import FreeComponent, FreeComponents
-from pymc_gamma.folding.nodes import tabulate, warn_unresolved
+from pymc_gamma.folding.nodes import photons_at_nodes, tabulate, warn_unresolved
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.instrument.domain import Domain
 from pymc_gamma.instrument.observation import Observation
@@ -635,6 +635,8 @@ class Response:
         spectra = as_mapping(spectra, self.free_spectrum, "spectra", "components of free spectrum")
         values = []
         for component in self.free_components if spectra else ():
+            if component.name in spectra:
+                self.components[self.component_names.index(component.name)].check_spectrum(spectra[component.name])
             values.append(self._spectrum_values(component, spectra.get(component.name, component.nominal)))
         return values
 
@@ -649,6 +651,10 @@ class Response:
             return at(component.energy)
         label = f"the spectrum of {component.name!r}"
         if callable(given):
+            photons = photons_of(given, component.energy)
+            if photons is not None:
+                places, flux = (one.eval() for one in photons)
+                return np.asarray(photons_at_nodes(places, flux, component.energy, component.index, np))
             return tabulate(at, self.energy_true_edges, label)
         values = at(component.energy)
         if values.shape == component.energy.shape and given is not component.nominal:

@@ -10,7 +10,7 @@ import math
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -143,9 +143,7 @@ class SourceSampler:
         self._proposals: dict[int, tuple[Any, ...]] = {}
         self._rates: dict[int, float] = {}
 
-    def with_component(
-        self, component: CompiledSources, folded: FoldedObservation, part_counts: FloatArray
-    ) -> "SourceSampler":
+    def with_component(self, component: CompiledSources, folded: FoldedObservation, part_counts: FloatArray) -> Self:
         """A sampler of the same component with other spectra, which shares all that does not depend on them."""
         _ = self._response
         other = copy(self)
@@ -154,7 +152,7 @@ class SourceSampler:
         other._proposals, other._rates = {}, {}
         return other
 
-    def with_psf_scale(self, scale: float, part_counts: FloatArray) -> "SourceSampler":
+    def with_psf_scale(self, scale: float, part_counts: FloatArray) -> Self:
         """A sampler whose PSF is wider by a factor."""
         *before, sigma, weight = self._response
         other = copy(self)

@@ -11,8 +11,8 @@ from scipy.integrate import quad
 from scipy.special import ive
 
 from pymc_gamma import darkmatter as dm
-from pymc_gamma.darkmatter.gaussians import GAUSSIAN_WIDTHS, _design
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.halos.gaussians import GAUSSIAN_WIDTHS, _design
 
 NAMED = [
     dm.NFW(),

@@ -1,4 +1,4 @@
-r"""Forms of the density of dark matter, as functions of :math:`x = r/r_s`; see :mod:`pymc_gamma.darkmatter.density`.
+r"""Forms of the density of dark matter, as functions of :math:`x = r/r_s`; see :mod:`pymc_gamma.halos.density`.
 
 They and their default values are those of Cirelli et al. 2011, JCAP 03, 051 (arXiv:1012.4515), equation 2 and figure 1.
 """
@@ -11,8 +11,8 @@ import astropy.units as u
 import numpy as np
 
 from pymc_gamma.arguments import checked, number
-from pymc_gamma.darkmatter.density import DISTANCE, NO_CORE, RHO_LOCAL, Profile, log1p_exp
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.halos.density import DISTANCE, NO_CORE, RHO_LOCAL, Profile, log1p_exp
 
 __all__ = ["NFW", "Burkert", "Einasto", "GeneralisedNFW", "Isothermal", "Moore", "Zhao"]
 

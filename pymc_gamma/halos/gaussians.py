@@ -1,7 +1,7 @@
 r"""The brightness of a halo as a sum of Gaussians on the sphere, with widths that no parameter changes.
 
 A function that is *completely monotone* in :math:`r^2` is a mixture of Gaussians with positive weights (Bernstein 1929,
-Acta Math. 52, 1). Powers of the profiles here are: with :math:`p` as in :mod:`pymc_gamma.darkmatter.factors`,
+Acta Math. 52, 1). Powers of the profiles here are: with :math:`p` as in :mod:`pymc_gamma.halos.factors`,
 
 .. math:: \rho^p(r) = \int_0^\infty q(\tau)\,e^{-\tau r^2}\,\mathrm d\ln\tau,\qquad q \ge 0 .
 
@@ -37,8 +37,8 @@ from numpy.typing import ArrayLike
 
 from pymc_gamma.arguments import checked, integer, kind, plain
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.darkmatter.density import Profile
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.halos.density import Profile
 from pymc_gamma.keywords import check_keywords
 from pymc_gamma.units import numbers
 
@@ -112,7 +112,7 @@ def gaussian_weights(profile: Profile, power: int = 2, **parameters: Any) -> Any
     -------
     numpy.ndarray or TensorVariable
         GeV2 cm-5 or GeV cm-2, not negative, shape (33,): of Gaussians with the widths
-        `darkmatter.gaussians.GAUSSIAN_WIDTHS`.
+        `halos.GAUSSIAN_WIDTHS`.
 
     Raises
     ------

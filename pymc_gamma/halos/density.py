@@ -8,7 +8,7 @@ the latter with a core of the radius :math:`r_c`. Forms and default values are t
 051 (arXiv:1012.4515), equation 2 and figure 1; the form with three slopes is that of Zhao 1996, MNRAS 278, 488.
 
 A form is written for complex :math:`x`, as the logarithm of its modulus and its phase: for real radii (phase 0) this is
-the density; elsewhere it is what :mod:`pymc_gamma.darkmatter.gaussians` needs. It takes numbers and tensors.
+the density; elsewhere it is what :mod:`pymc_gamma.halos.gaussians` needs. It takes numbers and tensors.
 """
 
 from abc import ABC, abstractmethod
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, plain, quantity
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.darkmatter.factors import region_integral, sight_integral
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.halos.factors import region_integral, sight_integral
+from pymc_gamma.keywords import check_keywords
 from pymc_gamma.pictures import picture
-from pymc_gamma.units import scalar_value, to_value
+from pymc_gamma.units import numbers, scalar_value, to_value
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
@@ -76,6 +77,7 @@ class Profile(ABC):
     """Names of the parameters of the form that may be chosen, beside the lengths."""
 
     _of_gammapy: ClassVar[dict[str, Callable[..., "Profile"]]] = {}
+    _kinds: ClassVar[dict[str, Callable[..., "Profile"]]] = {}
 
     mixture_limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """Where the form is a mixture of Gaussians, completely monotone in the square of the radius."""
@@ -83,6 +85,7 @@ class Profile(ABC):
     def __init_subclass__(cls) -> None:
         if cls.__dict__.get("gammapy_name"):
             Profile._of_gammapy[cls.gammapy_name] = cls
+        Profile._kinds[cls.__name__] = cls
 
     def __init__(
         self, r_s: u.Quantity, r_c: u.Quantity, rho_local: u.Quantity, distance: u.Quantity, **shape: float
@@ -128,6 +131,59 @@ class Profile(ABC):
     def outer_slope(self) -> float:
         """Power by which the density falls far away."""
 
+    def mixture_conditions(self, values: Mapping[str, Any], power: int) -> list[tuple[Any, str, tuple[str, ...]]]:
+        """What parameters must fulfil for the density, or its square, to be a mixture of Gaussians.
+
+        Parameters
+        ----------
+        values : mapping
+            Those that are looked at: numbers, or variables.
+        power : int
+            2 for annihilation, 1 for decay.
+
+        Returns
+        -------
+        list of tuple
+            Truth values, or tensors of these, what to tell where they are not true, and of which parameters.
+        """
+        kind, factor = type(self).__name__, "DJ"[power - 1]
+        found: list[tuple[Any, str, tuple[str, ...]]] = [
+            (
+                (values[name] >= low) & (values[name] <= high),
+                f"{kind} is a sum of Gaussians with positive weights for {name} from {low:g} to {high:g} only",
+                (name,),
+            )
+            for name, (low, high) in self.mixture_limits.items()
+            if name in values
+        ]
+        if "r_s" in values:
+            r_s = values["r_s"]
+            found.append(((r_s > 0) & (r_s < np.inf), f"{kind}: r_s must be positive and finite", ("r_s",)))
+        if "r_c" in values:
+            r_c = values["r_c"]
+            found.append(((r_c >= 0) & (r_c < np.inf), f"{kind}: r_c must be at least 0 and finite", ("r_c",)))
+        if "gamma" in values:
+            gamma = values["gamma"]
+            found.append(
+                (
+                    (gamma >= 0) & (power * gamma < 3),
+                    f"{kind} is a sum of Gaussians for a slope gamma from 0 to below {3 / power:g}, where the {factor} "
+                    "factor is infinite without a core",
+                    ("gamma",),
+                )
+            )
+        if "beta" in values:
+            beta = values["beta"]
+            found.append(
+                (
+                    (beta > values.get("gamma", 0.0)) & (power * beta > 1),
+                    f"{kind} is a sum of Gaussians if far away it falls faster than r^-{1 / power:g} and than in the "
+                    "centre",
+                    ("beta", "gamma"),
+                )
+            )
+        return found
+
     def check_mixture(self, values: Mapping[str, float], power: int) -> None:
         """Refuse parameters with which the density, or its square, is no mixture of Gaussians.
 
@@ -138,27 +194,78 @@ class Profile(ABC):
         power : int
             2 for annihilation, 1 for decay.
         """
-        kind = type(self).__name__
-        for name, (low, high) in self.mixture_limits.items():
-            if not low <= values.get(name, low) <= high:
-                raise SkyModelError(
-                    f"{kind} is a sum of Gaussians with positive weights for {name} from {low:g} to {high:g} only, got "
-                    f"{name}={values[name]:g}."
+        for fulfilled, message, names in self.mixture_conditions(values, power):
+            if not fulfilled:
+                told = " and ".join(
+                    f"{name}={values[name]:g}" + (" kpc" if name in ("r_s", "r_c") else "")
+                    for name in names
+                    if name in values
                 )
-        if not (0 < values.get("r_s", 1) < np.inf and 0 <= values.get("r_c", 0) < np.inf):
-            lengths = ", ".join(f"{name}={values[name]:g} kpc" for name in ("r_s", "r_c") if name in values)
-            raise SkyModelError(f"{kind}: r_s must be positive and r_c at least 0, got {lengths}.")
-        gamma, beta = values.get("gamma", 0.0), values.get("beta", np.inf)
-        if not 0 <= power * gamma < 3:
-            raise SkyModelError(
-                f"{kind} is a sum of Gaussians for a slope gamma from 0 to below {3 / power:g}, where the "
-                f"{'DJ'[power - 1]} factor is infinite without a core, got gamma={gamma:g}."
-            )
-        if not (beta > gamma and power * beta > 1):
-            raise SkyModelError(
-                f"{kind} is a sum of Gaussians if far away it falls faster than r^-{1 / power:g} and than in the "
-                f"centre, got beta={beta:g} and gamma={gamma:g}."
-            )
+                raise SkyModelError(f"{message}, got {told}.")
+
+    def with_parameters(self, **parameters: Any) -> "Profile":
+        """The same form with other parameters; the density at the Sun stays.
+
+        Parameters
+        ----------
+        **parameters : float or `~astropy.units.Quantity`
+            ``r_s`` and ``r_c``, in kpc if they are numbers, and those that :attr:`slopes` names.
+
+        Returns
+        -------
+        Profile
+
+        Raises
+        ------
+        TypeError
+            If there is no such parameter.
+        SkyModelError
+            If a parameter is out of range.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> from pymc_gamma.darkmatter import GeneralisedNFW
+        >>> GeneralisedNFW(1.0).with_parameters(gamma=1.2, r_s=20 * u.kpc)
+        GeneralisedNFW(gamma=1.2, r_s=20 kpc, rho_local=0.3 GeV / cm3, distance=8.33 kpc)
+        """
+        check_keywords("with_parameters", parameters, ("r_s", "r_c", *self.slopes))
+        own = {}
+        for name in ("r_s", "r_c", *self.slopes):
+            unit = "kpc" if name in ("r_s", "r_c") else ""
+            value = np.squeeze(numbers(parameters.get(name, self.parameters[name]), name, unit))
+            if value.ndim:
+                raise TypeError(f"{name} must be a single number, got {parameters[name]!r}.")
+            own[name] = float(value) * u.kpc if unit else float(value)
+        scale = {"rho_local": self.rho_local * RHO_LOCAL.unit, "distance": self.radius_sun * u.kpc}
+        return Profile._kinds[type(self).__name__](**own, **scale)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name of the class and parameters, in kpc and GeV cm-3; see :meth:`from_dict`."""
+        own = {name: float(self.parameters[name]) for name in ("r_s", "r_c", *self.slopes)}
+        return {"kind": type(self).__name__, **own, "rho_local": self.rho_local, "distance": self.radius_sun}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Profile":
+        """A profile from what :meth:`to_dict` returned.
+
+        Raises
+        ------
+        SkyModelError
+            If there is no such profile.
+
+        Examples
+        --------
+        >>> from pymc_gamma.darkmatter import Burkert
+        >>> Profile.from_dict(Burkert().to_dict())
+        Burkert(r_s=12.67 kpc, rho_local=0.3 GeV / cm3, distance=8.33 kpc)
+        """
+        units = {"r_s": u.kpc, "r_c": u.kpc, "rho_local": RHO_LOCAL.unit, "distance": u.kpc}
+        kind = data.get("kind")
+        if kind not in Profile._kinds:
+            raise SkyModelError(f"there is no density profile {kind!r}; there are {', '.join(Profile._kinds)}.")
+        given = {name: value * units.get(name, 1) for name, value in data.items() if name != "kind"}
+        return Profile._kinds[kind](**given)
 
     @staticmethod
     def cusp_of(parameters: Mapping[str, Any]) -> Any:

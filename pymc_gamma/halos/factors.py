@@ -30,7 +30,7 @@ from pymc_gamma.errors import RegionError, SkyModelError
 from pymc_gamma.geometry import RegionOfInterest, frame_rotation, separation_deg, tangent_basis, unit_vectors
 
 if TYPE_CHECKING:
-    from pymc_gamma.darkmatter.density import Profile
+    from pymc_gamma.halos.density import Profile
 
 __all__ = ["region_integral", "sight_integral"]
 
