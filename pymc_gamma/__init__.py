@@ -10,16 +10,19 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pymc_gamma.analysis.report import report
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.events.run_files import write_runs
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
+    from pymc_gamma.inference.annotate import annotate
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.evidence import BayesFactor, bayes_factor
     from pymc_gamma.inference.expected import expected_limits, observed_limits
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.inference.reweighting import reweight
     from pymc_gamma.inference.shape_check import check_shapes
+    from pymc_gamma.inference.summary import summary
     from pymc_gamma.inference.upper_limits import upper_limit
     from pymc_gamma.instrument.irfs import IRFs, load_irfs
     from pymc_gamma.instrument.observation import Observation
@@ -97,6 +100,7 @@ __all__ = [
     "SmoothBrokenPowerLaw",
     "Systematic",
     "TemplateSpectrum",
+    "annotate",
     "bayes_factor",
     "check_shapes",
     "expected_limits",
@@ -116,10 +120,12 @@ __all__ = [
     "position",
     "predictive_counts",
     "prior_transform",
+    "report",
     "reweight",
     "sample_nested",
     "scan_error",
     "spectrum_draws",
+    "summary",
     "to_gammapy",
     "upper_limit",
     "write_runs",
@@ -132,6 +138,7 @@ except PackageNotFoundError:  # running from a source tree that was never instal
 
 _WHERE = {
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
+    "pymc_gamma.inference.annotate": ("annotate",),
     "pymc_gamma.inference.evaluate": ("spectrum_draws",),
     "pymc_gamma.events": ("Events", "predictive_counts"),
     "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
@@ -146,6 +153,8 @@ _WHERE = {
     "pymc_gamma.inference.reweighting": ("reweight",),
     "pymc_gamma.inference.shape_check": ("check_shapes",),
     "pymc_gamma.inference.upper_limits": ("upper_limit",),
+    "pymc_gamma.analysis.report": ("report",),
+    "pymc_gamma.inference.summary": ("summary",),
     "pymc_gamma.instrument.observation": ("Observation",),
     "pymc_gamma.plotting": (
         "plot_corner",

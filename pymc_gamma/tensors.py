@@ -1,5 +1,10 @@
-"""Lists that mix numbers and PyTensor variables, as one variable: ``[b, 1 - b]`` where a vector is wanted."""
+"""What the arguments of models have in common: lists that mix numbers and PyTensor variables, units of variables.
 
+A list with variables is one variable, ``[b, 1 - b]`` where a vector is wanted. A variable has no unit of its own; what
+it is used for has, and notes it.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +13,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.units import numbers
 
-__all__ = ["has_variables", "joined", "only_entry"]
+__all__ = ["has_variables", "joined", "only_entry", "unit_of", "units_of", "with_unit"]
 
 
 def has_variables(value: Any) -> bool:
@@ -63,6 +68,42 @@ def only_entry(vector: Variable) -> Variable:
     2.5
     """
     return vector.reshape(())
+
+
+def with_unit(variable: Any, unit: str) -> Any:
+    """A variable, of which is noted in which unit its numbers are; what is noted first stays.
+
+    Parameters
+    ----------
+    variable : TensorVariable
+        A variable of a model, or what is computed from one.
+    unit : str
+        Unit that its numbers are taken in.
+
+    Returns
+    -------
+    TensorVariable
+        The same.
+
+    Examples
+    --------
+    >>> index = with_unit(pt.scalar("index"), "deg")
+    >>> unit_of(index), unit_of(2 * index)
+    ('deg', None)
+    """
+    if unit_of(variable) is None:
+        variable.tag.unit = unit
+    return variable
+
+
+def unit_of(variable: Any) -> str | None:
+    """Unit that was noted of a variable; None if none was."""
+    return getattr(variable.tag, "unit", None)
+
+
+def units_of(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Units of the variables of which they were noted, by name."""
+    return {name: unit for name, one in variables.items() if (unit := unit_of(one)) is not None}
 
 
 def _join(value: Any, name: str, low: float) -> Variable:

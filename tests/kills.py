@@ -33,6 +33,7 @@ from rich.console import Console
 import pymc_gamma as pmg
 from pymc_gamma import renames
 from pymc_gamma.analysis import quickstart as workflow
+from pymc_gamma.analysis import report
 from pymc_gamma.files import restore
 from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.response.scan_files import Node, NodeFiles
@@ -137,12 +138,27 @@ class QuickstartBesideFolders(Quickstart):
     notes, exchanges = {"notes.txt": b"mine", "drafts/thesis.tex": b"precious"}, False
 
 
+class Report:
+    """``pmg.report`` over an earlier page, with the sections of no picture."""
+
+    name, owned, notes, exchanges = "report.html", None, {}, True
+
+    def __init__(self, path):
+        self.path = path
+
+    def write(self, version):
+        config = "\n".join(map(str, some_events(version % 2).energy.value))
+        with mock.patch.multiple(report, SECTIONS=(), _now=lambda: "today"):
+            pmg.report(None, None, self.path, config=config, overwrite=True)
+
+
 CASES = {
     "store": Store,
     "node": ScanNode,
     "events": EventFile,
     "quickstart": Quickstart,
     "folders": QuickstartBesideFolders,
+    "report": Report,
 }
 
 

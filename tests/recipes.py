@@ -292,6 +292,25 @@ def recipes(o):
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},
         # shapes
         "check_shapes": {"idata": o.idata, "response": o.live, "shapes": {"crab": o.shape}},
+        "summary": {
+            "idata": o.idata,
+            "var_names": ["fraction"],
+            "units": {"fraction": "1"},
+            "group": "posterior",
+        },
+        "annotate": {"idata": o.idata, "model": o.model},
+        "report": {
+            "idata": o.idata,
+            "response": o.response,
+            "path": o.file("report.html"),
+            "events": o.events,
+            "model": o.model,
+            "config": "general: {seed: 1}",
+            "title": "Crab",
+            "spectra": {"crab": o.spectrum},
+            "sections": {"Mine": lambda _: "<p>nothing</p>"},
+            "overwrite": True,
+        },
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
         "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},

@@ -31,6 +31,7 @@ from pymc_gamma.interop.shapes import FreeShape
 from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
 from pymc_gamma.model.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
+from pymc_gamma.tensors import with_unit
 
 __all__ = ["GammapyTranslation"]
 
@@ -141,7 +142,9 @@ class GammapyTranslation:
         """
         everywhere = (-np.inf, np.inf)
         return {
-            one: prior_variable(name, one, self._roles[one], self._limits.get(one, everywhere))
+            one: with_unit(
+                prior_variable(name, one, self._roles[one], self._limits.get(one, everywhere)), f"{one.unit:generic}"
+            )
             for one, name in self.names.items()
         }
 

@@ -45,6 +45,7 @@ from pymc_gamma.model.random import EventMixtureRV, representative_rows
 from pymc_gamma.model.scanned_table import ScannedTable, has_nodes, scanned_table
 from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.model.table import TableInputs
+from pymc_gamma.tensors import units_of
 
 __all__ = ["EventMixture", "observe_events"]
 
@@ -230,6 +231,7 @@ class EventMixture(Distribution):
             dims = default_dims(name, model, source, extra, observed, n_events, events)
         elif n_events is not None:
             kwargs["n_events"] = n_events
+        source.units |= units_of(model.named_vars)
         return super().__new__(
             cls,
             name,

@@ -37,12 +37,15 @@ class EventSource(ABC):
     derives from one model share one table and new data never meets an old one.
     """
 
+    units: dict[str, str]
+    """Units of variables of the model that it was made for: those noted of variables are lost in copies of a model."""
     row_kinds: ClassVar[tuple[tuple[str, ...], ...]] = EVENT_ROWS
     """Columns that may follow those of the source in an observed value."""
 
     def __init__(self, columns: tuple[str, ...], component_names: tuple[str, ...]) -> None:
         self.columns = columns
         self.component_names = component_names
+        self.units: dict[str, str] = {}
         self._tables: OrderedDict[bytes, EventTable] = OrderedDict()
 
     @property

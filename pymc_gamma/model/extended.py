@@ -41,6 +41,7 @@ from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.random import EventMixtureRV, representative_rows
 from pymc_gamma.model.spectral import value_at_start
 from pymc_gamma.model.systematics import Systematic
+from pymc_gamma.tensors import units_of, with_unit
 
 __all__ = ["ExtendedEventMixture"]
 
@@ -204,7 +205,8 @@ class ExtendedEventMixture(Distribution):
             n_rows = int(2 * expected + 10 * np.sqrt(expected) + 100) if max_events is None else max_events
         extra = () if observed is None else source.layout(n_columns(observed)).extra
         if expected_counts:
-            pm.Deterministic(f"{name}_expected_counts", counts, dims=_component_dims(name, model, source))
+            every_count = pm.Deterministic(f"{name}_expected_counts", counts, dims=_component_dims(name, model, source))
+            with_unit(every_count, "counts")
         if fractions:
             share = counts / pt.sum(counts)
             pm.Deterministic(f"{name}_fractions", share, dims=_component_dims(name, model, source))
@@ -216,6 +218,7 @@ class ExtendedEventMixture(Distribution):
             source.marginal.add_probabilities(name, own)
         if dims is None:
             dims = default_dims(name, model, source, extra, observed, n_rows)
+        source.units |= units_of(model.named_vars)
         return super().__new__(
             cls,
             name,

@@ -28,7 +28,7 @@ from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.model.systematics.base import observation_dim
 from pymc_gamma.model.table import TableInputs
 from pymc_gamma.power_laws import mean_exponential_tensor
-from pymc_gamma.tensors import joined, only_entry
+from pymc_gamma.tensors import joined, only_entry, with_unit
 from pymc_gamma.units import numbers, to_value
 
 __all__ = ["PoissonSource", "add_integrated_flux", "checked_norms", "one_list"]
@@ -156,7 +156,7 @@ def _one_norm(name: str, component: str, value: Any, observations: Sequence[Any]
         value = numbers(value, label, finite=False)
         if not np.all(np.isfinite(value) & (value >= 0)):
             raise ModelError(f"{label} must be finite and not negative, got {value.tolist()}.")
-    norm = pt.as_tensor_variable(value).astype("float64")
+    norm = pt.as_tensor_variable(with_unit(value, "") if isinstance(value, Variable) else value).astype("float64")
     if norm.type.ndim == 0:
         return norm
     if norm.type.ndim == 1 and norm.type.shape[0] in (None, n_observations):
@@ -218,7 +218,7 @@ def add_integrated_flux(
         n_observations = sky[0].n_observations
         fluxes = [pt.broadcast_to(one, (n_observations,)) for one in fluxes]
         dims.append(observation_dim(n_observations))
-    pm.Deterministic(f"{name}_flux", pt.stack(fluxes), dims=dims)
+    with_unit(pm.Deterministic(f"{name}_flux", pt.stack(fluxes), dims=dims), "cm-2 s-1")
 
 
 def one_list(name: str, observed: Any) -> Any:

@@ -19,6 +19,7 @@ from pymc_gamma.model.varied import check_range, in_range
 from pymc_gamma.ops.live_counts import live_counts
 from pymc_gamma.ops.live_density import LiveDensity, rows_of
 from pymc_gamma.ops.live_density import table_types as live_table_types
+from pymc_gamma.tensors import with_unit
 from pymc_gamma.units import scalar_value
 
 __all__ = ["ShapeBlock", "parameters_of", "position", "with_parameters"]
@@ -177,7 +178,7 @@ def position(name: str, center: SkyCoord, sigma: Any) -> tuple[Variable, Variabl
     model = pm.modelcontext(None)
     axis = f"{name}_axis"
     model.add_coord(axis, ["lon", "lat"])
-    offset = pm.Normal(f"{name}_offset", 0.0, 1.0, dims=axis)
+    offset = with_unit(pm.Normal(f"{name}_offset", 0.0, 1.0, dims=axis), "")
     lat = pm.Deterministic(f"{name}_lat", lat_0 + width * offset[1])
     lon = pm.Deterministic(f"{name}_lon", lon_0 + width / np.cos(np.radians(lat_0)) * offset[0])
-    return lon, lat
+    return with_unit(lon, "deg"), with_unit(lat, "deg")

@@ -39,7 +39,7 @@ from scipy.ndimage import maximum_filter1d
 from pymc_gamma.arguments import checked, kind
 from pymc_gamma.flux import Photons, photons_of
 from pymc_gamma.labelled import aligned, has_labels
-from pymc_gamma.tensors import joined
+from pymc_gamma.tensors import joined, with_unit
 from pymc_gamma.units import numbers, to_value
 
 __all__ = [
@@ -684,7 +684,7 @@ def _parameter(value: Any, unit: str, name: str) -> Any:
     if isinstance(value, Variable):
         if getattr(value.type, "ndim", None) not in (0, 1):
             raise TypeError(f"{name} must be a scalar or a vector, got {value.type}; pick one row of it.")
-        return value
+        return with_unit(value, unit)
     if isinstance(value, u.Quantity):
         value = to_value(value, unit, name)
     number = np.ma.asarray(value)
@@ -699,8 +699,7 @@ def _scalar_or_vector(value: Any, name: str) -> Variable:
     value = joined(value, name)
     if has_labels(value):
         value = aligned(value, {"observation": range(np.shape(value)[0] if np.ndim(value) else 0)}, name)
-    if not isinstance(value, Variable):
-        value = numbers(value, name)
+    value = with_unit(value, "") if isinstance(value, Variable) else numbers(value, name)
     variable = pt.as_tensor_variable(value).astype("float64")
     if variable.type.ndim > 1:
         raise TypeError(

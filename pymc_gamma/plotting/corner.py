@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pymc_gamma.arguments import checked, kind, texts
 from pymc_gamma.errors import ModelError
-from pymc_gamma.plotting.labels import Scale, scales_of, truth_in_unit
+from pymc_gamma.inference.scales import Scale
+from pymc_gamma.plotting.labels import scales_of, truth_in_unit
 from pymc_gamma.plotting.samples import PosteriorDraws, posterior_draws
 from pymc_gamma.plotting.style import PALETTE
 from pymc_gamma.units import numbers

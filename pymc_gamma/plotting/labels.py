@@ -1,7 +1,6 @@
 """Labels of scalars with their units, and a power of ten that makes their numbers readable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import astropy.units as u
@@ -9,46 +8,10 @@ import numpy as np
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
+from pymc_gamma.inference.scales import Scale, power_of_ten
 from pymc_gamma.plotting.samples import PosteriorDraws
 
-__all__ = ["Scale", "scales_of", "truth_in_unit"]
-
-
-# Numbers whose typical size lies between these need no power of ten.
-_PLAIN = (1e-2, 1e4)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How a scalar is shown: divided by ``10**exponent``, in ``unit``.
-
-    Parameters
-    ----------
-    exponent : int
-        Power of ten.
-    unit : str
-        Unit, empty if there is none.
-    """
-
-    exponent: int = 0
-    unit: str = ""
-
-    @property
-    def factor(self) -> float:
-        """Number that draws are divided by."""
-        return float(f"1e{self.exponent}")
-
-    def label(self, name: str) -> str:
-        r"""Name with the power and the unit in brackets.
-
-        Examples
-        --------
-        >>> Scale(-12, "cm-2 s-1 TeV-1").label("amplitude")
-        'amplitude\n[1e-12 cm-2 s-1 TeV-1]'
-        """
-        power = f"1e{self.exponent}" if self.exponent else ""
-        inside = " ".join(filter(None, (power, self.unit)))
-        return f"{name}\n[{inside}]" if inside else name
+__all__ = ["scales_of", "truth_in_unit"]
 
 
 def scales_of(draws: Mapping[str, PosteriorDraws], units: Mapping[str, Any] | None) -> list[Scale]:
@@ -75,7 +38,7 @@ def scales_of(draws: Mapping[str, PosteriorDraws], units: Mapping[str, Any] | No
     for column, (name, _) in enumerate(first.owners):
         unit = (units or {}).get(name, first.units.get(name, ""))
         values = np.concatenate([run.values[:, column] for run in draws.values()])
-        scales.append(Scale(_exponent(values), unit if isinstance(unit, str) else f"{unit:generic}"))
+        scales.append(Scale(power_of_ten(values), unit if isinstance(unit, str) else f"{unit:generic}"))
     return scales
 
 
@@ -103,12 +66,3 @@ def truth_in_unit(name: str, truth: Any, unit: str) -> FloatArray:
             raise u.UnitConversionError(f"truths[{name!r}] is in {truth.unit}, not convertible to {known}.")
         truth = truth.to_value(known)
     return np.asarray(truth, dtype=np.float64).ravel()
-
-
-def _exponent(values: FloatArray) -> int:
-    size = float(np.median(np.abs(values[np.isfinite(values)]))) if np.isfinite(values).any() else 0.0
-    # A parameter around zero is as large as its spread.
-    size = max(size, float(np.std(values)))
-    if size == 0 or not np.isfinite(size) or _PLAIN[0] <= size < _PLAIN[1]:
-        return 0
-    return int(np.floor(np.log10(size)))

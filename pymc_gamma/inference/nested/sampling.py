@@ -18,6 +18,7 @@ from pymc_gamma.arguments import generator, integer, number
 from pymc_gamma.arguments import path as checked_path
 from pymc_gamma.errors import DataFileError, ModelError
 from pymc_gamma.files import refuse_overwrite, refuse_unwritable, user_path
+from pymc_gamma.inference.annotate import annotate
 from pymc_gamma.inference.nested.functions import resuming, sent_by_file, stored_with
 from pymc_gamma.inference.nested.problem import NestedProblem
 from pymc_gamma.inference.posterior import equal_weight_indices
@@ -180,7 +181,7 @@ def sample_nested(
     posterior.attrs.update(attrs)
     tree = xr.DataTree.from_dict({"posterior": posterior, "nested": weighted})
     tree.attrs.update(attrs)
-    return tree
+    return annotate(tree, problem.model)
 
 
 def _check_options(options: dict[str, Any], pool: Any) -> None:
