@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.inference.annotate import annotate
     from pymc_gamma.inference.evaluate import spectrum_draws
+    from pymc_gamma.inference.evidence import BayesFactor, bayes_factor
+    from pymc_gamma.inference.expected import expected_limits, observed_limits
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
+    from pymc_gamma.inference.reweighting import reweight
     from pymc_gamma.inference.shape_check import check_shapes
     from pymc_gamma.inference.summary import summary
+    from pymc_gamma.inference.upper_limits import upper_limit
     from pymc_gamma.instrument.irfs import IRFs, load_irfs
     from pymc_gamma.instrument.observation import Observation
     from pymc_gamma.interop import from_gammapy, to_gammapy
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
         plot_corner,
         plot_counts,
         plot_counts_spectrum,
+        plot_limits,
         plot_ppc,
         plot_radial_profile,
         plot_spectrum,
@@ -63,6 +68,7 @@ __all__ = [
     "Analysis",
     "BackgroundNorm",
     "BackgroundTilt",
+    "BayesFactor",
     "BrokenPowerLaw",
     "CosmicRayBackground",
     "DiskShape",
@@ -97,15 +103,19 @@ __all__ = [
     "Systematic",
     "TemplateSpectrum",
     "annotate",
+    "bayes_factor",
     "check_shapes",
+    "expected_limits",
     "fold",
     "from_gammapy",
     "load_irfs",
     "log_likelihood",
     "observe_events",
+    "observed_limits",
     "plot_corner",
     "plot_counts",
     "plot_counts_spectrum",
+    "plot_limits",
     "plot_ppc",
     "plot_radial_profile",
     "plot_spectrum",
@@ -113,11 +123,13 @@ __all__ = [
     "predictive_counts",
     "prior_transform",
     "report",
+    "reweight",
     "sample_nested",
     "scan_error",
     "spectrum_draws",
     "summary",
     "to_gammapy",
+    "upper_limit",
     "write_runs",
 ]
 
@@ -139,14 +151,19 @@ _WHERE = {
     "pymc_gamma.model.marginal": ("Marginalised",),
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
     "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
-    "pymc_gamma.analysis.report": ("report",),
+    "pymc_gamma.inference.evidence": ("BayesFactor", "bayes_factor"),
+    "pymc_gamma.inference.expected": ("expected_limits", "observed_limits"),
+    "pymc_gamma.inference.reweighting": ("reweight",),
     "pymc_gamma.inference.shape_check": ("check_shapes",),
+    "pymc_gamma.inference.upper_limits": ("upper_limit",),
+    "pymc_gamma.analysis.report": ("report",),
     "pymc_gamma.inference.summary": ("summary",),
     "pymc_gamma.instrument.observation": ("Observation",),
     "pymc_gamma.plotting": (
         "plot_corner",
         "plot_counts",
         "plot_counts_spectrum",
+        "plot_limits",
         "plot_ppc",
         "plot_radial_profile",
         "plot_spectrum",

@@ -55,6 +55,7 @@ INTERNAL = {
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
     "Profile": "abstract",
+    "BayesFactor": "made by `bayes_factor`",
     "GammaTable.line": "asked by a spectrum, with a variable",
     "GammaTable.mixed": "asked by a spectrum, with a variable",
     "SkyComponent": "abstract",
@@ -71,6 +72,8 @@ ANY_SHAPE = {
     "dnde": {"energy"},
     "Response.nominal_flux": {"energy"},
     "gaussian_density": {"separation"},
+    "cross_section": {"fraction", "n_events"},
+    "thermal_cross_section": {"mass"},
     **{
         f"{kind}.{method}": {argument}
         for kind in PROFILES
@@ -141,9 +144,12 @@ class Objects:
                 ),
             }
         )
-        with pm.Model():
+        with pm.Model() as self.index_model:
             index = pm.Normal("index")
             self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
+        self.evidence = xr.Dataset(attrs={"log_evidence": -1.0, "log_evidence_err": 0.1})
+        self.cells = self.response.asimov(energy=3, pixel=0.4 * u.deg)
+        self.annihilation = pmg.darkmatter.Annihilation(5.0, 1e-26, "b", j_factor=1e20)
         self.shape = pmg.PointShape(0.3 + 0.01 * (index - 2), -0.2)
         self.gammapy_model = self.gammapy_source()
         self.response.save(self.file("response"))
@@ -152,6 +158,13 @@ class Objects:
     @staticmethod
     def gaussian(sigma):
         return source("crab", 0.3, -0.2, sigma=sigma.to_value("deg"), amplitude=3e-12)
+
+    @staticmethod
+    def fixed_limit(model):
+        return 1.0
+
+    def build(self, events, mass):
+        return self.small_model
 
     @staticmethod
     def gammapy_source():
@@ -476,6 +489,47 @@ def recipes(o):
             "max_events": 200,
         },
         "to_gammapy": {"idata": gammapy_posterior(), "models": [o.gammapy_model], "point": "mean"},
+        # after the fit
+        "upper_limit": {"idata": o.idata, "var_name": "index", "probability": 0.9},
+        "reweight": {
+            "idata": xr.Dataset({"index": (("chain", "draw"), np.linspace(1.9, 2.1, 200)[None])}),
+            "model": o.index_model,
+            "new_priors": {"index": pm.Normal.dist(2, 1)},
+            "n_draws": 2,
+            "random_seed": 1,
+        },
+        "bayes_factor": {"a": o.evidence, "b": o.evidence},
+        "expected_limits": {
+            "build": o.build,
+            "null": o.cells,
+            "masses": [1, 2] * u.TeV,
+            "variable": "sigmav",
+            "probability": 0.9,
+            "n": 1,
+            "limit": o.fixed_limit,
+            "rebuild": True,
+            "random_seed": 3,
+            "progressbar": False,
+        },
+        "observed_limits": {
+            "build": o.build,
+            "events": o.cells,
+            "masses": [1, 2] * u.TeV,
+            "variable": "sigmav",
+            "probability": 0.9,
+            "limit": o.fixed_limit,
+            "rebuild": True,
+            "progressbar": False,
+        },
+        "cross_section": {
+            "fraction": 0.1,
+            "n_events": 100.0,
+            "response": o.free,
+            "component": "crab",
+            "spectrum": o.annihilation,
+        },
+        "expected_events": {"response": o.free, "component": "crab", "spectrum": o.annihilation},
+        "thermal_cross_section": {"mass": [0.5, 1] * u.TeV},
         # responses
         "Response.citations": {"self": o.response},
         "Response.fingerprint": {"self": o.response},
@@ -512,6 +566,14 @@ def recipes(o):
             "lat": [0.0, 1.0],
             "step": 0.2,
             "observation": 0,
+            "spectra": {"crab": pmg.PowerLaw()},
+            "norms": {"ccr": 2.0},
+            "shapes": shapes,
+        },
+        "Response.asimov": {
+            "self": o.live,
+            "energy": [1, 5, 50] * u.TeV,
+            "pixel": 0.2 * u.deg,
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},
             "shapes": shapes,
@@ -644,6 +706,12 @@ def recipes(o):
             "var_names": ["fraction"],
             "truths": {"fraction": [0.5, 0.5]},
             "weights": weights,
+        },
+        "plot_limits": {
+            "masses": [1, 2] * u.TeV,
+            "limits": {"limit": [1e-26, 2e-26]},
+            "unit": "cm3 s-1",
+            "thermal_relic": True,
         },
         "plot_counts": {**pictures, "observation": 0, "cells": 4, "weights": weights},
         "plot_counts_spectrum": {

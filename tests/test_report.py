@@ -19,6 +19,7 @@ from pymc_gamma.analysis import report as module
 from pymc_gamma.analysis.report_diagnostics import CHECKS, verdicts
 from pymc_gamma.analysis.report_input import ReportInput
 from pymc_gamma.errors import warn_user
+from pymc_gamma.plotting.draw_model import Node, draw_model
 
 VOID = {"meta", "img", "br"}
 EVIL = '<script>alert("x")</script><img src=http://example.com/x.png onerror=alert(1)>'
@@ -207,6 +208,58 @@ def test_everything_is_escaped(tmp_path, events, response):
     assert "mine" in page.section(EVIL)
 
 
+@pytest.fixture(scope="module")
+def free(response):
+    """A response of two observations with a free spectrum, its model of binned events, and draws of both."""
+    sky = [source("crab", 0.3, -0.2, index=2.3, amplitude=3e-12), pmg.CosmicRayBackground()]
+    pointings = [pointing(hours=1), pointing(0.2, 0.1, hours=2)]
+    folded = pmg.fold(sky, pointings, response.roi, free_spectrum=["crab"])
+    events = folded.simulate({"crab": 1, "ccr": 1}, 150, rng=1)
+    with pm.Model(coords=folded.coords) as model:
+        fraction = pm.Dirichlet("fraction", np.ones(2), dims="component")
+        spectra = {"crab": pmg.PowerLaw(index=pm.Normal("index", 2.3, 0.1))}
+        pmg.EventMixture("events", fraction, response=folded, spectra=spectra, observed=events)
+    posterior = fractions(draws=50).assign(
+        index=(("chain", "draw"), np.random.default_rng(3).normal(2.3, 0.1, (4, 50)))
+    )
+    lists = np.stack([folded.simulate({"crab": 1, "ccr": 1}, 150, rng=k).to_rows(folded.reco) for k in range(20)])
+    coords = {"reco": list(folded.reco)}
+    predictive = xr.Dataset({"events": (("chain", "draw", "event", "reco"), lists[None])}, coords)
+    return folded, model, events, posterior, predictive, spectra
+
+
+def test_free_spectra_of_several_observations(tmp_path, free):
+    folded, model, events, posterior, predictive, _ = free
+    found = tree(posterior=posterior, sample_stats=statistics(draws=50), posterior_predictive=predictive)
+    page = write(tmp_path, found, folded, events=events, model=model)
+    assert not page.failed
+    assert len(page.pictures) == 6
+    assert "2 observations, 3 h of live time" in page.section("What was observed")
+    each = [f"{int((events.observation == k).sum())} prod5" for k in range(2)]
+    assert all(f"{k} {told}" in page.section("What was observed") for k, told in enumerate(each))
+    assert "Spectral energy distribution of crab" in page.section("Spectra")
+    assert "only the shape of a spectrum means something" in page.section("Spectra")
+    assert "Only the" not in page.section("Posterior")
+
+
+def test_what_pictures_of_free_spectra_need(tmp_path, free):
+    folded, _, events, posterior, _, spectra = free
+    page = write(tmp_path, posterior, folded, events=events)
+    assert not page.failed
+    for title in ("Counts map", "Counts spectrum", "Predictive check"):
+        assert "pm.sample_posterior_predictive(idata, model=model" in page.section(title)
+    assert "The spectra of crab are free; pass model= or spectra=" in page.section("Spectra")
+    again = read(pmg.report(posterior, folded, tmp_path / "again.html", events=events, spectra=spectra))
+    assert "Spectral energy distribution of crab" in again.section("Spectra")
+
+
+def test_events_in_cells(tmp_path, response, events):
+    cells = events.binned(8, pixel=0.2 * u.deg)
+    page = write(tmp_path, fractions(), response, events=cells)
+    assert not page.failed
+    assert f"200 events, 200 of them in the domain of the analysis. They are gathered in {len(cells)} rows" in page.text
+
+
 def test_sections_of_a_user(tmp_path, response):
     def figure(subject):
         drawn = plt.figure(figsize=(2, 1))
@@ -346,3 +399,22 @@ def test_sizes_of_fluxes_are_readable(tmp_path):
     posterior = xr.Dataset({"amplitude": (("chain", "draw"), draws, {"units": "cm-2 s-1 TeV-1"})})
     told = write(tmp_path, posterior, None).section("Posterior")
     assert re.search(r"amplitude 2\.3\d 0\.1\d\d? 2\.1\d\d? to 2\.5\d\d? 1e-12 cm-2 s-1 TeV-1", told)
+
+
+def test_the_graph_of_a_model_has_each_variable_below_those_it_depends_on():
+    nodes = {
+        "y": Node("observed", "y\nNormal", ["mu", "sigma"]),
+        "mu": Node("deterministic", "mu\ncomputed", ["a", "b"]),
+        "a": Node("free", "a\nNormal", []),
+        "b": Node("free", "b\n$x_{", []),  # no mathematics
+        "sigma": Node("free", "sigma\nHalfNormal", []),
+        "alone": Node("potential", "alone\npotential", []),
+    }
+    figure = draw_model(nodes)
+    figure.canvas.draw()
+    height = {one.get_text().split("\n")[0]: one.get_position()[1] for one in figure.axes[0].texts if one.get_text()}
+    assert height.keys() == nodes.keys()
+    for name, node in nodes.items():
+        assert all(height[parent] > height[name] for parent in node.parents)
+    assert height["sigma"] == height["mu"]  # just above what it is for
+    plt.close(figure)

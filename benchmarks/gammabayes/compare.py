@@ -1,8 +1,8 @@
-"""Compare pymc_gamma with GammaBayes 0.1.9 on the job of GammaBayes' own Quick Start.
+"""Compare pymc_gamma with GammaBayes 0.1.9 on the job of GammaBayes' own Quick Start, or on one of dark matter.
 
-Runs ``peer.py`` in an environment of its own, made on the first run, then ``ours.py`` in this one, both with
-one thread for linear algebra, and prints for each stage the seconds of both, their ratio and the target, and
-both posteriors beside the truth.
+Runs the peer's script in an environment of its own, made on the first run, then ours in this one, both with
+one thread for linear algebra, and prints for each stage the seconds of both, their ratio and the target,
+both posteriors beside the truth, and whether our two samplers agree.
 
 ==============  ===============================  =================================================
 stage           GammaBayes                       pymc_gamma
@@ -18,13 +18,17 @@ Ours is timed twice: in a fresh process with empty compilation caches ("first"),
 
     python benchmarks/gammabayes/compare.py
 
+The mass of dark matter that annihilates into W+W-, beside the Quick Start's components; the peer scans 21 masses::
+
+    python benchmarks/gammabayes/compare.py --case darkmatter
+
 On a twentieth of the events, in a few minutes::
 
     python benchmarks/gammabayes/compare.py --fraction-of-job 0.05
 
 Ours anew, beside the peer's numbers of an earlier run (the report then says so)::
 
-    python benchmarks/gammabayes/compare.py --reuse benchmarks/results/gammabayes-peer.json
+    python benchmarks/gammabayes/compare.py --reuse benchmarks/results/gammabayes-quickstart-peer.json
 """
 
 import argparse
@@ -38,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 from environment import ComparisonError, ensure_peer
+from job import JOBS, Job
 from report import report
 
 HERE = Path(__file__).resolve().parent
@@ -64,13 +69,13 @@ def run_script(
     return dict(json.loads(output.read_text()))
 
 
-def run_ours(output: Path, options: Sequence[object]) -> dict[str, Any]:
-    """Run our side in a fresh process whose compilation caches are empty."""
+def run_ours(script: str, output: Path, options: Sequence[object]) -> dict[str, Any]:
+    """Run a script of our side in a fresh process whose compilation caches are empty."""
     with tempfile.TemporaryDirectory(prefix="pymc-gamma-") as caches:
         inherited = {name: os.environ.get(name) for name in ("PYTENSOR_FLAGS", "PYTHONPATH")}
         return run_script(
             sys.executable,
-            "ours.py",
+            script,
             output,
             options,
             NUMBA_CACHE_DIR=f"{caches}/numba",
@@ -79,20 +84,25 @@ def run_ours(output: Path, options: Sequence[object]) -> dict[str, Any]:
         )
 
 
-def read_peer(path: Path) -> dict[str, Any]:
-    """Return the peer's record of an earlier run."""
+def read_peer(path: Path, job: Job) -> dict[str, Any]:
+    """Return the peer's record of an earlier run of a job."""
     try:
         record = dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise ComparisonError(f"--reuse {path}: {error}") from error
-    missing = {"stages", "n_events", "fraction_mean", "likelihood_calls"} - record.keys()
+    missing = {"stages", "n_events", "mean", "likelihood_calls", "components", "parameters"} - record.keys()
     if missing:
-        raise ComparisonError(f"--reuse {path}: lacks {', '.join(sorted(missing))}; give a file that peer.py wrote.")
+        raise ComparisonError(
+            f"--reuse {path}: lacks {', '.join(sorted(missing))}; give a file that {job.scripts[0]} wrote."
+        )
+    if [*record["components"], *record["parameters"]] != [*job.fractions, *job.parameters]:
+        raise ComparisonError(f"--reuse {path} is of another --case; give a file that {job.scripts[0]} wrote.")
     return record
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare pymc_gamma with GammaBayes 0.1.9 on the same job.")
+    parser.add_argument("--case", choices=list(JOBS), default="quickstart", help="which job; default quickstart")
     parser.add_argument("--reuse", type=Path, metavar="JSON", help="take the peer's numbers from an earlier run")
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT, metavar="DIR", help="the peer's environment")
     parser.add_argument("--peer-python", type=Path, help="interpreter that already has the peer installed")
@@ -104,16 +114,17 @@ def parse_arguments() -> argparse.Namespace:
 
 def compare(arguments: argparse.Namespace) -> str:
     """Run what has to be run and return the report."""
-    seed = ("--seed", arguments.seed)
+    job, seed = JOBS[arguments.case], ("--seed", arguments.seed)
+    of_peer, of_ours = job.scripts
     if arguments.reuse:
-        peer = read_peer(arguments.reuse)
+        peer = read_peer(arguments.reuse, job)
     else:
         python = arguments.peer_python or ensure_peer(arguments.environment)
-        job = (*seed, "--fraction-of-job", arguments.fraction_of_job)
-        peer = run_script(python, "peer.py", RESULTS / "gammabayes-peer.json", job)
+        output = RESULTS / f"gammabayes-{arguments.case}-peer.json"
+        peer = run_script(python, of_peer, output, (*seed, "--fraction-of-job", arguments.fraction_of_job))
     passes = (*seed, "--events", peer["n_events"], "--repeats", arguments.repeats)
-    ours = run_ours(RESULTS / "gammabayes-ours.json", passes)
-    return report(peer, ours, arguments.reuse)
+    ours = run_ours(of_ours, RESULTS / f"gammabayes-{arguments.case}-ours.json", passes)
+    return report(job, peer, ours, arguments.reuse)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What ``peer.py`` and ``ours.py`` share: the job, the stop-watch, the record they write.
+"""What the scripts of both programs share: the jobs, the stop-watch, the record they write.
 
 Standard library only, and nothing newer than Python 3.11, because it also runs in the peer's environment.
 """
@@ -11,15 +11,61 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-N_EVENTS = 4500
-#: Share of the events of each component, in the order in which both programs hold them.
-TRUTH = {"diffuse": 1 / 6, "hgps": 1 / 3, "ccr": 1 / 2}
 LIVE_POINTS = 500
 DLOGZ = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both programs do.
+
+    Attributes
+    ----------
+    title : str
+        What it is, for the report.
+    n_events : int
+        Number of events.
+    fractions : dict
+        Share of the events of each component, in the order in which both programs hold them.
+    scripts : tuple of str
+        The scripts that do it in GammaBayes and in pymc_gamma.
+    targets : frozenset of str
+        Rows of the report for which ours should be a hundred times faster.
+    parameters : dict
+        Values of the other parameters that the events are simulated with, and that are inferred.
+    """
+
+    title: str
+    n_events: int
+    fractions: dict[str, float]
+    scripts: tuple[str, str]
+    targets: frozenset[str]
+    parameters: dict[str, float] = field(default_factory=dict)
+
+
+QUICKSTART = Job(
+    title="the Quick Start, three fractions",
+    n_events=4500,
+    fractions={"diffuse": 1 / 6, "hgps": 1 / 3, "ccr": 1 / 2},
+    scripts=("peer.py", "ours.py"),
+    targets=frozenset({"simulate", "marginalise", "sample, nested"}),
+)
+DARKMATTER = Job(
+    title="dark matter to W+W-, four fractions and the mass",
+    n_events=1500,
+    fractions={"dm": 1 / 2, "diffuse": 1 / 6, "hgps": 1 / 6, "ccr": 1 / 6},
+    scripts=("peer_darkmatter.py", "ours_darkmatter.py"),
+    targets=frozenset({"all of it"}),
+    parameters={"log10_mass": 0.0},
+)
+JOBS = {"quickstart": QUICKSTART, "darkmatter": DARKMATTER}
+#: Masses in TeV that the peer scans: ends and number, in equal steps of the logarithm. Ours is free between the ends.
+MASS_SCAN = (0.2, 20.0, 21)
 
 
 def cpu_seconds() -> float:
@@ -64,15 +110,18 @@ def installed_version(package: str) -> str:
         return "source tree"
 
 
-def write_record(path: Path, program: str, packages: Sequence[str], seed: int, measurements: Mapping[str, Any]) -> None:
+def write_record(
+    path: Path, job: Job, program: str, packages: Sequence[str], seed: int, measurements: Mapping[str, Any]
+) -> None:
     """Write measurements as JSON, with the job and everything that a reader needs to judge them."""
     record = {
         "program": f"{program} {installed_version(program)}",
         "packages": {name: installed_version(name) for name in packages},
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "components": list(TRUTH),
-        "truth": list(TRUTH.values()),
+        "components": list(job.fractions),
+        "parameters": list(job.parameters),
+        "truth": [*job.fractions.values(), *job.parameters.values()],
         "seed": seed,
         **measurements,
     }

@@ -63,6 +63,8 @@ def _is_nested(subject: ReportInput) -> bool:
 def finite_draws(subject: ReportInput) -> Verdict:
     """Draws that are no numbers, and parameters that never change."""
     broken, stuck = [], []
+    # what is computed may be a constant
+    computed = set() if subject.model is None else {one.name for one in subject.model.deterministics}
     for name, one in subject.posterior.data_vars.items():
         values = np.asarray(one.values)
         if not np.issubdtype(values.dtype, np.number):
@@ -70,7 +72,7 @@ def finite_draws(subject: ReportInput) -> Verdict:
         if not np.isfinite(values).all():
             broken.append(str(name))
         dims = [dim for dim in one.dims if dim in SAMPLE_DIMS]
-        if values.size > 1 and bool((one.max(dims) == one.min(dims)).any()):
+        if name not in computed and values.size > 1 and bool((one.max(dims) == one.min(dims)).any()):
             stuck.append(str(name))
     if broken:
         return Verdict(
@@ -102,8 +104,8 @@ def r_hat(subject: ReportInput) -> Verdict | None:
         "R-hat", _level(worst > _WORST_R_HAT, worst > _R_HAT),
         f"The chains {'agree' if worst <= _R_HAT else 'disagree'}: at most {worst:.3f} ({values.idxmax()}); "
         f"up to {_R_HAT:g} is good.",
-        "" if worst <= _R_HAT else "Do not use the posterior yet. Sample longer (tune=, draws=); if this does not "
-        "help, look at the chains (arviz.plot_trace): several modes or parameters that nothing determines need another "
+        "" if worst <= _R_HAT else "Sample longer (tune=, draws=) before using the posterior; if this does not help, "
+        "look at the chains (arviz.plot_trace): several modes or parameters that nothing determines need another "
         "parametrisation or informative priors.",
     )  # fmt: skip
 

@@ -92,14 +92,17 @@ def variables(subject: ReportInput) -> Html:
     if len(kinds) > _MOST_DRAWN:
         return joined(paragraph(f"The model has {len(kinds)} variables, too many for a picture of it."), listing)
     nodes = {
-        name: Node(
-            kind, "\n".join((name, repr_of[name].split("(")[0])), sorted(parents.get(name, set()) & kinds.keys())
-        )
+        name: Node(kind, f"{name}\n{_told(kind, repr_of[name])}", sorted(parents.get(name, set()) & kinds.keys()))
         for name, kind in kinds.items()
     }
     links = "; ".join(f"{name} depends on {', '.join(node.parents)}" for name, node in nodes.items() if node.parents)
     told = f"Model graph: parameters are round and white, observed variables grey, computed ones dashed. {links}."
     return joined(embedded(draw_model(nodes), told), listing)
+
+
+def _told(kind: str, distribution: str) -> str:
+    """What a picture says below the name of a variable: the name of its distribution, or what it is."""
+    return distribution.split("(")[0] if kind in ("free", "observed") else _KINDS[kind]
 
 
 def _kinds(model: "pm.Model") -> dict[str, str]:
@@ -127,6 +130,7 @@ def _prior(variable: Any) -> str:
     except Exception:  # of a distribution of the user
         return "not known"
     told = re.split(r" [~=] ", told, maxsplit=1)[-1].strip()
+    told = re.sub(r"^(?:Deterministic|Potential)\((.*)\)$", r"\1", told)
     owner = variable.owner
     if owner is None or not hasattr(owner.op, "dist_params"):
         return str(told)

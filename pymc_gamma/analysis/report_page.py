@@ -35,8 +35,8 @@ __all__ = [
 Html = Markup
 
 _DPI = 110
-_WIDE = 1.9
-"""Pictures that are wider than this times their height keep a width at which they can be read, and scroll."""
+_WIDE, _LARGE = 1.9, 1000
+"""Pictures wider than the one times their height or the other [pixels] keep a width to be read at, and scroll."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,12 @@ def embedded(figure: "Figure", text: str) -> Html:
 
     try:
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=_DPI, facecolor="white")
+        figure.savefig(content, format="png", dpi=_DPI, facecolor="white", bbox_inches="tight")
     finally:
         plt.close(figure)
-    width, height = (round(float(inches) * _DPI) for inches in figure.get_size_inches())
-    wide = " wide" if width > _WIDE * height else ""
+    # at these bytes a PNG says its size
+    width, height = (int.from_bytes(content.getvalue()[start : start + 4]) for start in (16, 20))
+    wide = " wide" if width > min(_WIDE * height, _LARGE) else ""
     data = base64.b64encode(content.getvalue()).decode()
     return Html(
         '<figure><div class="scroll{}" tabindex="0" role="region" aria-label="Picture">'
@@ -174,7 +175,7 @@ def page(title: str, subtitle: str, sections: Sequence[PageSection]) -> str:
 def _box(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Html:
     classes = [Html(' class="number"') if column.number else Html("") for column in columns]
     head = Html("").join(
-        Html('<th scope="col"{}>{}</th>').format(one, column.title)
+        Html('<th scope="col"{}>{}</th>').format(one, column.title.replace("-", "\N{NON-BREAKING HYPHEN}"))
         for one, column in zip(classes, columns, strict=True)
     )
     body = Html("\n").join(Html("<tr>{}</tr>").format(_cells(row, classes)) for row in rows)

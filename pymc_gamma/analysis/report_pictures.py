@@ -42,6 +42,9 @@ def _for_corner(subject: ReportInput) -> tuple[xr.Dataset, list[str]]:
     }
     if not every:
         raise LeftOut("No parameter varies, or none has finite draws.")
+    if subject.model is not None:  # what is computed from others comes after them
+        free = [one.name for one in subject.model.free_RVs]
+        every = dict(sorted(every.items(), key=lambda item: item[0] not in free))
     chosen: dict[str, xr.DataArray] = {}
     room = _CORNER
     for name, one in every.items():

@@ -7,8 +7,10 @@
 """
 
 from pymc_gamma.darkmatter.annihilation_table import AnnihilationTable
+from pymc_gamma.darkmatter.counts import cross_section, expected_events
 from pymc_gamma.darkmatter.halo import DarkMatterHalo
 from pymc_gamma.darkmatter.pair_table import PairTable
+from pymc_gamma.darkmatter.relic import thermal_cross_section
 from pymc_gamma.darkmatter.spectra import Annihilation, Decay, dnde
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
 from pymc_gamma.halos import (
@@ -39,8 +41,11 @@ __all__ = [
     "PairTable",
     "Profile",
     "Zhao",
+    "cross_section",
     "dnde",
+    "expected_events",
     "gamma_table",
     "gaussian_density",
     "gaussian_weights",
+    "thermal_cross_section",
 ]

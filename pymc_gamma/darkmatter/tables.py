@@ -9,6 +9,7 @@ operations serve NumPy and PyTensor, with derivatives in mass and energy.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,7 +46,12 @@ COLUMNS = {
     r"\[Gamma]": "gamma",
     r"\[Nu]": "nu_",
 }
-"""How the file spells names of channels."""
+"""How the file of PPPC 4 DM ID spells names of channels."""
+BINNED = re.compile(r"dNd(?:Log10)?x\[\s*(\w+)\s*\]")
+"""Name of a channel in a file of CosmiXs."""
+BINNED_NAMES = {"a": "gamma", "H": "h", "nue": "nu_e", "numu": "nu_mu", "nutau": "nu_tau", "HZ": "hZ"}
+"""Channels by these names."""
+LIGHT_QUARKS = ("u", "d", "s")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,12 +145,17 @@ class GammaTable:
     @classmethod
     @checked(file=path)
     def read(cls, file: Any) -> "GammaTable":
-        """Read a file in the format of PPPC 4 DM ID: a line of names, then mass, log10 x and dN/dlog10 x by channel.
+        """Read a file in the format of PPPC 4 DM ID or CosmiXs: names, then mass, log10 x and dN/dlog10 x by channel.
+
+        CosmiXs (Arina et al. 2024, JCAP 03, 035, arXiv:2312.01153) has averages over bins of log10 x. They are taken at
+        the centres; between these and at the endpoint values are added. Light quarks ``q`` are the mean of its three,
+        and what is made of a photon and a boson is made of its other channels, lines included.
 
         Parameters
         ----------
         file : str or path-like
-            ``AtProduction_gammas.dat``, or the compact copy that this package brings (``.npz``).
+            ``AtProduction_gammas.dat`` or ``AtProduction-Gamma.dat``, or the compact copy that this package brings
+            (``.npz``).
 
         Raises
         ------
@@ -166,15 +177,18 @@ class GammaTable:
             head, *lines = file.read_text(encoding="utf-8").splitlines() or [""]
             if not any(line.strip() for line in lines):
                 raise ValueError("it has no rows")
-            names, rows = head.split()[2:], np.loadtxt(lines, ndmin=2)
+            names, rows = BINNED.findall(head) or head.split()[2:], np.loadtxt(lines, ndmin=2)
             mass, log10_x = np.unique(rows[:, 0]), np.unique(rows[:, 1])
             rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
             values = rows[:, 2:].reshape(len(mass), len(log10_x), len(names))
-            return cls(mass, np.round(log10_x, 6), {_spelled(one): values[:, :, k] for k, one in enumerate(names)})
+            spectra = {_spelled(one): values[:, :, k] for k, one in enumerate(names)}
+            if BINNED.search(head):
+                log10_x, spectra = _from_bins(log10_x, spectra)
+            return cls(mass, np.round(log10_x, 6), spectra)
         except (OSError, EOFError, KeyError, ValueError, IndexError, BadZipFile) as error:
             raise DataFileError(
-                f"{file} is no table of gamma-ray spectra as PPPC 4 DM ID has them (a line of names, then mass, "
-                f"log10 x and spectra in rows): {error}"
+                f"{file} is no table of gamma-ray spectra as PPPC 4 DM ID and CosmiXs have them (a line of names, then "
+                f"mass, log10 x and spectra in rows): {error}"
             ) from error
 
     def values(self, channel: str) -> FloatArray:
@@ -296,8 +310,29 @@ def gamma_table() -> GammaTable:
     return GammaTable.read(dataset_path(DATASET))
 
 
+def _from_bins(log10_x: FloatArray, spectra: Mapping[str, FloatArray]) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Averages over bins up to 0, given at their centres, as values at these, half-way between, and at the endpoint."""
+    step = np.diff(log10_x).mean()
+    if abs(log10_x[-1] + 0.5 * step) > 1e-6:
+        raise ValueError(f"its bins end at log10 x = {log10_x[-1] + 0.5 * step:g} instead of 0")
+    at = log10_x[0] + 0.5 * step * np.arange(2 * len(log10_x))
+    found = {}
+    for name, values in spectra.items():
+        if name == "aZ":
+            continue  # has a line in a bin: `Zgamma` is made of a line and of other channels
+        finer = np.empty((len(values), len(at)))
+        finer[:, :-1] = PchipInterpolator(log10_x, values, axis=1)(at[:-1])
+        finer[:, ::2] = values
+        finer[:, -1] = np.maximum(1.5 * values[:, -1] - 0.5 * values[:, -2], 0)
+        found[name] = np.maximum(finer, 0)
+    if set(LIGHT_QUARKS) <= found.keys():
+        found["q"] = np.mean([found[name] for name in LIGHT_QUARKS], axis=0)
+    return at, {name: one for name, one in found.items() if name not in LIGHT_QUARKS}
+
+
 def _spelled(name: str) -> str:
     """Name of a channel, from that in the file."""
+    name = BINNED_NAMES.get(name, name)
     for spelled, plain_name in COLUMNS.items():
         name = name.replace(spelled, plain_name)
     return name

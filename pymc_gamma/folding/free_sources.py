@@ -197,6 +197,8 @@ def _shares(component: PhotonComponent) -> FloatArray:
     fluxes = component.part_fluxes()
     total = fluxes.sum(axis=0)
     lit = np.flatnonzero(total > 0)
+    if not len(lit):  # a norm of zero: all parts alike
+        return np.full(fluxes.shape, 1 / len(fluxes))
     at = np.arange(len(total))
     right = np.clip(np.searchsorted(lit, at), 0, len(lit) - 1)
     left = np.clip(right - 1, 0, None)

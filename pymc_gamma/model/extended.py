@@ -45,7 +45,7 @@ from pymc_gamma.tensors import units_of, with_unit
 
 __all__ = ["ExtendedEventMixture"]
 
-_OF_MODELS = ("observed", "dims", "expected_counts", "integrated_flux")
+_OF_MODELS = ("observed", "dims", "expected_counts", "fractions", "integrated_flux")
 """Keywords that name variables of a model, or need one."""
 
 
@@ -94,6 +94,8 @@ class ExtendedEventMixture(Distribution):
         twice as many as expected at the initial point of the model.
     expected_counts : bool
         Whether to add the expected counts of each component, ``"<name>_expected_counts"``, as a deterministic.
+    fractions : bool
+        Whether to add the share of each component in all expected counts, ``"<name>_fractions"``, as a deterministic.
     integrated_flux : Quantity of two energies, optional
         Add the flux of each sky component between them, ``"<name>_flux"`` in cm-2 s-1, as a deterministic.
     dims : tuple of str, optional
@@ -168,6 +170,7 @@ class ExtendedEventMixture(Distribution):
         observed: Any = None,
         max_events: int | None = None,
         expected_counts: bool = False,
+        fractions: bool = False,
         integrated_flux: Any = None,
         dims: Any = None,
         **kwargs: Any,
@@ -190,10 +193,9 @@ class ExtendedEventMixture(Distribution):
         every = [source.weighted(own).counts for own in source.each_node(parameters)]
         counts, *others = every
         expected = max(_checked_expectation(name, source, one, model) for one in every)
-        if others and expected_counts:
-            raise ModelError(
-                f"{name}: expected_counts differ from node to node of what is Marginalised(); leave them out."
-            )
+        if others and (expected_counts or fractions):
+            which = "expected_counts" if expected_counts else "fractions"
+            raise ModelError(f"{name}: {which} differ from node to node of what is Marginalised(); leave them out.")
         if isinstance(observed, Variable):
             n_rows = observed.type.shape[-2] if max_events is None else max_events
         elif observed is not None:
@@ -205,6 +207,9 @@ class ExtendedEventMixture(Distribution):
         if expected_counts:
             every_count = pm.Deterministic(f"{name}_expected_counts", counts, dims=_component_dims(name, model, source))
             with_unit(every_count, "counts")
+        if fractions:
+            share = counts / pt.sum(counts)
+            pm.Deterministic(f"{name}_fractions", share, dims=_component_dims(name, model, source))
         if integrated_flux is not None:
             emitted = model_components(name, response, spectra, factors, (), shapes, scan)
             add_integrated_flux(name, source, emitted, factors, integrated_flux)

@@ -147,9 +147,14 @@ class TableArrays(NamedTuple):
                 raise ValueError(f"the bands are those of {len(tiles.order)} events, but there are {n_events} rows")
             densities, counts, offset = densities[tiles.order], counts[tiles.order], offset[tiles.order]
             log_densities = None if log_densities is None else log_densities[tiles.order]
-        unit = np.array([np.all(counts[i : i + BLOCK] == 1) for i in range(0, n_events, BLOCK)], dtype=bool)
+        unit = _unit_blocks(counts)
         log_rows = _log_rows(densities, log_densities)
         return cls(to_blocks(densities), counts, unit, offset, weighted_sum(offset, counts), log_rows, tiles, added)
+
+
+def _unit_blocks(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether all events of a block have multiplicity one."""
+    return np.array([np.all(counts[i : i + BLOCK] == 1) for i in range(0, len(counts), BLOCK)], dtype=bool)
 
 
 def _log_rows(densities: NDArray[np.float64], logs: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -203,6 +208,28 @@ class EventTable:
             )
             for k, tables in enumerate(arrays.added)
         )
+
+    def set_multiplicity(self, multiplicity: NDArray[np.float64]) -> None:
+        """Let the rows stand for other numbers of events, shape (N,) in the order of the value; densities stay.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> table = EventTable(np.array([[1.0, 0.1], [0.2, 1.0]]))
+        >>> table.set_multiplicity(np.array([3.0, 0.0]))
+        >>> table.inputs[1].get_value()
+        array([3., 0.])
+        """
+        counts = np.ascontiguousarray(multiplicity, dtype=np.float64)
+        named = dict(zip((*TABLE_INPUTS, *BAND_INPUTS), self.inputs, strict=False))
+        if len(self.inputs) > len(TABLE_INPUTS):
+            counts = counts[named["order"].get_value(borrow=True)]
+        offset = named["offset"].get_value(borrow=True)
+        if counts.shape != offset.shape:
+            raise ValueError(f"there are {len(offset)} rows, got multiplicities of shape {counts.shape}")
+        named["multiplicity"].set_value(counts)
+        named["unit"].set_value(_unit_blocks(counts))
+        named["offset_sum"].set_value(weighted_sum(offset, counts))
 
     @property
     def every(self) -> tuple[SharedVariable, ...]:

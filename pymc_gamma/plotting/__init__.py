@@ -7,6 +7,7 @@ from pymc_gamma.plotting.corner import plot_corner
 from pymc_gamma.plotting.counts import plot_counts
 from pymc_gamma.plotting.counts_spectrum import plot_counts_spectrum
 from pymc_gamma.plotting.expected import SkyCells
+from pymc_gamma.plotting.limits import plot_limits
 from pymc_gamma.plotting.ppc import plot_ppc
 from pymc_gamma.plotting.radial_profile import plot_radial_profile
 from pymc_gamma.plotting.spectrum import plot_spectrum
@@ -16,6 +17,7 @@ __all__ = [
     "plot_corner",
     "plot_counts",
     "plot_counts_spectrum",
+    "plot_limits",
     "plot_ppc",
     "plot_radial_profile",
     "plot_spectrum",

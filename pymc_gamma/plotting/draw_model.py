@@ -13,6 +13,8 @@ __all__ = ["Node", "draw_model"]
 
 _WIDTH, _HEIGHT = 1.75, 1.05
 """Inches from node to node, along a row and between rows."""
+_HALF, _ASIDE = 0.24, 0.35
+"""Inches from the middle of a node to its edge, and between which the heads of arrows lie."""
 _SWEEPS = 8
 _LONGEST = 22
 _FACES = {"free": "white", "observed": "0.82", "deterministic": "white", "data": "0.93", "potential": "white"}
@@ -126,7 +128,8 @@ def _draw_node(ax: "Axes", node: Node, x: float, y: float) -> None:
 
 
 def _draw_arrow(ax: "Axes", start: tuple[float, float], end: tuple[float, float]) -> None:
-    style = {"arrowstyle": "-|>", "color": "0.45", "lw": 1.0, "shrinkA": 17, "shrinkB": 18}
+    style = {"arrowstyle": "-|>", "color": "0.45", "lw": 1.0, "shrinkA": 0, "shrinkB": 0}
     if end[1] < start[1] - 1.5 * _HEIGHT:  # around the rows between
         style["connectionstyle"] = f"arc3,rad={0.2 if end[0] >= start[0] else -0.2}"
-    ax.annotate("", end, start, arrowprops=style, zorder=2)
+    aside = float(np.clip(0.12 * (start[0] - end[0]), -_ASIDE, _ASIDE))  # heads of several arrows beside each other
+    ax.annotate("", (end[0] + aside, end[1] + _HALF), (start[0], start[1] - _HALF), arrowprops=style, zorder=2)

@@ -81,6 +81,8 @@ class CellNodes(NamedTuple):
         First point of each cell, and at last the number of points, shape (n_cells + 1,).
     density : numpy.ndarray
         Averages of the densities, shape (n_cells, K).
+    area : numpy.ndarray
+        Solid angle in sr of the part of each cell in the domain, 0 where no node hit it, shape (n_cells,).
     """
 
     lon: FloatArray
@@ -88,6 +90,7 @@ class CellNodes(NamedTuple):
     weight: FloatArray
     first: IntArray
     density: FloatArray
+    area: FloatArray
 
 
 class CellGroup(NamedTuple):
@@ -337,7 +340,7 @@ def integrate_cells(
     EventError
         If no part of a cell lies in the domain.
     """
-    quadrature = _Quadrature(len(cells), density, inside)
+    quadrature = _Quadrature(cells, density, inside)
     n = len(cells)
     low, high = cells[:, ::2].copy(), cells[:, 1::2].copy()
     boxes = _Boxes(low, high, np.arange(n), np.ones(n), np.zeros(n, np.int64), np.ones(n, bool))
@@ -387,9 +390,11 @@ def _cut_at_first(boxes: _Boxes, ranges: IntArray, inside: Inside, widths: Sourc
 class _Quadrature:
     """Sums over the nodes of boxes, and the nodes themselves."""
 
-    def __init__(self, n_cells: int, density: Density, inside: Inside) -> None:
+    def __init__(self, cells: FloatArray, density: Density, inside: Inside) -> None:
         self._density, self._inside = density, inside
-        self._n_cells = n_cells
+        self._n_cells = len(cells)
+        self._sides = np.prod(np.radians(cells[:, 1::2] - cells[:, ::2]), axis=1)
+        self._single = np.zeros(len(cells), bool)
         self._owner: list[IntArray] = []
         self._points: list[FloatArray] = []
         self._weight: list[FloatArray] = []
@@ -400,6 +405,7 @@ class _Quadrature:
         if not len(owner):
             return
         _refuse(~self._inside(*means.T), means)
+        self._single[owner] = True
         self._keep(means, owner, np.ones(len(owner)), self._density(means[:, 0], means[:, 1], owner))
 
     def integrate(self, boxes: _Boxes) -> None:
@@ -460,11 +466,12 @@ class _Quadrature:
         first = np.searchsorted(owner[order], np.arange(self._n_cells + 1))
         total = np.bincount(owner, np.concatenate([np.empty(0), *self._weight]), self._n_cells)
         weight = weight / total[owner[order]]
+        area = np.where(self._single, 0.0, total * self._sides)
         value = np.concatenate(self._value)[order] if self._value else np.empty((0, 0))
         density = np.zeros((self._n_cells, value.shape[1]))
         np.add.at(density, owner[order], weight[:, None] * value)
         lon, lat = np.ascontiguousarray(points.T)
-        return CellNodes(lon, lat, weight, first, density)
+        return CellNodes(lon, lat, weight, first, density, area)
 
     def _evaluate(self, boxes: _Boxes, rule: tuple[FloatArray, FloatArray]) -> "_Averages":
         nodes, weight = rule

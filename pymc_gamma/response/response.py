@@ -19,6 +19,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
@@ -55,6 +56,7 @@ from pymc_gamma.instrument.domain import Domain
 from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.labelled import as_mapping
 from pymc_gamma.response import storage
+from pymc_gamma.response.asimov import CellEdges, asimov_events, norm_factors
 from pymc_gamma.response.checks import check_labels
 from pymc_gamma.response.densities import bands, columns, densities
 from pymc_gamma.response.draws import Draws, PartCounts
@@ -653,7 +655,7 @@ class Response:
         if callable(given):
             photons = photons_of(given, component.energy)
             if photons is not None:
-                places, flux = (one.eval() for one in photons)
+                places, flux = (one.eval(mode="FAST_COMPILE") for one in photons)  # once: not worth compiling
                 return np.asarray(photons_at_nodes(places, flux, component.energy, component.index, np))
             return tabulate(at, self.energy_true_edges, label)
         values = at(component.energy)
@@ -883,6 +885,81 @@ class Response:
         response = self if spectra is None and norms is None else self.with_spectra(spectra, norms)
         response = response if shapes is None else response.with_shapes(shapes)
         return npred(response._fold, energy, lon, lat, step, observation)
+
+    def asimov(
+        self,
+        weights: ArrayLike | Mapping[str, float] | None = None,
+        n_events: float | None = None,
+        *,
+        energy: int | u.Quantity,
+        pixel: u.Quantity | None = None,
+        lon: u.Quantity | None = None,
+        lat: u.Quantity | None = None,
+        spectra: Mapping[str, Any] | None = None,
+        norms: Mapping[str, Any] | None = None,
+        shapes: Mapping[str, Any] | None = None,
+        scan: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Events:
+        """Asimov data: cells that hold as many events as are expected, without noise.
+
+        A fit to them finds the parameters they were made with, and errors and limits that are typical of all data sets
+        with these parameters.
+
+        Parameters
+        ----------
+        weights : array_like or mapping, optional
+            Fraction of each component (need not be normalised), as for :meth:`simulate`. Default: the expected counts
+            of the given fluxes.
+        n_events : float, optional
+            Number of events, with ``weights``.
+        energy : int or `~astropy.units.Quantity`
+            Number of logarithmic bins over the energies of the region, or edges that cover them.
+        pixel : `~astropy.units.Quantity`, optional
+            Width of square cells in longitude and latitude; edges lie at its multiples, as those of
+            :meth:`Events.binned`.
+        lon, lat : `~astropy.units.Quantity`, optional
+            Edges that cover the region, instead of ``pixel``.
+        spectra : mapping, optional
+            Spectra of free components, as for :meth:`simulate`. Default: the nominal ones.
+        norms : mapping, optional
+            Factors on the fluxes of any components, each a number or one for each observation.
+        shapes : mapping, optional
+            Positions and extensions of components of free shape, see :meth:`with_shapes`.
+        scan : mapping, optional
+            Values of the parameters of components that are scans, see :meth:`at_scan`.
+
+        Returns
+        -------
+        Events
+            Cells of positive expected counts, which are their multiplicities, for each observation.
+
+        Raises
+        ------
+        ModelError
+            If weights, norms, spectra or shapes do not fit the components, no event is expected, or events are expected
+            outside the cells.
+        EventError
+            If edges do not increase, or neither ``pixel`` nor both ``lon`` and ``lat`` are given.
+
+        Examples
+        --------
+        >>> events = response.asimov(energy=20, pixel=0.1 * u.deg, norms={"crab": 0.5})  # doctest: +SKIP
+        """
+        edges = CellEdges(self.roi, energy, pixel, lon, lat)
+        if (weights is None) != (n_events is None):
+            raise ModelError("weights are fractions of n_events: give both, or neither.")
+        if weights is not None and norms is not None:
+            raise ModelError(
+                "norms change the number of events, which weights and n_events say already; leave one out."
+            )
+        response = self if spectra is None else self.with_spectra(spectra)
+        response = response if scan is None else response.at_scan(scan)
+        response = response if shapes is None else response.with_shapes(shapes)
+        factors = norm_factors(self._fold, norms)
+        if weights is None or n_events is None:
+            return asimov_events(response._fold, edges, factors)
+        n = number(n_events, "n_events", low=0)
+        return asimov_events(response._fold, edges, factors, self._draws.weights(weights), n)
 
     @checked("lon", "lat", lon=plain("deg", None), lat=plain("deg", None), energy=plain("TeV", None))
     def surface_density(

@@ -108,6 +108,31 @@ class TestTable:
         with pytest.raises(DataFileError, match=r"other.npz is no table"):
             GammaTable.read(tmp_path / "other.npz")
 
+    @pytest.mark.parametrize("column", ["dNdLog10x[{}]", "dNdx[ {}\t]"])
+    def test_of_bins(self, column, tmp_path):
+        """CosmiXs has averages over bins, at their centres."""
+        centres = -1.98 + 0.09 * (np.arange(22) + 0.5)
+        file = tmp_path / "AtProduction-Gamma.dat"
+        names = ["mu", "u", "d", "s", "a", "H", "aZ", "numu"]
+        rows = ["# DM   Log10[x]  " + " \t".join(column.format(one) for one in names)]
+        rows += [
+            f"{m} {x:.4f} " + " ".join(f"{(k + 1) * m * np.exp(2 * x)}" for k in range(len(names)))
+            for m in (10, 100)
+            for x in centres
+        ]
+        file.write_text("\n".join(rows), encoding="utf-8")
+        table = GammaTable.read(file)
+        assert set(table.channels) == {"mu", "gamma", "h", "nu_mu", "q"}
+        assert table.log10_x[-1] == pytest.approx(0, abs=1e-9)
+        np.testing.assert_allclose(table.values("q")[1][::2], 300 * np.exp(2 * centres), rtol=1e-6)
+        np.testing.assert_allclose(table.values("mu")[1][:-1], 100 * np.exp(2 * table.log10_x[:-1]), rtol=5e-3)
+        assert table.values("mu")[1, -1] == pytest.approx(100 * (1.5 * np.exp(-0.09) - 0.5 * np.exp(-0.27)), rel=1e-6)
+        at = 10 ** centres[[3, 10]] * 0.1
+        np.testing.assert_allclose(per_log10(0.1, "mu", at / 0.1, table), 100 * np.exp(2 * centres[[3, 10]]), rtol=1e-4)
+        file.write_text("\n".join(row.replace("-0.0450", "-0.0350") for row in rows), encoding="utf-8")
+        with pytest.raises(DataFileError, match="its bins end at"):
+            GammaTable.read(file)
+
 
 def rows_first(channel):
     """First mass of a channel in GeV: 5, or that of its unpolarised kind."""

@@ -21,6 +21,7 @@ from pymc_gamma.files import refuse_overwrite, refuse_unwritable, user_path
 from pymc_gamma.inference.annotate import annotate
 from pymc_gamma.inference.nested.functions import resuming, sent_by_file, stored_with
 from pymc_gamma.inference.nested.problem import NestedProblem
+from pymc_gamma.inference.posterior import equal_weight_indices
 from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.units import scalar_value
 
@@ -162,7 +163,7 @@ def sample_nested(
     results = sampler.results
     log_weight = np.asarray(results.logwt) - results.logz[-1]
     log_weight -= np.logaddexp.reduce(log_weight)
-    equal = _equal_weight_indices(np.exp(log_weight), sampler.rstate)
+    equal = equal_weight_indices(np.exp(log_weight), sampler.rstate)
     attrs = {
         "log_evidence": float(results.logz[-1]),
         "log_evidence_err": float(results.logzerr[-1]),
@@ -258,15 +259,3 @@ def _restored(path: Path, problem: NestedProblem, workers: _Workers | None, dlog
 
 def _identity(u: NDArray[np.float64]) -> NDArray[np.float64]:
     return u
-
-
-def _equal_weight_indices(weight: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Indices that repeat each point in proportion to its weight (systematic resampling), shuffled.
-
-    As many as the Kish effective sample size, so that summaries do not claim more than the run knows.
-    """
-    n = max(1, int(weight.sum() ** 2 / np.sum(weight**2)))
-    positions = (np.arange(n) + rng.random()) / n
-    cumulative = np.cumsum(weight)
-    indices = np.searchsorted(cumulative / cumulative[-1], positions)
-    return rng.permutation(indices)
