@@ -204,6 +204,7 @@ def analyses(o):
         "Analysis.check": {"self": one},
         "Analysis.states": {"self": one},
         "Analysis.run": {"self": one, "console": Console(quiet=True)},
+        "Analysis.report": {"self": one, "console": Console(quiet=True)},
     }
 
 
