@@ -11,7 +11,8 @@ from setups import pointing, region
 
 import pymc_gamma as pmg
 from pymc_gamma import darkmatter as dm
-from pymc_gamma.errors import ModelError, PymcGammaError, SkyModelError
+from pymc_gamma.errors import ModelError, PymcGammaError, PymcGammaWarning, SkyModelError
+from pymc_gamma.folding import free_halo
 from pymc_gamma.geometry import separation_deg, unit_vectors
 
 MASS = 1.13
@@ -220,6 +221,13 @@ class TestFreeSpectrum:
         for make in (model.compile_logp, model.compile_dlogp):
             np.testing.assert_allclose(make(mode="JAX")(point), make()(point), rtol=1e-8)
 
+    def test_much_memory_is_told_before_it_is_used(self, free, events, monkeypatch):
+        monkeypatch.setattr(free_halo, "MUCH", 1000)
+        source = free.halo_source("dm", smooth=False)
+        with pytest.warns(PymcGammaWarning, match="will take about .* MB for .* events.* fixed spectrum"):
+            made = source.factored(free.event_rows(events[:50]))
+        assert set(made.event) == set(range(50))
+
     def test_wrong_spectra(self, free, events):
         with pytest.raises(ModelError, match="one of decay"):
             model_of(free, events, {"gamma": 1.0}, dm.Decay(2.0, 1e26, channels="b"))
@@ -336,3 +344,18 @@ def test_slope_and_cross_section_are_recovered(free):
     for name, value in truth.items():
         assert 0 < found.sd[name].item() < 0.1, name
         assert abs(found.value[name].item() - value) < 4 * found.sd[name].item(), name
+
+
+def test_a_scan_of_masses(runs, events):
+    """A halo is a component like others."""
+
+    def at(mass):
+        return dm.DarkMatterHalo(dm.NFW(), annihilation(float(mass)))
+
+    components = [pmg.Scanned("dm", at, nodes={"mass": [0.9, 1.0, 1.13]}), pmg.CosmicRayBackground()]
+    roi = region(width=3.0, energy=(0.3, 30.0))
+    scanned = pmg.fold(components, runs, roi, energy_true=50, progressbar=False)
+    alone = pmg.fold(at(1.13), runs, roi, energy_true=50)
+    assert float(scanned.at_scan({"dm": {"mass": 1.13}}).acceptance[0]) == pytest.approx(
+        float(alone.acceptance[0]), rel=1e-3
+    )
