@@ -22,7 +22,7 @@ from pymc_gamma.threads import run_parallel
 
 __all__ = ["FactoredColumns", "FreeHalo"]
 
-TOLERANCE = 5e-5
+TOLERANCE = 3e-5
 """Error of densities, relative to them, that columns of few widths may have."""
 CHUNK_BYTES = 2**26
 MUCH = 2**29

@@ -175,8 +175,8 @@ class TestFreeSpectrum:
                 found = np.bincount(made.event, (made.factors @ weights) * each, len(rows))
                 expected = np.array(expected) * total
                 bright = expected > 1e-3 * expected.max()
-                np.testing.assert_allclose(found[bright], expected[bright], rtol=1.5e-3)
-                assert np.sqrt(np.mean((found[bright] / expected[bright] - 1) ** 2)) < 2e-4
+                np.testing.assert_allclose(found[bright], expected[bright], rtol=1e-4)
+                assert np.sqrt(np.mean((found[bright] / expected[bright] - 1) ** 2)) < 3e-5
 
     def test_smooth_spectrum(self, free, steep, events):
         spectrum = pmg.PowerLaw(2.2, 1e-27)
