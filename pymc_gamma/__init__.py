@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pymc_gamma.analysis.analysis import Analysis
     from pymc_gamma.analysis.report import report
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.events.run_files import write_runs
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from pymc_gamma.sky import CosmicRayBackground, GalacticDiffuse, HGPSCatalog, Scanned, SkyComponent, SkySource
 
 __all__ = [
+    "Analysis",
     "BackgroundNorm",
     "BackgroundTilt",
     "BayesFactor",
@@ -137,6 +139,7 @@ except PackageNotFoundError:  # running from a source tree that was never instal
     __version__ = "0+unknown"
 
 _WHERE = {
+    "pymc_gamma.analysis.analysis": ("Analysis",),
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.inference.annotate": ("annotate",),
     "pymc_gamma.inference.evaluate": ("spectrum_draws",),

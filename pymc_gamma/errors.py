@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 __all__ = [
+    "AnalysisFileError",
     "DataFileError",
     "EventError",
     "FolderInUseError",
@@ -26,6 +27,10 @@ _PACKAGE = (str(Path(__file__).parent),)
 
 class PymcGammaError(ValueError):
     """Any input that this package refuses."""
+
+
+class AnalysisFileError(PymcGammaError):
+    """An analysis file with unknown keys, wrong values or missing files; says in which line."""
 
 
 class DataFileError(PymcGammaError):

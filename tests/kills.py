@@ -33,7 +33,8 @@ from rich.console import Console
 import pymc_gamma as pmg
 from pymc_gamma import renames
 from pymc_gamma.analysis import quickstart as workflow
-from pymc_gamma.analysis import report
+from pymc_gamma.analysis import report, stages
+from pymc_gamma.analysis.stages import Job, Stage
 from pymc_gamma.files import restore
 from pymc_gamma.folding.compile import Field, compile_component
 from pymc_gamma.response.scan_files import Node, NodeFiles
@@ -152,7 +153,43 @@ class Report:
             pmg.report(None, None, self.path, config=config, overwrite=True)
 
 
+class EventsOfAnalysis(Stage):
+    """A stage of an analysis that makes events, of a version."""
+
+    name = "stage"
+
+    def __init__(self, version):
+        self.version = version
+
+    def inputs(self):
+        return {"version": self.version}
+
+    def compute(self, job):
+        return some_events(self.version)
+
+    def write(self, value, folder):
+        value.write(folder / "events.fits")
+
+    def read(self, folder):
+        return pmg.Events.read(folder / "events.fits")
+
+
+class AnalysisStage:
+    """A stage of an analysis over what it has made before."""
+
+    name, owned, notes, exchanges = "stage", None, {}, True
+
+    def __init__(self, path):
+        self.path = path
+
+    def write(self, version):
+        job = Job([EventsOfAnalysis(version % 2)], self.path.parent, force=True)
+        job.restore()
+        job.run(SimpleNamespace(tell=lambda _: None))
+
+
 CASES = {
+    "stage": AnalysisStage,
     "store": Store,
     "node": ScanNode,
     "events": EventFile,
@@ -322,6 +359,7 @@ if __name__ == "__main__":
     # The same bytes from the same events: FITS and gzip write the time otherwise.
     _ValidHDU._get_timestamp = lambda _: "2026-01-01T00:00:00"
     gzip.time = SimpleNamespace(time=lambda: 0.0)
+    stages.time = SimpleNamespace(perf_counter=lambda: 0.0, strftime=lambda _: "2026-01-01T00:00:00")
     os.fsync = lambda _: None  # it matters when the power fails, and takes most of the time
     gc.freeze()  # children copy less
     (interrupt if sys.argv[5:] == ["interrupt"] else main)(

@@ -9,6 +9,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 from astropy.time import Time
+from rich.console import Console
 from setups import direction, pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
@@ -47,6 +48,7 @@ HOOKS = {
 """Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
 
 INTERNAL = {
+    "Analysis": "made by `Analysis.read`",
     "NestedProblem.compiled": "asked by the functions of a problem, once in each process",
     "NestedProblem.function": "asked by a worker of a pool",
     "NestedProblem.mark": "asked by `sample_nested`",
@@ -180,6 +182,35 @@ class Objects:
         return str(self.folder / name)
 
 
+ANALYSIS = """
+version: 1
+pointings: [{lon: 0 deg, lat: 0 deg, livetime: 1 h}]
+datasets:
+  geom:
+    wcs: {skydir: {frame: galactic, lon: 0 deg, lat: 0 deg}, width: {width: 1 deg}}
+    axes: {energy: {min: 1 TeV, max: 10 TeV}}
+components: [{kind: hgps}, {kind: ccr}]
+simulate: {n_events: 20}
+fit: {draws: 2, tune: 2, chains: 1}
+results: {pictures: []}
+"""
+
+
+def analyses(o):
+    """Recipes of analysis files."""
+    path = o.folder / "analysis.yaml"
+    path.write_text(ANALYSIS, encoding="utf-8")
+    changes = {"set": ["general.seed=2"], "output": o.file("results")}
+    one = pmg.Analysis.read(path, **changes)
+    return {
+        "Analysis.read": {"path": str(path), **changes},
+        "Analysis.from_yaml": {"text": ANALYSIS, **changes},
+        "Analysis.check": {"self": one},
+        "Analysis.states": {"self": one},
+        "Analysis.run": {"self": one, "console": Console(quiet=True)},
+    }
+
+
 def dark_matter(o):
     """Recipes of density profiles."""
     from gammapy.astro.darkmatter import EinastoProfile
@@ -233,6 +264,7 @@ def recipes(o):
     shapes = {"crab": {"lon_0": 0.31}}
     return {
         **dark_matter(o),
+        **analyses(o),
         # spectra: numbers are in the units of each
         "PowerLaw": {"index": 2.0, "amplitude": 1e-12, "reference": 1.0},
         "PowerLawNorm": {"norm": [1.0, 2.0], "tilt": 0.1, "reference": 1.0},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("disk_full.py")
-WRITERS = ["events.fits", "events.fits.gz", "report.html", "response.zarr", "results", "runs", "sigma=0.1.npz"]
+WRITERS = ["events.fits", "events.fits.gz", "report.html", "response.zarr", "results", "runs", "sigma=0.1.npz", "stage"]
 
 pytest.importorskip("resource", reason="limits of file sizes are set by POSIX systems")
 

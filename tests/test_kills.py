@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("kills.py")
-CASES = ["store", "node", "events", "quickstart", "folders", "report"]
+CASES = ["stage", "store", "node", "events", "quickstart", "folders", "report"]
 
 
 def survive(case, folder, number, seed, *how):

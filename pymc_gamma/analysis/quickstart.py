@@ -8,32 +8,29 @@ then infers them:
 .. math:: f \sim \mathrm{Dirichlet}(1, 1, 1), \qquad x_i \sim \sum_k f_k\, p_k(x_i)
 
 by Hamiltonian Monte Carlo and by nested sampling, which also gives the evidence.
+
+It is the analysis file ``files/quickstart.yaml``, run by the stages of any analysis. Of its own it has the numbers that
+its command takes, and its results appear together at the end.
 """
 
-import io
-import logging
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pymc_gamma.analysis.interrupts import interruptible
+from pymc_gamma.analysis.progress import Bars, quiet_pymc
 from pymc_gamma.files import atomic_path, locked_folder, refuse_full_disk, restore, user_path
 from pymc_gamma.workspace import left_behind
 
 if TYPE_CHECKING:
-    import pymc as pm
-
     from pymc_gamma.events import Events
     from pymc_gamma.response import Response
 
@@ -43,10 +40,7 @@ OUTPUT_FILES = ("events.fits", "posterior.nc", "corner.png", "counts.png", "ppc.
 
 _N_COMPONENTS = 3
 _FRACTIONS = (1 / 6, 1 / 3, 1 / 2)
-_CHAINS, _TUNE, _DRAWS = 4, 1000, 1000
-_NLIVE, _DLOGZ = 500, 0.5
 _INTERVAL = (0.05, 0.95)
-_DPI = 130
 _SIZE, _SIZE_PER_EVENT = 1_500_000, 150
 """Bytes of the results: of the pictures and the posterior, and of each event in two files."""
 
@@ -149,16 +143,17 @@ def quickstart(
     folder = check_output(output, overwrite=overwrite, interface=interface)
     console = console or Console()
     truth = np.asarray(fractions, dtype=np.float64)
-    with _interruptible(folder):
+    before = _identities(folder)
+    with interruptible(lambda: _what_is_there(folder, before)):
         with locked_folder(folder):
             restore(folder, OUTPUT_FILES)
             check_output(folder, overwrite=overwrite, interface=interface)  # completed just now, or by another run
             refuse_full_disk(folder, _SIZE + _SIZE_PER_EVENT * n_events)
-            with _Stages(console) as stages, _quiet_pymc():
-                results = _work(stages, n_events, truth, seed)
-                with stages.run("write the results"):
+            with Bars(console) as bars, quiet_pymc():
+                results = _work(bars, n_events, truth, seed)
+                with bars.run("write the results"):
                     _write(folder, results, overwrite=overwrite, interface=interface)
-        result = QuickStart(results.events, results.response, results.posterior, stages.seconds, folder)
+        result = QuickStart(results.events, results.response, results.posterior, bars.seconds, folder)
         _report(result, truth, console)
     return result
 
@@ -209,26 +204,6 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool = False, int
     return folder
 
 
-def galactic_centre_response() -> "Response":
-    """Response of the quick start: one pointing, three components.
-
-    Returns
-    -------
-    Response
-        CTAO South, 50 h at the Galactic centre, 6.4 deg x 6.4 deg, 0.1-100 TeV.
-    """
-    import astropy.units as u
-    from astropy.coordinates import SkyCoord
-
-    import pymc_gamma as pmg
-
-    centre = SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic")
-    observation = pmg.Observation(irfs=pmg.load_irfs("prod5-south-20deg-50h"), pointing=centre, livetime=50 * u.h)
-    roi = pmg.RegionOfInterest(center=centre, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
-    components = [pmg.GalacticDiffuse(), pmg.HGPSCatalog(), pmg.CosmicRayBackground()]
-    return pmg.fold(components, observation, roi)
-
-
 @dataclass(frozen=True, eq=False)
 class _Results:
     """What is written, before it is."""
@@ -239,105 +214,37 @@ class _Results:
     figures: dict[str, Any]
 
 
-def _work(stages: "_Stages", n_events: int, truth: np.ndarray, seed: int) -> _Results:
-    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(4)]
-    with stages.run("import libraries"):
-        import pymc as pm
+def _work(bars: Bars, n_events: int, truth: np.ndarray, seed: int) -> _Results:
+    with bars.run("import libraries"):
+        import pymc  # noqa: F401
 
-        import pymc_gamma as pmg
-    with stages.run("fold the sky through the instrument response"):
-        response = galactic_centre_response()
-    with stages.run(f"simulate {n_events} events"):
-        events = _simulate(response, n_events, truth, seeds[0])
-    with stages.run("fold the events"):
-        model = _mixture_model(response, observed=events)
-    with stages.run("sample the posterior", total=_CHAINS * (_TUNE + _DRAWS)) as advance:
-        # PyMC's own sampler, because its compilation, most of the time here, is cached between runs.
-        idata = pm.sample(
-            model=model,
-            draws=_DRAWS,
-            tune=_TUNE,
-            chains=_CHAINS,
-            cores=1,
-            nuts_sampler="pymc",
-            random_seed=seeds[1],
-            progressbar=False,
-            callback=lambda **_: advance(),
-        )
-    with stages.run("sample the evidence"):
-        nested = pmg.sample_nested(model, nlive=_NLIVE, dlogz=_DLOGZ, random_seed=seeds[2], progressbar=False)
-    posterior = _collect(idata, nested, truth, n_events, seed)
-    with stages.run("draw the pictures"):
-        figures = _draw(events, response, idata, nested, truth, seeds[3])
-    return _Results(events, response, posterior, figures)
-
-
-def _mixture_model(response: "Response", **events: Any) -> "pm.Model":
-    import pymc as pm
-
-    import pymc_gamma as pmg
-
-    with pm.Model(coords=response.coords) as model:
-        fraction = pm.Dirichlet("fraction", a=np.ones(_N_COMPONENTS), dims="component")
-        pmg.EventMixture("events", fraction, response=response, **events)
-    return model
-
-
-def _simulate(response: "Response", n_events: int, truth: np.ndarray, seed: int) -> "Events":
-    import pymc as pm
-
-    import pymc_gamma as pmg
-
-    known = pm.do(_mixture_model(response, n_events=n_events), {"fraction": truth})
-    # Python draws the events either way: compiling the graph would only cost time.
-    prior = pm.sample_prior_predictive(draws=1, model=known, random_seed=seed, compile_kwargs={"mode": "FAST_COMPILE"})
-    return pmg.Events.from_predictive(prior, response)
-
-
-def _collect(idata: xr.DataTree, nested: xr.DataTree, truth: np.ndarray, n_events: int, seed: int) -> xr.DataTree:
-    """Both runs in one tree; what was asked for and the evidence among its attributes."""
-    tree = idata.copy()
-    tree["nested_posterior"] = nested["posterior"]
-    tree["nested"] = nested["nested"]
-    tree.attrs |= {
-        "log_evidence": float(nested.attrs["log_evidence"]),
-        "log_evidence_err": float(nested.attrs["log_evidence_err"]),
-        "true_fraction": truth,
-        "n_events": n_events,
-        "seed": seed,
-    }
-    return tree
-
-
-def _draw(
-    events: "Events",
-    response: "Response",
-    idata: xr.DataTree,
-    nested: xr.DataTree,
-    truth: np.ndarray,
-    seed: int,
-) -> dict[str, Any]:
-    from pymc_gamma.plotting import SkyCells, plot_corner, plot_counts, plot_ppc
-    from pymc_gamma.plotting.counts import default_cells
-
-    sky = SkyCells.from_response(response, default_cells(events))
-    return {
-        "corner.png": plot_corner({"NUTS": idata, "nested sampling": nested}, ["fraction"], truths={"fraction": truth}),
-        "counts.png": plot_counts(events, response, idata, cells=sky),
-        "ppc.png": plot_ppc(events, response, idata, sky=sky, random_seed=seed),
-    }
+        from pymc_gamma.analysis.analysis import Analysis
+        from pymc_gamma.analysis.pipeline import stages_of
+        from pymc_gamma.analysis.plan import Plan
+        from pymc_gamma.analysis.results import combined
+        from pymc_gamma.analysis.stages import Job
+        from pymc_gamma.analysis.templates import template
+    fractions = ", ".join(map(repr, truth.tolist()))
+    changes = [
+        f"general.seed={seed}",
+        "results.report=false",
+        f"simulate.n_events={n_events}",
+        f"simulate.values.fraction=[{fractions}]",
+    ]
+    analysis = Analysis.from_yaml(template("quickstart"), set=changes)
+    job = Job(stages_of(Plan(analysis.config, analysis.document, bars)))
+    job.run(bars)
+    posterior = combined({one.sampler: job.value(one.sampler) for one in analysis.config.fit.samplers})
+    posterior.attrs |= {"true_fraction": truth, "n_events": n_events, "seed": seed}
+    events, pictures = job.value("events").selected.events, job.value("predict").pictures
+    return _Results(events, job.value("fold"), posterior, pictures)
 
 
 def _write(folder: Path, results: _Results, *, overwrite: bool, interface: Interface) -> None:
-    import matplotlib.pyplot as plt
+    from pymc_gamma.analysis.results import as_netcdf, as_png
 
-    # In memory first: HDF5 crashes the process at its end when the disk was full while it wrote.
-    contents = {"posterior.nc": bytes(results.posterior.to_netcdf(engine="h5netcdf"))}
-    for name, figure in results.figures.items():
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=_DPI)
-        plt.close(figure)
-        contents[name] = picture.getvalue()
+    contents = {"posterior.nc": as_netcdf(results.posterior)}
+    contents |= {name: as_png(figure) for name, figure in results.figures.items()}
     with atomic_path(folder, overwrite=overwrite, owned=OUTPUT_FILES, hint=interface.overwrite) as temporary:
         temporary.mkdir()
         results.events.write(temporary / "events.fits")
@@ -381,77 +288,6 @@ def _report(result: QuickStart, truth: np.ndarray, console: Console) -> None:
     times.add_row("total", f"{sum(result.seconds.values()):.2f}")
     console.print(times)
     console.print(f"Written to {result.output}{os.sep}: {', '.join(OUTPUT_FILES)}")
-
-
-@dataclass(eq=False)
-class _Stages:
-    """Times the stages of a job and shows a bar for the one at work."""
-
-    console: Console
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def __enter__(self) -> "_Stages":
-        self._progress = Progress(
-            SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            console=self.console,
-        )
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    @contextmanager
-    def run(self, name: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-        """Time a block; it may call what it gets to advance the bar by one of ``total``."""
-        task = self._progress.add_task(name, total=total)
-        start = time.perf_counter()
-        yield lambda: self._progress.advance(task)
-        self.seconds[name] = time.perf_counter() - start
-        self._finish(task)
-
-    def _finish(self, task: TaskID) -> None:
-        self._progress.update(task, total=1, completed=1)
-
-
-@contextmanager
-def _quiet_pymc() -> Iterator[None]:
-    """Hold back the messages of PyMC below a warning: they would break into the progress bars."""
-    logger = logging.getLogger("pymc.sampling")  # not "pymc": importing PyMC sets the level of that one
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-class _Interruption(BaseException):
-    """Ctrl-C, by a name that samplers do not catch: PyMC would end a chain early and go on with the next."""
-
-
-@contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """End at Ctrl-C wherever it comes, and say in the message of ``KeyboardInterrupt`` what a folder holds."""
-    before = _identities(folder)
-
-    def interrupt(*_: object) -> None:
-        raise _Interruption
-
-    is_main = threading.current_thread() is threading.main_thread()
-    own = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if own:
-        signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    except (_Interruption, KeyboardInterrupt):
-        raise KeyboardInterrupt(_what_is_there(folder, before)) from None
-    finally:
-        if own:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _identities(folder: Path) -> dict[str, tuple[int, int]]:

@@ -19,7 +19,7 @@ import yaml
 from pymc_gamma.errors import DataFileError, ModelError, PymcGammaError, warn_user
 from pymc_gamma.fits_files import check_whole
 
-__all__ = ["read_model_file"]
+__all__ = ["models_of", "read_model_file"]
 
 SECTIONS = ("spectral", "spatial", "temporal")
 """Parts of a component."""
@@ -73,14 +73,42 @@ def read_model_file(path: str | Path) -> Any:
         If a parameter is not in the file, so that it has gammapy's default; names it, and says which.
     """
     file = Path(path)
-    data = _loaded(file)
+    return models_of(_loaded(file), str(file), file.parent)
+
+
+def models_of(data: Any, source: str, folder: Path) -> Any:
+    """Gammapy ``Models`` of the content of a file.
+
+    Parameters
+    ----------
+    data : dict
+        What the file holds.
+    source : str
+        Its name, for messages.
+    folder : pathlib.Path
+        What paths in it start from.
+
+    Returns
+    -------
+    gammapy.modeling.models.Models
+
+    Raises
+    ------
+    DataFileError, ModelError
+        As for :func:`read_model_file`.
+
+    Warns
+    -----
+    PymcGammaWarning
+        As for :func:`read_model_file`.
+    """
     if not isinstance(data, dict) or not isinstance(data.get("components"), list):
-        raise ModelError(f"{file} holds no list `components` of gammapy models; it is not what Models.write makes.")
-    _check_keys(data, TOP_KEYS, str(file))
-    places = [_place(file, k, one) for k, one in enumerate(data["components"])]
+        raise ModelError(f"{source} holds no list `components` of gammapy models; it is not what Models.write makes.")
+    _check_keys(data, TOP_KEYS, source)
+    places = [_place(source, k, one) for k, one in enumerate(data["components"])]
     for place, component in zip(places, data["components"], strict=True):
-        _check_component(component, place, file.parent)
-    models = _built(data, places, file.parent)
+        _check_component(component, place, folder)
+    models = _built(data, places, folder)
     _check_links(data["components"], places)
     defaults = [
         text
@@ -88,7 +116,7 @@ def read_model_file(path: str | Path) -> Any:
         for text in _compare(component, _described(model, place), place, model)
     ]
     if defaults:
-        warn_user(f"{file}: parameters that are not in the file have the default of gammapy: {', '.join(defaults)}.")
+        warn_user(f"{source}: parameters that are not in the file have the default of gammapy: {', '.join(defaults)}.")
     return models
 
 
@@ -120,9 +148,9 @@ def _loaded(file: Path) -> Any:
     return data
 
 
-def _place(file: Path, k: int, component: Any) -> str:
+def _place(source: str, k: int, component: Any) -> str:
     name = component.get("name") if isinstance(component, dict) else None
-    return f"{file}, component {k}" + ("" if name is None else f" ({name!r})")
+    return f"{source}, component {k}" + ("" if name is None else f" ({name!r})")
 
 
 def _check_keys(node: Any, known: Collection[str], place: str) -> None:

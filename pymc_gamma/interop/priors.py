@@ -44,7 +44,7 @@ from scipy import stats
 
 from pymc_gamma.errors import ModelError
 
-__all__ = ["DEFAULT_WIDTH", "Role", "prior_variable"]
+__all__ = ["DEFAULT_WIDTH", "Role", "Standardised", "log_uniform", "prior_variable"]
 
 
 class Role(Enum):
@@ -67,8 +67,14 @@ POSITION_SHARE = 1 / 6
 ANGLE_WIDTH_DEG = 45.0
 
 
-class _Standardised(Transform):
-    """Shift and scale to order one, where samplers start; amplitudes are as small as 1e-12."""
+class Standardised(Transform):
+    """Shift and scale to order one, where samplers start; amplitudes are as small as 1e-12.
+
+    Parameters
+    ----------
+    location, scale : float
+        What is zero then, and what is one.
+    """
 
     name = "standardised"
     ndim_supp = 0
@@ -77,12 +83,15 @@ class _Standardised(Transform):
         self.location, self.scale = location, scale
 
     def forward(self, value: TensorVariable, *inputs: Any) -> TensorVariable:
+        """Number of order one."""
         return (value - self.location) / self.scale
 
     def backward(self, value: TensorVariable, *inputs: Any) -> TensorVariable:
+        """Value of the parameter."""
         return self.location + self.scale * value
 
     def log_jac_det(self, value: TensorVariable, *inputs: Any) -> TensorVariable:
+        """Logarithm of the scale."""
         return pt.full_like(value, np.log(self.scale))
 
 
@@ -214,7 +223,7 @@ def _default(name: str, value: float, role: Role, lower: float, upper: float, un
 
 def _normal(name: str, mu: float, sigma: float, lower: float, upper: float) -> TensorVariable:
     if np.isinf(lower) and np.isinf(upper):
-        return pm.Normal(name, mu, sigma, transform=_Standardised(mu, sigma))
+        return pm.Normal(name, mu, sigma, transform=Standardised(mu, sigma))
     return pm.CustomDist(
         name,
         np.float64(mu),
@@ -244,6 +253,30 @@ def _log_uniform(name: str, weight: float, lower: float, upper: float) -> Tensor
         )
     if not lower > 0 or np.isinf(upper):
         raise ModelError(f"{name}: a LogUniformPrior needs 0 < min < max < inf, got {lower:g} and {upper:g}.")
+    return log_uniform(name, lower, upper)
+
+
+def log_uniform(name: str, lower: float, upper: float) -> TensorVariable:
+    """Random variable that is uniform in its logarithm, in the PyMC model of the context.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    lower, upper : float
+        Positive limits.
+
+    Returns
+    -------
+    TensorVariable
+
+    Examples
+    --------
+    >>> with pm.Model():
+    ...     mass = log_uniform("mass", 1.0, 100.0)
+    >>> bool(1 < pm.draw(mass, random_seed=1) < 100)
+    True
+    """
     limits = float(np.log(lower)), float(np.log(upper))
     return pm.CustomDist(
         name,
@@ -277,7 +310,7 @@ def _generalised_normal(
         logp=logp,
         random=random,
         support_point=lambda rv, size, location: pt.full_like(location, median),
-        transform=_Standardised(mu, width) if free else _bounded(lower, upper),
+        transform=Standardised(mu, width) if free else _bounded(lower, upper),
     )
 
 
