@@ -16,6 +16,7 @@ NAMES = (
     "shapes",
     "scans",
     "psf_scale",
+    "halo",
     "many_sources",
     "point_source",
     "gammapy_fit",

@@ -43,6 +43,7 @@ HOOKS = {
     "plain_density": "asked by `Profile.density`",
     "cusp_of": "asked by `gaussian_weights`",
     "check_mixture": "asked by `gaussian_weights`",
+    "mixture_conditions": "asked by `gaussian_weights` and a distribution",
 }
 """Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
 
@@ -120,6 +121,9 @@ class Objects:
         self.scanned = pmg.Scanned("crab", self.gaussian, nodes={"sigma": [0.1, 0.15, 0.2] * u.deg})
         sky = [self.scanned, self.components[1]]
         self.scans = pmg.fold(sky, self.observation, self.roi, progressbar=False)
+        spectrum = pmg.darkmatter.Annihilation(2 * u.TeV, 3e-26 * u.cm**3 / u.s, channels="W")
+        self.halo = pmg.darkmatter.DarkMatterHalo(pmg.darkmatter.NFW(), spectrum)
+        self.halos = pmg.fold(self.halo, self.observation, self.roi, free_shape="dm", energy_true=20)
         self.photons = self.response.simulate_true("crab", 5, rng=1)
         self.tree = pmg.MixtureTree({"dm": None, "background": ["diffuse", "ccr"]})
         with pm.Model(coords=self.response.coords) as self.model:
@@ -223,6 +227,9 @@ def dark_matter(o):
         "Zhao": {"r_s": 20 * u.kpc, "alpha": 0.8, "beta": 4.0, "gamma": 0.9, **halo},
         "gaussian_weights": {"profile": pmg.darkmatter.NFW(), "power": 2, "r_s": 20.0, "r_c": 0.1},
         "gaussian_density": {"separation": 1.0},
+        "DarkMatterHalo": {"profile": pmg.darkmatter.NFW(), "spectrum": o.halo.spectrum, "name": "dm"},
+        "DarkMatterHalo.peek": {"self": o.halo, "roi": o.roi, "figsize": (6.0, 3.0)},
+        "Response.halo_source": {"self": o.halos, "component": "dm", "smooth": False},
     }
     for kind in PROFILES:
         profile = getattr(pmg.darkmatter, "NFW" if kind == "Profile" else kind)
@@ -235,6 +242,9 @@ def dark_matter(o):
             f"{kind}.j_factor": {"self": one, "region": o.roi},
             f"{kind}.d_factor": {"self": one, "region": o.roi},
             f"{kind}.peek": {"self": one, "figsize": (6.0, 4.0)},
+            f"{kind}.with_parameters": {"self": one, "r_s": 15.0},
+            f"{kind}.to_dict": {"self": one},
+            f"{kind}.from_dict": {"data": one.to_dict()},
             f"{kind}.from_gammapy": {"profile": theirs, "distance": 8.2 * u.kpc, "r_c": 0.1 * u.kpc},
         }
     return found

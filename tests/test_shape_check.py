@@ -94,7 +94,9 @@ def test_a_bias_that_matters(response, shape, rng, monkeypatch):
 
 def test_bad_input(response, shape, rng):
     draws = posterior(rng)
-    with pytest.raises(ModelError, match=r"components \['ccr'\] have no free shape in the response; those that do are"):
+    with pytest.raises(
+        ModelError, match=r"components \['ccr'\] have no free position or extension in the response; those that do are"
+    ):
         pmg.check_shapes(draws, response, {"ccr": shape})
     with pytest.raises(ModelError, match="shape of 'msh' depends on the variable 'log_sigma'"):
         pmg.check_shapes(draws.drop_vars("log_sigma"), response, {"msh": shape})

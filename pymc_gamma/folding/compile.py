@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -121,8 +121,11 @@ def compile_component(component: SkyComponent, field: Field) -> CompiledComponen
     return _sources(component.name, lit, fluxes, field, form)
 
 
-def reshaped(component: CompiledComponent, shape: LiveShape, field: Field) -> CompiledSources:
+@singledispatch
+def reshaped(component: CompiledComponent, shape: Any, field: Field) -> CompiledComponent:
     """A component of free shape at another position and extension, of numbers, with the same spectrum.
+
+    A class whose shapes are its own registers how.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from pymc_gamma.folding.energies import Energies, Located
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.live_shapes import LiveShape, model_names
 from pymc_gamma.folding.raster import Raster
+from pymc_gamma.geometry import RegionOfInterest
 
 __all__ = ["CompiledComponent", "Points", "component_from_arrays"]
 
@@ -96,6 +97,21 @@ class CompiledComponent(ABC):
             "Leave it out of free_shape, or give its sources one component each."
         )
 
+    @property
+    def shape_example(self) -> str:
+        """What a model may be given as its shape, for messages."""
+        return "pmg.GaussianShape(lon_0, lat_0, sigma)"
+
+    def own_shape(self, given: Any) -> Any:
+        """What :meth:`shape` does not tell, where a component of free shape has none: numbers of another kind.
+
+        Raises
+        ------
+        SkyModelError
+            If it has no such, as by default.
+        """
+        raise SkyModelError(f"the component {self.name!r} has no free shape.")
+
     def with_fluxes(self, fluxes: FloatArray) -> Self:
         """The component with other spectra for its parts on the nodes, shape (n_parts, n_nodes).
 
@@ -137,6 +153,10 @@ class CompiledComponent(ABC):
             If it has no true energy, as by default.
         """
         raise self._has_no_true_energy()
+
+    def flux_scale(self, roi: RegionOfInterest, shape: Any = None) -> Any:
+        """What its spectrum is multiplied with to be a flux; a shape is that which a model gives it. By default 1."""
+        return 1.0
 
     def check_spectrum(self, spectrum: Any) -> None:  # noqa: B027
         """Raise SkyModelError if a model may not give it a spectrum; by default any is right."""

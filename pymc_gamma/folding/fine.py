@@ -64,6 +64,10 @@ class Level:
     def columns(self, located: Located) -> FloatArray:
         """Bands of the bins, filled, as densities at the nodes, shape (N, n_nodes)."""
         (_, _, start, stop), band, _ = located
+        return self.at_nodes(band, start, stop)
+
+    def at_nodes(self, band: FloatArray, start: NDArray[np.int64], stop: NDArray[np.int64]) -> FloatArray:
+        """As :meth:`columns`, for bands of the bins from ``start`` to ``stop``."""
         return self.hats(band, start, stop) if self.per_bin else self._dense(band, start, stop)
 
     def hats(

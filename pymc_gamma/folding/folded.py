@@ -99,6 +99,10 @@ class FoldedObservation:
         made: T = self._kept[key]
         return made
 
+    def made(self, key: str) -> Any:
+        """What was made under a name before; None if nothing was."""
+        return self._kept.get(key)
+
     def at_bins(self, flux: FloatArray) -> FloatArray:
         """Spectra on the nodes, at the true-energy bins."""
         return np.ascontiguousarray(at_bins(flux, self.tables.energy_edges))

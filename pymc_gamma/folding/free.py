@@ -267,6 +267,11 @@ class FreeComponents:
             [one.bands(bins, folded, vectors, energies, one.component.name in smooth, cells) for one in self.columns]
         )
 
+    def of_observation(self, k: int, observation: int) -> tuple[FreeColumns, FineBins, FoldedObservation]:
+        """Columns of component *k*, with the narrow bins and tables of an observation."""
+        folded = self._folded[observation]
+        return self.columns[k], self._fine.of(folded), folded
+
     def coefficients(self, k: int, spectrum: ArrayLike) -> FloatArray:
         """Coefficients (size,) of component *k* for a spectrum (n,) or (n_rows, n), checked.
 

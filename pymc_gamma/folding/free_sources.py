@@ -54,7 +54,7 @@ from pymc_gamma.folding.tables import IN_BIN_INDEX
 from pymc_gamma.sums import weighted_sum
 from pymc_gamma.threads import piece_size, run_parallel
 
-__all__ = ["FreeSources"]
+__all__ = ["FreeSources", "extrapolate"]
 
 
 class FreeSources(FreeColumns):
@@ -84,7 +84,7 @@ class FreeSources(FreeColumns):
                 self._on(level).part_acceptance_by_energy_true(folded.on_tables(level.tables))
                 for level in (bins.fine, bins.coarse)
             )
-            smooth = _extrapolate(bins.fine.hats(fine), bins.coarse.hats(coarse))
+            smooth = extrapolate(bins.fine.hats(fine), bins.coarse.hats(coarse))
             self._smooth_acceptance[folded.index] = smooth.sum(axis=0)
             self._part_acceptance[folded.index] = _at_nodes(
                 fine, bins.fine.energy_edges, self._energy, smooth.sum(axis=1)
@@ -130,7 +130,7 @@ class FreeSources(FreeColumns):
                 located = locate(rows)
                 source.add_bands(on_level, here, located.place, located.dispersion, located.band)
                 dense.append(average.apply(level.columns(located)))
-            columns = _extrapolate(*dense) if smooth else sharpened(dense[0])
+            columns = extrapolate(*dense) if smooth else sharpened(dense[0])
             return compress(columns[:, None] / total)
 
         return concatenate(run_parallel(one_chunk, averaging.chunks(size)), 1)
@@ -170,7 +170,7 @@ def _(component: PhotonComponent, folded: Sequence[FoldedObservation], fine: Fin
     return FreeSources(component, folded, fine.energy_edges)
 
 
-def _extrapolate(fine: FloatArray, coarse: FloatArray) -> FloatArray:
+def extrapolate(fine: FloatArray, coarse: FloatArray) -> FloatArray:
     """Value for infinitely narrow bins from two widths, one twice the other; what is negative by noise is zero."""
     return np.maximum((4 * fine - coarse) / 3, 0)
 

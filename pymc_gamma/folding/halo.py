@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
+from pymc_gamma.folding.compile import Field, reshaped
 from pymc_gamma.folding.energies import Place
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.halo_kernels import add_halo
@@ -28,7 +29,8 @@ from pymc_gamma.folding.raster import SPILL_MARGIN, Raster
 from pymc_gamma.folding.sources import CompiledSources
 from pymc_gamma.folding.tables import interpolate_area
 from pymc_gamma.geometry import RegionOfInterest, gaussian_nodes, lonlat_from_vectors, separation_deg
-from pymc_gamma.halos import GAUSSIAN_WIDTHS, Profile, gaussian_density, gaussian_weights
+from pymc_gamma.halos import GAUSSIAN_WIDTHS, Profile, gaussian_density, gaussian_weights, region_shares
+from pymc_gamma.labelled import as_mapping
 from pymc_gamma.sums import weighted_sum
 
 __all__ = ["UNIT_OF_POWER", "CompiledHalo", "SkyNodes"]
@@ -92,6 +94,8 @@ class CompiledHalo(PhotonComponent):
         The density.
     power : int
         2 for annihilation, 1 for decay.
+    free : bool
+        Whether the profile is left to a model.
     """
 
     kind: ClassVar[str] = "halo"
@@ -99,6 +103,7 @@ class CompiledHalo(PhotonComponent):
     flux: FloatArray
     profile: Profile
     power: int
+    free: bool = False
 
     @cached_property
     def amounts(self) -> FloatArray:
@@ -109,6 +114,37 @@ class CompiledHalo(PhotonComponent):
     def n_parts(self) -> int:
         """It is one."""
         return 1
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its profile is left to a model."""
+        return self.free
+
+    def freed(self) -> "CompiledHalo":
+        """The component with its profile left to a model."""
+        return replace(self, free=True)
+
+    @property
+    def shape_example(self) -> str:
+        """What a model may be given as its shape."""
+        return f'{{"{(*self.profile.slopes, "r_s")[0]}": ...}}'
+
+    def own_shape(self, given: Any) -> Profile:
+        """A profile of numbers: that given, or this one with other parameters."""
+        profile = given if isinstance(given, Profile) else self.profile.with_parameters(**self.named(given))
+        gaussian_weights(profile, self.power)  # says what is wrong
+        return profile
+
+    def named(self, given: Any) -> Mapping[str, Any]:
+        """Parameters of the profile by name.
+
+        Raises
+        ------
+        ModelError
+            If there is no such parameter.
+        """
+        names = ("r_s", "r_c", *self.profile.slopes)
+        return as_mapping(given, names, f"the profile of {self.name!r}", "parameters")
 
     def with_fluxes(self, fluxes: FloatArray) -> "CompiledHalo":
         """The component with another spectrum, shape (1, n_nodes)."""
@@ -193,12 +229,37 @@ class CompiledHalo(PhotonComponent):
 
     def true_sky(self, folded: FoldedObservation) -> list[FloatArray]:
         """Integral of the response over the true sky, times the J factors."""
+        widths = folded.made(self._widths)
+        if widths is not None:
+            return [np.tensordot(self.amounts, widths, 1)]
         return [folded.true_sky(*self.nodes(folded).of(self.amounts))]
 
     def true_sky_of_widths(self, folded: FoldedObservation) -> FloatArray:
-        """Integrals of the response over the true sky for each Gaussian, shape (n_widths, n_j, n_e) in cm2 TeV."""
-        nodes = self.nodes(folded)
-        return np.stack([folded.true_sky(*nodes.one(g)) for g in range(len(VARIANCE))])
+        """Integrals of the response over the true sky for each Gaussian, shape (n_widths, n_j, n_e) in cm2 TeV.
+
+        They are kept, and serve for all profiles.
+        """
+
+        def make() -> FloatArray:
+            nodes = self.nodes(folded)
+            return np.stack([folded.true_sky(*nodes.one(g)) for g in range(len(VARIANCE))])
+
+        return folded.kept(self._widths, make)
+
+    @property
+    def _widths(self) -> str:
+        return f"widths of {self.name!r}"
+
+    def source_counts(self, folded: FoldedObservation, sources: CompiledSources) -> FloatArray:
+        """Expected counts of the parts of what :meth:`as_sources` returned."""
+        widths = folded.made(self._widths)
+        span = np.array(folded.domain.energy_range)
+        if widths is None:
+            return sources.part_acceptance(folded.with_other(self.name, {}), span)[:, 0]
+        migration, flux = folded.tables.migration(span)[:, 0], folded.at_bins(self.flux[None])[0]
+        counts = self.amounts * np.einsum("gje,je,e->g", widths, migration, flux) * folded.observation.livetime_s
+        n_narrow = sources.n_parts - 1
+        return np.append(counts[:n_narrow], counts[n_narrow:].sum())
 
     def nodes(self, folded: FoldedObservation) -> SkyNodes:
         """Nodes on the true sky around an observation's part of the region."""
@@ -262,6 +323,13 @@ class CompiledHalo(PhotonComponent):
         found = gaussian_density(np.maximum(separation_deg(vectors, self.vector), 1e-6))
         return np.ascontiguousarray(found[:, first:].T)
 
+    def flux_scale(self, roi: RegionOfInterest, shape: Any = None) -> Any:
+        """J factor of the region in TeV2 cm-5, or D factor in TeV cm-2."""
+        profile = shape if isinstance(shape, Profile) else self.profile
+        values = {} if shape is None or isinstance(shape, Profile) else self.named(shape)
+        found = (region_shares(roi) * gaussian_weights(profile, self.power, **values)).sum()
+        return found * UNIT_OF_POWER[self.power]
+
     def check_spectrum(self, spectrum: Any) -> None:
         """Raise a SkyModelError for a spectrum with a J or D factor of its own, or of the other kind of process."""
         power = getattr(spectrum, "density_power", None)
@@ -285,3 +353,8 @@ def _around(roi: RegionOfInterest, half: float, step: float) -> tuple[FloatArray
     x, y = np.meshgrid(grid, grid)
     near = np.hypot(x, y) < half
     return np.ascontiguousarray(roi.plane.unproject(x[near], y[near])), math.radians(step) ** 2
+
+
+@reshaped.register
+def _(component: CompiledHalo, shape: Profile, field: Field) -> CompiledHalo:
+    return replace(component, profile=shape)

@@ -1,7 +1,7 @@
 """Density profiles of dark matter, their J and D factors, and halos as sums of Gaussians."""
 
 from pymc_gamma.halos.density import Profile
-from pymc_gamma.halos.gaussians import GAUSSIAN_WIDTHS, gaussian_density, gaussian_weights
+from pymc_gamma.halos.gaussians import GAUSSIAN_WIDTHS, gaussian_density, gaussian_weights, region_shares
 from pymc_gamma.halos.profiles import NFW, Burkert, Einasto, GeneralisedNFW, Isothermal, Moore, Zhao
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "Zhao",
     "gaussian_density",
     "gaussian_weights",
+    "region_shares",
 ]

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
+from pytensor.graph.basic import Variable
 
-from pymc_gamma.arguments import checked, plain, quantity
+from pymc_gamma.arguments import checked, mapping, plain, quantity
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.halos.factors import region_integral, sight_integral
+from pymc_gamma.halos.gaussians import gaussian_weights, region_shares
 from pymc_gamma.keywords import check_keywords
 from pymc_gamma.pictures import picture
 from pymc_gamma.units import numbers, scalar_value, to_value
@@ -246,6 +248,7 @@ class Profile(ABC):
         return {"kind": type(self).__name__, **own, "rho_local": self.rho_local, "distance": self.radius_sun}
 
     @staticmethod
+    @checked(data=mapping)
     def from_dict(data: Mapping[str, Any]) -> "Profile":
         """A profile from what :meth:`to_dict` returned.
 
@@ -387,7 +390,7 @@ class Profile(ABC):
         """
         return self._sight(separation, 1) * u.Unit("GeV cm-2 sr-1")
 
-    def j_factor(self, region: "RegionOfInterest | Any") -> u.Quantity:
+    def j_factor(self, region: "RegionOfInterest | Any", **parameters: Any) -> Any:
         """J factor of annihilation in a region: the square of the density, integrated over lines of sight and sky.
 
         Parameters
@@ -395,11 +398,14 @@ class Profile(ABC):
         region : RegionOfInterest, regions.SkyRegion, path or gammapy map
             Where: a region of interest without what it excludes, a sky region of the package `regions`, a DS9 file that
             holds one, or a mask map of gammapy, which is True inside.
+        **parameters : float, Quantity or TensorVariable
+            Parameters of the profile that have another value, or are variables of a model:
+            ``pm.Deterministic("dm_j_factor", profile.j_factor(roi, gamma=gamma))``.
 
         Returns
         -------
-        `~astropy.units.Quantity`
-            GeV2 cm-5, accurate to 1e-4.
+        `~astropy.units.Quantity` or TensorVariable
+            GeV2 cm-5, accurate to 1e-4; a variable if a parameter is one.
 
         Raises
         ------
@@ -418,20 +424,25 @@ class Profile(ABC):
         >>> f"{NFW().j_factor(disc):.4g}"
         '2.475e+21 GeV2 / cm5'
         """
-        return region_integral(self, region, 2) * _CM_PER_KPC * u.Unit("GeV2 cm-5")
+        if any(isinstance(value, Variable) for value in parameters.values()):
+            return self._of_gaussians(region, 2, parameters)
+        profile = self.with_parameters(**parameters) if parameters else self
+        return region_integral(profile, region, 2) * _CM_PER_KPC * u.Unit("GeV2 cm-5")
 
-    def d_factor(self, region: "RegionOfInterest | Any") -> u.Quantity:
+    def d_factor(self, region: "RegionOfInterest | Any", **parameters: Any) -> Any:
         """D factor of decay in a region: the density, integrated over lines of sight to infinity and sky.
 
         Parameters
         ----------
         region : RegionOfInterest, regions.SkyRegion, path or gammapy map
             As for :meth:`j_factor`.
+        **parameters : float, Quantity or TensorVariable
+            As for :meth:`j_factor`.
 
         Returns
         -------
-        `~astropy.units.Quantity`
-            GeV cm-2, accurate to 1e-4.
+        `~astropy.units.Quantity` or TensorVariable
+            GeV cm-2, accurate to 1e-4; a variable if a parameter is one.
 
         Raises
         ------
@@ -450,7 +461,14 @@ class Profile(ABC):
         >>> f"{NFW().d_factor(disc):.4g}"
         '1.329e+20 GeV / cm2'
         """
-        return region_integral(self, region, 1) * _CM_PER_KPC * u.Unit("GeV cm-2")
+        if any(isinstance(value, Variable) for value in parameters.values()):
+            return self._of_gaussians(region, 1, parameters)
+        profile = self.with_parameters(**parameters) if parameters else self
+        return region_integral(profile, region, 1) * _CM_PER_KPC * u.Unit("GeV cm-2")
+
+    def _of_gaussians(self, region: Any, power: int, parameters: Mapping[str, Any]) -> Any:
+        """J or D factor of a region for parameters that are variables."""
+        return (region_shares(region) * gaussian_weights(self, power, **parameters)).sum()
 
     @checked(figsize=plain("", 2))
     def peek(self, figsize: tuple[float, float] = (12.0, 4.5)) -> NDArray[Any]:

@@ -32,7 +32,7 @@ from pymc_gamma.geometry import RegionOfInterest, frame_rotation, separation_deg
 if TYPE_CHECKING:
     from pymc_gamma.halos.density import Profile
 
-__all__ = ["region_integral", "sight_integral"]
+__all__ = ["circle_integrals", "region_integral", "sight_integral"]
 
 NODES, WEIGHTS = (0.5 * values for values in np.polynomial.legendre.leggauss(8))
 """Gauss-Legendre nodes and weights of a panel, from -1/2 to 1/2 around its middle."""
@@ -53,6 +53,9 @@ TOLERANCE = 1e-7
 """Change of a panel, relative to the whole integral, that needs no further halving."""
 
 MAX_HALVINGS = 40
+
+FLAT, N_PANELS = 1e-6, 250
+"""Separation in rad within which functions are flat, and panels from there on for those that are smooth."""
 
 
 def sight_integral(profile: "Profile", separation: FloatArray, power: int) -> FloatArray:
@@ -259,6 +262,34 @@ def _seen_from_centre(region: Any) -> _Region:
     lon = float(np.degrees(np.arctan2(towards[1], towards[0])))
     first = across / length if length > 1e-9 else tangent_basis(lon, lat)[1]
     return _Region(contains, np.stack([towards, first, np.cross(towards, first)]), apart, np.radians(bounds[2]))
+
+
+def circle_integrals(region: Any, brightness: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """Integrals over a region of functions of the separation from the Galactic centre that are flat within 1e-6 rad.
+
+    Parameters
+    ----------
+    region : RegionOfInterest, regions.SkyRegion, path or gammapy map
+        Where; what a region of interest excludes does not count.
+    brightness : callable
+        From separations in rad (n,) to values per sr, shape (n, m).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (m,).
+    """
+    seen = _seen_from_centre(region)
+    first = max(seen.apart - seen.radius, FLAT)
+    end = max(min(seen.apart + seen.radius, np.pi), 2 * FLAT)
+    length = np.log(end / first) / N_PANELS
+    log_psi = np.log(first) + length * (np.arange(N_PANELS)[:, None] + 0.5 + NODES).ravel()
+    psi = np.exp(log_psi)
+    weight = np.tile(WEIGHTS, N_PANELS) * length * seen.azimuth(psi) * np.sin(psi) * psi
+    total = weight @ brightness(psi)
+    if first == FLAT:
+        total = total + 0.5 * FLAT**2 * seen.azimuth(np.array([FLAT]))[0] * brightness(np.array([FLAT]))[0]
+    return np.asarray(total)
 
 
 def region_integral(profile: "Profile", region: Any, power: int) -> float:

@@ -111,13 +111,14 @@ def check_shapes(idata: Any, response: Any, shapes: Mapping[str, LiveShape]) -> 
     >>> check.good, round(check.shapes["msh"].sigma, 3)
     (True, 0.103)
     """
-    free = {one.name: one.shape for one in response.components if one.is_free}
+    free = {one.name: one.shape for one in response.components if one.is_free and one.shape is not None}
     unknown = [name for name in shapes if name not in free]
     if not shapes:
         raise ModelError("shapes is empty, there is nothing to check; pass those of the model.")
     if unknown:
         raise ModelError(
-            f"the components {unknown} have no free shape in the response; those that do are {list(free)}."
+            f"the components {unknown} have no free position or extension in the response; those that do are "
+            f"{list(free)}."
         )
     rows: list[dict[str, Any]] = []
     means: dict[str, LiveShape] = {}

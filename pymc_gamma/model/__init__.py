@@ -1,5 +1,6 @@
 """PyMC distributions over gamma-ray events."""
 
+from pymc_gamma.model import halo  # registers its blocks
 from pymc_gamma.model.event_mixture import EventMixture, observe_events
 from pymc_gamma.model.extended import ExtendedEventMixture
 from pymc_gamma.model.protocol import EventList, MixtureResponse
@@ -12,5 +13,6 @@ __all__ = [
     "ExtendedEventMixture",
     "MixtureResponse",
     "TableArrays",
+    "halo",
     "observe_events",
 ]

@@ -11,7 +11,6 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError, PymcGammaError
 from pymc_gamma.folding.free import FreeComponent
-from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.labelled import as_mapping
 from pymc_gamma.model.blocks import Block, LinearBlock
 from pymc_gamma.model.component import ModelComponent, Spectrum
@@ -20,7 +19,7 @@ from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.marginal import Marginal, vector_of
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.scans import ScanBlock, checked_scan
-from pymc_gamma.model.shapes import ShapeBlock, parameters_of, with_parameters
+from pymc_gamma.model.shapes import shape_block
 from pymc_gamma.model.spectra import conditions_of
 from pymc_gamma.model.spectral import (
     check_conditions,
@@ -44,7 +43,7 @@ def model_components(
     spectra: Mapping[Any, Spectrum] | None,
     norms: Mapping[str, Variable],
     systematics: Any,
-    shapes: Mapping[str, LiveShape] | None = None,
+    shapes: Mapping[str, Any] | None = None,
     scan: Mapping[str, Any] | None = None,
     model: pm.Model | None = None,
 ) -> list[ModelComponent]:
@@ -62,8 +61,8 @@ def model_components(
         Factors on the fluxes of components.
     systematics : Systematic or sequence of Systematic
         Uncertainties of the instrument.
-    shapes : mapping of str to LiveShape, optional
-        Positions and extensions of components of free shape.
+    shapes : mapping, optional
+        Positions and extensions of components of free shape, parameters of the profiles of halos.
     scan : mapping of str to tensor_like, optional
         Values of the parameters of components that are scans.
     model : pymc.Model, optional
@@ -122,7 +121,7 @@ def model_components(
     return with_systematics(name, systematics, components, observations, response.energy_true[[0, -1]], model)
 
 
-def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, LiveShape]:
+def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, Any]:
     """Shapes by component, of all those whose shape is free."""
     free = tuple(getattr(response, "free_shape", ()))
     given = as_mapping(shapes, tuple(response.component_names), f"{name}: shapes")
@@ -140,7 +139,8 @@ def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, LiveShap
         )
     missing = [component for component in free if component not in given]
     if missing:
-        example = ", ".join(f'"{component}": pmg.GaussianShape(lon_0, lat_0, sigma)' for component in missing)
+        compiled = {one.name: one for one in response.components}
+        example = ", ".join(f'"{component}": {compiled[component].shape_example}' for component in missing)
         raise ModelError(
             f"{name}: the response leaves the shape of {missing} to the model; pass shapes={{{example}}}, or fold "
             "without free_shape."
@@ -288,15 +288,9 @@ def _block(
     columns = tuple(component.response.reco)
     place = columns.index("observation") if "observation" in columns else None
     if component.shape is not None:
-        folded = next(one.shape for one in component.response.components if one.name == component.name)
-        # what is no shape, or another, is refused below
-        varying = component.shape.differs(folded) if type(component.shape) is type(folded) else ()
-        span = None if component.psf_scaling is None else component.psf_scaling.span
-        widest = 1.0 if span is None else span[1]
-        live = component.response.live_source(component.name, free=varying, widest_psf=widest, smooth=few)
-        shape = with_parameters(live.check(component.shape))
-        theta = parameters_of(shape, component.psf_scale)
-        return ShapeBlock(live, block, shape, span), values, theta
+        compiled = next(one for one in component.response.components if one.name == component.name)
+        made, theta = shape_block(compiled, component, block, place)
+        return made, values, theta
     if component.scan is not None:
         return ScanBlock(component.response.scans[component.name], block, place), values, vector_of(component.scan)
     if psf_scales is None:

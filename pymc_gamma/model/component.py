@@ -13,7 +13,6 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
-from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.tensors import only_entry
 
 __all__ = ["FixedSpectrumError", "ModelComponent", "PSFScaling"]
@@ -64,8 +63,8 @@ class ModelComponent:
         Factor on the width of the PSF.
     psf_scaling : PSFScaling, optional
         Range of that factor, and how finely it is followed.
-    shape : LiveShape, optional
-        Position and extension, if they are free.
+    shape : LiveShape, Profile or mapping, optional
+        Position and extension, if they are free; the profile of a halo, or parameters of it.
     scan : mapping of str to TensorVariable or Marginal, optional
         Values of the parameters of a scan.
     """
@@ -79,7 +78,7 @@ class ModelComponent:
     norm: Variable | None = None
     psf_scale: Variable | None = None
     psf_scaling: PSFScaling | None = None
-    shape: LiveShape | None = None
+    shape: Any = None
     scan: Mapping[str, Any] | None = None
 
     @property

@@ -31,7 +31,6 @@ from pytensor.tensor.random.op import RNGConsumerOp
 
 from pymc_gamma.arguments import checked, integer, kind, text
 from pymc_gamma.errors import ModelError
-from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
@@ -173,7 +172,7 @@ class EventMixture(Distribution):
         response: MixtureResponse | None = None,
         spectra: Mapping[str, Spectrum] | None = None,
         systematics: Sequence[Systematic] = (),
-        shapes: Mapping[str, LiveShape] | None = None,
+        shapes: Mapping[str, Any] | None = None,
         scan: Mapping[str, Any] | None = None,
         observed: Any = None,
         n_events: int | None = None,
@@ -252,7 +251,7 @@ class EventMixture(Distribution):
         response: MixtureResponse | None = None,
         spectra: Mapping[str, Spectrum] | None = None,
         systematics: Sequence[Systematic] = (),
-        shapes: Mapping[str, LiveShape] | None = None,
+        shapes: Mapping[str, Any] | None = None,
         scan: Mapping[str, Any] | None = None,
         n_events: int | None = None,
         parameters: Parameters | None = None,

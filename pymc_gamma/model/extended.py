@@ -24,7 +24,6 @@ from pymc.logprob.abstract import _logprob
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError
-from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
@@ -165,7 +164,7 @@ class ExtendedEventMixture(Distribution):
         spectra: Mapping[str, Spectrum] | None = None,
         norms: Any = None,
         systematics: Sequence[Systematic] = (),
-        shapes: Mapping[str, LiveShape] | None = None,
+        shapes: Mapping[str, Any] | None = None,
         scan: Mapping[str, Any] | None = None,
         observed: Any = None,
         max_events: int | None = None,
@@ -240,7 +239,7 @@ class ExtendedEventMixture(Distribution):
         spectra: Mapping[str, Spectrum] | None = None,
         norms: Any = None,
         systematics: Sequence[Systematic] = (),
-        shapes: Mapping[str, LiveShape] | None = None,
+        shapes: Mapping[str, Any] | None = None,
         scan: Mapping[str, Any] | None = None,
         max_events: int | None = None,
         source: PoissonSource | None = None,

@@ -210,7 +210,9 @@ def add_integrated_flux(
         else:
             flux = pt.as_tensor_variable(spectrum_values(spectrum, energy, FLUX, component))
         integral = _trapezoid(flux, energy) if narrow else _power_law_integral(flux, energy)
-        fluxes.append(norms.get(component, pt.constant(1.0)) * integral)
+        compiled = next((known for known in one.response.components if known.name == component), None)
+        scale = 1.0 if compiled is None else compiled.flux_scale(one.response.roi, one.shape)
+        fluxes.append(norms.get(component, pt.constant(1.0)) * scale * integral)
     model = pm.modelcontext(None)
     dims = [f"{name}_source"]
     model.add_coord(dims[0], [one.name for one in sky])

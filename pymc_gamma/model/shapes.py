@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.arguments import instance, text
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
+from pymc_gamma.folding.component import CompiledComponent
 from pymc_gamma.folding.live_shapes import LiveShape, is_number
-from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block
+from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block, LinearBlock
+from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.varied import check_range, in_range
 from pymc_gamma.ops.live_counts import live_counts
 from pymc_gamma.ops.live_density import LiveDensity, rows_of
@@ -22,7 +25,7 @@ from pymc_gamma.ops.live_density import table_types as live_table_types
 from pymc_gamma.tensors import with_unit
 from pymc_gamma.units import scalar_value
 
-__all__ = ["ShapeBlock", "parameters_of", "position", "with_parameters"]
+__all__ = ["ShapeBlock", "parameters_of", "position", "shape_block", "with_parameters"]
 
 
 class ShapeBlock(AddedBlock):
@@ -113,6 +116,33 @@ class ShapeBlock(AddedBlock):
         """Parameters as the kernels take them."""
         row = self._shape(theta).theta(1.0 if self._psf_span is None else theta[-1])
         return pt.stack([pt.as_tensor_variable(one).astype("float64") for one in row])
+
+
+@singledispatch
+def shape_block(
+    compiled: CompiledComponent, component: ModelComponent, block: LinearBlock, place: int | None
+) -> tuple[Block, Variable]:
+    """The block of a component of free shape, and its parameters; a class whose shapes are its own registers how.
+
+    Parameters
+    ----------
+    compiled : CompiledComponent
+        The component as it was folded.
+    component : ModelComponent
+        As the model has it, with its shape.
+    block : LinearBlock
+        What it is without a free shape.
+    place : int or None
+        Column of event rows that says to which observation they belong.
+    """
+    folded: Any = compiled.shape
+    # what is no shape, or another, is refused below
+    varying = component.shape.differs(folded) if type(component.shape) is type(folded) else ()
+    span = None if component.psf_scaling is None else component.psf_scaling.span
+    widest = 1.0 if span is None else span[1]
+    live = component.response.live_source(component.name, free=varying, widest_psf=widest, smooth=block.few_nodes)
+    shape = with_parameters(live.check(component.shape))
+    return ShapeBlock(live, block, shape, span), parameters_of(shape, component.psf_scale)
 
 
 def with_parameters(shape: LiveShape) -> LiveShape:

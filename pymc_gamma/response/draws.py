@@ -18,7 +18,6 @@ from pymc_gamma.events import Events
 from pymc_gamma.folding.component import CompiledComponent
 from pymc_gamma.folding.engine import part_acceptance
 from pymc_gamma.folding.free import FreeComponents
-from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.geometry import lonlat_from_vectors, unit_vectors
 from pymc_gamma.labelled import as_mapping, has_labels
 from pymc_gamma.response.folds import Fold
@@ -27,7 +26,8 @@ from pymc_gamma.units import numbers
 
 __all__ = ["Draws", "PartCounts", "Scans", "Shapes"]
 
-Shapes = Mapping[str, LiveShape]
+Shapes = Mapping[str, Any]
+"""By component, a live shape of numbers, or another profile of a halo."""
 Scans = Mapping[str, Mapping[str, float]]
 """By component, the values of the parameters of a scan."""
 PartCounts = list[list[FloatArray]]
@@ -81,7 +81,7 @@ class Draws:
             return self._fold
         shapes, scans = shapes or {}, scans or {}
         key = (
-            {name: tuple(shape.parameters.values()) for name, shape in shapes.items()},
+            {name: (type(shape), repr(vars(shape))) for name, shape in shapes.items()},
             {name: dict(values) for name, values in scans.items()},
         )
         if self._last is None or self._last[0] != key:

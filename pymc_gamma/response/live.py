@@ -270,7 +270,7 @@ def check_position(name: str, shape: LiveShape, fold: Fold) -> None:
         )
 
 
-def shapes_of(fold: Fold, shapes: Any) -> dict[str, LiveShape]:
+def shapes_of(fold: Fold, shapes: Any) -> dict[str, Any]:
     """Shapes of numbers of components of free shape, from shapes or mappings of (some of) their parameters.
 
     Raises
@@ -280,10 +280,13 @@ def shapes_of(fold: Fold, shapes: Any) -> dict[str, LiveShape]:
     SkyModelError
         If numbers have no meaning, or a position is outside the region.
     """
-    free = {one.name: one.shape for one in fold.components if one.is_free and one.shape is not None}
-    found = {}
+    free = {one.name: one for one in fold.components if one.is_free}
+    found: dict[str, Any] = {}
     for name, given in as_mapping(shapes, tuple(free), "shapes", "components of free shape").items():
-        reference = free[name]
+        reference = free[name].shape
+        if reference is None:
+            found[name] = free[name].own_shape(given)
+            continue
         values = given.parameters if isinstance(given, LiveShape) else given
         if isinstance(given, LiveShape) and type(given) is not type(reference):
             raise SkyModelError(

@@ -61,6 +61,7 @@ from pymc_gamma.response.checks import check_labels
 from pymc_gamma.response.densities import bands, columns, densities
 from pymc_gamma.response.draws import Draws, PartCounts
 from pymc_gamma.response.folds import Fold
+from pymc_gamma.response.halo import HaloComponent
 from pymc_gamma.response.live import LiveComponent, shapes_of
 from pymc_gamma.response.npred import npred
 from pymc_gamma.response.scans import ScannedComponent
@@ -279,7 +280,8 @@ class Response:
         ----------
         shapes : mapping
             For each component a shape of numbers, such as :class:`pymc_gamma.GaussianShape`, or a mapping of some of
-            its parameters, in deg or as quantities: ``{"msh": {"lon_0": 320.33, "sigma": 0.06}}``.
+            its parameters, in deg or as quantities: ``{"msh": {"lon_0": 320.33, "sigma": 0.06}}``. For a halo a density
+            profile, or some of its parameters: ``{"dm": {"gamma": 1.2}}``.
 
         Returns
         -------
@@ -354,6 +356,27 @@ class Response:
         if component in self.free_spectrum:
             spectrum = self._free_components.columns[self.free_spectrum.index(component)]
         return LiveComponent(self._fold, component, spectrum, smooth, free, widest_psf)
+
+    @checked(component=text, smooth=kind("bool"))
+    def halo_source(self, component: str, *, smooth: bool = True) -> HaloComponent:
+        """What a model needs of a halo of free profile: densities and counts of the Gaussians that it is a sum of.
+
+        Parameters
+        ----------
+        component : str
+            Name of the component.
+        smooth : bool
+            For a free spectrum, whether coefficients are those of ``free_components[k].smooth``.
+
+        Raises
+        ------
+        ModelError
+            If the component is no halo of free profile.
+        SkyModelError
+            If there is no such component.
+        """
+        free = self._free_components if component in self.free_spectrum else None
+        return HaloComponent(self._fold, component, free, smooth)
 
     @checked(observations=several("Observation"), free_spectrum=texts)
     def refold(

@@ -3,8 +3,6 @@
 import math
 from typing import Self
 
-import numpy as np
-
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.folding.halo import CompiledHalo
@@ -49,8 +47,7 @@ def _sources(component: CompiledHalo, folded: FoldedObservation) -> tuple[Compil
     """What events are drawn of, with the expected counts of its parts."""
     spill = max(SPILL_MARGIN, 5 * math.sqrt(folded.tables.variance_range[1]))
     sources = component.as_sources(folded.roi, spill)
-    alone = folded.with_other(component.name, {})
-    return sources, sources.part_acceptance(alone, np.array(folded.domain.energy_range))[:, 0]
+    return sources, component.source_counts(folded, sources)
 
 
 @make_sampler.register

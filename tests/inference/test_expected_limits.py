@@ -79,6 +79,7 @@ class TestMarginalPosterior:
         posterior = MarginalPosterior(model, "rate")
         assert posterior.quantile(0.9) == pytest.approx(posterior.quantile(0.9), rel=1e-6)
 
+    @pytest.mark.slow
     def test_against_samples_of_events(self, build, null):
         model = build(null, 1.0)
         found = MarginalPosterior(model, "sigmav").quantile(0.95)

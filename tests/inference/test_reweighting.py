@@ -125,6 +125,7 @@ class TestKnownPosteriors:
         agrees(found, "b", -0.25, 0.5**0.5)
 
 
+@pytest.mark.slow
 def test_against_sampling_anew():
     """Events of a source on background: its norm, and the spectral index that hangs on no other variable."""
     sky = [source("crab", 0.3, -0.2, index=2.3, amplitude=3e-12), pmg.CosmicRayBackground()]

@@ -168,7 +168,7 @@ def test_densities(name, disc):
     oracle = Oracle(response.observations[0], disc, response.energy_true_edges, n_energy=240)
     expected = np.array([density_at(profile, oracle, row, spectrum, 2) for row in EVENTS])
     found = response.component_pdf(EVENTS)[:, 0] * float(response.acceptance[0])
-    np.testing.assert_allclose(found, expected, rtol=3e-3)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 def test_densities_integrate_to_the_expected_counts():
@@ -194,7 +194,7 @@ def test_far_from_the_centre():
         for row in events
     ]
     found = response.component_pdf(events)[:, 0] * float(response.acceptance[0])
-    np.testing.assert_allclose(found, expected, rtol=2e-3)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")
