@@ -208,6 +208,7 @@ def analyses(o):
         "Analysis.check": {"self": one},
         "Analysis.states": {"self": one},
         "Analysis.run": {"self": one, "console": Console(quiet=True)},
+        "Analysis.report": {"self": one, "console": Console(quiet=True)},
     }
 
 

@@ -222,9 +222,21 @@ class ReportStage(Stage):
                 events=events,
                 model=None if built is None else built.model,
                 config=plan.document.text,
-                sections=None if made is None else {"Events that were read": lambda _: _told_events(made.selected)},
+                sections=self._sections(made),
             )
             return path.read_text(encoding="utf-8")
+
+    def _sections(self, made: EventsMade | None) -> dict[str, Any]:
+        from pymc_gamma import datasets
+
+        found: dict[str, Any] = {}
+        if made is not None:
+            found["Events that were read"] = lambda _: _told_events(made.selected)
+        section = self.plan.config.observations
+        if section is not None and section.datastore in datasets.names():
+            cited = datasets.citation(section.datastore)
+            found["Terms of the data"] = lambda _: f"<p>{escape(str(cited))}</p><p>{escape(cited.terms or '')}</p>"
+        return found
 
     def write(self, value: str, folder: Path) -> None:
         """See `Stage`."""

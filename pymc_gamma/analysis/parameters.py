@@ -13,20 +13,22 @@ A prior is any distribution of PyMC by its name, with its keywords::
 Plain numbers in a prior are in the unit of the parameter, or in ``unit``, which is that of the variable then.
 """
 
+import dataclasses
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Any
 
 import astropy.units as u
 import numpy as np
+from pydantic import BaseModel
 
 from pymc_gamma.analysis.document import Problem, nearest
 from pymc_gamma.analysis.section import Told, checked_by, quantity_in, refuse, refuse_all
 
-__all__ = ["Fixed", "Named", "Parameter", "Prior", "Scope", "parameter", "read_parameter"]
+__all__ = ["Fixed", "Named", "Parameter", "Prior", "Scope", "parameter", "parameters_in", "read_parameter"]
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _LOG = re.compile(r"log\((.+)\)")
@@ -224,6 +226,26 @@ def read_parameter(value: Any, unit: str = "", *, own_unit: bool = False) -> Par
     if isinstance(value, list):
         return Fixed([_number(one, unit) for one in value])
     return Fixed(_number(value, unit))
+
+
+def parameters_in(value: Any) -> Iterator[Any]:
+    """Priors and names in a part of an analysis, wherever they are; names in priors too."""
+    if isinstance(value, Prior | Named):
+        yield value
+    if isinstance(value, Prior):
+        yield from parameters_in(value.keywords)
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from parameters_in(getattr(value, name))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for one in dataclasses.fields(value):
+            yield from parameters_in(getattr(value, one.name))
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from parameters_in(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from parameters_in(one)
 
 
 def parameter(unit: str = "", *, own_unit: bool = False) -> Any:

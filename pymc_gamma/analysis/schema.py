@@ -1,6 +1,5 @@
 """The sections of an analysis file. Names are those of gammapy's ``AnalysisConfig`` where it has them."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pymc_gamma.analysis.components import Component, DarkMatterConfig
+from pymc_gamma.analysis.consistency import contradictions
 from pymc_gamma.analysis.document import Document, Problem, nearest, raise_problems
 from pymc_gamma.analysis.parameters import read_parameter
-from pymc_gamma.analysis.pictures import PictureName, picture_named
+from pymc_gamma.analysis.pictures import PictureName
 from pymc_gamma.analysis.samplers import Sampler
 from pymc_gamma.analysis.section import (
     VALUE_ERRORS,
@@ -403,65 +403,5 @@ class AnalysisConfig(Section):
         except ValidationError as error:
             raise_problems(document, problems_of(error))
             raise
-        raise_problems(document, list(_contradictions(config)))
+        raise_problems(document, list(contradictions(config)))
         return config
-
-
-def _of_tables(config: AnalysisConfig) -> Iterator[Problem]:
-    """What does not go with tables of log-likelihoods."""
-    for k, one in enumerate(config.components):
-        if not one.is_table:
-            yield Problem(("components", k), "is folded, and others are tables; all must be tables, or none")
-    for key in ("observations", "pointings", "datasets", "models", "systematics", "simulate"):
-        if getattr(config, key):
-            yield Problem((key,), "does not go with tables, in which all that is there already")
-    if config.mixture.likelihood != "mixture":
-        yield Problem(("mixture", "likelihood"), "tables hold no expected counts: choose mixture")
-    if "pictures" in config.results.model_fields_set:
-        for k, name in enumerate(config.results.pictures):
-            if picture_named(name).needs_events:
-                yield Problem(("results", "pictures", k), f"{name!r} shows events, and tables have none")
-
-
-def _contradictions(config: AnalysisConfig) -> Iterator[Problem]:
-    """What is wrong with sections together."""
-    names = [one.name for one in config.components]
-    for k, name in enumerate(names):
-        if names.index(name) != k:
-            yield Problem(("components", k, "name"), f"a component {name!r} is there already; give each its own name")
-    if not names and not config.models:
-        yield Problem((), "there is nothing to be seen: give components or models")
-    ids = [one.id for one in config.pointings]
-    for k, one in enumerate(ids):
-        if one is not None and ids.index(one) != k:
-            yield Problem(("pointings", k, "id"), f"a pointing {one!r} is there already; give each its own id")
-    if any(one.is_table for one in config.components):
-        yield from _of_tables(config)
-        return
-    if config.datasets is None:
-        yield Problem(("datasets",), "is missing")
-    runs = config.observations is not None and config.observations.datastore is not None
-    events = config.observations is not None and config.observations.events is not None
-    if runs and config.pointings:
-        yield Problem(("pointings",), "observations.datastore has the pointings of its runs; leave one of both out")
-    if not runs and not config.pointings:
-        yield Problem((), "there are no observations: give observations.datastore, or pointings")
-    if runs and events:
-        yield Problem(("observations", "events"), "goes with pointings; a data store has its own events")
-    if config.simulate is None and not runs and not events:
-        yield Problem((), "there are no events: add the section simulate, or observations.events")
-    if config.simulate is not None and events:
-        yield Problem(("simulate",), "observations.events are there to be read; leave one of both out")
-    poisson = config.mixture.likelihood == "poisson"
-    if config.simulate is not None and not poisson and config.simulate.n_events is None:
-        yield Problem(("simulate",), "a mixture has a fixed number of events: give n_events")
-    if config.simulate is not None and poisson and config.simulate.n_events is not None:
-        yield Problem(("simulate", "n_events"), "a Poisson process has as many events as its fluxes make; leave it out")
-    if poisson:
-        for key in ("tree", "concentrations"):
-            if getattr(config.mixture, key):
-                yield Problem(("mixture", key), "belongs to the likelihood mixture; a Poisson process has norms")
-    else:
-        for key in ("expected_counts", "integrated_flux"):
-            if getattr(config.results, key):
-                yield Problem(("results", key), "needs mixture.likelihood: poisson")

@@ -238,6 +238,22 @@ def test_free_profiles_are_handed_to_the_model():
     assert shape["gamma"] is model["dm.gamma"]
 
 
+def test_a_halo_with_everything_free():
+    halo = (
+        "components.0={kind: dark_matter, name: dm, "
+        "profile: {type: GeneralisedNFW, gamma: {prior: Uniform, lower: 0.8, upper: 1.3}, r_s: 20 kpc}, "
+        "mass: {prior: LogUniform, lower: 0.5 TeV, upper: 50 TeV}, "
+        "sigmav: {prior: LogUniform, lower: 1e-27 cm3 s-1, upper: 1e-23 cm3 s-1}, "
+        "channels: {prior: Dirichlet, of: [W, b, tau], a: 1}}"
+    )
+    poisson = ["mixture.likelihood=poisson", "simulate={}", halo]
+    response, made, _ = built(SMALL, poisson)
+    assert (response.free_spectrum, response.free_shape) == (("dm",), ("dm",))
+    names = {"dm.gamma", "dm.mass", "dm.sigmav", "dm.channels", "events"}
+    assert {one.name for one in made.model.free_RVs} == names
+    assert made.units["dm.sigmav"] == "cm3 s-1"
+
+
 TABLES = """\
 version: 1
 priors: {mass: {prior: Uniform, lower: 1 TeV, upper: 3 TeV}}

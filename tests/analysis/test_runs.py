@@ -12,6 +12,8 @@ from rich.console import Console
 from scenes import SMALL, SOURCE, small
 
 import pymc_gamma as pmg
+from pymc_gamma.analysis import steps
+from pymc_gamma.analysis.analysis import CHECKPOINTS
 from pymc_gamma.analysis.samplers import nested
 from pymc_gamma.analysis.templates import template, template_names
 from pymc_gamma.errors import AnalysisFileError, FolderInUseError
@@ -142,6 +144,32 @@ def test_a_run_that_failed_half_way_has_a_report_and_goes_on(finished, tmp_path,
     assert "missing" in states["report"]
     again = small("fit.sampler=[nuts, nested]", output=tmp_path / "results").run(console=QUIET)
     assert again.posteriors["nested"].attrs["log_evidence"] == finished.posteriors["nested"].attrs["log_evidence"]
+
+
+def test_a_sampler_that_was_stopped_goes_on_from_its_checkpoint(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished.output, tmp_path / "results")
+    shutil.rmtree(tmp_path / "results" / "nested")
+    calls = []
+    original = pmg.sample_nested
+
+    def told(*arguments, **options):
+        calls.append(options["resume"])
+        return original(*arguments, **options)
+
+    def lost(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(pmg, "sample_nested", told)
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "as_netcdf", lost)
+        with pytest.raises(OSError, match="the disk is full"):
+            small("fit.sampler=[nuts, nested]", output=tmp_path / "results").run(console=QUIET)
+    assert list((tmp_path / "results" / CHECKPOINTS).iterdir())
+    again = small("fit.sampler=[nuts, nested]", output=tmp_path / "results").run(console=QUIET)
+    assert calls == [False, True]
+    evidence = [one.posteriors["nested"].attrs["log_evidence"] for one in (again, finished)]
+    assert evidence[0] == pytest.approx(evidence[1], abs=1e-6)
+    assert not (tmp_path / "results" / CHECKPOINTS).exists()
 
 
 def test_a_report_of_nothing_says_so(tmp_path):
@@ -276,7 +304,8 @@ def test_the_example_of_real_data_runs(tmp_path):
     flux = made.posterior["posterior"]["events_flux"]
     assert 1e-11 < float(flux.mean()) < 5e-11
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert re.search("outside", page)
+    assert re.search("outside the good time of their run", page)
+    assert "No scientific publications" in page or "no scientific publications" in page
 
 
 def test_the_example_of_dark_matter_runs(tmp_path):

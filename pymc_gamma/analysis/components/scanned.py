@@ -1,16 +1,15 @@
 """A component with a parameter that has no closed form: folded at the nodes of a grid."""
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import astropy.units as u
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from pymc_gamma.analysis.components.base import Component, Surroundings
-from pymc_gamma.analysis.parameters import Named, Prior, parameter
+from pymc_gamma.analysis.parameters import Named, Prior, parameter, parameters_in
 from pymc_gamma.analysis.section import FilePath, Section, Told, checked_by, one_of
 
 __all__ = ["Scan"]
@@ -63,7 +62,7 @@ class Scan(Component):
         """A scan of the component."""
         import pymc_gamma as pmg
 
-        for one in _parameters_in(self.component):
+        for one in parameters_in(self.component):
             if isinstance(one, Prior) or (isinstance(one, Named) and one.name not in self.nodes):
                 told = f"the prior {one.name!r}" if isinstance(one, Named) else "a prior"
                 raise ValueError(f"a component that is scanned has numbers and names of nodes only, got {told}")
@@ -92,21 +91,3 @@ class Scan(Component):
         """Files of the component."""
         first = {name: one[0] for name, one in self.nodes.items()}
         return self.component.files(around.at(first))
-
-
-def _parameters_in(value: Any) -> Iterator[Any]:
-    """Parameters in a component, wherever they are."""
-    if isinstance(value, Prior | Named):
-        yield value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _parameters_in(getattr(value, name))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for one in dataclasses.fields(value):
-            yield from _parameters_in(getattr(value, one.name))
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _parameters_in(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _parameters_in(one)
