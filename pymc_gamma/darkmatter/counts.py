@@ -20,7 +20,7 @@ from pymc_gamma.errors import ModelError
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
 from pymc_gamma.model.poisson import PoissonSource
-from pymc_gamma.tensors import joined
+from pymc_gamma.tensors import joined, with_unit
 from pymc_gamma.units import numbers
 
 __all__ = ["cross_section", "expected_events"]
@@ -127,7 +127,7 @@ def cross_section(
         raise ModelError("the sigmav of the spectrum must be positive, so that events are expected of it.")
     share, n = _checked(fraction, "fraction", 1.0), _checked(n_events, "n_events", np.inf)
     counts = expected_events(response, component, spectrum, shapes=shapes)
-    return share * n * pt.as_tensor_variable(reference) / counts
+    return with_unit(share * n * pt.as_tensor_variable(reference) / counts, spectrum.units["sigmav"])
 
 
 def _checked(value: Any, name: str, highest: float) -> Variable:
