@@ -360,6 +360,22 @@ class TestModels:
         assert np.isfinite(logp(start))
         assert logp({**start, "mass_log__": np.log(0.08)}) == -np.inf
 
+    def test_a_mixture_with_a_spectrum_that_ends_below_all_energies(self, response, events):
+        """The table has the mass, and no event can be of it: impossible with a share of it, and not NaN."""
+        with pm.Model(coords=response.coords) as model:
+            mass, share = pm.LogNormal("mass", 0.0, 1.0, initval=1.0), pm.Uniform("share", -1, 1, initval=0.5)
+            spectra = {"dwarf": darkmatter.Annihilation(mass, 3e-26, "mu"), "other": pmg.PowerLaw()}
+            fraction = pt.stack([share, (1 - share) / 2, (1 - share) / 2])
+            pmg.EventMixture("events", fraction, response=response, spectra=spectra, observed=events)
+        logp = model.compile_logp(vars=[model["events"]], jacobian=False)
+        derivative = model.compile_dlogp()
+        low = 0.9 * response.free_components[0].energy[0]
+        point = {"share_interval__": 0.5, "mass_log__": np.log(low)}
+        assert logp(point) == -np.inf
+        assert np.all(np.isfinite(derivative(point)))
+        nothing = {"share_interval__": 0.0}
+        assert logp({**nothing, "mass_log__": np.log(low)}) == pytest.approx(logp({**nothing, "mass_log__": 0.0}))
+
     def test_several_sources_share_a_spectrum(self, response, events):
         one = counts_of(model_of(response, events, "gamma"))(1.234)
         both = model_of(response, events, "gamma", key=("dwarf", "other"), factor=[J_FACTOR, 3 * J_FACTOR])
