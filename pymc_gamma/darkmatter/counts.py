@@ -46,7 +46,7 @@ def expected_events(
     Returns
     -------
     TensorVariable
-        A number; ``.eval()`` it if the spectrum is one of numbers.
+        A number; ``.eval()`` it if the spectrum is one of numbers. NaN where variables are outside of a table.
 
     Raises
     ------
@@ -64,7 +64,9 @@ def expected_events(
     components = model_components("expected_events", response, {component: spectrum}, {}, (), shapes, None, model)
     own = [one for one in components if one.name == component]
     source, parameters = build_intensity("expected_events", PoissonSource, own, model, needs_norms=True)
-    return source.weighted(parameters).counts[0]
+    weighted = source.weighted(parameters)
+    found = weighted.counts[0]
+    return pt.switch(pt.all(pt.stack(weighted.valid)), found, np.nan) if weighted.valid else found
 
 
 @checked(response=kind("Response"), component=text)

@@ -3,6 +3,8 @@
 import astropy.units as u
 import numpy as np
 import pymc as pm
+import pytensor
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from setups import pointing, region, source
@@ -36,6 +38,13 @@ class TestExpectedEvents:
         given = pmg.PowerLaw(index=2.2, amplitude=1e-12)
         wanted = float(response.npred(spectra={"dm": given}).sel(component="dm"))
         assert float(darkmatter.expected_events(response, "dm", given).eval()) == pytest.approx(wanted, rel=1e-3)
+
+    def test_outside_of_the_table(self, response):
+        mass = pt.dscalar("mass")
+        found = pytensor.function([mass], darkmatter.expected_events(response, "dm", spectrum(mass, 3e-26)))
+        assert np.isnan([found(0.08), found(101.0)]).all()
+        assert found(0.1) == 0  # below all energies
+        assert found(2.0) > 0
 
 
 class TestCrossSection:
