@@ -195,8 +195,10 @@ class _DarkMatterSpectrum(ParametricSpectrum):
             raise TypeError(f"{label}(mass=...) must be a single number, got {self.mass.type}.")
         for name in self.units:
             value = getattr(self, name)
-            if not isinstance(value, Variable) and not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{label}({name}=...) must be finite and not negative, got {value:g}.")
+            positive = name == "lifetime"
+            if not isinstance(value, Variable) and not (np.isfinite(value) and (value > 0 if positive else value >= 0)):
+                wanted = "positive" if positive else "not negative"
+                raise ValueError(f"{label}({name}=...) must be finite and {wanted}, got {value:g}.")
         object.__setattr__(self, "_yield", _yield(self.channels, self.table, f"{label}(channels=...)"))
         if not isinstance(self.mass, Variable):
             _check_mass(self.mass * self.per_pair, self._yield, f"{label}(mass=...)", self.per_pair)

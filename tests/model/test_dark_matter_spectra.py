@@ -425,7 +425,10 @@ class TestBadInput:
             ({"sigmav": -1e-26}, ValueError, r"sigmav=.*not negative"),
             ({"sigmav": 1e-26 * u.cm**2}, u.UnitConversionError, r"sigmav=.*cm3 s-1"),
             ({"k": 0}, ValueError, r"k=.*above 0"),
-            ({"channels": "w"}, ValueError, r"no channel 'w'.*The channels are"),
+            ({"channels": "w"}, ValueError, r"no channel 'w'. Did you mean 'W'\?.*The channels are"),
+            ({"channels": "W+W-"}, ValueError, r"Did you mean 'W'\?"),
+            ({"channels": "tau+tau-"}, ValueError, r"Did you mean 'tau'\?"),
+            ({"channels": "xyz"}, ValueError, r"no channel 'xyz'. The channels are"),
             ({"channels": "taus"}, ValueError, r"no channel 'taus'. Did you mean.*'tau'"),
             ({"channels": {}}, ValueError, r"sum to one"),
             ({"channels": {"W": 0.5, "b": 0.4}}, ValueError, r"sum to one, got a sum of 0.9"),
@@ -443,6 +446,10 @@ class TestBadInput:
     def test_half_of_the_mass_of_what_decays(self):
         with pytest.raises(ValueError, match=r"Decay\(mass=.*from 0.18 to 200 TeV, got 0.17"):
             darkmatter.Decay(0.17, 1e26, "W")
+
+    def test_nothing_decays_at_once(self):
+        with pytest.raises(ValueError, match=r"Decay\(lifetime=...\) must be finite and positive, got 0"):
+            darkmatter.Decay(1.0, 0.0, "W")
 
     def test_labels_of_a_vector(self):
         labelled = xr.DataArray([0.6, 0.4], dims="channel", coords={"channel": ["b", "tau"]})
