@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.units import numbers
@@ -97,8 +98,11 @@ def with_unit(variable: Any, unit: str) -> Any:
 
 
 def unit_of(variable: Any) -> str | None:
-    """Unit that was noted of a variable; None if none was."""
-    return getattr(variable.tag, "unit", None)
+    """Unit that was noted of a variable, or of what a ``pm.Deterministic`` is a view of; None if none was."""
+    unit: str | None = getattr(variable.tag, "unit", None)
+    if unit is None and isinstance(getattr(variable.owner, "op", None), ViewOp):
+        return unit_of(variable.owner.inputs[0])
+    return unit
 
 
 def units_of(variables: Mapping[str, Any]) -> dict[str, str]:

@@ -93,6 +93,15 @@ def test_one_mass():
     assert low < 1 < high
 
 
+def of_masses(masses):
+    return xr.DataArray(LIMITS, {"mass": ("mass", masses.value, {"units": f"{masses.unit}"})}, ("mass",))
+
+
+def test_limits_that_know_their_masses():
+    figure = pmg.plot_limits(MASSES, of_masses(MASSES.to("GeV")))
+    np.testing.assert_allclose(lines(figure)["limit"].get_xydata(), np.column_stack([MASSES.value, LIMITS]))
+
+
 def test_figure_of_the_caller():
     fig = plt.figure()
     assert pmg.plot_limits(MASSES, LIMITS, fig=fig) is fig
@@ -107,6 +116,7 @@ def test_figure_of_the_caller():
         ({"limits": LIMITS * u.m}, u.UnitConversionError, "limits of 'limit'"),
         ({"limits": LIMITS, "unit": "m"}, u.UnitConversionError, "cross-section"),
         ({"limits": LIMITS, "unit": "parsnip"}, ModelError, "unit must be a unit"),
+        ({"limits": of_masses(2 * MASSES)}, ModelError, r"are those of masses of \[.*\] TeV, and masses are"),
         ({"expected": xr.Dataset()}, ModelError, "must be the result of expected_limits"),
     ],
 )

@@ -84,6 +84,12 @@ class Channel:
         return float(min(_mass_at(table.mass[-1], one.shift) for one in self.parts))
 
 
+_PAIRS = {
+    **{"w": "W", "ww": "W", "z": "Z", "zz": "Z", "h": "h", "hh": "h", "bb": "b", "tt": "t", "cc": "c", "gg": "g"},
+    **{"ee": "e", "mumu": "mu", "tautau": "tau", "gammagamma": "gamma", "qq": "q"},
+}
+"""What channels are also called, in small letters and without signs."""
+
 _WITH_BOSON = {"Zgamma": ("Z", Z_MASS), "hgamma": ("h", HIGGS_MASS)}
 
 
@@ -103,7 +109,9 @@ def channel(name: Any, table: GammaTable, what: str) -> Channel:
     """
     known = channel_names(table)
     if name not in known:
-        close: Sequence[str] = get_close_matches(str(name), known, n=3)
+        plain = str(name).replace("+", "").replace("-", "")
+        own = _PAIRS.get(plain.lower())
+        close: Sequence[str] = [own] if own in known else get_close_matches(plain, known, n=3)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise ValueError(f"{what}: there is no channel {name!r}.{hint} The channels are {', '.join(known)}.")
     if name == "gamma":

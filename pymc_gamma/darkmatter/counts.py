@@ -20,7 +20,7 @@ from pymc_gamma.errors import ModelError
 from pymc_gamma.model.build import build_intensity, model_components
 from pymc_gamma.model.component import Spectrum
 from pymc_gamma.model.poisson import PoissonSource
-from pymc_gamma.tensors import joined
+from pymc_gamma.tensors import joined, with_unit
 from pymc_gamma.units import numbers
 
 __all__ = ["cross_section", "expected_events"]
@@ -46,7 +46,7 @@ def expected_events(
     Returns
     -------
     TensorVariable
-        A number; ``.eval()`` it if the spectrum is one of numbers.
+        A number; ``.eval()`` it if the spectrum is one of numbers. NaN where variables are outside of a table.
 
     Raises
     ------
@@ -64,7 +64,9 @@ def expected_events(
     components = model_components("expected_events", response, {component: spectrum}, {}, (), shapes, None, model)
     own = [one for one in components if one.name == component]
     source, parameters = build_intensity("expected_events", PoissonSource, own, model, needs_norms=True)
-    return source.weighted(parameters).counts[0]
+    weighted = source.weighted(parameters)
+    found = weighted.counts[0]
+    return pt.switch(pt.all(pt.stack(weighted.valid)), found, np.nan) if weighted.valid else found
 
 
 @checked(response=kind("Response"), component=text)
@@ -127,7 +129,7 @@ def cross_section(
         raise ModelError("the sigmav of the spectrum must be positive, so that events are expected of it.")
     share, n = _checked(fraction, "fraction", 1.0), _checked(n_events, "n_events", np.inf)
     counts = expected_events(response, component, spectrum, shapes=shapes)
-    return share * n * pt.as_tensor_variable(reference) / counts
+    return with_unit(share * n * pt.as_tensor_variable(reference) / counts, spectrum.units["sigmav"])
 
 
 def _checked(value: Any, name: str, highest: float) -> Variable:

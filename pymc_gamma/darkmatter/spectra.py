@@ -38,7 +38,7 @@ from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.labelled import has_labels, read_labelled
 from pymc_gamma.model.own_table import coords_of_last_dim
 from pymc_gamma.model.spectra import ParametricSpectrum, conditions_of
-from pymc_gamma.tensors import joined
+from pymc_gamma.tensors import joined, unit_of
 from pymc_gamma.units import numbers, to_value
 
 __all__ = ["Annihilation", "Decay", "dnde"]
@@ -46,6 +46,8 @@ __all__ = ["Annihilation", "Decay", "dnde"]
 PER_INTERVAL = 2
 """Gauss-Legendre nodes in an interval between nodes of a response, 0.7 % wide."""
 SUM_TOLERANCE = 1e-6
+_DENSITY_FACTORS = {1: "d_factor", 2: "j_factor"}
+"""By the power of the density."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,14 +187,18 @@ class _DarkMatterSpectrum(ParametricSpectrum):
     """Power of the density that the rate goes with."""
 
     def __post_init__(self) -> None:
+        factor = _DENSITY_FACTORS[self.density_power]
+        object.__setattr__(self, factor, _in_unit(getattr(self, factor), self.units[factor]))
         super().__post_init__()
         label = type(self).__name__
         if getattr(getattr(self.mass, "type", None), "ndim", 0):
             raise TypeError(f"{label}(mass=...) must be a single number, got {self.mass.type}.")
         for name in self.units:
             value = getattr(self, name)
-            if not isinstance(value, Variable) and not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{label}({name}=...) must be finite and not negative, got {value:g}.")
+            positive = name == "lifetime"
+            if not isinstance(value, Variable) and not (np.isfinite(value) and (value > 0 if positive else value >= 0)):
+                wanted = "positive" if positive else "not negative"
+                raise ValueError(f"{label}({name}=...) must be finite and {wanted}, got {value:g}.")
         object.__setattr__(self, "_yield", _yield(self.channels, self.table, f"{label}(channels=...)"))
         if not isinstance(self.mass, Variable):
             _check_mass(self.mass * self.per_pair, self._yield, f"{label}(mass=...)", self.per_pair)
@@ -215,7 +221,7 @@ class _DarkMatterSpectrum(ParametricSpectrum):
     @property
     def density_factor(self) -> str | None:
         """Name of the J or D factor, if one was given: any but 1."""
-        name = {1: "d_factor", 2: "j_factor"}[self.density_power]
+        name = _DENSITY_FACTORS[self.density_power]
         value = getattr(self, name)
         return None if not isinstance(value, Variable) and value == 1 else name
 
@@ -390,6 +396,12 @@ class Decay(_DarkMatterSpectrum):
     def scale(self) -> Variable:
         """Decays over 4 pi, cm-2 s-1."""
         return self.d_factor / (4 * np.pi * self._inside * self.lifetime)
+
+
+def _in_unit(value: Any, unit: str) -> Any:
+    """A variable whose unit was noted, as `Profile.j_factor` does, in another unit; anything else as it is."""
+    noted = unit_of(value) if isinstance(value, Variable) else None
+    return value if noted is None or noted == unit else value * u.Unit(noted).to(unit)
 
 
 def _check_mass(pair: float, found: Yield, label: str, factor: float = 1.0) -> None:

@@ -27,6 +27,7 @@ from pymc_gamma.halos.factors import region_integral, sight_integral
 from pymc_gamma.halos.gaussians import gaussian_weights, region_shares
 from pymc_gamma.keywords import check_keywords
 from pymc_gamma.pictures import picture
+from pymc_gamma.tensors import with_unit
 from pymc_gamma.units import numbers, scalar_value, to_value
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ DISTANCE = 8.33 * u.kpc
 NO_CORE = 0.0 * u.kpc
 
 _CM_PER_KPC = u.kpc.to(u.cm)
+_FACTOR_UNITS = {1: "GeV cm-2", 2: "GeV2 cm-5"}
+"""Of D and J factors, by the power of the density."""
 
 
 def log1p_exp(log_x: Any, phase: Any, xp: Any = np) -> tuple[Any, Any]:
@@ -405,7 +408,8 @@ class Profile(ABC):
         Returns
         -------
         `~astropy.units.Quantity` or TensorVariable
-            GeV2 cm-5, accurate to 1e-4; a variable if a parameter is one.
+            GeV2 cm-5, accurate to 1e-4; a variable if a parameter is one. A spectrum that is given this variable, or
+            a deterministic of it, knows its unit; what is computed from it is a number in the unit of the spectrum.
 
         Raises
         ------
@@ -427,7 +431,7 @@ class Profile(ABC):
         if any(isinstance(value, Variable) for value in parameters.values()):
             return self._of_gaussians(region, 2, parameters)
         profile = self.with_parameters(**parameters) if parameters else self
-        return region_integral(profile, region, 2) * _CM_PER_KPC * u.Unit("GeV2 cm-5")
+        return region_integral(profile, region, 2) * _CM_PER_KPC * u.Unit(_FACTOR_UNITS[2])
 
     def d_factor(self, region: "RegionOfInterest | Any", **parameters: Any) -> Any:
         """D factor of decay in a region: the density, integrated over lines of sight to infinity and sky.
@@ -442,7 +446,7 @@ class Profile(ABC):
         Returns
         -------
         `~astropy.units.Quantity` or TensorVariable
-            GeV cm-2, accurate to 1e-4; a variable if a parameter is one.
+            GeV cm-2, accurate to 1e-4; a variable if a parameter is one, with its unit as for :meth:`j_factor`.
 
         Raises
         ------
@@ -464,11 +468,12 @@ class Profile(ABC):
         if any(isinstance(value, Variable) for value in parameters.values()):
             return self._of_gaussians(region, 1, parameters)
         profile = self.with_parameters(**parameters) if parameters else self
-        return region_integral(profile, region, 1) * _CM_PER_KPC * u.Unit("GeV cm-2")
+        return region_integral(profile, region, 1) * _CM_PER_KPC * u.Unit(_FACTOR_UNITS[1])
 
     def _of_gaussians(self, region: Any, power: int, parameters: Mapping[str, Any]) -> Any:
         """J or D factor of a region for parameters that are variables."""
-        return (region_shares(region) * gaussian_weights(self, power, **parameters)).sum()
+        factor = (region_shares(region) * gaussian_weights(self, power, **parameters)).sum()
+        return with_unit(factor, _FACTOR_UNITS[power])
 
     @checked(figsize=plain("", 2))
     def peek(self, figsize: tuple[float, float] = (12.0, 4.5)) -> NDArray[Any]:

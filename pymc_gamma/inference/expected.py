@@ -355,7 +355,8 @@ def _dataset(grid: FloatArray, done: FloatArray, runs: _Runs) -> xr.Dataset:
         variables["asimov"] = ("mass", done[:, 0])
     quantiles = np.full((len(grid), len(QUANTILES)), np.nan)
     some = np.isfinite(limits).any(axis=1)
-    quantiles[some] = np.nanquantile(limits[some], QUANTILES, axis=1).T
+    if some.any():  # n=0 has none
+        quantiles[some] = np.nanquantile(limits[some], QUANTILES, axis=1).T
     variables["quantiles"] = (("mass", "quantile"), quantiles)
     coords = {"mass": ("mass", grid, {"units": "TeV"}), "quantile": list(QUANTILES)}
     return xr.Dataset(variables, coords, {**runs.settings})

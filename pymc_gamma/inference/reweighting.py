@@ -18,6 +18,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
 from pymc.logprob.basic import conditional_logp
+from pymc.logprob.utils import ParameterValueError
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
@@ -113,7 +114,13 @@ def reweight(
     posterior, rng = posterior_dataset(idata), generator(random_seed, "random_seed")
     change = _PriorChange(model, new_priors)
     dims = [dim for dim in SAMPLE_DIMS if dim in posterior.dims]
-    log_ratio = expression_draws(posterior, change.log_ratio, "the change of priors")
+    try:
+        log_ratio = expression_draws(posterior, change.log_ratio, "the change of priors")
+    except ParameterValueError as error:
+        raise ModelError(
+            f"a new prior of {sorted(new_priors)} has a parameter that is impossible at a draw ({error}); write it so "
+            "that it is possible for all values of the variables that it depends on."
+        ) from None
     _check(log_ratio, new_priors)
     shape = tuple(posterior.sizes[dim] for dim in dims)
     log_weight, pareto_k = _smoothed(log_ratio.reshape(shape if len(shape) > 1 else (1, -1)))

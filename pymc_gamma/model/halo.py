@@ -21,8 +21,12 @@ from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block, LinearBlock
 from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.shapes import shape_block
 from pymc_gamma.ops.factored import factored_density, factored_types
+from pymc_gamma.tensors import with_unit
 
 __all__ = ["FreeHaloBlock", "HaloBlock"]
+
+LENGTHS = ("r_s", "r_c")
+"""Parameters of a profile in kpc; its slopes have no unit."""
 
 
 class _FreeProfile:
@@ -47,6 +51,8 @@ class _FreeProfile:
         self.profile = self.profile.with_parameters(**numbers)
         if not free:  # a block with parameters has at least one
             free = {"r_s": pt.constant(float(self.profile.parameters["r_s"]))}
+        for name, value in free.items():
+            with_unit(value, "kpc" if name in LENGTHS else "")
         self.names = tuple(free)
         self.theta = pt.stack([pt.as_tensor_variable(one).astype("float64") for one in free.values()])
 

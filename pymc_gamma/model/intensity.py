@@ -253,7 +253,13 @@ class Intensity(ResponseSource):
             total = np.array([one.total for one in wide])
             v, counts = u * pt.constant(total[which]), counts * pt.constant(total)
         else:
-            weight = _take(fraction, self._wide, len(self.blocks)) / counts
+            share = _take(fraction, self._wide, len(self.blocks))
+            if (
+                self.free
+            ):  # a spectrum that ends below the energies of the events: a mixture with a share of it has none
+                dark = pt.eq(counts, 0)
+                counts, checks = pt.switch(dark, 1.0, counts), (*checks, pt.all(~dark | pt.eq(share, 0)))
+            weight = share / counts
             v = u * (weight[0] if len(wide) == 1 else weight[which])
         parts = [dense] if self._dense else []
         if len(self._runs) == len(wide):

@@ -63,7 +63,8 @@ def plot_limits(
     Raises
     ------
     ModelError
-        If there is nothing to draw, there is not one limit for each mass, or one is not positive.
+        If there is nothing to draw, there is not one limit for each mass, one is not positive, or limits with a
+        coordinate ``mass`` that has a unit are of other masses.
     astropy.units.UnitConversionError
         If a unit is neither that of a cross-section nor that of a time.
 
@@ -133,6 +134,11 @@ def _values(limits: Any, name: str, masses: FloatArray, scale: float, target: u.
         values = np.atleast_1d(numbers(plain, name)) * scale
     if values.shape != masses.shape:
         raise ModelError(f"{name} have the shape {values.shape}, and there are {len(masses)} masses.")
+    own = limits.coords.get("mass") if isinstance(limits, xr.DataArray) else None
+    if own is not None and own.attrs.get("units"):
+        at = to_value(np.atleast_1d(own.values) * u.Unit(own.attrs["units"]), "TeV", f"masses of {name}")
+        if not np.allclose(at, masses, atol=0):
+            raise ModelError(f"{name} are those of masses of {at.tolist()} TeV, and masses are {masses.tolist()} TeV.")
     if not np.all(values > 0):
         raise ModelError(f"{name} must be positive, got {values.min():g}.")
     return np.asarray(values, float)

@@ -212,13 +212,29 @@ def test_dark_matter_that_is_wrong_is_named(change, told):
         (HALO.replace(", mass: 2 TeV", ""), r"components\.0: 'dm' has no mass"),
         (HALO.replace("channels: W, ", ""), r"components\.0: 'dm' has no channels"),
         (HALO.replace("2 TeV", "1 GeV"), r"components\.0: .*masses from"),
-        (HALO.replace("name: dm", "model: {table: none.csv}"), r"none\.csv"),
+        (HALO.replace("channels: W", "model: {table: none.csv}"), r"none\.csv"),
+        (HALO.replace("name: dm", "lifetime: 1e26 s"), "process annihilation, which takes no lifetime"),
+        (HALO.replace("name: dm", "process: decay, sigmav: 1e-26"), "process decay, which takes no sigmav"),
         (HALO.replace("name: dm", "profile: {type: GeneralisedNFW, gamma: 1.6}"), r"components\.0: .*infinite"),
     ],
 )
 def test_dark_matter_that_cannot_be_made_is_told_with_its_line(change, told):
     with pytest.raises(AnalysisFileError, match=told):
         small(change).check()
+
+
+def test_a_model_and_channels_of_all_dark_matter_exclude_each_other(tmp_path):
+    table = tmp_path / "z.csv"
+    table.write_text('"mS [GeV]" bb W+W-\n1000 1e-26 2e-26\n9000 1e-26 2e-26\n')
+    model = f"dark_matter.model={{table: {table}}}"
+    for change, told in ((HALO, "has channels"), (HALO.replace("channels: W", "sigmav: 1e-26"), "has sigmav")):
+        with pytest.raises(AnalysisFileError, match=rf"components\.0: 'dm' {told}, but its model"):
+            small(change, model).check()
+    with pytest.raises(AnalysisFileError, match=r"'dm' decays, but dark_matter\.model"):
+        small(HALO.replace("name: dm", "process: decay"), model).check()
+    small(HALO.replace("channels: W, ", ""), model).check()
+    own = HALO.replace("channels: W", f"model: {{table: {table}}}")
+    small(own, "dark_matter.channels=W").check()  # of other components
 
 
 def test_free_profiles_are_handed_to_the_model():

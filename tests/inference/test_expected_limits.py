@@ -43,6 +43,13 @@ def build(response):
     return build
 
 
+def test_asimov_data_alone(build, null):
+    found = pmg.expected_limits(build, null, MASSES[:1], n=0, progressbar=False)
+    assert found["asimov"].values == pytest.approx(pmg.observed_limits(build, null, MASSES[:1], progressbar=False))
+    assert found["limit"].shape == (1, 0)
+    assert np.isnan(found["quantiles"]).all()
+
+
 class TestMarginalPosterior:
     """Models of a parameter and Gaussian others have posteriors in closed form."""
 

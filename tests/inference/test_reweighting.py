@@ -227,6 +227,11 @@ class TestBadInput:
             ({"mu": pm.Poisson.dist(3)}, ModelError, "a density is no probability"),
             ({"mu": pm.Uniform.dist(100, 101)}, ModelError, "no draw is possible"),
             ({"mu": lambda mu: np.nan * mu}, ModelError, "is not a number at 10 of 10 draws"),
+            (
+                {"mu": pm.Normal.dist(0, -1)},
+                ModelError,
+                r"\['mu'\] has a parameter that is impossible at a draw \(sigma",
+            ),
         ],
     )
     def test_refused(self, model, rng, priors, error, message):

@@ -3,7 +3,10 @@
 import astropy.units as u
 import numpy as np
 import pymc as pm
+import pytensor
+import pytensor.tensor as pt
 import pytest
+import xarray as xr
 from setups import pointing, region, source
 
 import pymc_gamma as pmg
@@ -36,6 +39,13 @@ class TestExpectedEvents:
         wanted = float(response.npred(spectra={"dm": given}).sel(component="dm"))
         assert float(darkmatter.expected_events(response, "dm", given).eval()) == pytest.approx(wanted, rel=1e-3)
 
+    def test_outside_of_the_table(self, response):
+        mass = pt.dscalar("mass")
+        found = pytensor.function([mass], darkmatter.expected_events(response, "dm", spectrum(mass, 3e-26)))
+        assert np.isnan([found(0.08), found(101.0)]).all()
+        assert found(0.1) == 0  # below all energies
+        assert found(2.0) > 0
+
 
 class TestCrossSection:
     def test_there_and_back(self, response):
@@ -43,6 +53,13 @@ class TestCrossSection:
         fraction = darkmatter.expected_events(response, "dm", spectrum(1.5, sigmav)) / n_events
         found = darkmatter.cross_section(fraction, n_events, response, "dm", spectrum(1.5, 1e-20))
         assert float(found.eval()) == pytest.approx(sigmav, rel=1e-9, abs=0)
+
+    def test_its_unit(self, response):
+        with pm.Model() as model:
+            found = darkmatter.cross_section(pm.Beta("fraction", 1, 1), 100, response, "dm", spectrum(1.5, 1e-20))
+            pm.Deterministic("sigmav", found)
+        draws = xr.Dataset({name: (("chain", "draw"), np.full((1, 2), 0.5)) for name in ("fraction", "sigmav")})
+        assert pmg.annotate(draws, model)["sigmav"].attrs["units"] == "cm3 s-1"
 
     def test_of_draws(self, response):
         found = darkmatter.cross_section([0.1, 0.2], 1000, response, "dm", spectrum(1.5, 1e-26)).eval()

@@ -360,6 +360,22 @@ class TestModels:
         assert np.isfinite(logp(start))
         assert logp({**start, "mass_log__": np.log(0.08)}) == -np.inf
 
+    def test_a_mixture_with_a_spectrum_that_ends_below_all_energies(self, response, events):
+        """The table has the mass, and no event can be of it: impossible with a share of it, and not NaN."""
+        with pm.Model(coords=response.coords) as model:
+            mass, share = pm.LogNormal("mass", 0.0, 1.0, initval=1.0), pm.Uniform("share", -1, 1, initval=0.5)
+            spectra = {"dwarf": darkmatter.Annihilation(mass, 3e-26, "mu"), "other": pmg.PowerLaw()}
+            fraction = pt.stack([share, (1 - share) / 2, (1 - share) / 2])
+            pmg.EventMixture("events", fraction, response=response, spectra=spectra, observed=events)
+        logp = model.compile_logp(vars=[model["events"]], jacobian=False)
+        derivative = model.compile_dlogp()
+        low = 0.9 * response.free_components[0].energy[0]
+        point = {"share_interval__": 0.5, "mass_log__": np.log(low)}
+        assert logp(point) == -np.inf
+        assert np.all(np.isfinite(derivative(point)))
+        nothing = {"share_interval__": 0.0}
+        assert logp({**nothing, "mass_log__": np.log(low)}) == pytest.approx(logp({**nothing, "mass_log__": 0.0}))
+
     def test_several_sources_share_a_spectrum(self, response, events):
         one = counts_of(model_of(response, events, "gamma"))(1.234)
         both = model_of(response, events, "gamma", key=("dwarf", "other"), factor=[J_FACTOR, 3 * J_FACTOR])
@@ -409,7 +425,10 @@ class TestBadInput:
             ({"sigmav": -1e-26}, ValueError, r"sigmav=.*not negative"),
             ({"sigmav": 1e-26 * u.cm**2}, u.UnitConversionError, r"sigmav=.*cm3 s-1"),
             ({"k": 0}, ValueError, r"k=.*above 0"),
-            ({"channels": "w"}, ValueError, r"no channel 'w'.*The channels are"),
+            ({"channels": "w"}, ValueError, r"no channel 'w'. Did you mean 'W'\?.*The channels are"),
+            ({"channels": "W+W-"}, ValueError, r"Did you mean 'W'\?"),
+            ({"channels": "tau+tau-"}, ValueError, r"Did you mean 'tau'\?"),
+            ({"channels": "xyz"}, ValueError, r"no channel 'xyz'. The channels are"),
             ({"channels": "taus"}, ValueError, r"no channel 'taus'. Did you mean.*'tau'"),
             ({"channels": {}}, ValueError, r"sum to one"),
             ({"channels": {"W": 0.5, "b": 0.4}}, ValueError, r"sum to one, got a sum of 0.9"),
@@ -427,6 +446,10 @@ class TestBadInput:
     def test_half_of_the_mass_of_what_decays(self):
         with pytest.raises(ValueError, match=r"Decay\(mass=.*from 0.18 to 200 TeV, got 0.17"):
             darkmatter.Decay(0.17, 1e26, "W")
+
+    def test_nothing_decays_at_once(self):
+        with pytest.raises(ValueError, match=r"Decay\(lifetime=...\) must be finite and positive, got 0"):
+            darkmatter.Decay(1.0, 0.0, "W")
 
     def test_labels_of_a_vector(self):
         labelled = xr.DataArray([0.6, 0.4], dims="channel", coords={"channel": ["b", "tau"]})

@@ -14,6 +14,7 @@ from pymc_gamma import darkmatter as dm
 from pymc_gamma.errors import ModelError, PymcGammaError, PymcGammaWarning, SkyModelError
 from pymc_gamma.folding import free_halo
 from pymc_gamma.geometry import separation_deg, unit_vectors
+from pymc_gamma.tensors import units_of
 
 MASS = 1.13
 """TeV: not one of the table, where its derivative jumps."""
@@ -115,6 +116,12 @@ class TestFixedSpectrum:
         profile = dm.GeneralisedNFW(1.1, 15 * u.kpc, r_c=0.2 * u.kpc)
         expected = logp(model_of(folded(profile, runs), events, None))
         assert logp(model_of(fixed, events, shape)) == pytest.approx(expected, abs=1e-6)
+
+    def test_units(self, fixed, events):
+        with pm.Model(coords=fixed.coords):
+            free = {name: pm.Uniform(name, 0.1, 1.4) for name in ("gamma", "r_s", "r_c")}
+            pmg.ExtendedEventMixture("events", response=fixed, observed=events, shapes={"dm": free})
+        assert units_of(free) == {"gamma": "", "r_s": "kpc", "r_c": "kpc"}
 
     def test_cells(self, fixed, steep, events):
         cells = events.binned(6, pixel=0.25 * u.deg)

@@ -1,18 +1,22 @@
 """Halos as sums of Gaussians of fixed widths, against their line-of-sight integrals."""
 
 import itertools
+from dataclasses import replace
 
 import astropy.units as u
 import numpy as np
+import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
 from scipy.integrate import quad
 from scipy.special import ive
+from setups import region
 
 from pymc_gamma import darkmatter as dm
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.halos.gaussians import GAUSSIAN_WIDTHS, _design
+from pymc_gamma.tensors import unit_of
 
 NAMED = [
     dm.NFW(),
@@ -206,6 +210,24 @@ def test_densities_integrate_to_one():
 def test_refused(make, match):
     with pytest.raises((SkyModelError, TypeError), match=match):
         make()
+
+
+@pytest.mark.parametrize(
+    ("factor", "spectrum"),
+    [("j_factor", dm.Annihilation(1.0, 3e-26, "b")), ("d_factor", dm.Decay(2.0, 1e26, "b"))],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_spectrum_knows_the_unit_of_a_factor_that_is_a_variable(factor, spectrum, named):
+    """In GeV, where spectra take numbers in TeV: without its unit the flux would be off by powers of a thousand."""
+    profile, where = dm.GeneralisedNFW(1.2), region(width=2.0)
+    with pm.Model():
+        gamma = pm.Uniform("gamma", 0.5, 1.4)
+        value = getattr(profile, factor)(where, gamma=gamma)
+        value = pm.Deterministic("factor", value) if named else value
+        flux = replace(spectrum, **{factor: value})([0.1, 0.5])
+    expected = replace(spectrum, **{factor: getattr(profile, factor)(where)})([0.1, 0.5]).eval()
+    assert pytensor.function([gamma], flux)(1.2) == pytest.approx(expected, rel=1e-4)
+    assert unit_of(value) == {"j_factor": "GeV2 cm-5", "d_factor": "GeV cm-2"}[factor]
 
 
 def test_decay_of_what_is_too_steep_for_annihilation():

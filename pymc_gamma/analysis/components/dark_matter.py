@@ -314,7 +314,26 @@ class DarkMatter(DarkMatterConfig, Component):
 
         return darkmatter.Decay if self._decays(around) else darkmatter.Annihilation
 
+    def _check_keys(self, around: Surroundings) -> None:
+        """Raise a ValueError if something is said that another key leaves no room for."""
+        decays, model = self._decays(around), self._get(around, "model")
+        for key in ("sigmav", "k", "model") if decays else ("lifetime",):
+            if getattr(self, key) is not None:
+                process = "decay" if decays else "annihilation"
+                raise ValueError(f"{self.name!r} has the process {process}, which takes no {key}; leave it out")
+        if model is None:
+            return
+        if decays:
+            raise ValueError(
+                f"{self.name!r} decays, but dark_matter.model is one of annihilation; leave one of them out"
+            )
+        beside = self if self.model is not None else around.dark_matter
+        for key in ("channels", "sigmav"):
+            if getattr(self, key) is not None or getattr(beside, key) is not None:
+                raise ValueError(f"{self.name!r} has {key}, but its model says what they are; leave one of them out")
+
     def _nominal(self, around: Surroundings) -> Any:
+        self._check_keys(around)
         scope, options = around.scope, self._options(around)
         mass = self._mass(around).reference(scope, "TeV")
         model = self._get(around, "model")
@@ -343,4 +362,10 @@ class DarkMatter(DarkMatterConfig, Component):
     def _table(self, around: Surroundings) -> Any:
         from pymc_gamma.darkmatter import AnnihilationTable
 
-        return AnnihilationTable.read(self._table_path(around))
+        found = AnnihilationTable.read(self._table_path(around))
+        if not isinstance(found, AnnihilationTable):
+            raise ValueError(
+                f"{self._table_path(around)} is of several kinds of dark matter, which have no place in a file; use "
+                "darkmatter.PairTable in Python"
+            )
+        return found
