@@ -189,7 +189,7 @@ class ExtendedEventMixture(Distribution):
         factors = checked_norms(name, response, norms, model)
         components = model_components(name, response, spectra, factors, systematics, shapes, scan, model)
         source, parameters = build_intensity(name, PoissonSource, components, model, needs_norms=True)
-        every = [source.weighted(own).counts for own in source.each_node(parameters)]
+        every = [source.weighted(own).known_counts for own in source.each_node(parameters)]
         counts, *others = every
         expected = max(_checked_expectation(name, source, one, model) for one in every)
         if others and (expected_counts or fractions):

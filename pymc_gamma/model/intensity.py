@@ -254,9 +254,8 @@ class Intensity(ResponseSource):
             v, counts = u * pt.constant(total[which]), counts * pt.constant(total)
         else:
             share = _take(fraction, self._wide, len(self.blocks))
-            if (
-                self.free
-            ):  # a spectrum that ends below the energies of the events: a mixture with a share of it has none
+            if self.free:
+                # a spectrum that ends below the energies of the events: a mixture with a share of it has none
                 dark = pt.eq(counts, 0)
                 counts, checks = pt.switch(dark, 1.0, counts), (*checks, pt.all(~dark | pt.eq(share, 0)))
             weight = share / counts
@@ -457,6 +456,11 @@ class Weighted(NamedTuple):
     unordered: Variable
     order: list[int]
     valid: tuple[Variable, ...] = ()
+
+    @property
+    def known_counts(self) -> Variable:
+        """Expected counts of the components; NaN where parameters are outside of what is known."""
+        return pt.switch(pt.all(list(self.valid)), self.counts, np.nan) if self.valid else self.counts
 
     @property
     def counts(self) -> Variable:

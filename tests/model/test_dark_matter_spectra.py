@@ -299,6 +299,13 @@ class TestModels:
             wanted = np.sum(flux * np.interp(np.log(at), np.log(nodes), exposure) * at) * np.log(at[1] / at[0])
             assert float(function(mass)[0]) == pytest.approx(wanted, rel=5e-4)
 
+    def test_nothing_is_said_of_counts_outside_of_the_table(self, response, events):
+        model = model_of(response, events, "W")
+        outputs = [model["events_expected_counts"]]
+        function = pytensor.function([model["mass"]], outputs)
+        assert np.isfinite(function(0.0901)[0]).all()
+        assert np.isnan(function(0.0899)[0]).all()
+
     @pytest.mark.parametrize("channel", ["tau", "gamma"])
     def test_simulations_and_counts_take_it_like_models(self, channel, response, events):
         """Nothing is said of features narrower than the nodes: its photons between them are known."""
