@@ -250,14 +250,28 @@ class Modelling:
         )
 
     def _mixture(self, response: Any, observed: Any, options: dict[str, Any]) -> None:
+        import pymc as pm
+
         import pymc_gamma as pmg
+
+        model = pm.modelcontext(None)
 
         if observed is not None:
             options["observed"] = observed
         else:
             assert self.config.simulate is not None
             options["n_events"] = self.config.simulate.n_events
-        pmg.EventMixture(EVENTS, self._fractions(response.component_names), response=response, **options)
+        n_events = options["n_events"] if observed is None else observed.n_total
+        fraction = self._fractions(response.component_names)
+        pmg.EventMixture(EVENTS, fraction, response=response, **options)
+        spectra, shapes = options["spectra"], options["shapes"]
+        for k, one in enumerate(self.config.components):
+            with at(self.document, ("components", k)):
+                own = fraction[response.component_names.index(one.name)]
+                found = one.from_fraction(own, n_events, response, spectra.get(one.name), shapes)
+                for name, value in found.items():
+                    if f"{one.name}.{name}" not in model.named_vars:
+                        pm.Deterministic(f"{one.name}.{name}", value)
 
     def _fractions(self, names: Any) -> Any:
         import pymc as pm

@@ -183,6 +183,13 @@ def test_dark_matter_with_a_free_mass_and_fractions():
     assert {"dm.mass", "dm.channels"} <= {one.name for one in made.model.free_RVs}
     assert list(made.model.coords["dm.channels_channel"]) == ["W", "b"]
     assert made.units["dm.mass"] == "TeV"
+    # of a fraction of the events
+    values = {"dm.mass": 2.0, "dm.channels": np.array([1, 2]) / 3, "fraction": np.array([0.3, 0.7])}
+    found = made.model["dm.sigmav"].eval({made.model[name]: value for name, value in values.items()})
+    spectrum = pmg.darkmatter.Annihilation(2.0, 1e-26, {"W": 1 / 3, "b": 2 / 3})
+    expected = float(response.npred(spectra={"dm": spectrum}).sel(component="dm"))
+    n_events = 40  # of the scene
+    assert float(found) == pytest.approx(1e-26 * 0.3 * n_events / expected, rel=1e-3, abs=0)
     decay = "components.0={kind: dark_matter, process: decay, channels: b, mass: 4 TeV, lifetime: 1e27 s}"
     response, _, _ = built(SMALL, [decay])
     assert float(response.acceptance.sel(component="dm")) > 0

@@ -317,6 +317,8 @@ def test_the_example_of_dark_matter_runs(tmp_path):
     assert np.all((posterior["mass"] >= 1) & (posterior["mass"] <= 20))
     np.testing.assert_allclose(made.truth["fraction"][:4], 0.125)
     assert posterior["mass"].attrs["units"] == "TeV"
+    assert np.all(posterior["WW.sigmav"] > 0)
+    assert posterior["WW.sigmav"].attrs["units"] == "cm3 s-1"
 
 
 SHORT = "[{lon: 0 deg, lat: 0 deg, livetime: 5 h}]"

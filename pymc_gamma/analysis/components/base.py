@@ -88,6 +88,12 @@ class Component(Section):
             return None
         return self.norm.tensor(around.scope, f"{self.name}.norm", "")
 
+    def from_fraction(
+        self, fraction: Any, n_events: float, response: Any, spectrum: Any, shapes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What a fraction of the events of a mixture stands for: expressions by the last part of their name."""
+        return {}
+
     def scan(self, around: Surroundings) -> dict[str, Any]:
         """Values of the parameters of a scan."""
         return {}

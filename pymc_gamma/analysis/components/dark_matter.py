@@ -1,7 +1,7 @@
 """Dark matter in the halo of the Milky Way."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -268,6 +268,18 @@ class DarkMatter(DarkMatterConfig, Component):
             for name in profile.free
         }
         return free or None
+
+    def from_fraction(
+        self, fraction: Any, n_events: float, response: Any, spectrum: Any, shapes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The cross-section, of annihilation with a free spectrum."""
+        from pymc_gamma import darkmatter
+
+        if not isinstance(spectrum, darkmatter.Annihilation):
+            return {}
+        return {
+            "sigmav": darkmatter.cross_section(fraction, n_events, response, self.name, spectrum, shapes=shapes or None)
+        }
 
     def files(self, around: Surroundings) -> Iterator[Path]:
         """Tables of spectra and of cross-sections."""
