@@ -70,7 +70,7 @@ def summary(
     >>> draws = 2.3e-12 + 1e-13 * np.random.default_rng(0).normal(size=(4, 500))
     >>> posterior = xr.Dataset({"amplitude": (("chain", "draw"), draws, {"units": "cm-2 s-1 TeV-1"})})
     >>> table = summary(posterior)
-    >>> table.loc["amplitude", "unit"], round(table.loc["amplitude", "mean"], 1)
+    >>> table.loc["amplitude", "unit"], round(float(table.loc["amplitude", "mean"]), 1)
     ('1e-12 cm-2 s-1 TeV-1', 2.3)
     """
     import arviz as az

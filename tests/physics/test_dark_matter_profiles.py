@@ -15,8 +15,8 @@ from regions import CircleAnnulusSkyRegion, CircleSkyRegion, EllipseSkyRegion, P
 from scipy.integrate import quad
 
 import pymc_gamma as pmg
-from pymc_gamma.darkmatter import profiles as dm
 from pymc_gamma.errors import RegionError, SkyModelError
+from pymc_gamma.halos import profiles as dm
 
 CENTRE = SkyCoord(0 * u.deg, 0 * u.deg, frame="galactic")
 SUN, LOCAL = 8.33, 0.3
