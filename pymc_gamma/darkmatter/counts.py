@@ -64,9 +64,7 @@ def expected_events(
     components = model_components("expected_events", response, {component: spectrum}, {}, (), shapes, None, model)
     own = [one for one in components if one.name == component]
     source, parameters = build_intensity("expected_events", PoissonSource, own, model, needs_norms=True)
-    weighted = source.weighted(parameters)
-    found = weighted.counts[0]
-    return pt.switch(pt.all(pt.stack(weighted.valid)), found, np.nan) if weighted.valid else found
+    return source.weighted(parameters).known_counts[0]
 
 
 @checked(response=kind("Response"), component=text)

@@ -105,7 +105,34 @@ class _FreeProfile:
         return found
 
 
-class HaloBlock(LinearBlock):
+class _OfProfile(Block):
+    """What blocks of a free profile answer alike."""
+
+    _free: _FreeProfile
+
+    def valid(self, theta: Variable) -> Variable:
+        """Whether the profile has a finite J factor."""
+        return self._free.valid(theta)
+
+    @property
+    def known(self) -> FloatArray:
+        """The profile that it was folded with."""
+        return self._free.known
+
+    def check_start(self, theta: FloatArray) -> None:
+        """See :class:`Block`."""
+        self._free.check(theta)
+
+    def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
+        """The profile, for draws."""
+        return {"shapes": {self.name: self._free.at(theta)}}
+
+    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, response: Any) -> Any:
+        """Expected counts of the parts of all components, by observation."""
+        return self._free.expected_parts(theta, spectra, response)
+
+
+class HaloBlock(_OfProfile, LinearBlock):
     """A halo of free profile and fixed spectrum: a column for each width.
 
     Parameters
@@ -145,29 +172,8 @@ class HaloBlock(LinearBlock):
         weights = self._free.weights(theta)
         return pt.outer(v, weights).ravel() if self.by_observation else v[0] * weights
 
-    def valid(self, theta: Variable) -> Variable:
-        """Whether the profile has a finite J factor."""
-        return self._free.valid(theta)
 
-    @property
-    def known(self) -> FloatArray:
-        """The profile that it was folded with."""
-        return self._free.known
-
-    def check_start(self, theta: FloatArray) -> None:
-        """See :class:`Block`."""
-        self._free.check(theta)
-
-    def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
-        """The profile, for draws."""
-        return {"shapes": {self.name: self._free.at(theta)}}
-
-    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, response: Any) -> Any:
-        """Expected counts of the parts of all components, by observation."""
-        return self._free.expected_parts(theta, spectra, response)
-
-
-class FreeHaloBlock(AddedBlock):
+class FreeHaloBlock(_OfProfile, AddedBlock):
     """A halo of free profile and free spectrum.
 
     Parameters
@@ -224,27 +230,6 @@ class FreeHaloBlock(AddedBlock):
     def density(self, tables: tuple[Variable, ...], theta: Variable, v: Variable, n_events: Variable) -> Variable:
         """Densities of the events."""
         return factored_density(self._free.weights(theta), v, tables, n_events)
-
-    def valid(self, theta: Variable) -> Variable:
-        """Whether the profile has a finite J factor."""
-        return self._free.valid(theta)
-
-    @property
-    def known(self) -> FloatArray:
-        """The profile that it was folded with."""
-        return self._free.known
-
-    def check_start(self, theta: FloatArray) -> None:
-        """See :class:`Block`."""
-        self._free.check(theta)
-
-    def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
-        """The profile, for draws."""
-        return {"shapes": {self.name: self._free.at(theta)}}
-
-    def expected_parts(self, theta: FloatArray, spectra: Sequence[FloatArray] | None, response: Any) -> Any:
-        """Expected counts of the parts of all components, by observation."""
-        return self._free.expected_parts(theta, spectra, response)
 
 
 @shape_block.register
