@@ -57,6 +57,7 @@ INTERNAL = {
     "Response": "made by `fold` of compiled components",
     "Profile": "abstract",
     "BayesFactor": "made by `bayes_factor`",
+    "BestFit": "made by `best_fit`",
     "GammaTable.line": "asked by a spectrum, with a variable",
     "GammaTable.mixed": "asked by a spectrum, with a variable",
     "SkyComponent": "abstract",
@@ -508,6 +509,14 @@ def recipes(o):
             "new_priors": {"index": pm.Normal.dist(2, 1)},
             "n_draws": 2,
             "random_seed": 1,
+        },
+        "best_fit": {
+            "model": o.index_model,
+            "start": {"index": 2.1},
+            "jacobian": True,
+            "tolerance": 1e-2,
+            "max_steps": 9,
+            "compile_kwargs": {"mode": "FAST_COMPILE"},
         },
         "bayes_factor": {"a": o.evidence, "b": o.evidence},
         "expected_limits": {
