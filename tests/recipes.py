@@ -152,6 +152,7 @@ class Objects:
         with pm.Model() as self.index_model:
             index = pm.Normal("index")
             self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
+            self.best_fit = pmg.best_fit(compile_kwargs={"mode": "FAST_COMPILE"})
         self.evidence = xr.Dataset(attrs={"log_evidence": -1.0, "log_evidence_err": 0.1})
         self.cells = self.response.asimov(energy=3, pixel=0.4 * u.deg)
         self.annihilation = pmg.darkmatter.Annihilation(5.0, 1e-26, "b", j_factor=1e20)
@@ -510,6 +511,7 @@ def recipes(o):
             "n_draws": 2,
             "random_seed": 1,
         },
+        "BestFit.draws": {"self": o.best_fit, "draws": 3, "random_seed": 1},
         "best_fit": {
             "model": o.index_model,
             "start": {"index": 2.1},

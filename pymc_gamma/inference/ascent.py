@@ -4,8 +4,8 @@ With :math:`10^8` events a log-likelihood is of order :math:`10^9`, known to abo
 parameter may be known ten thousand times better than another. Optimisers that compare values, or that learn scales from
 their own steps, stop early there. This one takes the curvature :math:`H = -\nabla\nabla \ln p` from differences of the
 gradient, over a tenth of the standard deviation of each parameter, and stops by the *decrement*
-:math:`\sqrt{g^\top H^{-1} g}`: how far the summit is, in standard deviations. Where the density is not concave the sizes
-of the eigenvalues count, so that a step leads uphill from anywhere.
+:math:`\sqrt{g^\top H^{-1} g}`: how far the summit is, in standard deviations. Where the density is not concave, the
+sizes of the eigenvalues count, so that a step leads uphill from anywhere.
 """
 
 from collections.abc import Callable

@@ -14,6 +14,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
+from pymc.initial_point import make_initial_point_fn
 from pymc.pytensorf import join_nonshared_inputs, rewrite_pregrad
 
 from pymc_gamma.arguments import checked, instance, integer, mapping, number, seed
@@ -105,7 +106,7 @@ class BestFit:
         return f"BestFit(log density {self.log_density:.6g}{state}\n" + "\n".join(lines) + ")"
 
 
-@checked(tolerance=partial(number, low=1e-12, high=1.0), max_steps=partial(integer, low=1))
+@checked(tolerance=partial(number, low=1e-12, high=1.0), max_steps=partial(integer, low=1), compile_kwargs=mapping)
 def best_fit(
     model: pm.Model | None = None,
     *,
@@ -166,7 +167,8 @@ def best_fit(
     (99.01, 4.95)
     """
     model = instance(pm.modelcontext(model), pm.Model, "model")
-    starts = [mapping(one, "start") for one in (start if isinstance(start, list | tuple) else [start or {}])]
+    several = list(start) if isinstance(start, list | tuple) else [{} if start is None else start]
+    starts = [mapping(one, "start") for one in several]
     if not starts:
         raise ModelError("start must name at least one point, got an empty list.")
     parameters = _Parameters(model, jacobian=jacobian, compile_kwargs=dict(compile_kwargs or {}))
@@ -184,8 +186,8 @@ def best_fit(
             else "the density is not concave there"
         )
         warn_user(
-            f"no maximum was reached: after {best.n_calls} evaluations {why}; the least known parameter is {weakest!r}. "
-            "The density may rise towards an end of a prior, or start somewhere else (start=)."
+            f"no maximum was reached: after {best.n_calls} evaluations {why}; the least known parameter is {weakest!r}"
+            ". The density may rise towards an end of a prior, or start somewhere else (start=)."
         )
     return BestFit(parameters, best, converged=converged)
 
@@ -226,21 +228,16 @@ class _Parameters:
 
     def start(self, values: Mapping[str, Any]) -> FloatArray:
         """The vector at named values, completed by the initial point of the model."""
-        initial = self._model.initial_point(0)
-        for name in values:
-            known_name(name, self.free, "the model")
-        for rv in self._model.free_RVs:
-            if rv.name not in values:
-                continue
-            axes = {dim: self._model.coords.get(dim) for dim in self._model.named_vars_to_dims.get(rv.name, ())}
-            value = numbers(aligned(values[rv.name], axes, f"start of {rv.name!r}"), f"start of {rv.name!r}")
-            variable, transform = self._model.rvs_to_values[rv], self._model.rvs_to_transforms[rv]
-            if transform is not None:
-                value = np.asarray(transform.forward(value, *rv.owner.inputs).eval())
-            shape = self._shapes[variable.name]
-            if value.shape != shape:
-                raise ModelError(f"start of {rv.name!r} must have shape {shape}, got {value.shape}.")
-            initial[variable.name] = value
+        dims, coords = self._model.named_vars_to_dims, self._model.coords
+        plain = make_initial_point_fn(model=self._model, return_transformed=False)(0) if values else {}
+        given: dict[Any, FloatArray] = {}
+        for name, value in values.items():
+            rv, what = self._model[known_name(name, self.free, "the model")], f"start of {name!r}"
+            array = numbers(aligned(value, {dim: coords.get(dim) for dim in dims.get(name, ())}, what), what)
+            if array.shape != plain[name].shape:
+                raise ModelError(f"{what} must have shape {plain[name].shape}, got {array.shape}.")
+            given[rv] = array
+        initial = make_initial_point_fn(model=self._model, overrides=given)(0)
         x = np.concatenate([np.ravel(initial[name]) for name in self._shapes]).astype(float)
         value, gradient = self.log_density(x)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
@@ -269,8 +266,8 @@ class _Parameters:
             up, down = self.outputs(x + step), self.outputs(x - step)
             for name in up:
                 with np.errstate(invalid="ignore"):
-                    slope = (up[name] - down[name]) / (2 * _STEP)
-                total[name] = total.get(name, 0.0) + slope**2
+                    slope: FloatArray = (up[name] - down[name]) / (2 * _STEP)
+                total[name] = total.get(name, np.zeros(slope.shape)) + slope**2
         return {name: np.sqrt(one) for name, one in total.items()}
 
     def dataset(self, values: Mapping[str, FloatArray], sample: tuple[str, ...] = ()) -> xr.Dataset:
