@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.inference.annotate import annotate
+    from pymc_gamma.inference.best_fit import BestFit, best_fit
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.evidence import BayesFactor, bayes_factor
     from pymc_gamma.inference.expected import expected_limits, observed_limits
@@ -69,6 +70,7 @@ __all__ = [
     "BackgroundNorm",
     "BackgroundTilt",
     "BayesFactor",
+    "BestFit",
     "BrokenPowerLaw",
     "CosmicRayBackground",
     "DiskShape",
@@ -104,6 +106,7 @@ __all__ = [
     "TemplateSpectrum",
     "annotate",
     "bayes_factor",
+    "best_fit",
     "check_shapes",
     "expected_limits",
     "fold",
@@ -151,6 +154,7 @@ _WHERE = {
     "pymc_gamma.model.marginal": ("Marginalised",),
     "pymc_gamma.model.mixture_tree": ("MixtureTree",),
     "pymc_gamma.inference.nested": ("NestedProblem", "log_likelihood", "prior_transform", "sample_nested"),
+    "pymc_gamma.inference.best_fit": ("BestFit", "best_fit"),
     "pymc_gamma.inference.evidence": ("BayesFactor", "bayes_factor"),
     "pymc_gamma.inference.expected": ("expected_limits", "observed_limits"),
     "pymc_gamma.inference.reweighting": ("reweight",),

@@ -2,19 +2,27 @@
 
 A list with variables is one variable, ``[b, 1 - b]`` where a vector is wanted. A variable has no unit of its own; what
 it is used for has, and notes it.
+
+While PyTensor compiles it keeps what it compiles for in its global configuration. Two threads at once may leave it
+there, and every model made later is then compiled for that: what this package compiles in threads holds `COMPILING`.
 """
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from numpy.typing import NDArray
 from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.units import numbers
 
-__all__ = ["has_variables", "joined", "only_entry", "unit_of", "units_of", "with_unit"]
+__all__ = ["COMPILING", "has_variables", "joined", "only_entry", "unit_of", "units_of", "value_of", "with_unit"]
+
+COMPILING = threading.RLock()
+"""Held by a thread that compiles."""
 
 
 def has_variables(value: Any) -> bool:
@@ -125,3 +133,18 @@ def _join(value: Any, name: str, low: float) -> Variable:
     if len({len(shape) for shape in shapes}) > 1 or any(len(lengths) > 1 for lengths in known):
         raise TypeError(f"{name} must have entries of one shape, got {shapes} in {value!r}.")
     return pt.stack(parts)
+
+
+def value_of(expression: Any) -> NDArray[Any]:
+    """The numbers of an expression without free variables, in any thread; an array of what is no expression.
+
+    Examples
+    --------
+    >>> import pytensor.tensor as pt
+    >>> value_of(pt.exp(pt.zeros(2))).tolist(), value_of(3.0).item()
+    ([1.0, 1.0], 3.0)
+    """
+    if not hasattr(expression, "eval"):
+        return np.asarray(expression)
+    with COMPILING:
+        return np.asarray(expression.eval(mode="FAST_COMPILE"))  # used once: not worth more

@@ -57,6 +57,7 @@ INTERNAL = {
     "Response": "made by `fold` of compiled components",
     "Profile": "abstract",
     "BayesFactor": "made by `bayes_factor`",
+    "BestFit": "made by `best_fit`",
     "GammaTable.line": "asked by a spectrum, with a variable",
     "GammaTable.mixed": "asked by a spectrum, with a variable",
     "SkyComponent": "abstract",
@@ -151,6 +152,7 @@ class Objects:
         with pm.Model() as self.index_model:
             index = pm.Normal("index")
             self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
+            self.best_fit = pmg.best_fit(compile_kwargs={"mode": "FAST_COMPILE"})
         self.evidence = xr.Dataset(attrs={"log_evidence": -1.0, "log_evidence_err": 0.1})
         self.cells = self.response.asimov(energy=3, pixel=0.4 * u.deg)
         self.annihilation = pmg.darkmatter.Annihilation(5.0, 1e-26, "b", j_factor=1e20)
@@ -508,6 +510,15 @@ def recipes(o):
             "new_priors": {"index": pm.Normal.dist(2, 1)},
             "n_draws": 2,
             "random_seed": 1,
+        },
+        "BestFit.draws": {"self": o.best_fit, "draws": 3, "random_seed": 1},
+        "best_fit": {
+            "model": o.index_model,
+            "start": {"index": 2.1},
+            "jacobian": True,
+            "tolerance": 1e-2,
+            "max_steps": 9,
+            "compile_kwargs": {"mode": "FAST_COMPILE"},
         },
         "bayes_factor": {"a": o.evidence, "b": o.evidence},
         "expected_limits": {

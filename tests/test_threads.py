@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -167,3 +168,26 @@ def test_no_more_are_made_after_a_task_failed(cores, monkeypatch):
     with pytest.raises(OSError, match="one fails"):
         threads.run_as_made(task, items())
     assert len(made) < 100_000
+
+
+def test_compiling_in_threads_leaves_the_configuration():
+    """PyTensor changes its configuration while it compiles; threads that do so side by side leave it as it was."""
+    import pytensor
+    import pytensor.tensor as pt
+
+    from pymc_gamma.tensors import value_of
+
+    names = ("mode", "linker", "traceback__limit")
+    before = {name: getattr(pytensor.config, name) for name in names}
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)  # threads change as often as can be
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda n: float(value_of(pt.exp(pt.zeros(n)).sum())), range(1, 33)))
+        after = {name: getattr(pytensor.config, name) for name in names}
+    finally:
+        sys.setswitchinterval(interval)
+        for name, value in before.items():  # for the tests that follow
+            setattr(pytensor.config, name, value)
+    assert found == list(range(1, 33))
+    assert after == before

@@ -394,11 +394,13 @@ def _try(prior: Prior) -> None:
         return
     import pymc as pm
 
+    from pymc_gamma.tensors import value_of
+
     try:
         keywords = {key: _as_array(value) for key, value in prior.keywords.items()}
         made = getattr(pm, prior.distribution).dist(**keywords)
         pm.draw(made, mode="FAST_COMPILE", random_seed=1)
-        pm.logp(made, _start(made)).eval(mode="FAST_COMPILE")
+        value_of(pm.logp(made, _start(made)))
     except Exception as error:
         told = " ".join(str(error).split())
         raise refuse(f"{prior.distribution} cannot be made of these numbers ({told[:200]})") from error
@@ -407,7 +409,9 @@ def _try(prior: Prior) -> None:
 def _start(variable: Any) -> Any:
     from pymc.distributions.distribution import support_point
 
-    return support_point(variable).eval(mode="FAST_COMPILE")
+    from pymc_gamma.tensors import value_of
+
+    return value_of(support_point(variable))
 
 
 def _as_array(value: Any) -> Any:

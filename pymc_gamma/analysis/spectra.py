@@ -57,12 +57,14 @@ class Spectral:
         """As a model of gammapy, where its priors are centred."""
         from gammapy.modeling.models import TemplateSpectralModel
 
+        from pymc_gamma.tensors import value_of
+
         energy = np.geomspace(*_NOMINAL_TEV, _NOMINAL_POINTS)
         flux = np.zeros(energy.size)
         for kind, parameters in self.terms:
             cls = spectrum_classes()[kind]
             values = {key: one.reference(scope, unit_of(cls, key)) for key, one in parameters.items()}
-            flux += cls(**values)(energy).eval(mode="FAST_COMPILE")
+            flux += value_of(cls(**values)(energy))
         return TemplateSpectralModel(energy * u.TeV, flux * u.Unit("TeV-1 cm-2 s-1"))
 
 

@@ -23,6 +23,7 @@ from pymc_gamma.folding.tables import IN_BIN_INDEX
 from pymc_gamma.geometry import convert_lonlat, separation_deg, unit_vectors
 from pymc_gamma.halos import GAUSSIAN_WIDTHS, Profile, gaussian_density, gaussian_weights
 from pymc_gamma.sky.component import SkyComponent, SkyPart, TemplateShape
+from pymc_gamma.tensors import value_of
 
 if TYPE_CHECKING:
     from pymc_gamma.geometry import RegionOfInterest
@@ -122,7 +123,7 @@ class DarkMatterHalo(SkyComponent):
         return (SkyPart(self.name, shape, self._at),)
 
     def _at(self, energy: FloatArray) -> FloatArray:
-        return np.asarray(self.spectrum(np.ravel(energy)).eval()).reshape(np.shape(energy))
+        return value_of(self.spectrum(np.ravel(energy))).reshape(np.shape(energy))
 
 
 def _centre(frame: str) -> FloatArray:
@@ -134,7 +135,7 @@ def _centre(frame: str) -> FloatArray:
 def _(component: DarkMatterHalo, field: Field) -> CompiledHalo:
     nodes = spectrum_nodes(field.energy_edges)
     photons = component.spectrum.photons(nodes)
-    places, photons_there = (one.eval(mode="FAST_COMPILE") for one in photons)
+    places, photons_there = (value_of(one) for one in photons)
     flux = np.asarray(photons_at_nodes(places, photons_there, nodes, IN_BIN_INDEX, np))
     if not flux.any():
         raise SkyModelError(

@@ -17,10 +17,10 @@ import pytensor
 from numpy.typing import NDArray
 from pytensor.graph.traversal import ancestors
 from scipy.interpolate import CubicSpline
-from scipy.optimize import minimize
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
+from pymc_gamma.inference.ascent import ascend
 from pymc_gamma.inference.posterior import known_name
 
 __all__ = ["MarginalPosterior"]
@@ -35,6 +35,8 @@ DIFFERENCE = 1e-3
 """Step of differences of gradients in standard deviations."""
 CONVERGED = 1e-7
 """Newton decrement below which a maximum is found."""
+NEAR = 1e-3
+"""Standard deviations from the joint maximum within which it is found."""
 MOST_STEPS, STEPS_OF_A_METRIC = 100, 5
 """Steps to a maximum, and how many of them share second derivatives."""
 N_FINE = 4001
@@ -132,28 +134,16 @@ class MarginalPosterior:
 
     def _maximum(self) -> FloatArray:
         """Where the joint posterior is largest; from where it was last time."""
-        first = self._best is None
-        x, scale = (self.start, np.ones_like(self.start)) if self._best is None else (self._best, self._scale)
-        for _ in range(3 if first else 2):  # in units of the curvature BFGS converges to rounding
-            found = minimize(lambda s, w=scale: self._objective(s * w, w), x / scale, jac=True, method="BFGS")
-            x = found.x * scale
-            curvature = self._curvature(x, scale)
-            variance = np.diag(np.linalg.pinv(curvature))
-            if np.all(variance > 0):
-                scale = np.sqrt(variance)
-        if not np.isfinite(found.fun) or np.any(np.linalg.eigvalsh(curvature) <= 0):
-            if not first:  # other events: from the start again
-                self._best = None
-                return self._maximum()
-            raise ModelError("no maximum of the posterior was found; pass limit= that samples the model.")
-        self._best, self._scale, self._metric = np.asarray(x, float), scale, None
-        return self._best
-
-    def _objective(self, x: FloatArray, scale: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = self._function(x)
-        if not np.isfinite(value):
-            return 1e30, np.zeros_like(x)
-        return -float(value), -np.asarray(gradient) * scale
+        for start in (self._best, self.start):
+            if start is None:
+                continue
+            summit = ascend(self._function, start, tolerance=NEAR, max_steps=MOST_STEPS)
+            if summit.concave and summit.distance < NEAR:
+                self._best, self._metric = summit.x, None
+                self._scale = np.sqrt(np.diag(np.linalg.inv(summit.curvature)))
+                return summit.x
+            self._best = None  # other events: from the start again
+        raise ModelError("no maximum of the posterior was found; pass limit= that samples the model.")
 
     def _curvature(self, x: FloatArray, scale: FloatArray, which: NDArray[np.intp] | None = None) -> FloatArray:
         """Second derivatives of minus the log-posterior, of some of the parameters, by differences of gradients."""

@@ -19,7 +19,7 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.basic import Variable
 
 from pymc_gamma.errors import ModelError, SkyModelError
 from pymc_gamma.folding.live_shapes import LiveShape
@@ -31,7 +31,7 @@ from pymc_gamma.interop.shapes import FreeShape
 from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
 from pymc_gamma.model.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
-from pymc_gamma.tensors import with_unit
+from pymc_gamma.tensors import value_of, with_unit
 
 __all__ = ["GammapyTranslation"]
 
@@ -273,5 +273,5 @@ class _Correction(Spectrum):
 
     def evaluate(self, energy: Variable) -> Variable:
         """Flux at energies in TeV."""
-        at = np.asarray(energy.data if isinstance(energy, Constant) else energy.eval())
+        at = value_of(energy)
         return self.response.nominal_flux(self.name, at) * (self.spectrum(at) / self.start(at))

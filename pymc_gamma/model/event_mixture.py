@@ -44,7 +44,7 @@ from pymc_gamma.model.random import EventMixtureRV, representative_rows
 from pymc_gamma.model.scanned_table import ScannedTable, has_nodes, scanned_table
 from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.model.table import TableInputs
-from pymc_gamma.tensors import units_of
+from pymc_gamma.tensors import units_of, value_of
 
 __all__ = ["EventMixture", "observe_events"]
 
@@ -535,7 +535,7 @@ def _check_components(name: str, model: pm.Model, fraction: Variable, source: Ev
     is_random = any(one.owner is not None and isinstance(one.owner.op, RNGConsumerOp) for one in ancestors([fraction]))
     if not is_random and all(isinstance(variable, Constant) for variable in explicit_graph_inputs([fraction])):
         try:
-            source.check_parameters(fraction.eval())
+            source.check_parameters(value_of(fraction))
         except ModelError as error:
             raise ModelError(f"{name}: {error}") from None
 

@@ -18,7 +18,7 @@ from pytensor.graph.traversal import ancestors
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import Labelled, aligned, arranged, has_labels, read_labelled
 from pymc_gamma.model.event_source import TabulatedSource
-from pymc_gamma.tensors import joined, with_unit
+from pymc_gamma.tensors import joined, value_of, with_unit
 from pymc_gamma.units import numbers
 
 __all__ = ["OwnTable", "coords_of_last_dim", "fraction_tensor", "own_table"]
@@ -106,7 +106,7 @@ def own_table(name: str, model: pm.Model, fraction: Any, table: Any, multiplicit
     value = ordered.values
     if not isinstance(value, Variable):
         return OwnTable(source, fraction, source.value(value, multiplicity), events)
-    checked = source.value(value.eval(), multiplicity)  # what cannot be used is refused here, where the user is
+    checked = source.value(value_of(value), multiplicity)  # what cannot be used is refused here, where the user is
     if multiplicity is not None:
         value = pt.concatenate([value, pt.constant(checked[:, -1:])], axis=1)
     if not isinstance(value, SharedVariable):
@@ -155,7 +155,7 @@ def _names(model: pm.Model, fraction: Any, table: Labelled) -> tuple[str, ...]:
     """Names of the components: those of the fractions or of the model, else those of the table, else numbers."""
     shape = fraction.type.shape if isinstance(fraction, Variable) else np.shape(fraction)
     values = table.values
-    n = (shape[-1] if shape else None) or (values.eval().shape if isinstance(values, Variable) else values.shape)[-1]
+    n = (shape[-1] if shape else None) or np.shape(value_of(values))[-1]
     named = coords_of_last_dim(model, fraction)
     if named is not None:
         return named

@@ -28,7 +28,7 @@ from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.model.systematics.base import observation_dim
 from pymc_gamma.model.table import TableInputs
 from pymc_gamma.power_laws import mean_exponential_tensor
-from pymc_gamma.tensors import joined, only_entry, with_unit
+from pymc_gamma.tensors import joined, only_entry, value_of, with_unit
 from pymc_gamma.units import numbers, to_value
 
 __all__ = ["PoissonSource", "add_integrated_flux", "checked_norms", "one_list"]
@@ -201,7 +201,7 @@ def add_integrated_flux(
         energy = np.geomspace(low, high, max(int(np.log(high / low) / step), 2) + 1)
         if one.scan is not None:
             scan = one.response.scans[component]
-            nodes = _trapezoid(pt.constant(scan.flux(energy)), energy).eval()
+            nodes = value_of(_trapezoid(pt.constant(scan.flux(energy)), energy))
             integral = between_nodes(scan, one.scan, nodes)
             fluxes.append(norms.get(component, pt.constant(1.0)) * integral)
             continue

@@ -19,6 +19,7 @@ from pymc_gamma.errors import ModelError
 from pymc_gamma.inference.posterior import posterior_dataset, resample_dataset
 from pymc_gamma.plotting.flux_points import FluxPointArrays, read_flux_points
 from pymc_gamma.plotting.style import component_color
+from pymc_gamma.tensors import value_of
 from pymc_gamma.units import to_value
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _without_variables(name: str, flux: Any) -> Any:
         raise ModelError(
             f"truths[{name!r}] depends on the variables {sorted(filter(None, free | random))}; give it numbers."
         )
-    return flux.eval()
+    return value_of(flux)
 
 
 def _points_by_component(flux_points: Any) -> dict[str, FluxPointArrays]:

@@ -67,6 +67,7 @@ from pymc_gamma.response.npred import npred
 from pymc_gamma.response.scans import ScannedComponent
 from pymc_gamma.response.surface import surface_density
 from pymc_gamma.simulation import TrueEvents
+from pymc_gamma.tensors import value_of
 from pymc_gamma.units import numbers
 
 __all__ = ["Response"]
@@ -670,7 +671,7 @@ class Response:
 
         def at(energy: FloatArray) -> FloatArray:
             flux = spectrum_values(given, energy, component.unit, component.name)
-            return np.asarray(flux.eval() if hasattr(flux, "eval") else flux, float)
+            return value_of(flux).astype(float)
 
         if component.smooth is None:
             return at(component.energy)
@@ -678,7 +679,7 @@ class Response:
         if callable(given):
             photons = photons_of(given, component.energy)
             if photons is not None:
-                places, flux = (one.eval(mode="FAST_COMPILE") for one in photons)  # once: not worth compiling
+                places, flux = (value_of(one) for one in photons)
                 return np.asarray(photons_at_nodes(places, flux, component.energy, component.index, np))
             return tabulate(at, self.energy_true_edges, label)
         values = at(component.energy)

@@ -27,6 +27,7 @@ from pymc_gamma.arguments import instance
 from pymc_gamma.errors import ModelError
 from pymc_gamma.inference.nested.cube import CubePrior, cube_prior
 from pymc_gamma.inference.nested.functions import Mark, ProblemFunction, Store
+from pymc_gamma.tensors import COMPILING
 from pymc_gamma.units import numbers
 
 __all__ = ["NestedProblem", "log_likelihood", "prior_transform"]
@@ -184,22 +185,24 @@ class NestedProblem:
     def compiled(self, kind: str) -> Callable[[NDArray[np.float64]], Any]:
         """One of the functions above, compiled, of one point."""
         parameters = pt.vector("parameters", dtype="float64")
-        match kind:
-            case "prior_transform":
-                run = pytensor.function([self._cube], self._parameters_of(self._values_of_cube), trust_input=True)
-                return lambda u: run(_inside(u))
-            case "values_of_cube":
-                run = pytensor.function([self._cube], self._values_of_cube, trust_input=True)
-                return lambda u: run(_inside(u))
-            case "values_of_parameters":
-                return pytensor.function([parameters], self._values_of(parameters), trust_input=True)
-            case "log_likelihood":
-                graph = self._log_likelihood_at(self._values_of(parameters))
-                run = pytensor.function([parameters], graph, trust_input=True)
-                return lambda x: self._not_nan(float(run(x)), x)
-            case "log_likelihood_of_cube":
-                run = pytensor.function([self._cube], self._log_likelihood_at(self._values_of_cube), trust_input=True)
-                return lambda u: self._not_nan(float(run(_inside(u))), u, of_cube=True)
+        with COMPILING:
+            match kind:
+                case "prior_transform":
+                    run = pytensor.function([self._cube], self._parameters_of(self._values_of_cube), trust_input=True)
+                    return lambda u: run(_inside(u))
+                case "values_of_cube":
+                    run = pytensor.function([self._cube], self._values_of_cube, trust_input=True)
+                    return lambda u: run(_inside(u))
+                case "values_of_parameters":
+                    return pytensor.function([parameters], self._values_of(parameters), trust_input=True)
+                case "log_likelihood":
+                    graph = self._log_likelihood_at(self._values_of(parameters))
+                    run = pytensor.function([parameters], graph, trust_input=True)
+                    return lambda x: self._not_nan(float(run(x)), x)
+                case "log_likelihood_of_cube":
+                    graph = self._log_likelihood_at(self._values_of_cube)
+                    run = pytensor.function([self._cube], graph, trust_input=True)
+                    return lambda u: self._not_nan(float(run(_inside(u))), u, of_cube=True)
         raise KeyError(kind)
 
     def _parameters_of(self, values: Variable) -> Variable:
