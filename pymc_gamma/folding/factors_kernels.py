@@ -2,11 +2,18 @@ r"""Kernel that writes columns of Gaussians of many widths as combinations of a 
 
 The density of an event is :math:`\sum_{gn} w_g K_{gn} \rho_n`, with weights of widths and coefficients of a spectrum,
 none negative. Rows of :math:`K` are alike where a width is large against the PSF: few of them, the pivots :math:`p_j`,
-tell the others, :math:`K_{gn} \approx \sum_j U_{gj} K_{p_j n}` (cross approximation: Bebendorf 2000, Numerische
-Mathematik 86, 565). The remainder is compared with what an event can see: with
-:math:`\max_P w^P_g / \sum_h w^P_h K_{hn}` for some profiles *P*, so that the density is right to a tolerance whatever
-the spectrum.
+tell the others, :math:`K_{gn} \approx \sum_j U_{gj} K_{p_j n}`. The next pivot is the row whose remainder is the
+largest, and the others are projected on the pivots by least squares (Golub & Van Loan, Matrix Computations, section
+5.4.2: QR with pivoting). Least squares leave a remainder that is orthogonal to the pivots, so it cancels in sums over
+smooth spectra; remainders that vanish at points, as those of cross approximations do, add up.
+
+What counts are errors relative to densities. With :math:`d_{Pn} = \sum_g w^P_g K_{gn}` for some profiles *P*, each
+scaled to a largest number of 1, and their mean :math:`d_n`, rows are multiplied with
+:math:`\max_P w^P_g / \sum_n d_{Pn}` and columns with :math:`d_n^{-3/4}`, between those for smooth spectra and those for
+lines, of which the tails of a dispersion see as much as its peak.
 """
+
+import math
 
 import numpy as np
 
@@ -16,7 +23,7 @@ __all__ = ["MAX_PIVOTS", "pick_pivots"]
 
 MAX_PIVOTS = 12
 FAINT = 1e-4
-"""Share of the largest number of an event's columns, below which errors are compared with that."""
+"""Share of the largest density below which columns are not given more weight."""
 
 
 @kernel(error_model="numpy")
@@ -30,7 +37,7 @@ def pick_pivots(columns, weights, tolerance, pivots, factors):  # type: ignore[n
     weights : numpy.ndarray
         Weights of the widths in some profiles, shape (n_profiles, n_widths).
     tolerance : float
-        Largest error relative to a density.
+        Largest remainder of a row, over the largest row.
     pivots : numpy.ndarray
         Filled with widths, -1 where there are less of them, shape (n_events, MAX_PIVOTS).
     factors : numpy.ndarray
@@ -50,7 +57,7 @@ def pick_pivots(columns, weights, tolerance, pivots, factors):  # type: ignore[n
         if size <= 0:
             continue
         rest = columns[i, :, first:last].copy()
-        scale = np.zeros((n_widths, size))
+        row_weight, density = np.zeros(n_widths), np.zeros(size)
         for p in range(n_profiles):
             total = np.zeros(size)
             for g in range(n_widths):
@@ -60,35 +67,51 @@ def pick_pivots(columns, weights, tolerance, pivots, factors):  # type: ignore[n
             if largest <= 0:
                 continue
             for n in range(size):
-                total[n] = 1 / max(total[n], FAINT * largest)
+                density[n] += total[n] / largest
             for g in range(n_widths):
-                for n in range(size):
-                    scale[g, n] = max(scale[g, n], weights[p, g] * total[n])
-        combined = np.zeros((MAX_PIVOTS, n_widths))
-        count = 0
+                row_weight[g] = max(row_weight[g], weights[p, g] / total.sum())
+        density /= density.max()
+        for n in range(size):
+            density[n] = max(density[n], FAINT) ** -0.75
+        for g in range(n_widths):
+            for n in range(size):
+                rest[g, n] *= row_weight[g] * density[n]
+        # Gram-Schmidt: unit vectors along the remainders of pivots, and what all rows hold of them
+        along = np.zeros((MAX_PIVOTS, n_widths))
+        enough, count = 0.0, 0
         while count < MAX_PIVOTS:
-            worst, at_g, at_n = 0.0, 0, 0
+            largest, at = 0.0, 0
             for g in range(n_widths):
+                norm = 0.0
                 for n in range(size):
-                    error = abs(rest[g, n]) * scale[g, n]
-                    if error > worst:
-                        worst, at_g, at_n = error, g, n
-            if worst <= tolerance:
+                    norm += rest[g, n] * rest[g, n]
+                if norm > largest:
+                    largest, at = norm, g
+            norm = math.sqrt(largest)
+            if norm <= enough:
                 break
-            pivot = rest[at_g, at_n]
-            row = rest[at_g].copy()
+            enough = max(enough, tolerance * norm)  # that of the first, which is the largest
+            unit = rest[at] / norm
             for g in range(n_widths):
-                u = rest[g, at_n] / pivot
-                combined[count, g] = u
+                share = 0.0
                 for n in range(size):
-                    rest[g, n] -= u * row[n]
-            rest[at_g] = 0.0
-            pivots[i, count] = at_g
+                    share += rest[g, n] * unit[n]
+                along[count, g] = share
+                for n in range(size):
+                    rest[g, n] -= share * unit[n]
+            rest[at] = 0.0
+            pivots[i, count] = at
             count += 1
-        # from remainders of the pivots to these themselves: a triangular system
+        # from unit vectors to the pivots themselves: a triangular system; and without the weights of rows
         for j in range(count - 1, -1, -1):
+            at = pivots[i, j]
             for g in range(n_widths):
-                total = combined[j, g]
+                share = along[j, g]
                 for k in range(j + 1, count):
-                    total -= factors[i, k, g] * combined[j, pivots[i, k]]
-                factors[i, j, g] = total
+                    share -= factors[i, k, g] * along[j, pivots[i, k]]
+                factors[i, j, g] = share / along[j, at]
+        for j in range(count):
+            at = pivots[i, j]
+            for g in range(n_widths):
+                if row_weight[g] > 0:
+                    factors[i, j, g] *= row_weight[at] / row_weight[g]

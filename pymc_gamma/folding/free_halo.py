@@ -22,8 +22,8 @@ from pymc_gamma.threads import run_parallel
 
 __all__ = ["FactoredColumns", "FreeHalo"]
 
-TOLERANCE = 3e-5
-"""Error of densities, relative to them, that columns of few widths may have."""
+TOLERANCE = 2e-4
+"""Remainder of columns that a few do not tell, over the largest: log L of 4500 events changes by less than 1e-3."""
 CHUNK_BYTES = 2**26
 MUCH = 2**29
 """Memory of tables in bytes from which on the user is told."""

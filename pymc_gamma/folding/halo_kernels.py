@@ -88,11 +88,13 @@ def add_halo(  # type: ignore[no-untyped-def]
                         outward = (0.5 * c1 + f * c2) / (DEG * math.sqrt(c0 + f * (c1 + f * c2)) + 1e-12)
                         exponent = -f * (1 - f) * outward * slope / v
                     rate = 0.5 / ((v + s2) * DEG * DEG)
+                    # the integral over the sphere, which is one to rounding for all but the widest
+                    sphere = 1.0 if rate > 10 else -math.expm1(-4 * rate)
                     total += (
                         _linear(weight[g], position, e)
                         * math.exp(exponent - rate * c2)
                         * rate
-                        / (-math.pi * math.expm1(-4 * rate))
+                        / (math.pi * sphere)
                         * area
                         * spread
                     )

@@ -31,7 +31,8 @@ from pymc_gamma.threads import run_parallel
 __all__ = ["FoldTables", "build_tables", "interpolate_area"]
 
 IN_BIN_INDEX = 2.5
-SUB_NODES = 8
+SUB_NODES, SUB_STEP = 8, 0.0036
+"""Parts of a bin over which the response is averaged: at most so many, or as wide in the logarithm of the energy."""
 OFFSET_STEP = 0.1
 ENERGY_NODES_PER_DECADE = 1000
 DISPERSION_OFFSETS_PER_NODE = 2
@@ -170,20 +171,21 @@ def build_tables(
     log_edges = np.log(energy_edges)
     centre = np.exp(0.5 * (log_edges[1:] + log_edges[:-1]))[:, None]
     width = np.diff(log_edges)
-    sub_edges = np.exp(log_edges[:-1, None] + width[:, None] * np.arange(SUB_NODES + 1) / SUB_NODES)
+    n_sub = min(max(math.ceil(width.max() / SUB_STEP), 2), SUB_NODES)
+    sub_edges = np.exp(log_edges[:-1, None] + width[:, None] * np.arange(n_sub + 1) / n_sub)
     sub = np.sqrt(sub_edges[:, 1:] * sub_edges[:, :-1])
     measure = np.diff(sub_edges, axis=1) * (sub / centre) ** (-IN_BIN_INDEX)  # dE x in-bin weight
 
     offset = _offset_nodes(irfs)
     area, step = interpolate_area(irfs, sub.ravel())
-    area = area.reshape(n_e, SUB_NODES, len(offset))
+    area = area.reshape(n_e, n_sub, len(offset))
     aeff = (area * measure[..., None]).sum(axis=1)
 
     psf = irfs.psf
     # averaged like the dispersion: where the effective area rises steeply a bin is dominated by its upper end
     share = area * measure[..., None]
     total = share.sum(axis=1, keepdims=True)
-    share = np.where(total > 0, share / np.where(total > 0, total, 1), 1 / SUB_NODES)
+    share = np.where(total > 0, share / np.where(total > 0, total, 1), 1 / n_sub)
 
     def average(table: FloatArray, power: int = 1) -> FloatArray:
         fine = _bilinear(psf.energy, psf.offset, table, sub.ravel(), offset).reshape(area.shape)

@@ -20,6 +20,7 @@ from pymc_gamma.halos import Profile, gaussian_weights
 from pymc_gamma.model.blocks import AddedBlock, AddedTables, Block, LinearBlock
 from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.shapes import shape_block
+from pymc_gamma.ops.coarse_kernels import coarsened, no_few_nodes
 from pymc_gamma.ops.factored import factored_density, factored_types
 from pymc_gamma.tensors import with_unit
 
@@ -209,6 +210,10 @@ class FreeHaloBlock(_OfProfile, AddedBlock):
         """Columns of few widths for each event."""
         made = self._free.source.factored(rows)
         column = made.bands.column[:, 0]
+        # few nodes stand for many, not for those of smooth spectra, and not across observations
+        few = no_few_nodes(len(column))
+        if self.n_rows == 1 and not self.few_nodes:
+            few = coarsened(made.bands.values, made.bands.pointer, column, self.size)
         if self._place is not None:
             observation = rows[:, self._place].astype(np.int64)
             offsets = np.broadcast_to(self._block.offsets(observation), (len(rows), 1))[:, 0]
@@ -220,7 +225,7 @@ class FreeHaloBlock(_OfProfile, AddedBlock):
         sums = np.add.reduceat(np.append(bands.values, np.float32(0)), bands.pointer[:-1]) if len(column) else column
         of_row = factors * np.where(np.diff(bands.pointer) > 0, sums, 0)
         reference = np.bincount(made.event, of_row, n)
-        arrays = (made.factors, bands.values, bands.pointer, column, made.event)
+        arrays = (made.factors, bands.values, bands.pointer, column, *few, made.event)
         return AddedTables(arrays, np.maximum(reference, 0))
 
     def table_types(self) -> list[Any]:

@@ -4,12 +4,16 @@ r"""Columns of events that are sums of products: of factors of widths, and of ba
 
 Two Ops, each the transpose of the other, make :math:`x` and :math:`y` and take cotangents back; everything else is
 PyTensor's own, so that there are derivatives of all orders. Tables are data.
+
+Bands are summed at a quarter of the nodes where :math:`v` is smooth (:mod:`pymc_gamma.ops.coarse_kernels`). Where it is
+not, a span of nodes, is asked of :math:`v` once, and derivatives do not know of it.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba as nb
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile import optdb
 from pytensor.gradient import DisconnectedType, disconnected_type
@@ -20,12 +24,23 @@ from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 from pymc_gamma.compilation import cache_version
+from pymc_gamma.ops import coarse_kernels
 from pymc_gamma.ops import factored_kernels as kernels
+from pymc_gamma.ops.coarse_kernels import FIRST, STEP
 
-__all__ = ["RowsDot", "RowsPull", "factored_density", "factored_types"]
+__all__ = ["RoughSpan", "RowsDot", "RowsPull", "factored_density", "factored_types"]
 
-_TABLES = {"factors": (2, "float32"), "values": (1, "float32"), "pointer": (1, "int64"), "column": (1, "int64")}
-"""Rank and dtype of the tables."""
+_TABLES = {
+    "factors": (2, "float32"),
+    "values": (1, "float32"),
+    "pointer": (1, "int64"),
+    "column": (1, "int64"),
+    "few": (1, "float32"),
+    "few_pointer": (1, "int64"),
+    "few_column": (1, "int64"),
+    "low": (1, "int64"),
+}
+"""Rank and dtype of the tables: factors, bands of nodes, and bands of few nodes."""
 
 
 def factored_types() -> list[Any]:
@@ -47,19 +62,54 @@ def factored_density(w: Variable, v: Variable, tables: Sequence[Variable], n_eve
         Number of events.
     """
     *own, event = tables
-    first, second = RowsDot()(w, v, *own)
+    first, second = RowsDot()(w, v, RoughSpan()(v), *own)
     return pt.inc_subtensor(pt.zeros((n_events,))[event], first * second)
 
 
-class _RowsOp(Op):
-    """What the two Ops share: two vectors, a length, and tables."""
+class RoughSpan(Op):
+    """``v -> [first, last + 1]``: where coefficients are not smooth; see :mod:`pymc_gamma.ops.coarse_kernels`."""
 
     __props__: tuple[str, ...] = ()
 
-    def _inputs(self, vectors: Sequence[Any], tables: Sequence[Any]) -> list[Variable]:
+    def make_node(self, v: Any) -> Apply:
+        """Apply node on coefficients."""
+        return Apply(self, [pt.as_tensor_variable(v).astype("float64")], [pt.TensorType("int64", shape=(2,))()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Run the kernel."""
+        output_storage[0][0] = coarse_kernels.rough_span(inputs[0])
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        """Two numbers."""
+        return [(pt.constant(2),)]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Nothing to differentiate."""
+        return [[False]]
+
+    def pullback(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Nothing."""
+        return [disconnected_type()]
+
+    def pushforward(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], tangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Nothing."""
+        return [disconnected_type()]
+
+
+class _RowsOp(Op):
+    """What the two Ops share: two vectors, a length, a span, and tables."""
+
+    __props__: tuple[str, ...] = ()
+
+    def _inputs(self, vectors: Sequence[Any], span: Any, tables: Sequence[Any]) -> list[Variable]:
         variables = [pt.as_tensor_variable(one).astype("float64") for one in vectors]
         if any(one.type.ndim != 1 for one in variables):
             raise TypeError(f"vectors must have one dimension, got {[one.type for one in variables]}")
+        variables.append(pt.as_tensor_variable(span).astype("int64"))
         for (name, (rank, dtype)), value in zip(_TABLES.items(), tables, strict=True):
             variable = pt.as_tensor_variable(value)
             if variable.type.ndim != rank or variable.type.dtype != dtype:
@@ -84,11 +134,11 @@ def _asked(found: Sequence[Variable], cotangents: Sequence[Variable]) -> list[Va
 
 
 class RowsDot(_RowsOp):
-    """``(w, v, *tables) -> x, y``: products of each row."""
+    """``(w, v, span, *tables) -> x, y``: products of each row."""
 
-    def make_node(self, w: Any, v: Any, *tables: Any) -> Apply:
-        """Apply node on weights, coefficients and tables."""
-        return Apply(self, self._inputs((w, v), tables), [pt.dvector(), pt.dvector()])
+    def make_node(self, w: Any, v: Any, span: Any, *tables: Any) -> Apply:
+        """Apply node on weights, coefficients, where these are not smooth, and tables."""
+        return Apply(self, self._inputs((w, v), span, tables), [pt.dvector(), pt.dvector()])
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Run the kernel."""
@@ -97,11 +147,11 @@ class RowsDot(_RowsOp):
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per row."""
-        return [shapes[2][:1], shapes[2][:1]]
+        return [shapes[3][:1], shapes[3][:1]]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """The first vector makes the first output, the second the second."""
-        return [[True, False], [False, True], *[[False, False]] * len(_TABLES)]
+        return [[True, False], [False, True], *[[False, False]] * (1 + len(_TABLES))]
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
@@ -123,11 +173,11 @@ class RowsDot(_RowsOp):
 
 
 class RowsPull(_RowsOp):
-    """``(x, y, v, *tables) -> sum of rows``: the transpose of `RowsDot`; of ``v`` only the length matters."""
+    """``(x, y, v, span, *tables) -> sum of rows``: the transpose of `RowsDot`; of ``v`` only the length matters."""
 
-    def make_node(self, x: Any, y: Any, v: Any, *tables: Any) -> Apply:
-        """Apply node on weights of rows, a vector of as many coefficients, and tables."""
-        variables = self._inputs((x, y, v), tables)
+    def make_node(self, x: Any, y: Any, v: Any, span: Any, *tables: Any) -> Apply:
+        """Apply node on weights of rows, a vector of as many coefficients, where these are not smooth, and tables."""
+        variables = self._inputs((x, y, v), span, tables)
         return Apply(self, variables, [pt.dvector(), variables[2].type()])
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
@@ -138,11 +188,11 @@ class RowsPull(_RowsOp):
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         """One number per width, and per node."""
-        return [shapes[3][1:], shapes[2]]
+        return [shapes[4][1:], shapes[2]]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """The first vector makes the first output, the second the second."""
-        return [[True, False], [False, True], *[[False, False]] * (1 + len(_TABLES))]
+        return [[True, False], [False, True], *[[False, False]] * (2 + len(_TABLES))]
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
@@ -163,11 +213,20 @@ class RowsPull(_RowsOp):
         return _asked(self(*_given(tangents[:2], inputs[:2]), *inputs[2:]), tangents[:2])
 
 
+@register_funcify_default_op_cache_key(RoughSpan)
+def _rough_span(op: RoughSpan, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    @nb.njit
+    def rough_span(v):  # type: ignore[no-untyped-def]
+        return coarse_kernels.rough_span(v)
+
+    return rough_span, cache_version()
+
+
 @register_funcify_default_op_cache_key(RowsDot)
 def _rows_dot(op: RowsDot, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
     @nb.njit
-    def rows_dot(w, v, factors, values, pointer, column):  # type: ignore[no-untyped-def]
-        return kernels.rows_dot(w, v, factors, values, pointer, column)
+    def rows_dot(w, v, span, factors, values, pointer, column, few, few_pointer, few_column, low):  # type: ignore[no-untyped-def]
+        return kernels.rows_dot(w, v, span, factors, values, pointer, column, few, few_pointer, few_column, low)
 
     return rows_dot, cache_version()
 
@@ -175,25 +234,73 @@ def _rows_dot(op: RowsDot, node: Apply, **kwargs: Any) -> tuple[Callable[..., An
 @register_funcify_default_op_cache_key(RowsPull)
 def _rows_pull(op: RowsPull, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
     @nb.njit
-    def rows_pull(x, y, v, factors, values, pointer, column):  # type: ignore[no-untyped-def]
-        return kernels.rows_pull(x, y, len(v), factors, values, pointer, column)
+    def rows_pull(x, y, v, span, factors, values, pointer, column, few, few_pointer, few_column, low):  # type: ignore[no-untyped-def]
+        n = len(v)
+        return kernels.rows_pull(x, y, n, span, factors, values, pointer, column, few, few_pointer, few_column, low)
 
     return rows_pull, cache_version()
+
+
+def _cubics(n: Variable) -> tuple[Variable, list[tuple[Variable, Variable]]]:
+    """Nodes, and for each of four few nodes near them its place among all and its weight; see `coarse_kernels`."""
+    node = pt.arange(n)
+    few = (n - 1 - 2 * FIRST) // STEP + 1
+    first = pt.clip((node - FIRST) // STEP - 1, 0, few - 4)
+    a = (node - FIRST) / STEP - first
+    b, c, d = a - 1, a - 2, a - 3
+    weights = (-b * c * d / 6, a * c * d / 2, -a * b * d / 2, a * b * c / 6)
+    return node, [(FIRST + STEP * (first + k), weight) for k, weight in enumerate(weights)]
+
+
+@node_rewriter([RoughSpan])
+def write_out_span(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
+    """The span in PyTensor's own operations, which JAX knows."""
+    (v,) = node.inputs
+    n = v.shape[0]
+    at, terms = _cubics(n)
+    rest = v - sum(v[place] * weight for place, weight in terms)
+    begin = FIRST + STEP * ((at - FIRST) // STEP - coarse_kernels.NEAR)
+    around = begin[:, None] + np.arange(STEP * (2 * coarse_kernels.NEAR + 1))
+    scale = pt.max(pt.abs(v)[pt.clip(around, 0, n - 1)], axis=1)
+    rough = ~(pt.abs(rest) <= coarse_kernels.NEGLIGIBLE * scale) & (at > 0) & (at < n - 1)
+    lo, hi = pt.min(pt.switch(rough, at, n - 1)), pt.max(pt.switch(rough, at + 1, 0))
+    hi = pt.maximum(lo, hi)
+    every = ((hi - lo) * coarse_kernels.LONGEST > n) | (n < coarse_kernels.LEAST)
+    found = pt.stack([pt.switch(every, 0, lo), pt.switch(every, n, hi)]).astype("int64")
+    copy_stack_trace(node.outputs[0], found)
+    return [pt.specify_shape(found, (2,))]
 
 
 @node_rewriter([RowsDot, RowsPull])
 def write_out_rows(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
     """An Op of the two in PyTensor's own operations, which JAX knows."""
-    first, second, *rest = node.inputs
-    factors, values, pointer, column = node.inputs[-4:]
-    entry = pt.arange(values.shape[0])
-    row = pt.searchsorted(pointer, entry, side="right") - 1
-    place = column[row] + entry - pointer[row]
+    own = len(_TABLES) + 1
+    first, second, *rest = node.inputs[:-own]
+    span, factors, values, pointer, column, few, few_pointer, few_column, low = node.inputs[-own:]
+    v = second if isinstance(node.op, RowsDot) else rest[0]
+    n, whole = v.shape[0], pt.ge(low, span[0])
+    at, terms = _cubics(n)
+    none = pt.constant(0.0, dtype="float64")  # JAX adds to numbers of the precision that they start with
+    kept = ((at >= span[0]) & (at < span[1])) | pt.eq(at, 0) | pt.eq(at, n - 1)
+    row, place = _places(values, pointer, column)
+    few_row, few_place = _places(few, few_pointer, few_column)
+    few_place = FIRST + STEP * few_place
     if isinstance(node.op, RowsDot):
-        room = pt.zeros((factors.shape[0],))
-        outputs = [pt.dot(factors, first), pt.inc_subtensor(room[row], values * second[place])]
+        remainder = pt.switch(kept, v - sum(v[places] * weight for places, weight in terms), none)
+        own_value = pt.switch(whole[row], v[place], remainder[place])
+        room = pt.inc_subtensor(pt.zeros((factors.shape[0],))[row], values * own_value)
+        of_few = pt.inc_subtensor(pt.zeros((factors.shape[0],))[few_row], few * v[few_place])
+        outputs = [pt.dot(factors, first), room + pt.switch(whole, none, of_few)]
     else:
-        outputs = [pt.dot(first, factors), pt.inc_subtensor(pt.zeros_like(rest[0])[place], values * second[row])]
+        zeros = pt.zeros_like(v)
+        fully, partly = pt.switch(whole, second, none), pt.switch(whole, none, second)
+        total = pt.inc_subtensor(zeros[place], values * fully[row])
+        total = pt.inc_subtensor(total[few_place], few * partly[few_row])
+        remainder = pt.switch(kept, pt.inc_subtensor(zeros[place], values * partly[row]), none)
+        total = total + remainder
+        for places, weight in terms:
+            total = pt.inc_subtensor(total[places], -weight * remainder)
+        outputs = [pt.dot(first, factors), total]
     outputs = [one.astype("float64") for one in outputs]
     outputs = [
         new if old.type.is_super(new.type) else pt.specify_shape(new, old.type.shape)
@@ -203,9 +310,16 @@ def write_out_rows(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
     return outputs
 
 
+def _places(values: Variable, pointer: Variable, column: Variable) -> tuple[Variable, Variable]:
+    """Row and place of each number of bands."""
+    entry = pt.arange(values.shape[0])
+    row = pt.searchsorted(pointer, entry, side="right") - 1
+    return row, column[row] + entry - pointer[row]
+
+
 optdb.register(
     "pymc_gamma_write_out_rows",
-    dfs_rewriter(write_out_rows, ignore_newtrees=True),
+    dfs_rewriter(write_out_rows, write_out_span, ignore_newtrees=True),
     "jax",
     position=1.95,  # before specialisation, which simplifies what is written out
 )
