@@ -161,7 +161,7 @@ def test_sources_that_are_put_back_while_a_process_runs(copy):
     assert (after["lon"], after["hits"]) == (pytest.approx(90.0), 0)
 
 
-@pytest.mark.parametrize("remove", [False, True])
+@pytest.mark.parametrize("remove", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_bytecode_of_another_source_of_the_same_size_and_second(copy, remove):
     """Python runs it; its machine code must not outlive it."""
     copy.environment.pop("PYTHONDONTWRITEBYTECODE", None)

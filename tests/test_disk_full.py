@@ -21,7 +21,7 @@ def check(folder, limit):
     assert "Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("limit", ["500", "20000"])
+@pytest.mark.parametrize("limit", ["500", pytest.param("20000", marks=pytest.mark.slow)])
 def test_every_writer_says_why_it_failed_and_leaves_the_old(limit, tmp_path):
     check(tmp_path, limit)
 

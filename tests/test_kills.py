@@ -26,7 +26,9 @@ def test_killed_at_fifty_points(case, tmp_path):
     survive(case, tmp_path, 50, 8)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in ("store", "stage") else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_interrupted_by_ctrl_c(case, tmp_path):
     survive(case, tmp_path, 30, 10, "interrupt")
 

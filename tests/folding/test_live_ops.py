@@ -75,6 +75,10 @@ def test_gradient(model, gradient):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(found).max())
 
 
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in SHAPES if name != "Gaussian"]  # a minute to compile each
+
+
+@pytest.mark.parametrize("model", ["Gaussian", *SLOW], indirect=True, scope="module")
 def test_hessian(model, gradient):
     direction = pt.vector("direction", shape=model.x.type.shape)
     along = pt.dot(pt.grad(model.log_likelihood, model.x), direction)

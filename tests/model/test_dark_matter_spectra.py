@@ -363,7 +363,7 @@ class TestModels:
                 pmg.ExtendedEventMixture(
                     "events", response=response, spectra={key: spectrum}, systematics=scale, observed=events
                 )
-        start, logp = model.initial_point(), model.compile_logp()
+        start, logp = model.initial_point(), model.compile_logp(mode="FAST_COMPILE")
         assert np.isfinite(logp(start))
         assert logp({**start, "mass_log__": np.log(0.08)}) == -np.inf
 
@@ -374,8 +374,8 @@ class TestModels:
             spectra = {"dwarf": darkmatter.Annihilation(mass, 3e-26, "mu"), "other": pmg.PowerLaw()}
             fraction = pt.stack([share, (1 - share) / 2, (1 - share) / 2])
             pmg.EventMixture("events", fraction, response=response, spectra=spectra, observed=events)
-        logp = model.compile_logp(vars=[model["events"]], jacobian=False)
-        derivative = model.compile_dlogp()
+        logp = model.compile_logp(vars=[model["events"]], jacobian=False, mode="FAST_COMPILE")
+        derivative = model.compile_dlogp(mode="FAST_COMPILE")
         low = 0.9 * response.free_components[0].energy[0]
         point = {"share_interval__": 0.5, "mass_log__": np.log(low)}
         assert logp(point) == -np.inf
@@ -410,7 +410,7 @@ class TestModels:
         each = [counts_of(model_of(response, events, name))(1.0)[0] for name in names]
         weights = np.array([0.5, 0.3, 0.2])
         assert function(weights)[0] == pytest.approx(np.dot(weights, each), rel=1e-12)
-        assert np.all(np.isfinite(model.compile_dlogp()(model.initial_point())))
+        assert np.all(np.isfinite(model.compile_dlogp(mode="FAST_COMPILE")(model.initial_point())))
 
     def test_a_start_below_threshold_is_refused(self, response, events):
         with pm.Model():

@@ -72,7 +72,9 @@ def every_family(response, distribution):
 
 # checks of PyTensor's that lengths agree, which JAX makes by itself while it traces
 @pytest.mark.filterwarnings("ignore:Skipping Assert:UserWarning")
-@pytest.mark.parametrize("distribution", [pmg.EventMixture, pmg.ExtendedEventMixture])
+@pytest.mark.parametrize(
+    "distribution", [pytest.param(pmg.EventMixture, marks=pytest.mark.slow), pmg.ExtendedEventMixture]
+)
 def test_every_family_of_ops(response, distribution):
     model = every_family(response, distribution)
     value, gradient = model.compile_logp(), model.compile_dlogp()

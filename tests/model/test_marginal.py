@@ -55,11 +55,20 @@ def own_table(response, events, sigma):
     return model, {"fraction_simplex__": SIMPLEX}
 
 
-@pytest.mark.parametrize("build", [mixture, poisson, own_table])
-def test_sum_over_nodes(response, events, build):
+@pytest.mark.parametrize(
+    ("build", "mode"),
+    [
+        (mixture, "FAST_COMPILE"),
+        (poisson, "FAST_COMPILE"),
+        (own_table, None),
+        pytest.param(mixture, None, marks=pytest.mark.slow),
+        pytest.param(poisson, None, marks=pytest.mark.slow),
+    ],
+)
+def test_sum_over_nodes(response, events, build, mode):
     """Value, gradient and probabilities of the nodes, from the likelihoods at each."""
     model, point = build(response, events, pmg.Marginalised(PRIOR))
-    value, gradient = model.compile_logp(vars=[model["e"]]), model.compile_dlogp()
+    value, gradient = model.compile_logp(vars=[model["e"]], mode=mode), model.compile_dlogp(mode=mode)
     each, slopes = [], []
     for node in NODES:
         own, _ = build(response, events, node)

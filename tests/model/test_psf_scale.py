@@ -205,8 +205,9 @@ def test_prior_predictive_widths():
     assert widths[1] / widths[0] == pytest.approx(1.15 / 0.85, abs=4 / np.sqrt(n))
 
 
+@pytest.mark.parametrize("mode", ["FAST_COMPILE", pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("free", [False, True], ids=["fixed spectrum", "free spectrum"])
-def test_gradients(free):
+def test_gradients(free, mode):
     response = folded("several", ["crab", "shell"] if free else ())
     events = response.simulate(rng=8).select(response.roi)
     with pm.Model(coords=response.coords) as model:
@@ -221,7 +222,7 @@ def test_gradients(free):
             spectra=spectra,
             systematics=[pmg.PSFScale(value=scale)],
         )
-    value, slope = model.compile_logp(), model.compile_dlogp()
+    value, slope = model.compile_logp(mode=mode), model.compile_dlogp(mode=mode)
     at = {"scale": np.array(1.04), "norm": np.array(1.1)} | ({"index": np.array(2.35)} if free else {})
     names = [one.name for one in model.value_vars]
     h = 1e-5
@@ -235,6 +236,7 @@ def test_gradients(free):
         assert gradient[k] == pytest.approx(difference, rel=1e-5, abs=1e-3)
 
 
+@pytest.mark.slow  # every family of Ops in JAX is in test_jax.py
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="JAX is not installed")
 def test_jax():
     from pymc.sampling.jax import get_jaxified_logp
