@@ -9,9 +9,9 @@ information to 0.1 TeV in the first, where most events are near the threshold an
 0.025 TeV in the second, which is what the paper states for its simulation of 525 h. The second is the default,
 ``--hours 525`` the first.
 
-Events are simulated one by one through the instrument response, five million at a time, and gathered into cells of 0.2
-deg and 20 to 26 per decade of energy, whose numbers are multiplicities: the likelihood costs as much as there are cells,
-with densities averaged over them. Chains start at the best fit.
+Events are simulated one by one through the instrument response, five million at a time, and gathered into cells of
+0.2 deg and 20 to 26 per decade of energy, whose numbers are multiplicities: the likelihood costs as much as there are
+cells, with densities averaged over them. Chains start at the best fit.
 
 The branching fractions are those of darkSUSY, from the data set ``z2-darksusy`` (see ``pymc_gamma.datasets``); with
 ``--channel W`` the example needs no data::
