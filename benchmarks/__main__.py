@@ -18,6 +18,7 @@ NAMES = (
     "psf_scale",
     "halo",
     "many_sources",
+    "scalar_singlet",
     "point_source",
     "gammapy_fit",
     "quickstart",
