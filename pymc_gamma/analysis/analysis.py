@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pymc_gamma.analysis.document import Document
+from pymc_gamma.analysis.foresight import notes
 from pymc_gamma.analysis.interrupts import interruptible
 from pymc_gamma.analysis.outcomes import REPORT_FILE
 from pymc_gamma.analysis.pipeline import stages_of
@@ -135,8 +136,14 @@ class Analysis:
         """The file as it was written."""
         return self.document.text
 
-    def check(self) -> None:
-        """Look at all that can be looked at before the work: observations, region, components, priors.
+    def check(self) -> list[str]:
+        """Look at all that can be looked at before the work: observations, region, components, priors, true values.
+
+        Returns
+        -------
+        list of str
+            What is no fault, and may still not be meant: variables that simulated events have no value of, priors that
+            reach where events are impossible (a mass for which there is no spectrum, a cusp with an infinite J factor).
 
         Raises
         ------
@@ -147,8 +154,9 @@ class Analysis:
             plan.check_files()
             if self.config.of_tables:
                 plan.modelling.build_of_tables()
-            else:
-                _ = plan.observing.roi, plan.observing.observations, plan.modelling.sky
+                return []
+            _ = plan.observing.roi, plan.observing.observations, plan.modelling.sky
+            return list(notes(plan.modelling))
 
     def states(self, *, force: bool = False) -> dict[str, State]:
         """What a run would do: for each stage whether it has to run, and why.

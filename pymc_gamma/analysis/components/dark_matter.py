@@ -260,14 +260,29 @@ class DarkMatter(DarkMatterConfig, Component):
         sigmav = self._sigmav(around).tensor(scope, f"{name}.sigmav", "cm3 s-1")
         return self._process(around)(mass=mass, sigmav=sigmav, channels=channels, k=self._k(around), **options)
 
-    def shape(self, around: Surroundings, response: Any) -> Any:
+    def shape_parameters(self, around: Surroundings) -> dict[str, Any]:
         """Parameters of the profile that are free."""
         profile = self._profile(around)
-        free = {
+        return {
             name: profile.parameters[name].tensor(around.scope, f"{self.name}.{name}", _UNITS.get(name, ""))
             for name in profile.free
         }
-        return free or None
+
+    def conditions(
+        self, around: Surroundings, spectrum: Any, parameters: Mapping[str, Any]
+    ) -> Iterator[tuple[Any, str]]:
+        """That the table has the channels at the mass, and that J or D is finite."""
+        import pytensor.tensor as pt
+
+        yield from super().conditions(around, spectrum, parameters)
+        if not parameters:
+            return
+        profile, power = self._profile(around).build(around.scope), self._process(around).density_power
+        own = profile.parameters
+        values = {name: pt.constant(float(own[name])) for name in ("beta", "gamma") if name in own}
+        for fulfilled, told, names in profile.mixture_conditions(values | dict(parameters), power):
+            if set(names) & set(parameters):
+                yield fulfilled, told
 
     def from_fraction(
         self, fraction: Any, n_events: float, response: Any, spectrum: Any, shapes: Mapping[str, Any]
