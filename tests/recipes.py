@@ -351,6 +351,7 @@ def recipes(o):
             "config": "general: {seed: 1}",
             "title": "Crab",
             "spectra": {"crab": o.spectrum},
+            "truth": {"fraction": [0.5, 0.5]},
             "sections": {"Mine": lambda _: "<p>nothing</p>"},
             "overwrite": True,
         },

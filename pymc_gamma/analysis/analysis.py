@@ -150,6 +150,7 @@ class Analysis:
         AnalysisFileError
             If something is not there, or cannot be made; says which line asks for it.
         """
+        self._refuse_file()
         with self._plan(Console(quiet=True)) as plan:
             plan.check_files()
             if self.config.of_tables:
@@ -170,7 +171,15 @@ class Analysis:
         -------
         dict
             By name of the stage, in order.
+
+        Raises
+        ------
+        AnalysisFileError
+            If a file that the analysis asks for is missing.
+        NotADirectoryError
+            If the results would lie in a file.
         """
+        self._refuse_file()
         with self._plan(Console(quiet=True)) as plan:
             return Job(stages_of(plan), self.output, force=force).states()
 
@@ -233,6 +242,7 @@ class Analysis:
 
     def _work(self, console: Console | None, *, force: bool = False, only: str | None = None) -> "Analysis":
         folder = self.output
+        self._refuse_file()
         console = Console() if console is None else instance(console, Console, "console")
         self._log()
         job: list[Job] = []
@@ -296,6 +306,14 @@ class Analysis:
     def _job(self) -> Job:
         with self._plan(Console(quiet=True)) as plan:
             return Job(stages_of(plan), self.output)
+
+    def _refuse_file(self) -> None:
+        """Raise an error if the results would lie in a file."""
+        if self.output.exists() and not self.output.is_dir():
+            raise NotADirectoryError(
+                f"the results go into a folder, and {self.output} is a file; give a folder by general.outdir or "
+                "--output."
+            )
 
     @contextmanager
     def _plan(self, console: Console) -> Any:

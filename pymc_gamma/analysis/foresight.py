@@ -68,7 +68,7 @@ def foresee(modelling: Modelling) -> Foreseen:
         for k, systematic in enumerate(config.systematics):
             with at(document, ("systematics", k)):
                 systematic.build(around.scope).tensor(labels, energy)
-    return Foreseen(Built(model, {}, {**units, **around.scope.units}), conditions)
+    return Foreseen(Built(model, units={**units, **around.scope.units}), conditions)
 
 
 def notes(modelling: Modelling) -> Iterator[str]:

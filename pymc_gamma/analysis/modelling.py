@@ -35,12 +35,15 @@ class Built:
         The model.
     spectra : dict
         Spectra of components of free spectrum.
+    shapes : dict
+        Positions, extensions and profiles that are left to the model, by component.
     units : dict
         Unit of each variable that has one.
     """
 
     model: Any
     spectra: dict[str, Any] = field(default_factory=dict)
+    shapes: dict[str, Any] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
 
 
@@ -181,7 +184,7 @@ class Modelling:
                 pmg.EventMixture(EVENTS, fraction, log_likelihood=tables, scan=scan)
             else:
                 pmg.EventMixture(EVENTS, fraction, log_likelihood=_side_by_side(tables))
-        return Built(model, {}, around.scope.units)
+        return Built(model, units=around.scope.units)
 
     def build(self, response: Any, observed: Any = None) -> Built:
         """The model of events, or one to simulate them from.
@@ -202,7 +205,7 @@ class Modelling:
                 self._poisson(around, response, observed, options)
             else:
                 self._mixture(response, observed, options)
-        return Built(model, options["spectra"], {**units, **around.scope.units})
+        return Built(model, options["spectra"], options["shapes"], {**units, **around.scope.units})
 
     def _options(self, around: Surroundings, response: Any) -> tuple[dict[str, Any], dict[str, str]]:
         """Keywords that both likelihoods take, and units of the variables of gammapy's parameters."""
