@@ -219,6 +219,12 @@ class _DarkMatterSpectrum(ParametricSpectrum):
         return tuple(fraction for _, fraction in self._yield.fractions)
 
     @property
+    def free(self) -> tuple[str, ...]:
+        """Names of what is variables."""
+        found = [one for one in self.units if isinstance(getattr(self, one), Variable)]
+        return (*found, *(["channels"] if any(isinstance(value, Variable) for value in self.fractions) else []))
+
+    @property
     def density_factor(self) -> str | None:
         """Name of the J or D factor, if one was given: any but 1."""
         name = _DENSITY_FACTORS[self.density_power]
