@@ -303,7 +303,7 @@ def recipes(o):
         "GammaTable.first_mass": {"self": gammas, "channel": "b"},
         "gamma_table": {},
         "AnnihilationTable": {"axes": {"mass": [1.0, 2.0]}, "sigmav": {"W": [1e-26, 2e-26]}},
-        "AnnihilationTable.read": {"file": singlet_file(o.folder)},
+        "AnnihilationTable.read": {"file": singlet_file(o.folder), "parameters": []},
         "AnnihilationTable.sigmav": {"self": singlet, "mass": 1.5},
         "AnnihilationTable.fractions": {"self": singlet, "mass": 1.5},
         "AnnihilationTable.annihilation": {"self": singlet, "mass": 1.5, "k": 4.0, "j_factor": 1e15, "table": gammas},

@@ -408,7 +408,7 @@ class DarkMatter(DarkMatterConfig, Component):
         from pymc_gamma.darkmatter import AnnihilationTable
 
         path, model = self._table_path(around), self._get(around, "model")
-        found = AnnihilationTable.read(path)
+        found = AnnihilationTable.read(path, parameters=list(model.parameters) or None)
         if isinstance(found, AnnihilationTable) == bool(model.masses):
             one = "is of one kind of particles: give its `mass` beside the model, and leave model.masses out"
             several = f"is of several kinds of particles: give their masses, model.masses: {list(found.parameters)}"
