@@ -281,8 +281,8 @@ def log_uniform(name: str, lower: float, upper: float) -> TensorVariable:
     """
     return pm.CustomDist(
         name,
-        float(lower),
-        float(upper),
+        np.float64(lower),  # of plain numbers PyTensor makes float32, and logarithms of these
+        np.float64(upper),
         dist=lambda low, high, size: pt.exp(pm.Uniform.dist(pt.log(low), pt.log(high), size=size)),
         transform=Chain([log, Interval(float(np.log(lower)), float(np.log(upper)))]),
         class_name="LogUniform",
