@@ -177,9 +177,10 @@ def _init(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     try:
         analysis = _read(arguments)
-        analysis.check()
+        notes = analysis.check()
     except (ValueError, OSError) as error:
         return _refused(parser, "check", error)
+    sys.stdout.write("".join(f"note: {one}\n" for one in notes))
     sys.stdout.write(f"{arguments.file}: no fault found\n")
     return 0
 

@@ -88,7 +88,7 @@ ANY_SHAPE = {
 def singlet_file(folder):
     """A file of cross-sections."""
     file = folder / "singlet.csv"
-    file.write_text('"m [GeV]" W+W-\n100 1e-26\n200 2e-26', encoding="utf-8")
+    file.write_text('"m [GeV]" x W+W-\n100 1 1e-26\n200 1 2e-26\n100 2 3e-26\n200 2 4e-26', encoding="utf-8")
     return file
 
 
@@ -305,7 +305,7 @@ def recipes(o):
         "GammaTable.first_mass": {"self": gammas, "channel": "b"},
         "gamma_table": {},
         "AnnihilationTable": {"axes": {"mass": [1.0, 2.0]}, "sigmav": {"W": [1e-26, 2e-26]}},
-        "AnnihilationTable.read": {"file": singlet_file(o.folder)},
+        "AnnihilationTable.read": {"file": singlet_file(o.folder), "parameters": ["x"]},
         "AnnihilationTable.sigmav": {"self": singlet, "mass": 1.5},
         "AnnihilationTable.fractions": {"self": singlet, "mass": 1.5},
         "AnnihilationTable.annihilation": {"self": singlet, "mass": 1.5, "k": 4.0, "j_factor": 1e15, "table": gammas},
@@ -353,6 +353,7 @@ def recipes(o):
             "config": "general: {seed: 1}",
             "title": "Crab",
             "spectra": {"crab": o.spectrum},
+            "truth": {"fraction": [0.5, 0.5]},
             "sections": {"Mine": lambda _: "<p>nothing</p>"},
             "overwrite": True,
         },

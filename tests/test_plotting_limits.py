@@ -9,6 +9,7 @@ import xarray as xr
 import pymc_gamma as pmg
 from pymc_gamma.errors import ModelError
 
+CROSS_SECTION = u.cm**3 / u.s
 MASSES = [0.5, 1.0, 2.0, 5.0] * u.TeV
 LIMITS = np.array([3e-27, 2e-27, 4e-27, 1e-26])
 
@@ -43,7 +44,7 @@ def bands(figure):
 
 
 def test_limits_bands_and_relic():
-    figure = pmg.plot_limits(MASSES, LIMITS, expected=expected())
+    figure = pmg.plot_limits(MASSES, LIMITS, expected=expected(), unit="cm3 s-1")
     drawn = lines(figure)
     np.testing.assert_array_equal(drawn["limit"].get_xydata(), np.column_stack([MASSES.value, LIMITS]))
     np.testing.assert_allclose(drawn["expected (Asimov data)"].get_ydata(), 1.05 * LIMITS)
@@ -88,7 +89,7 @@ def test_lifetimes_have_no_relic_line():
 
 
 def test_one_mass():
-    figure = pmg.plot_limits([1] * u.TeV, [1e-26])
+    figure = pmg.plot_limits([1] * u.TeV, [1e-26] * CROSS_SECTION)
     low, high = figure.axes[0].get_xlim()
     assert low < 1 < high
 
@@ -98,26 +99,40 @@ def of_masses(masses):
 
 
 def test_limits_that_know_their_masses():
-    figure = pmg.plot_limits(MASSES, of_masses(MASSES.to("GeV")))
+    figure = pmg.plot_limits(MASSES, of_masses(MASSES.to("GeV")), thermal_relic=False)
     np.testing.assert_allclose(lines(figure)["limit"].get_xydata(), np.column_stack([MASSES.value, LIMITS]))
 
 
 def test_figure_of_the_caller():
     fig = plt.figure()
-    assert pmg.plot_limits(MASSES, LIMITS, fig=fig) is fig
+    assert pmg.plot_limits(MASSES, LIMITS * CROSS_SECTION, fig=fig) is fig
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({}, ModelError, "nothing to draw"),
-        ({"limits": LIMITS[:2]}, ModelError, r"limits of 'limit' have the shape \(2,\), and there are 4 masses"),
-        ({"limits": -LIMITS}, ModelError, "must be positive"),
+        (
+            {"limits": LIMITS},
+            ModelError,
+            r"limits of 'limit' have no unit, .* unit='cm3 s-1', or .* thermal_relic=False",
+        ),
+        ({"limits": LIMITS * CROSS_SECTION, "expected": expected()}, ModelError, "those expected have no unit"),
+        (
+            {"limits": LIMITS[:2] * CROSS_SECTION},
+            ModelError,
+            r"limits of 'limit' have the shape \(2,\), and there are 4 masses",
+        ),
+        ({"limits": -LIMITS * CROSS_SECTION}, ModelError, "must be positive"),
         ({"limits": LIMITS * u.m}, u.UnitConversionError, "limits of 'limit'"),
         ({"limits": LIMITS, "unit": "m"}, u.UnitConversionError, "cross-section"),
         ({"limits": LIMITS, "unit": "parsnip"}, ModelError, "unit must be a unit"),
-        ({"limits": of_masses(2 * MASSES)}, ModelError, r"are those of masses of \[.*\] TeV, and masses are"),
-        ({"expected": xr.Dataset()}, ModelError, "must be the result of expected_limits"),
+        (
+            {"limits": of_masses(2 * MASSES), "thermal_relic": False},
+            ModelError,
+            r"are those of masses of \[.*\] TeV, and masses are",
+        ),
+        ({"expected": xr.Dataset(), "unit": "cm3 s-1"}, ModelError, "must be the result of expected_limits"),
     ],
 )
 def test_refused(arguments, error, message):

@@ -19,6 +19,7 @@ from pymc_gamma.analysis import report as module
 from pymc_gamma.analysis.report_diagnostics import CHECKS, verdicts
 from pymc_gamma.analysis.report_input import ReportInput
 from pymc_gamma.errors import warn_user
+from pymc_gamma.interop.priors import log_uniform
 from pymc_gamma.plotting.draw_model import Node, draw_model
 
 VOID = {"meta", "img", "br"}
@@ -388,7 +389,7 @@ def test_wrong_kinds_are_refused(tmp_path, response):
     for arguments in ((3, None), (None, 3), (response, None)):
         with pytest.raises(TypeError):
             pmg.report(*arguments, tmp_path / "report.html")
-    for name in ("events", "model", "config", "title", "spectra", "sections"):
+    for name in ("events", "model", "config", "title", "spectra", "sections", "truth"):
         with pytest.raises(TypeError, match=name):
             pmg.report(None, None, tmp_path / "report.html", **{name: 3})
     assert not list(tmp_path.iterdir())
@@ -399,6 +400,37 @@ def test_sizes_of_fluxes_are_readable(tmp_path):
     posterior = xr.Dataset({"amplitude": (("chain", "draw"), draws, {"units": "cm-2 s-1 TeV-1"})})
     told = write(tmp_path, posterior, None).section("Posterior")
     assert re.search(r"amplitude 2\.3\d 0\.1\d\d? 2\.1\d\d? to 2\.5\d\d? 1e-12 cm-2 s-1 TeV-1", told)
+
+
+def test_true_values_stand_beside_the_posterior(tmp_path):
+    rng = np.random.default_rng(0)
+    flux = 2.345e-12 + 1e-13 * rng.normal(size=(4, 500))
+    posterior = xr.Dataset(
+        {
+            "flux": (("chain", "draw"), flux, {"units": "1e-3 cm-2 s-1"}),
+            "shares": (("chain", "draw", "i", "j"), rng.normal([[1, 2], [3, 4]], size=(4, 500, 2, 2))),
+            "other": (("chain", "draw"), rng.normal(size=(4, 500))),
+        }
+    )
+    truth = {"flux": 2.25e-12, "shares": [[1.5, 2.5], [3.5, 4.5]]}
+    told = write(tmp_path, posterior, None, truth=truth).section("Posterior")
+    assert "Parameter Truth Mean" in told
+    assert re.search(r"flux 2\.250? 2\.3\d+ .* 1e-12 1e-3 cm-2 s-1", told)
+    for k, value in enumerate(("1.5", "2.5", "3.5", "4.5")):
+        assert re.search(rf"shares\[{k // 2}, {k % 2}\] {value}0* ", told)
+    assert re.search(r"other – ", told)
+    for wrong, why in (({"flux": [1, 2]}, "the truth of 'flux' has the shape (2,)"), ({"x": 1}, "true values of x")):
+        page = read(pmg.report(posterior, None, tmp_path / "other.html", truth=wrong, overwrite=True))
+        assert why in page.section("Posterior")
+    assert "Truth" not in read(pmg.report(posterior, None, tmp_path / "none.html")).section("Posterior")
+
+
+def test_priors_are_called_as_analysis_files_call_them(tmp_path):
+    with pm.Model() as model:
+        log_uniform("mass", 0.5, 20.0)
+    told = write(tmp_path, None, None, model=model).section("Model")
+    assert "mass parameter LogUniform(0.5, 20)" in told
+    assert "CustomDist" not in told
 
 
 def test_the_graph_of_a_model_has_each_variable_below_those_it_depends_on():

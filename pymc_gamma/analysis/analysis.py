@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pymc_gamma.analysis.document import Document
+from pymc_gamma.analysis.foresight import notes
 from pymc_gamma.analysis.interrupts import interruptible
 from pymc_gamma.analysis.outcomes import REPORT_FILE
 from pymc_gamma.analysis.pipeline import stages_of
@@ -135,20 +136,28 @@ class Analysis:
         """The file as it was written."""
         return self.document.text
 
-    def check(self) -> None:
-        """Look at all that can be looked at before the work: observations, region, components, priors.
+    def check(self) -> list[str]:
+        """Look at all that can be looked at before the work: observations, region, components, priors, true values.
+
+        Returns
+        -------
+        list of str
+            What is no fault, and may still not be meant: variables that simulated events have no value of, priors that
+            reach where events are impossible (a mass for which there is no spectrum, a cusp with an infinite J factor).
 
         Raises
         ------
         AnalysisFileError
             If something is not there, or cannot be made; says which line asks for it.
         """
+        self._refuse_file()
         with self._plan(Console(quiet=True)) as plan:
             plan.check_files()
             if self.config.of_tables:
                 plan.modelling.build_of_tables()
-            else:
-                _ = plan.observing.roi, plan.observing.observations, plan.modelling.sky
+                return []
+            _ = plan.observing.roi, plan.observing.observations, plan.modelling.sky
+            return list(notes(plan.modelling))
 
     def states(self, *, force: bool = False) -> dict[str, State]:
         """What a run would do: for each stage whether it has to run, and why.
@@ -162,7 +171,15 @@ class Analysis:
         -------
         dict
             By name of the stage, in order.
+
+        Raises
+        ------
+        AnalysisFileError
+            If a file that the analysis asks for is missing.
+        NotADirectoryError
+            If the results would lie in a file.
         """
+        self._refuse_file()
         with self._plan(Console(quiet=True)) as plan:
             return Job(stages_of(plan), self.output, force=force).states()
 
@@ -225,6 +242,7 @@ class Analysis:
 
     def _work(self, console: Console | None, *, force: bool = False, only: str | None = None) -> "Analysis":
         folder = self.output
+        self._refuse_file()
         console = Console() if console is None else instance(console, Console, "console")
         self._log()
         job: list[Job] = []
@@ -288,6 +306,14 @@ class Analysis:
     def _job(self) -> Job:
         with self._plan(Console(quiet=True)) as plan:
             return Job(stages_of(plan), self.output)
+
+    def _refuse_file(self) -> None:
+        """Raise an error if the results would lie in a file."""
+        if self.output.exists() and not self.output.is_dir():
+            raise NotADirectoryError(
+                f"the results go into a folder, and {self.output} is a file; give a folder by general.outdir or "
+                "--output."
+            )
 
     @contextmanager
     def _plan(self, console: Console) -> Any:

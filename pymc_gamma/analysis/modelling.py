@@ -10,14 +10,14 @@ import astropy.units as u
 import numpy as np
 
 from pymc_gamma.analysis.components import Surroundings
-from pymc_gamma.analysis.document import Document, nearest
+from pymc_gamma.analysis.document import Document, Problem, nearest, raise_problems
 from pymc_gamma.analysis.faults import at
 from pymc_gamma.analysis.observing import Observing, existing
 from pymc_gamma.analysis.parameters import Scope
 from pymc_gamma.analysis.schema import AnalysisConfig
 from pymc_gamma.errors import ModelError
 
-__all__ = ["Built", "Modelling"]
+__all__ = ["EVENTS", "FRACTION", "Built", "Modelling", "settable"]
 
 EVENTS = "events"
 """Name of the variable of the events."""
@@ -35,12 +35,15 @@ class Built:
         The model.
     spectra : dict
         Spectra of components of free spectrum.
+    shapes : dict
+        Positions, extensions and profiles that are left to the model, by component.
     units : dict
         Unit of each variable that has one.
     """
 
     model: Any
     spectra: dict[str, Any] = field(default_factory=dict)
+    shapes: dict[str, Any] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
 
 
@@ -176,12 +179,12 @@ class Modelling:
                 with at(self.document, ("components", k)):
                     tables[one.name] = one.table(around)
                     scan |= one.scan(around)
-            fraction = self._fractions(names)
+            fraction = self.fractions(names)
             if scan:
                 pmg.EventMixture(EVENTS, fraction, log_likelihood=tables, scan=scan)
             else:
                 pmg.EventMixture(EVENTS, fraction, log_likelihood=_side_by_side(tables))
-        return Built(model, {}, around.scope.units)
+        return Built(model, units=around.scope.units)
 
     def build(self, response: Any, observed: Any = None) -> Built:
         """The model of events, or one to simulate them from.
@@ -202,7 +205,7 @@ class Modelling:
                 self._poisson(around, response, observed, options)
             else:
                 self._mixture(response, observed, options)
-        return Built(model, options["spectra"], {**units, **around.scope.units})
+        return Built(model, options["spectra"], options["shapes"], {**units, **around.scope.units})
 
     def _options(self, around: Surroundings, response: Any) -> tuple[dict[str, Any], dict[str, str]]:
         """Keywords that both likelihoods take, and units of the variables of gammapy's parameters."""
@@ -262,7 +265,7 @@ class Modelling:
             assert self.config.simulate is not None
             options["n_events"] = self.config.simulate.n_events
         n_events = options["n_events"] if observed is None else observed.n_total
-        fraction = self._fractions(response.component_names)
+        fraction = self.fractions(response.component_names)
         pmg.EventMixture(EVENTS, fraction, response=response, **options)
         spectra, shapes = options["spectra"], options["shapes"]
         for k, one in enumerate(self.config.components):
@@ -273,7 +276,8 @@ class Modelling:
                     if f"{one.name}.{name}" not in model.named_vars:
                         pm.Deterministic(f"{one.name}.{name}", value)
 
-    def _fractions(self, names: Any) -> Any:
+    def fractions(self, names: Any) -> Any:
+        """Fractions of components, as variables of the PyMC model of the context."""
         import pymc as pm
 
         import pymc_gamma as pmg
@@ -295,17 +299,47 @@ class Modelling:
             return pm.Dirichlet(FRACTION, a=np.broadcast_to(given, len(names)), dims="component")
 
     def true_values(self, built: Built) -> dict[str, Any]:
-        """Values under `simulate`, as arrays in the units of their variables."""
+        """Values under `simulate`, as arrays in the units of their variables.
+
+        Parameters
+        ----------
+        built : Built
+            From :meth:`build`, or the variables alone.
+
+        Raises
+        ------
+        AnalysisFileError
+            If there is no such variable, events do not depend on it, or a value does not fit it; says all of it.
+        """
         assert self.config.simulate is not None
         model = built.model
-        known = [one.name for one in (*model.free_RVs, *model.deterministics)]
-        found = {}
+        known = settable(model)
+        found, problems = {}, []
         for name, value in self.config.simulate.values.items():
-            with at(self.document, ("simulate", "values", name)):
-                if name not in known:
-                    raise ModelError(f"the model has no variable {name!r}; {nearest(name, known)}")
+            place = ("simulate", "values", name)
+            if name not in known:
+                told = f"the model has no variable {name!r}; {nearest(name, known)}"
+                if name in model.named_vars and name != EVENTS:
+                    told = f"{name!r} follows from others, and events do not depend on it; {nearest(name, known)}"
+                problems.append(Problem(place, told))
+                continue
+            try:
                 found[name] = _as_array(name, value, model, built.units.get(name, ""))
+            except ModelError as error:
+                problems.append(Problem(place, str(error)))
+        raise_problems(self.document, problems)
         return found
+
+
+def settable(model: Any) -> list[str]:
+    """Names of the variables that events depend on; of all, in a model without events."""
+    from pytensor.graph.traversal import ancestors
+
+    names = [str(one.name) for one in (*model.free_RVs, *model.deterministics, *model.observed_RVs)]
+    if EVENTS not in names:
+        return names
+    above = set(ancestors([model[EVENTS]]))
+    return [name for name in names if name != EVENTS and model[name] in above]
 
 
 def _nominal(name: str, response: Any) -> Any:
@@ -339,7 +373,11 @@ def _as_array(name: str, value: Any, model: Any, unit: str) -> Any:
     several = isinstance(value, list)
     found = np.array([_in_unit(one, unit) for one in (value if several else [value])])
     found = found if several else found[0]
-    shape = tuple(variable.type.shape)
+    dims = model.named_vars_to_dims.get(name) or [None] * variable.type.ndim
+    shape = tuple(
+        n if dim is None or model.coords.get(dim) is None else len(model.coords[dim])
+        for n, dim in zip(variable.type.shape, dims, strict=True)
+    )
     if np.ndim(found) != len(shape) or any(n not in (None, m) for n, m in zip(shape, np.shape(found), strict=True)):
         raise ModelError(f"expected {shape or 'a single number'}, got {found.tolist()}")
     is_division = variable.owner is not None and "irichlet" in str(variable.owner.op)
@@ -351,7 +389,7 @@ def _as_array(name: str, value: Any, model: Any, unit: str) -> Any:
 def _in_unit(value: Any, unit: str) -> float:
     if isinstance(value, u.Quantity):
         if not value.unit.is_equivalent(unit):
-            raise ModelError(f"{value} is not in a unit such as '{unit}'")
+            raise ModelError(f"{value} is not in a unit such as '{unit}'" if unit else f"{value} must have no unit")
         return float(value.to_value(unit))
     return float(value)
 

@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from html import escape
+from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from pymc_gamma.analysis.modelling import EVENTS, FRACTION
-from pymc_gamma.analysis.observing import Selected
+from pymc_gamma.analysis.modelling import EVENTS, FRACTION, Built
 from pymc_gamma.analysis.pictures import picture_named
 from pymc_gamma.analysis.plan import Plan
-from pymc_gamma.analysis.results import as_netcdf, as_png, combined, read_netcdf
+from pymc_gamma.analysis.results import as_netcdf, as_png, read_netcdf
 from pymc_gamma.analysis.stages import Job, Stage
 from pymc_gamma.analysis.steps import EventsMade
 
@@ -135,8 +132,7 @@ class PredictStage(Stage):
         needs_draws = plan.modelling.needs_draws
         spectra: dict[str, Any] = {}
         if needs_draws:
-            instrumental = job.value("fold").instrumental
-            spectra = {name: one for name, one in plan.built(job).spectra.items() if name not in instrumental}
+            spectra = _fluxes(plan.built(job), job.value("fold"))
             with plan.bars.run("draw events from the posterior"):
                 first = self._predictive(first, plan.built(job).model)
         with plan.bars.run("draw the pictures"):
@@ -201,42 +197,10 @@ class ReportStage(Stage):
 
     def compute(self, job: Job) -> str:
         """See `Stage`."""
-        import pymc_gamma as pmg
+        from pymc_gamma.analysis.report_of_file import page_of
 
-        plan = self.plan
-        with plan.bars.run("write the report"), TemporaryDirectory() as folder:
-            response, made = job.found("fold"), job.found("events")
-            events = None if made is None else made.selected.events
-            posteriors = {one.sampler: job.found(one.sampler) for one in plan.config.fit.samplers}
-            posteriors = {name: tree for name, tree in posteriors.items() if tree is not None}
-            idata = combined(posteriors) if posteriors else None
-            predicted = job.found("predict")
-            if idata is not None and predicted is not None and predicted.predictive is not None:
-                idata["posterior_predictive"] = predicted.predictive["posterior_predictive"]
-            there = plan.config.of_tables or (response is not None and events is not None)
-            built = plan.built(job) if there else None
-            path = pmg.report(
-                idata,
-                response,
-                Path(folder) / REPORT_FILE,
-                events=events,
-                model=None if built is None else built.model,
-                config=plan.document.text,
-                sections=self._sections(made),
-            )
-            return path.read_text(encoding="utf-8")
-
-    def _sections(self, made: EventsMade | None) -> dict[str, Any]:
-        from pymc_gamma import datasets
-
-        found: dict[str, Any] = {}
-        if made is not None:
-            found["Events that were read"] = lambda _: _told_events(made.selected)
-        section = self.plan.config.observations
-        if section is not None and section.datastore in datasets.names():
-            cited = datasets.citation(section.datastore)
-            found["Terms of the data"] = lambda _: f"<p>{escape(str(cited))}</p><p>{escape(cited.terms or '')}</p>"
-        return found
+        with self.plan.bars.run("write the report"):
+            return page_of(self.plan, job, self.needs)
 
     def write(self, value: str, folder: Path) -> None:
         """See `Stage`."""
@@ -247,10 +211,18 @@ class ReportStage(Stage):
         return (folder / REPORT_FILE).read_text(encoding="utf-8")
 
 
-def _told_events(selected: Selected) -> str:
-    rows = [*selected.left_out.items(), ("kept", selected.n_read - sum(selected.left_out.values()))]
-    told = "".join(f"<tr><td>{escape(reason)}</td><td>{n:g}</td></tr>" for reason, n in rows)
-    return f"<table><tr><th>Events</th><th>Number</th></tr>{told}</table>"
+def _fluxes(built: Built, response: Any) -> dict[str, Any]:
+    """Spectra of sources as fluxes: those of halos with the J or D factor of the region."""
+    from pymc_gamma.model.component import flux_scale
+
+    def flux(energy: Any, spectrum: Any, scale: Any) -> Any:
+        return spectrum(energy) * scale
+
+    return {
+        name: partial(flux, spectrum=one, scale=flux_scale(response, name, built.shapes.get(name)))
+        for name, one in built.spectra.items()
+        if name not in response.instrumental
+    }
 
 
 def _is_node(name: str, tree: Any) -> bool:

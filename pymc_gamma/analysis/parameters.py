@@ -275,7 +275,8 @@ def _number(value: Any, unit: str) -> float:
         if not inner > 0:
             raise ValueError(f"{value!r} is the logarithm of {inner:g}, which is not positive")
         return float(np.log(inner))
-    return float(quantity_in(value, unit).to_value(unit))
+    with u.set_enabled_equivalencies(u.mass_energy()):  # of densities of dark matter, such as Msun kpc-3
+        return float(quantity_in(value, unit).to_value(unit))
 
 
 def _no_parameter(value: Any, unit: str) -> str:

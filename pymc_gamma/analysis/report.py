@@ -7,7 +7,8 @@ others are not affected: the report of a run that stopped half-way shows what th
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from pymc_gamma.response import Response
 
-__all__ = ["ORIGIN", "SECTIONS", "report"]
+__all__ = ["ORIGIN", "SECTIONS", "html", "report"]
 
 SECTIONS = (
     Section("In brief", in_brief),
@@ -70,6 +71,7 @@ ORIGIN = (
     config=text,
     title=text,
     spectra=mapping,
+    truth=mapping,
     sections=mapping,
 )
 def report(
@@ -82,6 +84,7 @@ def report(
     config: str | None = None,
     title: str | None = None,
     spectra: Mapping[str, Callable[[Any], Any]] | None = None,
+    truth: Mapping[str, Any] | None = None,
     sections: Mapping[str, Callable[[ReportInput], Any]] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -113,6 +116,9 @@ def report(
     spectra : mapping of str to callable, optional
         Spectra of components as the model has them, for their picture. Default: their values at the nodes of the
         response, systematics included, from ``model``.
+    truth : mapping of str to array_like, optional
+        Values that simulated events were made with, by the name of the variable, in its unit: they stand beside the
+        posterior.
     sections : mapping of str to callable, optional
         More sections, before those on where the results come from: a title, and a function of one argument that returns
         HTML or a `matplotlib.figure.Figure`. The argument has ``idata``, ``response``, ``posterior``, ``events``,
@@ -151,15 +157,37 @@ def report(
     refuse_overwrite(destination, overwrite=overwrite)
     refuse_unwritable(destination)
     tree = xr.DataTree.from_dict({"posterior": idata}) if isinstance(idata, xr.Dataset) else idata
-    if tree is not None and model is not None:
-        tree = annotate(tree, model)
-    subject = ReportInput(tree, response, events, model, config, spectra)
+    subject = ReportInput(tree, response, events, model, config, spectra, truth or {})
     own = tuple(Section(name, _of_user(name, write)) for name, write in (sections or {}).items())
-    written = [_written(one, subject) for one in (*SECTIONS, *own, *ORIGIN)]
-    content = page(title or _title(subject), f"Report of {_now()}", written)
+    content = html(subject, title, after=own)
     with atomic_path(destination, overwrite=overwrite) as temporary:
         temporary.write_text(content, encoding="utf-8")
     return destination
+
+
+def html(
+    subject: ReportInput, title: str | None = None, *, before: Sequence[Section] = (), after: Sequence[Section] = ()
+) -> str:
+    """The page of a report.
+
+    Parameters
+    ----------
+    subject : ReportInput
+        What it is about.
+    title : str, optional
+        Heading of the page.
+    before, after : sequence of Section
+        More sections, before all others and before those on where the results come from.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    if subject.idata is not None and subject.model is not None:
+        subject = replace(subject, idata=annotate(subject.idata, subject.model))
+    written = [_written(one, subject) for one in (*before, *SECTIONS, *after, *ORIGIN)]
+    return page(title or _title(subject), f"Report of {_now()}", written)
 
 
 def _now() -> str:

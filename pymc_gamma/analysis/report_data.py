@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from pymc_gamma.analysis.report_advice import OF_PYTHON
 from pymc_gamma.analysis.report_input import LeftOut, ReportInput
 from pymc_gamma.analysis.report_page import Column, Html, joined, paragraph, table
 
@@ -89,7 +90,7 @@ def events_kept(subject: ReportInput) -> Html:
     told = [f"{selection.n_total:g} events, {kept:g} of them in the domain of the analysis."]
     if events.cells is not None or not (events.multiplicity == 1).all():
         told.append(f"They are gathered in {len(events)} rows with multiplicities.")
-    if not selection.n_outside:
+    if not selection.n_outside and not subject.truth and subject.advice is OF_PYTHON:
         told.append(
             "None was left out of the list that was given here; a list as it was read (before Events.select) has those "
             "that were left out counted by reason."

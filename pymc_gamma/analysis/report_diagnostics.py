@@ -99,13 +99,13 @@ def r_hat(subject: ReportInput) -> Verdict | None:
     values = subject.summary[0]["r_hat"]
     if not values.notna().any():
         return Verdict("R-hat", CHECK, "It is not known: there are too few draws.", "Sample longer.")
-    worst = float(values.max())
+    worst, way = float(values.max()), subject.advice
     return Verdict(
         "R-hat", _level(worst > _WORST_R_HAT, worst > _R_HAT),
         f"The chains {'agree' if worst <= _R_HAT else 'disagree'}: at most {worst:.3f} ({values.idxmax()}); "
         f"up to {_R_HAT:g} is good.",
-        "" if worst <= _R_HAT else "Sample longer (tune=, draws=) before using the posterior; if this does not help, "
-        "look at the chains (arviz.plot_trace): several modes or parameters that nothing determines need another "
+        "" if worst <= _R_HAT else f"Sample longer ({way.longer}) before using the posterior; if this does not help, "
+        f"look at the chains ({way.chains}): several modes or parameters that nothing determines need another "
         "parametrisation or informative priors.",
     )  # fmt: skip
 
@@ -117,7 +117,8 @@ def effective_size(subject: ReportInput) -> Verdict | None:
         return Verdict(
             "Effective sample size", _level(n < _LEAST_ESS, n < _ESS),
             f"Nested sampling gave {n} draws of equal weight; {_ESS} or more are good.",
-            "" if n >= _ESS else "Use more live points (nlive=) for smoother posteriors and better intervals.",
+            "" if n >= _ESS else f"Use more live points ({subject.advice.live_points}) for smoother posteriors and "
+            "better intervals.",
         )  # fmt: skip
     table = subject.summary[0]
     least = table[["ess_bulk", "ess_tail"]].min(axis=1)
@@ -127,7 +128,8 @@ def effective_size(subject: ReportInput) -> Verdict | None:
     return Verdict(
         "Effective sample size", _level(worst < _LEAST_ESS, worst < _ESS),
         f"At least {worst:.0f} independent draws ({least.idxmin()}), in bulk and tails; {_ESS} or more are good.",
-        "" if worst >= _ESS else "Sample longer (draws=). Means may be fine, but the ends of intervals are noisy.",
+        "" if worst >= _ESS else f"Sample longer ({subject.advice.draws}). Means may be fine, but the ends of "
+        "intervals are noisy.",
     )  # fmt: skip
 
 
@@ -140,8 +142,8 @@ def divergences(subject: ReportInput) -> Verdict | None:
     return Verdict(
         "Divergences", _level(share > _DIVERGENT, n > 0),
         f"{n or 'None'} of {values.size} trajectories diverged.",
-        "" if not n else "Parts of the posterior may be missing. Raise target_accept= (0.95, 0.99); if some remain, "
-        "write tight hierarchical or correlated parameters in a non-centred form.",
+        "" if not n else f"Parts of the posterior may be missing. Raise {subject.advice.target_accept} (0.95, 0.99); "
+        "if some remain, write tight hierarchical or correlated parameters in a non-centred form.",
     )  # fmt: skip
 
 
@@ -155,7 +157,7 @@ def tree_depth(subject: ReportInput) -> Verdict | None:
         "Tree depth", CHECK if share > _DEEP else GOOD,
         f"{100 * share:.2g} % of the trajectories were cut at the greatest tree depth.",
         "" if share <= _DEEP else "The draws are right but few are independent. Tune longer, scale parameters to be of "
-        "the order of one, or raise max_treedepth.",
+        f"the order of one, or raise {subject.advice.tree_depth}.",
     )  # fmt: skip
 
 
@@ -190,7 +192,7 @@ def evidence_error(subject: ReportInput) -> Verdict | None:
         f"ln Z = {one.value:.2f}, its error is not known ({one.sampler})" for one in known
     )  # fmt: skip
     doubtful = any(not one.error <= _EVIDENCE_ERROR for one in known)
-    advice = "Use more live points (nlive=), or more chains of SMC." if doubtful else ""
+    advice = f"Use more live points ({subject.advice.live_points}), or more chains of SMC." if doubtful else ""
     dlogz = subject.attribute("dlogz")
     if dlogz is not None:
         told += f"; the evidence that remained when the run stopped was below {float(dlogz):g} in the logarithm"

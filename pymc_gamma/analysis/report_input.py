@@ -1,13 +1,14 @@
 """What a report is about, and what of it is there."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from pymc_gamma.analysis.report_advice import OF_PYTHON, Advice
 from pymc_gamma.errors import PymcGammaError
 from pymc_gamma.events import Events
 from pymc_gamma.inference.posterior import SAMPLE_DIMS, posterior_dataset
@@ -52,6 +53,10 @@ class ReportInput:
         Text of the file that made the results.
     spectra : mapping of str to callable, optional
         Spectra of components, as the model has them.
+    truth : mapping of str to array_like, optional
+        True values of variables, of simulated events.
+    advice : Advice
+        How the reader does what the report tells to do.
     """
 
     idata: xr.DataTree | None = None
@@ -60,6 +65,8 @@ class ReportInput:
     model: "pm.Model | None" = None
     config: str | None = None
     spectra: Mapping[str, Callable[[Any], Any]] | None = None
+    truth: Mapping[str, Any] = field(default_factory=dict)
+    advice: Advice = OF_PYTHON
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -87,7 +94,7 @@ class ReportInput:
             If there is none.
         """
         if self.response is None:
-            raise LeftOut("No response was given: nothing was folded through an instrument.")
+            raise LeftOut(self.advice.response)
         return self.response
 
     @cached_property
@@ -100,7 +107,7 @@ class ReportInput:
             If there are none; says what there is.
         """
         if self.idata is None:
-            raise LeftOut("No results of a sampler were given.")
+            raise LeftOut(self.advice.results)
         if "posterior" not in self.groups and not self.idata.has_data:
             there = f"The results hold {', '.join(self.groups)}" if self.groups else "The results are empty"
             raise LeftOut(f"{there}; there is no posterior: nothing was sampled, or the sampler failed.")
@@ -123,12 +130,15 @@ class ReportInput:
         return self.idata
 
     @cached_property
+    def summarised(self) -> xr.Dataset:
+        """The first scalars of the posterior, those that are summarised."""
+        return first_scalars(self.posterior, MOST_SCALARS)
+
+    @cached_property
     def summary(self) -> "tuple[pd.DataFrame, int]":
         """Summary of the first scalars of the posterior, and how many scalars there are."""
-        posterior = self.posterior
-        total = sum(scalars(one) for one in posterior.data_vars.values())
-        first = first_scalars(posterior, MOST_SCALARS)
-        return summary(first, ci_prob=INTERVAL, ci_kind="eti", round_to="none"), total
+        total = sum(scalars(one) for one in self.posterior.data_vars.values())
+        return summary(self.summarised, ci_prob=INTERVAL, ci_kind="eti", round_to="none"), total
 
     @cached_property
     def event_variable(self) -> Any:
@@ -158,7 +168,7 @@ class ReportInput:
             return Events.from_predictive(held, self.folded)
         value = None if self.event_variable is None else self._observed_rows()
         if value is None:
-            raise LeftOut("No observed events were given, and neither the results nor the model hold any.")
+            raise LeftOut(self.advice.events)
         columns = self.event_variable.owner.op.layout.names
         present = ~np.isnan(value).all(axis=1)
         return Events.from_rows(value[present], columns, self.folded.roi.frame)
@@ -219,8 +229,8 @@ class ReportInput:
         names = [] if held is None else [str(name) for name, one in held.data_vars.items() if "reco" in one.dims]
         if not names:
             raise LeftOut(
-                "Fractions alone do not say what this model predicts, and the results hold no simulated events. Draw "
-                "them with pm.sample_posterior_predictive(idata, model=model, extend_inferencedata=True)."
+                "Fractions alone do not say what this model predicts, and the results hold no simulated events. "
+                f"{self.advice.predictive}"
             )
         return {"predictive": names[0], "group": PREDICTIVE}
 

@@ -69,7 +69,7 @@ def variables(subject: ReportInput) -> Html:
     """Variables of the model, with their priors, and a picture of what depends on what."""
     model = subject.model
     if model is None:
-        raise LeftOut("No model was given; pass model= to see its variables and priors.")
+        raise LeftOut(subject.advice.model)
     from pymc.model_graph import ModelGraph
 
     from pymc_gamma.plotting.draw_model import Node, draw_model

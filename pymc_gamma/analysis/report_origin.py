@@ -31,7 +31,7 @@ def citations(subject: ReportInput) -> Html:
 def made_by(subject: ReportInput) -> Html:
     """The text of the file that made the results, in full."""
     if subject.config is None:
-        raise LeftOut("No file made these results, or its text was not given (config=).")
+        raise LeftOut(subject.advice.text)
     if not subject.config.strip():
         raise LeftOut("The file that made these results is empty.")
     return plain_text(subject.config, "The file that made this")

@@ -29,7 +29,7 @@ def corner(subject: ReportInput) -> Html:
     drawn = embedded(plot_corner(shown), told)
     if not left_out:
         return drawn
-    told = f"Not shown, or not all of it: {listed(left_out, _CORNER)}. pmg.plot_corner(idata, [names]) draws them."
+    told = f"Not shown, or not all of it: {listed(left_out, _CORNER)}. {subject.advice.corner}."
     return joined(drawn, paragraph(told))
 
 
@@ -106,6 +106,9 @@ def spectra(subject: ReportInput) -> Html:
         components=list(response.component_names),
     )
     told = f"Spectral energy distribution of {', '.join(found)}: median and pointwise 68 % and 95 % intervals. "
+    scaled = [one.name for one in response.components if one.name in found and one.flux_scale(roi) != 1]
+    if scaled and subject.spectra is None:
+        told += f"Of {', '.join(scaled)} it is the flux from the region of interest, with its J or D factor. "
     return embedded(figure, told + _amplitude_told(subject))
 
 
@@ -129,12 +132,11 @@ def _spectra_of_model(subject: ReportInput) -> dict[str, Callable[[Any], Any]]:
     if not response.free_spectrum:
         raise LeftOut("All components have fixed spectra.")
     if variable is None or not isinstance(variable.owner.op.source, Intensity):
-        raise LeftOut(
-            f"The spectra of {', '.join(response.free_spectrum)} are free; pass model= or spectra= to see them."
-        )
+        raise LeftOut(f"The spectra of {', '.join(response.free_spectrum)} are free; {subject.advice.spectra}.")
     source = variable.owner.op.source
     inputs = variable.owner.op.dist_params(variable.owner)
-    flux = source.parameters(inputs[isinstance(source, FixedNumber) :]).flux
+    parameters = source.parameters(inputs[isinstance(source, FixedNumber) :])
+    flux, scales = parameters.flux, source.flux_scales(parameters)
     found: dict[str, Callable[[Any], Any]] = {}
     start = 0
     for one in source.free:
@@ -142,7 +144,7 @@ def _spectra_of_model(subject: ReportInput) -> dict[str, Callable[[Any], Any]]:
         start += one.size
         if one.unit:
 
-            def at(energy: Any, values: Any = values, nodes: Any = one.energy) -> Any:
+            def at(energy: Any, values: Any = values * scales[one.name], nodes: Any = one.energy) -> Any:
                 weights = _between(np.log(nodes), np.log(np.asarray(energy, dtype=np.float64)))
                 return pt.exp(pt.dot(pt.constant(weights), pt.log(pt.maximum(values, _TINY))))
 

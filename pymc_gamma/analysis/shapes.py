@@ -59,8 +59,8 @@ class Spatial:
             return cls.read(str(path), normalize=bool(options.get("normalize", True)))
         return cls(**values, **options)
 
-    def shape(self, scope: Scope, name: str, folded: Any, frame: str) -> Any:
-        """With the variables of the PyMC model of the context, named ``<name>.spatial.<parameter>``."""
+    def check_frame(self, name: str, frame: str) -> None:
+        """Raise a ValueError if directions are free in another frame than that of the region."""
         turned = [key for key in ("lon_0", "lat_0", "phi") if key in self.parameters and self.parameters[key].is_free]
         own = str(self.options.get("frame", "icrs"))
         if turned and own != frame:
@@ -68,13 +68,16 @@ class Spatial:
                 f"{', '.join(turned)} of {name!r} are free in the frame {own}, and the region is in {frame}; give both "
                 "in one frame"
             )
+
+    def variables(self, scope: Scope, name: str) -> dict[str, Any]:
+        """Free parameters as variables of the PyMC model of the context, named ``<name>.spatial.<parameter>``."""
         cls = _spatial_class(self.kind)
         values = {}
         for key, one in self.parameters.items():
             if one.is_free:
                 unit = "deg" if str(cls.default_parameters[key].unit) else ""
                 values[key] = one.tensor(scope, f"{name}.spatial.{key}", unit)
-        return type(folded)(**{**folded.parameters, **values})
+        return values
 
     def files(self, folder: Path) -> Iterator[Path]:
         """Its map."""

@@ -9,7 +9,8 @@ import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from pymc_gamma.analysis.progress import Bars
 from pymc_gamma.errors import AnalysisFileError
 from pymc_gamma.files import atomic_path, restore
 
-__all__ = ["RECORD", "Job", "Stage", "State", "mark_of_files"]
+__all__ = ["FAILURE", "RECORD", "Failure", "Job", "Stage", "State", "mark_of_files"]
 
 RECORD = "stage.json"
 """File in the folder of a stage that says what it was made of."""
+FAILURE = "failed.json"
+"""File beside the folders of stages that says which of them failed last, and why; there until it has succeeded."""
 
 LARGEST_HASHED = 64 * 2**20
 """Bytes of a file of data that is compared by its content; larger ones by size and time."""
@@ -79,6 +82,25 @@ class State:
     is_current: bool
     why: str
     mark: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a stage failed.
+
+    Parameters
+    ----------
+    stage : str
+        Its name.
+    error : str
+        What was raised.
+    when : str
+        Date and time.
+    """
+
+    stage: str
+    error: str
+    when: str
 
 
 class Job:
@@ -145,18 +167,53 @@ class Job:
             if only not in (None, stage.name):
                 continue
             if self.folder is not None:
-                state = self.states()[stage.name]
-                bars.tell(f"{stage.name}: {state.why}")
-                if state.is_current:
+                states = self.states()
+                state, missing = states[stage.name], self.missing(stage, states)
+                why = f"without {', '.join(missing)}" if state.is_current and missing else state.why
+                bars.tell(f"{stage.name}: {why}")
+                if state.is_current and not missing:
                     continue
-            start = time.perf_counter()
-            value = stage.compute(self)
-            self._values[stage.name] = value
-            if self.folder is not None:
-                self._keep(stage, value, time.perf_counter() - start)
-                if stage.rounded:
-                    del self._values[stage.name]
-            self._done.add(stage.name)
+            try:
+                self._make(stage)
+            except BaseException as error:
+                if only is None:
+                    self._note_failure(stage, error)
+                raise
+            if only is None and self.folder is not None:
+                (self.folder / FAILURE).unlink(missing_ok=True)
+
+    def missing(self, stage: Stage, states: Mapping[str, State]) -> list[str]:
+        """Stages before one that have to run, so that what it would be made of is not there."""
+        return [name for name in stage.needs if not states[name].is_current]
+
+    @property
+    def failure(self) -> Failure | None:
+        """What went wrong with the stage that failed last; None if nothing did, or it has succeeded since."""
+        if self.folder is None:
+            return None
+        try:
+            held = json.loads((self.folder / FAILURE).read_text(encoding="utf-8"))
+            return Failure(str(held["stage"]), str(held["error"]), str(held["when"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _make(self, stage: Stage) -> None:
+        start = time.perf_counter()
+        value = stage.compute(self)
+        self._values[stage.name] = value
+        if self.folder is not None:
+            self._keep(stage, value, time.perf_counter() - start)
+            if stage.rounded:
+                del self._values[stage.name]
+        self._done.add(stage.name)
+
+    def _note_failure(self, stage: Stage, error: BaseException) -> None:
+        if self.folder is None:
+            return
+        told = f"{type(error).__name__}: {error}".rstrip(": ")
+        held = {"stage": stage.name, "error": told, "when": _now()}
+        with suppress(OSError), atomic_path(self.folder / FAILURE, overwrite=True) as temporary:
+            temporary.write_text(json.dumps(held, indent=1), encoding="utf-8")
 
     def refuse_foreign(self) -> None:
         """Raise an error if the folder of a stage holds something else."""
@@ -178,7 +235,7 @@ class Job:
         assert self.folder is not None
         states = self.states()
         parts = self._all_parts(stage, states)
-        if missing := [name for name in stage.needs if not states[name].is_current]:
+        if missing := self.missing(stage, states):
             parts["missing"] = ", ".join(missing)  # so that it is made again when they are there
         self._files.pop(stage.name, None)
         with atomic_path(self.folder / stage.name, overwrite=True) as temporary:
@@ -190,7 +247,7 @@ class Job:
                 "files": self._files.setdefault(stage.name, _sums(temporary)),
                 "seconds": round(seconds, 3),
                 "version": __version__,
-                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "finished": _now(),
             }
             (temporary / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
@@ -244,6 +301,10 @@ def mark_of_files(paths: Iterable[Path]) -> list[tuple[str, str]]:
         except OSError as error:
             raise AnalysisFileError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     return sorted(found)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _hash(value: Any) -> str:

@@ -5,9 +5,10 @@ their sum, and their shares, are interpolated (:mod:`pymc_gamma.darkmatter.param
 sum of one.
 """
 
+import csv
 import gzip
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.arguments import array, checked, mapping, path
+from pymc_gamma.arguments import array, checked, mapping, path, texts
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.darkmatter.channels import channel
 from pymc_gamma.darkmatter.pair_table import PairTable
@@ -33,6 +34,8 @@ FINAL_STATES = {
     **{"W+W-": "W", "ZZ": "Z", "HH": "h", "gammagamma": "gamma", "Zgamma": "Zgamma"},
 }
 """Channels by their names in the tables of darkSUSY and Di Mauro."""
+OF_THE_SINGLET = ("lahS",)
+"""Parameters of the tables of darkSUSY and Di Mauro besides the mass."""
 UNITS = {"[GeV]": 1e-3, "[TeV]": 1.0}
 
 
@@ -95,19 +98,22 @@ class AnnihilationTable:
         self._grid = Grid(self.axes, values, (MASS,), "AnnihilationTable")
 
     @classmethod
-    @checked(file=path)
-    def read(cls, file: Any) -> "AnnihilationTable | PairTable":
+    @checked(file=path, parameters=texts)
+    def read(cls, file: Any, *, parameters: Sequence[str] | None = None) -> "AnnihilationTable | PairTable":
         """Read a table of numbers in columns with a line of names, perhaps compressed by gzip; or one in HDF5.
 
-        One column is the mass, with its unit in brackets, such as ``"mS [GeV]"``; those named like final states
-        (``W+W-``, ``bb``, ``tau+tau-``) are cross-sections in cm3 s-1, and others parameters. Rows may have any order,
-        and a running number before them.
+        Columns are separated by blanks or by commas. One is the mass, with its unit in brackets, such as ``"mS
+        [GeV]"``; those named like final states (``W+W-``, ``bb``, ``tau+tau-``) or channels (``W``, ``b``, ``tau``)
+        are cross-sections in cm3 s-1. Rows may have any order, and a running number before them.
 
         Parameters
         ----------
         file : str or path-like
             Such as the tables of darkSUSY and Di Mauro for the scalar singlet, the data sets ``z2-darksusy`` and
             ``z2-dimauro``.
+        parameters : sequence of str, optional
+            Names of the columns that hold parameters besides the mass. Default: ``lahS``, the coupling of the scalar
+            singlet, if there is such a column.
 
         Returns
         -------
@@ -117,7 +123,8 @@ class AnnihilationTable:
         Raises
         ------
         DataFileError
-            If it is not such a file, rows are missing in the grid of parameters, or a final state has no spectrum.
+            If it is not such a file, a column is neither a channel nor one of ``parameters``, rows are missing in the
+            grid of parameters, or a final state has no spectrum.
         """
         file = Path(file)
         try:
@@ -128,12 +135,7 @@ class AnnihilationTable:
             head, *lines = [line for line in text.splitlines() if line.strip()] or [""]
             if not lines:
                 raise ValueError("it has no rows")
-            names, rows = shlex.split(head), np.loadtxt(lines, ndmin=2)
-            if rows.shape[1] == len(names) + 1:
-                rows = rows[:, 1:]
-            if rows.shape[1] != len(names):
-                raise ValueError(f"it has {len(names)} names for {rows.shape[1]} columns")
-            return cls(*_on_grid(names, rows))
+            return cls(*_on_grid(*_columns(head, lines), parameters))
         except (OSError, EOFError, ValueError) as error:
             raise DataFileError(f"{file} is no table of cross-sections: {error}") from error
 
@@ -216,14 +218,54 @@ class AnnihilationTable:
         )
 
 
-def _on_grid(names: list[str], rows: FloatArray) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+def _columns(head: str, lines: Sequence[str]) -> tuple[list[str], FloatArray]:
+    """Names of columns, and their numbers, without those that number the rows."""
+    separated = "," in head
+    names = next(csv.reader([head], skipinitialspace=True)) if separated else shlex.split(head)
+    names = [name.strip() for name in names]
+    rows = np.loadtxt(lines, ndmin=2, delimiter="," if separated else None)
+    if names and not names[0]:
+        names = names[1:]
+    if rows.shape[1] == len(names) + 1:
+        rows = rows[:, 1:]
+    if rows.shape[1] != len(names):
+        raise ValueError(f"it has {len(names)} names for {rows.shape[1]} columns")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"it has the columns {twice} more than once")
+    return names, rows
+
+
+def _state(name: str) -> str:
+    """Channel of a column.
+
+    Raises
+    ------
+    ValueError
+        If it is none; says which is the nearest.
+    """
+    if name in FINAL_STATES:
+        return FINAL_STATES[name]
+    try:
+        return channel(name, gamma_table(), f"the column {name!r}").name
+    except ValueError as error:
+        raise ValueError(f"{error} If it is a parameter, say so: parameters=[{name!r}].") from None
+
+
+def _on_grid(
+    names: list[str], rows: FloatArray, parameters: Sequence[str] | None
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Axes, and cross-sections on their grid by channel, from columns of numbers."""
+    missing = [name for name in parameters or () if name not in names]
+    if missing:
+        raise ValueError(f"it has no columns {missing} of parameters=, but {names}")
+    given = OF_THE_SINGLET if parameters is None else parameters
     masses = [name for name in names if name.split()[-1] in UNITS]
     if len(masses) != 1:
         raise ValueError(f"one column must be a mass with its unit, such as 'mS [GeV]', got {masses or names}")
-    states = [name for name in names if name in FINAL_STATES]
-    others = [name for name in names if name not in states and name not in masses]
-    dark = [name for name in others if name.startswith("hadrons")]
+    dark = [name for name in names if name.startswith("hadrons")]
+    others = [name for name in names if name in given and name not in masses]
+    states = {name: _state(name) for name in names if name not in (*masses, *dark, *others)}
     columns = dict(zip(names, rows.T, strict=True))
     columns[masses[0]] = columns[masses[0]] * UNITS[masses[0].split()[-1]]
     keep = columns[masses[0]] >= gamma_table().mass[0]  # there are no spectra below
@@ -231,7 +273,7 @@ def _on_grid(names: list[str], rows: FloatArray) -> tuple[dict[str, FloatArray],
     for name in dark:
         if columns[name].any():
             raise ValueError(f"there is no spectrum for its final state {name!r}")
-    keys = [masses[0], *(name for name in others if name not in dark)]
+    keys = [masses[0], *others]
     axes = [np.unique(columns[name]) for name in keys]
     shape = tuple(map(len, axes))
     places = tuple(np.searchsorted(axis, columns[name]) for name, axis in zip(keys, axes, strict=True))
@@ -243,8 +285,8 @@ def _on_grid(names: list[str], rows: FloatArray) -> tuple[dict[str, FloatArray],
             f"and {int((filled > 1).sum())} there more than once"
         )
     sigmav: dict[str, FloatArray] = {}
-    for name in states:
+    for name, own in states.items():
         values = np.empty(shape)
         values[places] = columns[name]
-        sigmav[FINAL_STATES[name]] = sigmav.get(FINAL_STATES[name], 0.0) + values
+        sigmav[own] = sigmav.get(own, 0.0) + values
     return dict(zip([MASS, *keys[1:]], axes, strict=True)), sigmav

@@ -14,7 +14,8 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.arguments import checked, instance, kind, text
+from pymc_gamma.arguments import checked, kind, text
+from pymc_gamma.darkmatter.pair_table import PairAnnihilation
 from pymc_gamma.darkmatter.spectra import Annihilation
 from pymc_gamma.errors import ModelError
 from pymc_gamma.model.build import build_intensity, model_components
@@ -73,7 +74,7 @@ def cross_section(
     n_events: Any,
     response: Any,
     component: str,
-    spectrum: Annihilation,
+    spectrum: Annihilation | PairAnnihilation,
     *,
     shapes: Mapping[str, Any] | None = None,
 ) -> Variable:
@@ -90,7 +91,8 @@ def cross_section(
     component : str
         Name of the component.
     spectrum : Annihilation
-        The spectrum of the mixture. Its ``sigmav``, which cancels in a mixture, may be any positive number.
+        The spectrum of the mixture, or what `PairTable.annihilation` returns. Its ``sigmav``, which cancels in a
+        mixture, may be any positive number.
     shapes : mapping, optional
         Positions and extensions of components of free shape, as for :class:`~pymc_gamma.EventMixture`.
 
@@ -121,7 +123,8 @@ def cross_section(
     >>> with model:  # doctest: +SKIP
     ...     pm.Deterministic("sigmav", darkmatter.cross_section(fraction[0], 4500, response, "dm", spectrum))
     """
-    instance(spectrum, Annihilation, "spectrum")
+    if not isinstance(spectrum, Annihilation | PairAnnihilation):
+        raise TypeError(f"spectrum must be an Annihilation, or that of a PairTable, got {type(spectrum).__name__}.")
     reference = spectrum.sigmav
     if not isinstance(reference, Variable) and not reference > 0:
         raise ModelError("the sigmav of the spectrum must be positive, so that events are expected of it.")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import checked, kind, text
 from pymc_gamma.arrays import FloatArray
+from pymc_gamma.darkmatter.pair_table import PairAnnihilation
 from pymc_gamma.darkmatter.spectra import Annihilation, Decay
 from pymc_gamma.datasets.references import DARK_MATTER_SPECTRA
 from pymc_gamma.errors import SkyModelError
@@ -55,7 +55,7 @@ class DarkMatterHalo(SkyComponent):
     profile : Profile
         Density, with its scale and normalisation.
     spectrum : Annihilation or Decay
-        Of numbers, without a J or D factor.
+        Of numbers, without a J or D factor; or what `PairTable.annihilation` returns.
     name : str
         Name of the component.
 
@@ -78,20 +78,19 @@ class DarkMatterHalo(SkyComponent):
     """
 
     @checked(profile=kind("Profile"), name=text)
-    def __init__(self, profile: Profile, spectrum: Annihilation | Decay, name: str = "dm") -> None:
-        if not isinstance(spectrum, Annihilation | Decay):
+    def __init__(self, profile: Profile, spectrum: Annihilation | Decay | PairAnnihilation, name: str = "dm") -> None:
+        if not isinstance(spectrum, Annihilation | Decay | PairAnnihilation):
             raise TypeError(
-                f"the spectrum of the halo {name!r} must be an Annihilation or a Decay, got {type(spectrum).__name__}."
+                f"the spectrum of the halo {name!r} must be an Annihilation or a Decay, or that of a PairTable, got "
+                f"{type(spectrum).__name__}."
             )
         default = spectrum.table is None
         super().__init__(name, [DARK_MATTER_SPECTRA] if default else [])
-        free = [one for one in spectrum.units if isinstance(getattr(spectrum, one), Variable)]
-        free += ["channels"] if any(isinstance(value, Variable) for value in spectrum.fractions) else []
-        if free:
+        if spectrum.free:
             raise SkyModelError(
-                f"the halo {name!r} is folded with a spectrum of numbers, but {', '.join(free)} are variables; fold it "
-                f"with free_spectrum=[{name!r}], and give the spectrum of variables to the model, spectra={{{name!r}: "
-                "...}."
+                f"the halo {name!r} is folded with a spectrum of numbers, but {', '.join(spectrum.free)} are "
+                f"variables; fold it with free_spectrum=[{name!r}], and give the spectrum of variables to the model, "
+                f"spectra={{{name!r}: ...}}."
             )
         self.profile, self.spectrum, self.power = profile, spectrum, spectrum.density_power
         self._weights = gaussian_weights(profile, self.power) * UNIT_OF_POWER[self.power]

@@ -17,9 +17,10 @@ the whole, and the photon left out, of which there is no table.
 """
 
 from collections.abc import Mapping
-from functools import reduce
+from dataclasses import dataclass
+from functools import cached_property, reduce
 from operator import add
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
@@ -32,15 +33,67 @@ from pymc_gamma.darkmatter.parameter_grid import NEGLIGIBLE, Fractions, Grid, ch
 from pymc_gamma.darkmatter.spectra import Annihilation
 from pymc_gamma.darkmatter.tables import GammaTable, gamma_table
 from pymc_gamma.errors import DataFileError
+from pymc_gamma.flux import Photons
 from pymc_gamma.model.spectra import Spectrum
+from pymc_gamma.units import to_value
 
-__all__ = ["PairTable"]
+__all__ = ["PairAnnihilation", "PairTable"]
 
 FINAL_STATES = {
     **{"lL": "tau", "mM": "mu", "uU": "q", "dD": "q", "sS": "q", "cC": "c", "bB": "b", "tT": "t", "GG": "g"},
     **{"W+W-": "W", "ZZ": "Z", "hh": "h", "AA": "gamma", "AW+W-": "W"},
 }
 """Channels by their names in tables of micrOMEGAs."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairAnnihilation(Spectrum):
+    """Annihilation of pairs of several kinds: the sum of that of each pair.
+
+    Parameters
+    ----------
+    terms : tuple of Annihilation
+        Those of the pairs.
+    sigmav : float or TensorVariable
+        Velocity-averaged cross-section of all of them, cm3 s-1.
+    table : GammaTable or None
+        Spectra, if they are not those of PPPC 4 DM ID.
+    """
+
+    terms: tuple[Annihilation, ...]
+    sigmav: Any
+    table: GammaTable | None = None
+    units: ClassVar[Mapping[str, str]] = Annihilation.units
+    density_power: ClassVar[int] = Annihilation.density_power
+
+    @cached_property
+    def _sum(self) -> Spectrum:
+        return reduce(add, self.terms)
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Names of what is variables."""
+        return tuple(dict.fromkeys(name for one in self.terms for name in one.free))
+
+    @property
+    def density_factor(self) -> str | None:
+        """Name of the J factor, if one was given."""
+        return self.terms[0].density_factor
+
+    @property
+    def conditions(self) -> tuple[tuple[Variable, str], ...]:
+        """Those of all terms."""
+        return self._sum.conditions
+
+    def photons(self, edges: FloatArray) -> Photons:
+        """Photons of all terms."""
+        found = self._sum.photons(edges)
+        assert found is not None
+        return found
+
+    def evaluate(self, energy: Variable) -> Variable:
+        """Flux of all terms."""
+        return self._sum.evaluate(energy)
 
 
 class PairTable:
@@ -170,7 +223,7 @@ class PairTable:
         j_factor: Any = 1.0,
         table: GammaTable | None = None,
         **masses: Any,
-    ) -> Spectrum:
+    ) -> "PairAnnihilation":
         """The spectrum of gamma rays for masses.
 
         Parameters
@@ -197,7 +250,10 @@ class PairTable:
         given = self._grid.checked(masses, "annihilation")
         shares, gammas = self._shares(given), gamma_table() if table is None else table
         known = self._grid.conditions(given)
-        terms: list[Spectrum] = []
+        terms: list[Annihilation] = []
+        sigmav = (
+            to_value(sigmav, "cm3 s-1", "PairTable.annihilation(sigmav=...)") if hasattr(sigmav, "unit") else sigmav
+        )
         for initial, remains in dict.fromkeys((start, _remains(final)) for start, final in self.states):
             first, second = (list(given.values())[i] for i in _pair(initial, len(given)))
             held = {f: one for (start, f), one in shares.items() if start == initial and _remains(f) == remains}
@@ -218,7 +274,7 @@ class PairTable:
             strength = number * total * mass**2 / (first * second)
             channels = Fractions(parts, known)
             terms.append(Annihilation(mass, sigmav * strength, channels, k=k, j_factor=j_factor, table=table))
-        return reduce(add, terms)
+        return PairAnnihilation(tuple(terms), sigmav, table)
 
     def _shares(self, given: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
         varies = any(isinstance(one, Variable) for one in given.values())

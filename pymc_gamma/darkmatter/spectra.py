@@ -28,6 +28,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import ancestors
 
 from pymc_gamma.arguments import checked, number, quantity
 from pymc_gamma.arrays import FloatArray
@@ -187,10 +188,9 @@ class _DarkMatterSpectrum(ParametricSpectrum):
     """Power of the density that the rate goes with."""
 
     def __post_init__(self) -> None:
-        factor = _DENSITY_FACTORS[self.density_power]
-        object.__setattr__(self, factor, _in_unit(getattr(self, factor), self.units[factor]))
+        factor, label = _DENSITY_FACTORS[self.density_power], type(self).__name__
+        object.__setattr__(self, factor, _in_unit(getattr(self, factor), self.units[factor], f"{label}({factor}=...)"))
         super().__post_init__()
-        label = type(self).__name__
         if getattr(getattr(self.mass, "type", None), "ndim", 0):
             raise TypeError(f"{label}(mass=...) must be a single number, got {self.mass.type}.")
         for name in self.units:
@@ -217,6 +217,12 @@ class _DarkMatterSpectrum(ParametricSpectrum):
     def fractions(self) -> tuple[Any, ...]:
         """Branching fractions: numbers or variables."""
         return tuple(fraction for _, fraction in self._yield.fractions)
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Names of what is variables."""
+        found = [one for one in self.units if isinstance(getattr(self, one), Variable)]
+        return (*found, *(["channels"] if any(isinstance(value, Variable) for value in self.fractions) else []))
 
     @property
     def density_factor(self) -> str | None:
@@ -290,7 +296,8 @@ class Annihilation(_DarkMatterSpectrum):
     k : float
         2 for particles that are their own antiparticles, 4 for Dirac particles.
     j_factor : float, Quantity or TensorVariable
-        Integral of the squared density along the lines of sight over the source, TeV2 cm-5. Left out for a
+        Integral of the squared density along the lines of sight over the source. A plain number is in TeV2 cm-5, 1e6
+        times smaller than in GeV2 cm-5; what `Profile.j_factor` returns knows its unit. Left out for a
         `DarkMatterHalo`, which has its own.
     table : GammaTable, optional
         Other spectra than those of PPPC 4 DM ID.
@@ -299,6 +306,7 @@ class Annihilation(_DarkMatterSpectrum):
     ------
     ValueError
         If a channel is unknown, or not in the table for a mass that is a number; if fractions do not sum to one.
+        Also if a J factor is an expression of one in another unit, which is lost.
     TypeError
         If a parameter is not a single number.
     astropy.units.UnitConversionError
@@ -359,8 +367,9 @@ class Decay(_DarkMatterSpectrum):
         Branching fractions by channel, which sum to one; a channel alone; or a vector, such as a Dirichlet variable,
         whose coordinates are channels.
     d_factor : float, Quantity or TensorVariable
-        Integral of the density along the lines of sight over the source, TeV cm-2. Left out for a `DarkMatterHalo`,
-        which has its own.
+        Integral of the density along the lines of sight over the source. A plain number is in TeV cm-2, 1e3 times
+        smaller than in GeV cm-2; what `Profile.d_factor` returns knows its unit. Left out for a `DarkMatterHalo`, which
+        has its own.
     table : GammaTable, optional
         Other spectra than those of PPPC 4 DM ID.
 
@@ -398,10 +407,28 @@ class Decay(_DarkMatterSpectrum):
         return self.d_factor / (4 * np.pi * self._inside * self.lifetime)
 
 
-def _in_unit(value: Any, unit: str) -> Any:
-    """A variable whose unit was noted, as `Profile.j_factor` does, in another unit; anything else as it is."""
-    noted = unit_of(value) if isinstance(value, Variable) else None
-    return value if noted is None or noted == unit else value * u.Unit(noted).to(unit)
+def _in_unit(value: Any, unit: str, label: str) -> Any:
+    """A variable whose unit was noted, as `Profile.j_factor` does, in another unit; anything else as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is an expression of a variable that had such a unit in which it is not: the unit is lost.
+    """
+    if not isinstance(value, Variable):
+        return value
+    noted = unit_of(value)
+    if noted is not None:
+        return value if noted == unit else value * u.Unit(noted).to(unit)
+    for one in ancestors([value]):
+        lost = unit_of(one)
+        if lost is not None and lost != unit and u.Unit(lost).is_equivalent(unit):
+            raise ValueError(
+                f"{label} is an expression of a J or D factor in {lost}, and has lost its unit; numbers are taken in "
+                f"{unit}. Pass what Profile.{label.partition('(')[2].partition('=')[0]} returned, and multiply the "
+                "spectrum instead: factor * Annihilation(...)."
+            )
+    return value
 
 
 def _check_mass(pair: float, found: Yield, label: str, factor: float = 1.0) -> None:

@@ -102,7 +102,8 @@ class Profile(ABC):
         self.parameters = {"r_s": self.scale, "r_c": self.core, **shape}
 
     def _positive(self, value: u.Quantity, unit: str, name: str, *, zero: bool = False) -> float:
-        found = scalar_value(value, unit, f"{type(self).__name__}: {name}")
+        with u.set_enabled_equivalencies(u.mass_energy()):  # of densities, such as Msun kpc-3
+            found = scalar_value(value, unit, f"{type(self).__name__}: {name}")
         if not np.isfinite(found) or found < 0 or (found == 0 and not zero):
             wanted = "at least 0" if zero else "positive"
             raise SkyModelError(f"{type(self).__name__}: {name} must be finite and {wanted}, got {value}.")

@@ -62,7 +62,7 @@ class NFW(_DoublePowerLaw):
     r_c : `~astropy.units.Quantity`
         Radius of a core.
     rho_local : `~astropy.units.Quantity`
-        Density at the Sun.
+        Density at the Sun, of energy (GeV cm-3) or of mass (Msun kpc-3).
     distance : `~astropy.units.Quantity`
         Of the Galactic centre.
 

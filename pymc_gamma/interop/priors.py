@@ -208,7 +208,7 @@ def _default(name: str, value: float, role: Role, lower: float, upper: float, un
         return _normal(name, value, width, lower, upper)
     middle = float(np.log(value))
     if lower == 0 and np.isinf(upper):
-        return pm.CustomDist(name, middle, width, dist=_exponential_of_normal, transform=log)
+        return pm.CustomDist(name, middle, width, dist=_exponential_of_normal, transform=log, class_name="LogNormal")
     with np.errstate(divide="ignore"):
         limits = np.log([lower, upper])
     return pm.CustomDist(
@@ -218,6 +218,7 @@ def _default(name: str, value: float, role: Role, lower: float, upper: float, un
         *limits,
         dist=lambda mu, sigma, low, high, size: pt.exp(_truncated(mu, sigma, low, high, size)),
         transform=Chain([log, _bounded(*map(float, limits))]),
+        class_name="TruncatedLogNormal",
     )
 
 
@@ -232,6 +233,7 @@ def _normal(name: str, mu: float, sigma: float, lower: float, upper: float) -> T
         np.float64(upper),
         dist=_truncated,
         transform=_bounded(lower, upper),
+        class_name="TruncatedNormal",
     )
 
 
@@ -277,12 +279,13 @@ def log_uniform(name: str, lower: float, upper: float) -> TensorVariable:
     >>> bool(1 < pm.draw(mass, random_seed=1) < 100)
     True
     """
-    limits = float(np.log(lower)), float(np.log(upper))
     return pm.CustomDist(
         name,
-        *limits,
-        dist=lambda low, high, size: pt.exp(pm.Uniform.dist(low, high, size=size)),
-        transform=Chain([log, Interval(*limits)]),
+        np.float64(lower),  # of plain numbers PyTensor makes float32, and logarithms of these
+        np.float64(upper),
+        dist=lambda low, high, size: pt.exp(pm.Uniform.dist(pt.log(low), pt.log(high), size=size)),
+        transform=Chain([log, Interval(float(np.log(lower)), float(np.log(upper)))]),
+        class_name="LogUniform",
     )
 
 
@@ -311,6 +314,7 @@ def _generalised_normal(
         random=random,
         support_point=lambda rv, size, location: pt.full_like(location, median),
         transform=Standardised(mu, width) if free else _bounded(lower, upper),
+        class_name="GeneralisedNormal",
     )
 
 

@@ -26,6 +26,7 @@ from pytensor.graph.basic import Variable
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.folding.bands import Bands
 from pymc_gamma.folding.free import FreeComponent
+from pymc_gamma.model.component import flux_scale
 
 __all__ = ["AddedBlock", "AddedTables", "Block", "LinearBlock"]
 
@@ -90,6 +91,10 @@ class Block:
     def frozen(self, theta: FloatArray) -> Mapping[str, Any]:
         """Keywords with which the response draws this block, for given parameters."""
         return {}
+
+    def flux_scale(self, response: Any, theta: Variable | None) -> Any:
+        """What its spectrum is multiplied with to be a flux, for its parameters: the J factor of a halo, say."""
+        return flux_scale(response, self.name)
 
     def valid(self, theta: Variable) -> Variable | None:
         """Whether parameters are where the block knows its densities, a scalar; None if it knows them everywhere."""

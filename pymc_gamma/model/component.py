@@ -15,13 +15,29 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.tensors import only_entry
 
-__all__ = ["FixedSpectrumError", "ModelComponent", "PSFScaling"]
+__all__ = ["FixedSpectrumError", "ModelComponent", "PSFScaling", "flux_scale"]
 
 Spectrum = Callable[[Any], Any]
 
 
 class FixedSpectrumError(ModelError):
     """A spectrum was to change that was folded as a fixed one."""
+
+
+def flux_scale(response: Any, name: str, shape: Any = None) -> Any:
+    """What the spectrum of a component is multiplied with to be a flux, TeV-1 cm-2 s-1.
+
+    Parameters
+    ----------
+    response : PoissonResponse
+        The response.
+    name : str
+        Name of the component; that of a scan has none.
+    shape : LiveShape, Profile or mapping, optional
+        What a model gives it.
+    """
+    compiled = next((one for one in response.components if one.name == name), None)
+    return 1.0 if compiled is None else compiled.flux_scale(response.roi, shape)
 
 
 class PSFScaling(NamedTuple):

@@ -5,6 +5,7 @@ them (:mod:`pymc_gamma.folding.free_halo`), and densities are products of what p
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,12 @@ class _OfProfile(Block):
     def known(self) -> FloatArray:
         """The profile that it was folded with."""
         return self._free.known
+
+    def flux_scale(self, response: Any, theta: Variable | None) -> Any:
+        """J or D factor of the region for the profile."""
+        assert theta is not None
+        compiled = next(one for one in response.components if one.name == self.name)
+        return replace(compiled, profile=self._free.profile).flux_scale(response.roi, self._free.values(theta))
 
     def check_start(self, theta: FloatArray) -> None:
         """See :class:`Block`."""

@@ -274,6 +274,11 @@ class Intensity(ResponseSource):
         added = {k: (thetas[k], v[place[k]]) for k in self._added}
         return Weighted(columns, added, every, order, checks)
 
+    def flux_scales(self, parameters: Parameters) -> dict[str, Any]:
+        """What spectra are multiplied with to be fluxes, by the name of the component, at these parameters."""
+        thetas = iter(parameters.thetas)
+        return {one.name: one.flux_scale(self.response, next(thetas) if one.has_theta else None) for one in self.blocks}
+
     def _checked_thetas(self, parameters: Parameters) -> tuple[dict[int, Variable], tuple[Variable, ...]]:
         """Parameters of blocks, and whether these know their densities there; where not, others are in their place."""
         found, checks = {}, []

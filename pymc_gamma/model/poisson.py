@@ -17,7 +17,7 @@ from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import spectrum_values
 from pymc_gamma.folding.nodes import NODE_STEP
 from pymc_gamma.labelled import aligned, as_mapping, has_labels, match_labels
-from pymc_gamma.model.component import ModelComponent
+from pymc_gamma.model.component import ModelComponent, flux_scale
 from pymc_gamma.model.event_source import lists_of_events
 from pymc_gamma.model.groups import entries, one_by_one
 from pymc_gamma.model.intensity import Intensity, Parameters
@@ -210,8 +210,7 @@ def add_integrated_flux(
         else:
             flux = pt.as_tensor_variable(spectrum_values(spectrum, energy, FLUX, component))
         integral = _trapezoid(flux, energy) if narrow else _power_law_integral(flux, energy)
-        compiled = next((known for known in one.response.components if known.name == component), None)
-        scale = 1.0 if compiled is None else compiled.flux_scale(one.response.roi, one.shape)
+        scale = flux_scale(one.response, component, one.shape)
         fluxes.append(norms.get(component, pt.constant(1.0)) * scale * integral)
     model = pm.modelcontext(None)
     dims = [f"{name}_source"]

@@ -31,7 +31,7 @@ def plot_limits(
     limits: Any = None,
     *,
     expected: xr.Dataset | None = None,
-    unit: Any = "cm3 s-1",
+    unit: Any = None,
     thermal_relic: bool = True,
     fig: "Figure | None" = None,
 ) -> "Figure":
@@ -48,7 +48,7 @@ def plot_limits(
         signal, and the limit of Asimov data, or the median of simulations where there are none.
     unit : str, `~astropy.units.Unit` or `~astropy.units.Quantity`
         Of limits without one, and of those expected: ``1e-26 * u.cm**3 / u.s`` where a model has its cross-section in
-        these.
+        these. It must be said where the thermal relic is drawn too; else cm3 s-1 by default.
     thermal_relic : bool
         Whether to draw the cross-section of a thermal relic, as a function of mass and the usual 2.2e-26 cm3 s-1, if
         the unit is one of cross-sections.
@@ -64,14 +64,14 @@ def plot_limits(
     ------
     ModelError
         If there is nothing to draw, there is not one limit for each mass, one is not positive, or limits with a
-        coordinate ``mass`` that has a unit are of other masses.
+        coordinate ``mass`` that has a unit are of other masses; if limits have no unit, and the thermal relic is drawn.
     astropy.units.UnitConversionError
         If a unit is neither that of a cross-section nor that of a time.
 
     Examples
     --------
     >>> import astropy.units as u
-    >>> figure = plot_limits([0.5, 1, 2] * u.TeV, [3e-27, 2e-27, 4e-27])
+    >>> figure = plot_limits([0.5, 1, 2] * u.TeV, [3e-27, 2e-27, 4e-27] * u.cm**3 / u.s)
     >>> figure.axes[0].get_xscale()
     'log'
     """
@@ -80,7 +80,15 @@ def plot_limits(
     given = limits if isinstance(limits, Mapping) else {} if limits is None else {"limit": limits}
     if not given and expected is None:
         raise ModelError("there is nothing to draw; pass limits=, or expected= of expected_limits().")
-    scale, target = _unit(unit)
+    scale, target = _unit("cm3 s-1" if unit is None else unit)
+    if unit is None and thermal_relic:
+        bare = [f"limits of {name!r}" for name, value in given.items() if not _has_unit(value)]
+        bare += [] if expected is None else ["those expected"]
+        if bare:
+            raise ModelError(
+                f"{', '.join(bare)} have no unit, and the cross-section of a thermal relic has: say it, for example "
+                "unit='cm3 s-1', or leave the relic out, thermal_relic=False."
+            )
     x = np.atleast_1d(to_value(masses, "TeV", "masses"))
     if x.ndim != 1 or not len(x) or not np.all((x > 0) & np.isfinite(x)):
         raise ModelError(f"masses must be a vector of positive masses, got {masses}.")
@@ -122,6 +130,10 @@ def _unit(unit: Any) -> tuple[float, u.UnitBase]:
         if one.unit.is_equivalent(target):
             return float(one.to_value(target)), target
     raise u.UnitConversionError(f"unit must be that of a cross-section (cm3 s-1) or of a time (s), got {unit}.")
+
+
+def _has_unit(limits: Any) -> bool:
+    return isinstance(limits, u.Quantity) or bool(getattr(limits, "attrs", {}).get("units"))
 
 
 def _values(limits: Any, name: str, masses: FloatArray, scale: float, target: u.UnitBase) -> FloatArray:

@@ -249,9 +249,7 @@ class Fold:
     @property
     def observation_labels(self) -> tuple[str, ...] | tuple[int, ...]:
         """Names of the observations, the index of those without one; where none has a name their indices as numbers."""
-        names = [one.name or str(k) for k, one in enumerate(self.observations)]
-        named = any(one.name for one in self.observations) and len(set(names)) == len(names)
-        return tuple(names) if named else tuple(range(len(names)))
+        return labels_of(self.observations)
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -360,6 +358,13 @@ class Fold:
         weight = np.stack([np.interp(np.log(at), nodes, one) for one in share])
         weight = np.where(weight.sum(axis=0) > 0, weight, 1 / len(weight))
         return np.stack([(weight * compiled.part_exposure(one, at)).sum(axis=0) for one in self.folded])
+
+
+def labels_of(observations: Sequence[Observation]) -> tuple[str, ...] | tuple[int, ...]:
+    """Names of observations, the index of those without one; where none has a name their indices as numbers."""
+    names = [one.name or str(k) for k, one in enumerate(observations)]
+    named = any(one.name for one in observations) and len(set(names)) == len(names)
+    return tuple(names) if named else tuple(range(len(names)))
 
 
 def _of_nodes(scans: Sequence[ScanNodes]) -> list[CompiledComponent]:

@@ -174,7 +174,7 @@ def test_a_sampler_that_was_stopped_goes_on_from_its_checkpoint(finished, tmp_pa
 
 def test_a_report_of_nothing_says_so(tmp_path):
     page = small(output=tmp_path).report(console=QUIET).read_text(encoding="utf-8")
-    assert "No results of a sampler" in page
+    assert "There is no posterior: no stage of a sampler has run to its end." in page
     with pytest.raises(AnalysisFileError, match=r"results\.report is false"):
         small("results.report=false", output=tmp_path).report(console=QUIET)
 

@@ -118,7 +118,7 @@ class TestFiles:
         for k, order in enumerate([None, rng.permutation(len(MASS) * len(COUPLING))]):
             file = tmp_path / f"table{k}.csv.gz"
             file.write_bytes(gzip.compress(lines(order).encode()))
-            found = AnnihilationTable.read(file)
+            found = AnnihilationTable.read(file, parameters=["coupling"])
             assert found.parameters == ("mass", "coupling")
             assert found.channels == ("W", "c", "q", "tau")
             point = found.fractions(mass=3.0, coupling=0.05)
@@ -137,14 +137,41 @@ class TestFiles:
             (lines().replace("mS [GeV]", "mS"), r"must be a mass with its unit"),
             (lines().replace(" 0.0\n", " 1e-26\n"), r"no spectrum for its final state 'hadrons"),
             (lines().replace("tau+tau-", ""), r"names for"),
-            (lines().replace("W+W-", "W+W-*"), r"grid of .*'W\+W-\*'"),
+            (
+                lines().replace("W+W-", "W+W-*"),
+                r"the column 'W\+W-\*': there is no channel 'W\+W-\*'\. The channels are eL, ",
+            ),
+            (lines().replace("tau+tau-", "couplnig"), r"no channel 'couplnig'.*parameters=\['couplnig'\]"),
+            (lines().replace("coupling", "lahS"), r"no columns \['coupling'\] of parameters="),
+            (lines().replace(" ZZ", " cc"), r"the columns \['cc'\] more than once"),
+            (lines().replace("W+W- cc", "W+W-, cc"), r"could not convert string"),
         ],
     )
     def test_malformed(self, content, message, tmp_path):
         file = tmp_path / "table.csv"
         file.write_text(content, encoding="utf-8")
         with pytest.raises(DataFileError, match=rf"table.csv is no table of cross-sections: .*{message}"):
+            AnnihilationTable.read(file, parameters=["coupling"])
+
+    def test_columns_that_no_one_named_are_no_parameters(self, tmp_path):
+        file = tmp_path / "table.csv"
+        file.write_text(lines(), encoding="utf-8")
+        with pytest.raises(DataFileError, match=r"no channel 'coupling'.*say so: parameters=\['coupling'\]"):
             AnnihilationTable.read(file)
+        file.write_text(lines().replace("coupling", "lahS"), encoding="utf-8")
+        assert AnnihilationTable.read(file).parameters == ("mass", "lahS")
+
+    def test_commas_and_names_of_channels(self, tmp_path, table):
+        first, *rows = lines().splitlines()
+        first = ',mS [GeV],coupling,W,c, uu,tau,Z,"hadrons (below confinement scale)"'
+        file = tmp_path / "table.csv"
+        file.write_text("\n".join([first, *(row.replace(" ", ",") for row in rows)]), encoding="utf-8")
+        found = AnnihilationTable.read(file, parameters=["coupling"])
+        file.write_text(lines(), encoding="utf-8")
+        same = AnnihilationTable.read(file, parameters=["coupling"])
+        at = {"mass": 1.3, "coupling": 0.07}
+        assert found.fractions(**at) == same.fractions(**at)
+        assert found.sigmav(**at) == same.sigmav(**at) == pytest.approx(table.sigmav(**at), rel=1e-9)
 
     def test_truncated(self, tmp_path):
         file = tmp_path / "table.csv.gz"

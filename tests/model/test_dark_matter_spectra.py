@@ -497,3 +497,21 @@ class TestBadInput:
             spectrum = darkmatter.Annihilation(1.0, 3e-26, {"W": share, "b": share}, j_factor=J_FACTOR)
             with pytest.raises(ModelError, match="fractions must not be negative, and sum to one"):
                 pmg.ExtendedEventMixture("events", response=response, spectra={"dwarf": spectrum}, observed=events)
+
+
+def test_expressions_of_a_j_factor_have_lost_its_unit():
+    """Numbers would be taken in TeV2 cm-5, 1e6 times too large: what is multiplied is the spectrum."""
+    roi, profile = region(width=1.0), darkmatter.GeneralisedNFW(1.0)
+    with pm.Model():
+        gamma = pm.Uniform("gamma", 0.8, 1.2)
+        factor, other = profile.j_factor(roi, gamma=gamma), profile.d_factor(roi, gamma=gamma)
+        view = pm.Deterministic("J", factor)
+        twice = 2 * darkmatter.Annihilation(1.0, 3e-26, "b", j_factor=view)
+        with pytest.raises(ValueError, match=r"Annihilation\(j_factor=...\) .* in GeV2 cm-5, .* taken in TeV2 cm-5"):
+            darkmatter.Annihilation(1.0, 3e-26, "b", j_factor=2 * factor)
+        with pytest.raises(ValueError, match=r"Decay\(d_factor=...\) .* Pass what Profile.d_factor returned"):
+            darkmatter.Decay(4.0, 1e26, "b", d_factor=pt.exp(pt.log(other)))
+        darkmatter.Annihilation(1.0, 3e-26 * (1 + gamma), "b", j_factor=3e15 * gamma)  # of another kind
+    known = profile.with_parameters(gamma=0.9).j_factor(roi)
+    expected = darkmatter.Annihilation(1.0, 6e-26, "b", j_factor=known)([0.1, 0.5]).eval()
+    np.testing.assert_allclose(twice([0.1, 0.5]).eval({gamma: 0.9}), expected, rtol=2e-4)

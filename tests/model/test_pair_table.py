@@ -12,9 +12,21 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
 
+import pymc_gamma as pmg
 from pymc_gamma import darkmatter, datasets
 from pymc_gamma.darkmatter import AnnihilationTable, PairTable
 from pymc_gamma.errors import DataFileError
+
+SMALL = """\
+version: 1
+pointings: [{lon: 0 deg, lat: 0 deg, livetime: 1 h}]
+datasets:
+  geom:
+    wcs: {skydir: {frame: galactic, lon: 0 deg, lat: 0 deg}, width: {width: 1 deg}}
+    axes: {energy: {min: 0.5 TeV, max: 10 TeV}}
+components: [{kind: dark_matter}, {kind: ccr}]
+simulate: {n_events: 40, values: {fraction: [0.5, 0.5]}}
+"""
 
 FIRST, SECOND = np.geomspace(0.3, 20, 6), np.geomspace(0.4, 10, 5)
 ENERGY = [0.05, 0.1, 0.4]
@@ -127,6 +139,66 @@ def written(folder, states=None, drop=(), **changes):
         for name in changes:
             del held[name]
     return file
+
+
+class TestHalos:
+    """Tables of pairs shine from halos, in Python and in analysis files, and are the sum of those of each pair."""
+
+    def test_expected_counts(self, table, tmp_path):
+        profile, sigmav = darkmatter.NFW(), 2e-25
+        spectrum = table.annihilation(sigmav=sigmav * u.cm**3 / u.s, m1=1.3, m2=2.2)
+        changes = [
+            f"components.0={{kind: dark_matter, name: dm, profile: {{type: NFW}}, sigmav: {sigmav} cm3 s-1, "
+            f"model: {{table: {written(tmp_path)}, masses: {{mdm1: 1300 GeV, mdm2: 2.2 TeV}}}}}}"
+        ]
+        analysis = pmg.Analysis.from_yaml(SMALL, set=changes)
+        assert analysis.check() == []
+        with analysis._plan(None) as plan:
+            response = plan.modelling.fold()
+        halos = [darkmatter.DarkMatterHalo(profile, one) for one in (spectrum, *spectrum.terms)]
+        fold = [[one, pmg.CosmicRayBackground()] for one in halos]
+        whole, *parts = (pmg.fold(one, list(response.observations), response.roi).acceptance.values[0] for one in fold)
+        assert whole == pytest.approx(sum(parts), rel=1e-5)
+        assert response.acceptance.values[0] == pytest.approx(whole, rel=1e-8)
+
+    def test_free_masses_and_cross_section_of_a_fraction(self, tmp_path, table):
+        change = (
+            "components.0={kind: dark_matter, name: dm, profile: {type: NFW}, "
+            f"model: {{table: {written(tmp_path)}, masses: {{mdm1: {{prior: Uniform, lower: 1, upper: 3}}, "
+            "mdm2: 2.2 TeV}}}"
+        )
+        analysis = pmg.Analysis.from_yaml(SMALL, set=[change])
+        (note,) = analysis.check()
+        assert "nothing of dm.mdm1" in note
+        with analysis._plan(None) as plan:
+            response = plan.modelling.fold()
+            built = plan.modelling.build(response)
+        assert built.units["dm.mdm1"] == "TeV"
+        model = built.model
+        found = model["dm.sigmav"].eval({model["dm.mdm1"]: 1.5, model["fraction"]: np.array([0.25, 0.75])})
+        spectrum = table.annihilation(sigmav=1e-26, m1=1.5, m2=2.2)
+        expected = float(response.npred(spectra={"dm": spectrum}).sel(component="dm"))
+        assert float(found) == pytest.approx(1e-26 * 0.25 * 40 / expected, rel=1e-3, abs=0)
+
+    def test_what_does_not_go_together(self, tmp_path):
+        file = written(tmp_path)
+        single = tmp_path / "z.csv"
+        single.write_text('"mS [GeV]" bb W+W-\n1000 1e-26 2e-26\n9000 1e-26 2e-26\n')
+        keys = "components.0={{kind: dark_matter, name: dm, {}model: {{table: {}, {}}}}}"
+        for text, told in (
+            (
+                keys.format("mass: 1 TeV, ", file, "parameters: {}"),
+                r"give their masses, model\.masses: \['mdm1', 'mdm2'\]",
+            ),
+            (keys.format("", single, "masses: {mdm1: 1 TeV}"), "is of one kind of particles"),
+            (keys.format("mass: 1 TeV, ", file, "masses: {mdm1: 1 TeV, mdm2: 1 TeV}"), "'dm' has mass, but its model"),
+            (keys.format("", file, "masses: {mdm1: 1 TeV}"), r"missing \['mdm2'\]"),
+        ):
+            with pytest.raises(pmg.errors.AnalysisFileError, match=told):
+                pmg.Analysis.from_yaml(SMALL, set=[text]).check()
+        free = PairTable.read(file).annihilation(sigmav=pt.dscalar(), mdm1=pt.dscalar(), mdm2=1.0)
+        with pytest.raises(pmg.errors.SkyModelError, match="mass, sigmav, channels are variables"):
+            darkmatter.DarkMatterHalo(darkmatter.NFW(), free)
 
 
 class TestFiles:

@@ -267,5 +267,5 @@ def test_refused(make, match):
 
 
 def test_wrong_spectrum():
-    with pytest.raises(TypeError, match="must be an Annihilation or a Decay, got PowerLaw"):
+    with pytest.raises(TypeError, match="must be an Annihilation or a Decay, or that of a PairTable, got PowerLaw"):
         halo(dm.NFW(), pmg.PowerLaw())

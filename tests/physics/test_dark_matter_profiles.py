@@ -15,6 +15,7 @@ from regions import CircleAnnulusSkyRegion, CircleSkyRegion, EllipseSkyRegion, P
 from scipy.integrate import quad
 
 import pymc_gamma as pmg
+from pymc_gamma.analysis.parameters import read_parameter
 from pymc_gamma.errors import RegionError, SkyModelError
 from pymc_gamma.halos import profiles as dm
 
@@ -301,3 +302,18 @@ def test_picture():
     assert len(axes) == 2
     assert all(len(one.lines) for one in axes)
     plt.close("all")
+
+
+def test_densities_in_masses_of_the_sun():
+    """The rest energy of the Sun, by hand: 1.98841e30 kg c2."""
+    energy = 1.98841e30 * 299792458.0**2 / 1.602176634e-10
+    wanted = 8e6 * energy / CM_PER_KPC**3
+    found = dm.NFW(rho_local=8e6 * u.Msun / u.kpc**3)
+    assert found.rho_local == pytest.approx(wanted, rel=1e-4)
+    assert dm.NFW(rho_local=8e-3 * u.Msun / u.pc**3).rho_local == pytest.approx(wanted, rel=1e-4)
+    assert read_parameter("8e6 Msun/kpc3", "GeV cm-3").value == pytest.approx(wanted, rel=1e-4)
+    for wrong in (1 * u.Msun, 1 / u.kpc**3, 1 * u.Msun / u.kpc**2):
+        with pytest.raises(u.UnitConversionError, match="NFW: rho_local must be convertible to GeV cm-3"):
+            dm.NFW(rho_local=wrong)
+    with pytest.raises(u.UnitConversionError, match="r_s"):
+        dm.NFW(r_s=1 * u.Msun)

@@ -78,9 +78,21 @@ class Component(Section):
         """Spectrum with the variables of the PyMC model of the context; None if it is that of what is folded."""
         return None
 
+    def shape_parameters(self, around: Surroundings) -> dict[str, Any]:
+        """Variables of position and extension in the PyMC model of the context, by name of their parameter."""
+        return {}
+
     def shape(self, around: Surroundings, response: Any) -> Any:
         """Position and extension with variables; None if they are those of what is folded."""
-        return None
+        return self.shape_parameters(around) or None
+
+    def conditions(
+        self, around: Surroundings, spectrum: Any, parameters: Mapping[str, Any]
+    ) -> Iterator[tuple[Any, str]]:
+        """What variables of its spectrum and of its shape must fulfil, and what to tell where they do not."""
+        from pymc_gamma.model.spectra import conditions_of
+
+        yield from conditions_of(spectrum)
 
     def factor(self, around: Surroundings) -> Any:
         """Factor on its flux in a Poisson process; None if there is none."""

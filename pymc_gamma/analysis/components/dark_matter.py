@@ -188,9 +188,17 @@ def _read_dirichlet(value: dict[str, Any], known: list[str]) -> Channels:
 class ModelOfParticles(Section):
     """A model of dark matter, as a table of its cross-sections."""
 
-    table: str = Field(description="File of `AnnihilationTable.read`, or a data set: `z2-dimauro`, `z2-darksusy`.")
+    table: str = Field(
+        description="File of `AnnihilationTable.read`, or a data set: `z2-dimauro`, `z2-darksusy`; `z5-101x101`, "
+        "`z5-11x11` of two kinds of particles."
+    )
     parameters: dict[str, parameter()] = Field(  # type: ignore[valid-type]
-        default={}, description="Its parameters but the mass, by name."
+        default={}, description="Its parameters but masses, by name."
+    )
+    masses: dict[str, parameter("TeV")] = Field(  # type: ignore[valid-type]
+        default={},
+        description="Masses by name (`mdm1`, `mdm2`), where there are several kinds of particles; `sigmav` goes with "
+        "them, and `k` is 4.",
     )
 
 
@@ -213,7 +221,9 @@ class DarkMatterConfig(Section):
         description="Channel, fractions by channel, or `{prior: Dirichlet, of: [W, b], a: 1}`.",
     )
     k: float | None = Field(default=None, gt=0, description="2 for particles that are their antiparticles, or 4.")
-    model: ModelOfParticles | None = Field(default=None, description="A model that says sigmav and fractions.")
+    model: ModelOfParticles | None = Field(
+        default=None, description="A model that says fractions, and sigmav where there is one kind of particles."
+    )
     spectra: FilePath | None = Field(default=None, description="File of spectra, instead of PPPC 4 DM ID.")
 
 
@@ -235,7 +245,7 @@ class DarkMatter(DarkMatterConfig, Component):
         """Whether mass, cross-section or fractions are free."""
         parts = [self._get(around, key) for key in ("mass", "sigmav", "lifetime", "channels")]
         model = self._get(around, "model")
-        parts += [] if model is None else list(model.parameters.values())
+        parts += [] if model is None else [*model.parameters.values(), *model.masses.values()]
         return any(one is not None and one.is_free for one in parts)
 
     def frees_shape(self, around: Surroundings) -> bool:
@@ -247,9 +257,12 @@ class DarkMatter(DarkMatterConfig, Component):
         if not self.frees_spectrum(around):
             return None
         scope, name = around.scope, self.name
-        options = self._options(around)
+        options, model = self._options(around), self._get(around, "model")
+        if model is not None and model.masses:
+            masses = {key: one.tensor(scope, f"{name}.{key}", "TeV") for key, one in model.masses.items()}
+            sigmav = self._sigmav(around).tensor(scope, f"{name}.sigmav", "cm3 s-1")
+            return self._table(around).annihilation(sigmav=sigmav, k=self._k(around), **masses, **options)
         mass = self._mass(around).tensor(scope, f"{name}.mass", "TeV")
-        model = self._get(around, "model")
         if model is not None:
             values = {key: one.tensor(scope, f"{name}.{key}", "") for key, one in model.parameters.items()}
             return self._table(around).annihilation(mass=mass, k=self._k(around), **values, **options)
@@ -260,14 +273,29 @@ class DarkMatter(DarkMatterConfig, Component):
         sigmav = self._sigmav(around).tensor(scope, f"{name}.sigmav", "cm3 s-1")
         return self._process(around)(mass=mass, sigmav=sigmav, channels=channels, k=self._k(around), **options)
 
-    def shape(self, around: Surroundings, response: Any) -> Any:
+    def shape_parameters(self, around: Surroundings) -> dict[str, Any]:
         """Parameters of the profile that are free."""
         profile = self._profile(around)
-        free = {
+        return {
             name: profile.parameters[name].tensor(around.scope, f"{self.name}.{name}", _UNITS.get(name, ""))
             for name in profile.free
         }
-        return free or None
+
+    def conditions(
+        self, around: Surroundings, spectrum: Any, parameters: Mapping[str, Any]
+    ) -> Iterator[tuple[Any, str]]:
+        """That the table has the channels at the mass, and that J or D is finite."""
+        import pytensor.tensor as pt
+
+        yield from super().conditions(around, spectrum, parameters)
+        if not parameters:
+            return
+        profile, power = self._profile(around).build(around.scope), self._process(around).density_power
+        own = profile.parameters
+        values = {name: pt.constant(float(own[name])) for name in ("beta", "gamma") if name in own}
+        for fulfilled, told, names in profile.mixture_conditions(values | dict(parameters), power):
+            if set(names) & set(parameters):
+                yield fulfilled, told
 
     def from_fraction(
         self, fraction: Any, n_events: float, response: Any, spectrum: Any, shapes: Mapping[str, Any]
@@ -275,7 +303,7 @@ class DarkMatter(DarkMatterConfig, Component):
         """The cross-section, of annihilation with a free spectrum."""
         from pymc_gamma import darkmatter
 
-        if not isinstance(spectrum, darkmatter.Annihilation):
+        if getattr(spectrum, "sigmav", None) is None:
             return {}
         return {
             "sigmav": darkmatter.cross_section(fraction, n_events, response, self.name, spectrum, shapes=shapes or None)
@@ -316,7 +344,8 @@ class DarkMatter(DarkMatterConfig, Component):
         return self._get(around, "lifetime") or Fixed(1e26)
 
     def _k(self, around: Surroundings) -> float:
-        return float(self._get(around, "k") or 2.0)
+        model = self._get(around, "model")
+        return float(self._get(around, "k") or (4.0 if model is not None and model.masses else 2.0))
 
     def _decays(self, around: Surroundings) -> bool:
         return bool(self._get(around, "process") == "decay")
@@ -340,15 +369,19 @@ class DarkMatter(DarkMatterConfig, Component):
                 f"{self.name!r} decays, but dark_matter.model is one of annihilation; leave one of them out"
             )
         beside = self if self.model is not None else around.dark_matter
-        for key in ("channels", "sigmav"):
+        for key in ("channels", "mass" if model.masses else "sigmav"):
             if getattr(self, key) is not None or getattr(beside, key) is not None:
                 raise ValueError(f"{self.name!r} has {key}, but its model says what they are; leave one of them out")
 
     def _nominal(self, around: Surroundings) -> Any:
         self._check_keys(around)
         scope, options = around.scope, self._options(around)
-        mass = self._mass(around).reference(scope, "TeV")
         model = self._get(around, "model")
+        if model is not None and model.masses:
+            masses = {key: one.reference(scope, "TeV") for key, one in model.masses.items()}
+            sigmav = self._sigmav(around).reference(scope, "cm3 s-1")
+            return self._table(around).annihilation(sigmav=sigmav, k=self._k(around), **masses, **options)
+        mass = self._mass(around).reference(scope, "TeV")
         if model is not None:
             values = {key: one.reference(scope, "") for key, one in model.parameters.items()}
             return self._table(around).annihilation(mass=mass, k=self._k(around), **values, **options)
@@ -374,10 +407,10 @@ class DarkMatter(DarkMatterConfig, Component):
     def _table(self, around: Surroundings) -> Any:
         from pymc_gamma.darkmatter import AnnihilationTable
 
-        found = AnnihilationTable.read(self._table_path(around))
-        if not isinstance(found, AnnihilationTable):
-            raise ValueError(
-                f"{self._table_path(around)} is of several kinds of dark matter, which have no place in a file; use "
-                "darkmatter.PairTable in Python"
-            )
+        path, model = self._table_path(around), self._get(around, "model")
+        found = AnnihilationTable.read(path, parameters=list(model.parameters) or None)
+        if isinstance(found, AnnihilationTable) == bool(model.masses):
+            one = "is of one kind of particles: give its `mass` beside the model, and leave model.masses out"
+            several = f"is of several kinds of particles: give their masses, model.masses: {list(found.parameters)}"
+            raise ValueError(f"{path} {one if model.masses else several}")
         return found

@@ -41,12 +41,17 @@ class Source(Component):
         """Its spectrum, if that is free."""
         return self.spectrum_.build(around.scope, self.name) if self.frees_spectrum(around) else None
 
+    def shape_parameters(self, around: Surroundings) -> dict[str, Any]:
+        """Its position and extension, as far as they are free."""
+        return self.spatial.variables(around.scope, self.name)
+
     def shape(self, around: Surroundings, response: Any) -> Any:
         """Its position and extension, if they are free."""
         if not self.frees_shape(around):
             return None
         (folded,) = (one.shape for one in response.components if one.name == self.name)
-        return self.spatial.shape(around.scope, self.name, folded, response.roi.frame)
+        self.spatial.check_frame(self.name, response.roi.frame)
+        return type(folded)(**{**folded.parameters, **self.shape_parameters(around)})
 
     def files(self, around: Surroundings) -> Iterator[Path]:
         """Its map."""
