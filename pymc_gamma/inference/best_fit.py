@@ -122,7 +122,11 @@ def best_fit(
     max_steps: int = 100,
     compile_kwargs: Mapping[str, Any] | None = None,
 ) -> BestFit:
-    """Find the maximum of the posterior density of a model, and its curvature.
+    """Find the maximum of the posterior density of a model, and its curvature there.
+
+    By default the density is that of the variables themselves: with flat priors its maximum is that of the likelihood.
+    Errors are those of the Gaussian with the same curvature, in the unconstrained parameters in which PyMC samples,
+    such as the logarithm of a positive variable.
 
     Steps are those of Newton, with the curvature from differences of the gradient: two gradients per parameter and
     step. That is made for likelihoods of many events, of which ``pm.find_MAP`` finds no maximum when they are of order
@@ -136,24 +140,25 @@ def best_fit(
         Values of free variables to start from, by name; variables that are not named start at the initial point of the
         model. Of several starts the one that ends highest is kept: a density may have several maxima.
     jacobian : bool
-        Of the density of the unconstrained parameters, which is where samplers move, instead of that of the variables
-        themselves.
+        Find the maximum of the density of the unconstrained parameters instead: it differs by the Jacobian determinant
+        of their transforms, and is nowhere at an end of the range of a variable.
     tolerance : float
-        Largest distance from the maximum, in standard deviations.
+        Stop where the maximum is nearer than this, by the gradient, in standard deviations.
     max_steps : int
         Steps at most, from each start.
     compile_kwargs : mapping, optional
-        For `pytensor.function`, such as ``{"mode": "FAST_COMPILE"}``.
+        For `pymc.compile`, such as ``{"mode": "FAST_COMPILE"}``.
 
     Returns
     -------
     BestFit
+        Values, errors and covariance; draws of the Gaussian; values for chains to start from.
 
     Raises
     ------
     ModelError
         If the model has no free variable, or discrete ones; if a start names other variables, has another shape, or an
-        impossible density.
+        impossible density or lies at an end of a range.
 
     Warns
     -----
