@@ -157,8 +157,8 @@ def best_fit(
     Raises
     ------
     ModelError
-        If the model has no free variable, or discrete ones; if a start names other variables, has another shape, or an
-        impossible density or lies at an end of a range.
+        If the model has no free variable, discrete ones, or some of single precision; if a start names other variables,
+        has another shape or an impossible density, or lies at an end of a range.
 
     Warns
     -----
@@ -231,6 +231,12 @@ class _Parameters:
         if model.discrete_value_vars:
             names = [variable.name for variable in model.discrete_value_vars]
             raise ModelError(f"a best fit needs continuous variables; these are discrete: {names}.")
+        coarse = [variable.name for variable in model.value_vars if variable.dtype != "float64"]
+        if coarse:
+            raise ModelError(
+                f"a best fit needs the precision of float64, and these variables have less: {coarse}; leave out "
+                "dtype=, and set pytensor.config.floatX to 'float64'."
+            )
         self._model = model
         self.free = [rv.name for rv in model.free_RVs]
         variables = model.continuous_value_vars

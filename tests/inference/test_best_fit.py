@@ -175,6 +175,11 @@ class TestBadInput:
             pm.Poisson("n", 3)
         with pytest.raises(ModelError, match=r"discrete: \['n'\]"):
             pmg.best_fit(discrete)
+        with pm.Model() as coarse:
+            pm.Normal("x")
+            pm.Normal("z", dtype="float32")
+        with pytest.raises(ModelError, match=r"float64.*\['z'\]"):
+            pmg.best_fit(coarse)
         with pytest.raises(TypeError, match="model"):
             pmg.best_fit(3)
         with pytest.raises(TypeError, match="context"):
