@@ -210,8 +210,8 @@ def _fault(parameters: "_Parameters", summit: Summit, tolerance: float) -> str:
         return f"it is {summit.distance:.2g} standard deviations from where the gradient points to"
     covariance = _inverse(summit.curvature)
     sd = np.sqrt(np.diag(covariance))
-    # where the density is a Gaussian it falls by 0.5 along all of these: its principal axes, and one parameter alone
-    for axis in (*_factor(covariance).T, *np.diag(1 / np.sqrt(diagonal))):
+    # where the density is a Gaussian it falls by 0.5 along all of these: one parameter alone, and its principal axes
+    for axis in (*np.diag(1 / np.sqrt(diagonal)), *_factor(covariance).T):
         with np.errstate(all="ignore"):
             fall = {sign: summit.value - parameters.log_density(summit.x + sign * axis)[0] for sign in (1, -1)}
         sign = min(fall, key=lambda one: np.nan_to_num(fall[one], nan=np.inf))
