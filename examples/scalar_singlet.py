@@ -23,6 +23,7 @@ import argparse
 import resource
 import time
 
+import arviz as az
 import astropy.units as u
 import numpy as np
 import pymc as pm
@@ -140,7 +141,9 @@ def main() -> None:
         random_seed=arguments.seed,
         progressbar=False,
     )
-    tell("sampled")
+    names = ["mass", "sigmav", "norm"]
+    r_hat = az.summary(idata, var_names=names, kind="diagnostics", round_to="none")["r_hat"].max()
+    tell(f"sampled, r_hat up to {r_hat:.3f}")
     for name, truth in (("mass", MASS), ("sigmav", sigmav)):
         low, high = idata.posterior[name].quantile([0.025, 0.975], ("chain", "draw")).values
         print(f"{name:7s} {low:.4g} to {high:.4g} (95 %), truth {truth:.4g}")

@@ -46,16 +46,21 @@ class _HaloBrightness:
 class DarkMatterHalo(SkyComponent):
     """Dark matter of the Milky Way: annihilation or decay in a density profile around the Galactic centre.
 
-    In models its spectrum (``free_spectrum``) is given without a J factor, ``spectra={"dm": Annihilation(mass, sigmav,
-    ...)}``: that follows from the profile. So cross-sections and lifetimes are physical ones. With ``free_shape`` the
-    parameters of the profile are free, ``shapes={"dm": {"gamma": gamma}}``.
+    Its flux is proportional to the J factor for annihilation, the integral of the squared density along the lines of
+    sight and over the region, or to the D factor for decay, that of the density. They follow from the profile, so that
+    spectra are given without them, and cross-sections and lifetimes are physical ones.
+
+    Folded with ``free_spectrum=["dm"]`` its spectrum may have parameters in a model, ``spectra={"dm":
+    Annihilation(mass, sigmav, ...)}``; with ``free_shape=["dm"]`` the parameters of its profile are free,
+    ``shapes={"dm": {"gamma": gamma}}``.
 
     Parameters
     ----------
     profile : Profile
         Density, with its scale and normalisation.
     spectrum : Annihilation or Decay
-        Of numbers, without a J or D factor; or what `PairTable.annihilation` returns.
+        Of numbers, without a J or D factor; or what `AnnihilationTable.annihilation` or `PairTable.annihilation`
+        return.
     name : str
         Name of the component.
 

@@ -292,7 +292,9 @@ class Annihilation(_DarkMatterSpectrum):
         Velocity-averaged cross-section, cm3 s-1.
     channels : str, mapping of str to number or TensorVariable, or TensorVariable
         Branching fractions by channel, which sum to one; a channel alone; or a vector, such as a Dirichlet variable,
-        whose coordinates are channels.
+        whose coordinates are channels. A channel is a pair of particles: ``"W"``, ``"Z"``, ``"h"``, ``"t"``, ``"b"``,
+        ``"tau"``, ``"mu"``, ``"gamma"`` (a line), ``"Zgamma"``, ...; all are ``gamma_table().channels``, with
+        ``"Zgamma"`` and ``"hgamma"``.
     k : float
         2 for particles that are their own antiparticles, 4 for Dirac particles.
     j_factor : float, Quantity or TensorVariable
@@ -306,7 +308,8 @@ class Annihilation(_DarkMatterSpectrum):
     ------
     ValueError
         If a channel is unknown, or not in the table for a mass that is a number; if fractions do not sum to one.
-        Also if a J factor is an expression of one in another unit, which is lost.
+        Also if a J factor was computed from a variable in another unit, such as twice what `Profile.j_factor` returned,
+        because the result has no unit.
     TypeError
         If a parameter is not a single number.
     astropy.units.UnitConversionError

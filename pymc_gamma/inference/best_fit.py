@@ -16,6 +16,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pymc.initial_point import make_initial_point_fn
 from pymc.pytensorf import join_nonshared_inputs, rewrite_pregrad
+from pytensor.compile.sharedvalue import SharedVariable
 
 from pymc_gamma.arguments import checked, instance, integer, mapping, number, seed
 from pymc_gamma.arrays import FloatArray
@@ -29,6 +30,10 @@ __all__ = ["BestFit", "best_fit"]
 
 _STEP = 0.1
 """Of the derivatives of what is computed from the parameters, in standard deviations."""
+_SMALLEST_FALL = 0.02
+"""Of the logarithm of a density, one standard deviation from its maximum, where a Gaussian's falls by 0.5."""
+_MOST_LOPSIDED = 1e-3
+"""What it falls by on one side, over that on the other."""
 
 
 class BestFit:
@@ -47,7 +52,8 @@ class BestFit:
     distance : float
         How far the true maximum is, in standard deviations, by the gradient.
     converged : bool
-        Whether that is within the tolerance, and the density falls in all directions.
+        Whether that is within the tolerance, and the density falls on both sides in all directions: errors of variables
+        whose best value is at an end of their range mean nothing.
     """
 
     def __init__(self, parameters: "_Parameters", summit: Summit, *, converged: bool) -> None:
@@ -102,7 +108,7 @@ class BestFit:
                 )
             else:
                 lines.append(f"  {name}: {values.size} values")
-        state = "" if self.converged else f", not converged: {self.distance:.2g} standard deviations away"
+        state = "" if self.converged else ", not converged"
         return f"BestFit(log density {self.log_density:.6g}{state}\n" + "\n".join(lines) + ")"
 
 
@@ -116,7 +122,11 @@ def best_fit(
     max_steps: int = 100,
     compile_kwargs: Mapping[str, Any] | None = None,
 ) -> BestFit:
-    """Find the maximum of the posterior density of a model, and its curvature.
+    """Find the maximum of the posterior density of a model, and its curvature there.
+
+    By default the density is that of the variables themselves: with flat priors its maximum is that of the likelihood.
+    Errors are those of the Gaussian with the same curvature, in the unconstrained parameters in which PyMC samples,
+    such as the logarithm of a positive variable.
 
     Steps are those of Newton, with the curvature from differences of the gradient: two gradients per parameter and
     step. That is made for likelihoods of many events, of which ``pm.find_MAP`` finds no maximum when they are of order
@@ -130,29 +140,31 @@ def best_fit(
         Values of free variables to start from, by name; variables that are not named start at the initial point of the
         model. Of several starts the one that ends highest is kept: a density may have several maxima.
     jacobian : bool
-        Of the density of the unconstrained parameters, which is where samplers move, instead of that of the variables
-        themselves.
+        Find the maximum of the density of the unconstrained parameters instead: it differs by the Jacobian determinant
+        of their transforms, and is nowhere at an end of the range of a variable.
     tolerance : float
-        Largest distance from the maximum, in standard deviations.
+        Stop where the maximum is nearer than this, by the gradient, in standard deviations.
     max_steps : int
         Steps at most, from each start.
     compile_kwargs : mapping, optional
-        For `pytensor.function`, such as ``{"mode": "FAST_COMPILE"}``.
+        For `pymc.compile`, such as ``{"mode": "FAST_COMPILE"}``.
 
     Returns
     -------
     BestFit
+        Values, errors and covariance; draws of the Gaussian; values for chains to start from.
 
     Raises
     ------
     ModelError
-        If the model has no free variable, or discrete ones; if a start names other variables, has another shape, or an
-        impossible density.
+        If the model has no free variable, discrete ones, or some of single precision; if a start names other variables,
+        has another shape or an impossible density, or lies at an end of a range.
 
     Warns
     -----
     PymcGammaWarning
-        If no maximum was reached: the density rises towards the end of a prior, or has a ridge.
+        If no maximum was found, or none with a Gaussian around it: the density rises towards the end of a prior, or has
+        a ridge. A norm that is best at zero, for one: with ``jacobian=True`` it has a maximum above zero, and an error.
 
     Examples
     --------
@@ -177,19 +189,37 @@ def best_fit(
         for one in starts
     ]
     best = max(ends, key=lambda one: one.value)
-    converged = bool(best.concave and best.distance < tolerance)
-    if not converged:
-        weakest = parameters.names[int(np.argmin(np.diag(best.curvature)))]
-        why = (
-            f"it is {best.distance:.2g} standard deviations from where the gradient points to"
-            if best.concave
-            else "the density is not concave there"
-        )
+    fault = _fault(parameters, best, tolerance)
+    if fault:
+        where = "" if jacobian else ", where that of jacobian=True vanishes"
         warn_user(
-            f"no maximum was reached: after {best.n_calls} evaluations {why}; the least known parameter is {weakest!r}"
-            ". The density may rise towards an end of a prior, or start somewhere else (start=)."
+            f"no maximum was found with a Gaussian around it: after {best.n_calls} evaluations {fault}. The density "
+            f"may rise towards an end of a prior{where}; or start somewhere else (start=)."
         )
-    return BestFit(parameters, best, converged=converged)
+    return BestFit(parameters, best, converged=not fault)
+
+
+def _fault(parameters: "_Parameters", summit: Summit, tolerance: float) -> str:
+    """Why a summit is no maximum well inside of the ranges of all variables; empty if it is one."""
+    diagonal = np.diag(summit.curvature)
+    if not summit.concave:
+        return (
+            f"the density is not concave; the least known parameter is {parameters.names[int(np.argmin(diagonal))]!r}"
+        )
+    if not summit.distance < tolerance:
+        return f"it is {summit.distance:.2g} standard deviations from where the gradient points to"
+    covariance = _inverse(summit.curvature)
+    sd = np.sqrt(np.diag(covariance))
+    # where the density is a Gaussian it falls by 0.5 along all of these: one parameter alone, and its principal axes
+    for axis in (*np.diag(1 / np.sqrt(diagonal)), *_factor(covariance).T):
+        with np.errstate(all="ignore"):
+            fall = {sign: summit.value - parameters.log_density(summit.x + sign * axis)[0] for sign in (1, -1)}
+        sign = min(fall, key=lambda one: np.nan_to_num(fall[one], nan=np.inf))
+        if fall[sign] < _SMALLEST_FALL or fall[sign] < _MOST_LOPSIDED * fall[-sign] < np.inf:
+            most = int(np.argmax(np.abs(axis) / sd))
+            side, name = "higher" if sign * axis[most] > 0 else "lower", parameters.names[most]
+            return f"the density hardly falls within a standard deviation towards {side} values of {name!r}"
+    return ""
 
 
 class _Parameters:
@@ -201,6 +231,12 @@ class _Parameters:
         if model.discrete_value_vars:
             names = [variable.name for variable in model.discrete_value_vars]
             raise ModelError(f"a best fit needs continuous variables; these are discrete: {names}.")
+        coarse = [variable.name for variable in model.value_vars if variable.dtype != "float64"]
+        if coarse:
+            raise ModelError(
+                f"a best fit needs the precision of float64, and these variables have less: {coarse}; leave out "
+                "dtype=, and set pytensor.config.floatX to 'float64'."
+            )
         self._model = model
         self.free = [rv.name for rv in model.free_RVs]
         variables = model.continuous_value_vars
@@ -218,8 +254,15 @@ class _Parameters:
         ]
         stated = [*model.free_RVs, *model.deterministics]
         self._stated = [variable.name for variable in stated]
+        # as the data and labels are now, whatever `pm.set_data` changes later
+        self._dims, self._coords = dict(model.named_vars_to_dims), dict(model.coords)
+        data = [one for one in model.data_vars if isinstance(one, SharedVariable)]
         self._outputs = pytensor.function(
-            list(variables), model.replace_rvs_by_values(stated), mode="FAST_COMPILE", on_unused_input="ignore"
+            list(variables),
+            model.replace_rvs_by_values(stated),
+            givens=[(one, one.type.make_constant(one.get_value())) for one in data],
+            mode="FAST_COMPILE",
+            on_unused_input="ignore",
         )
 
     def log_density(self, x: FloatArray) -> tuple[float, FloatArray]:
@@ -228,7 +271,7 @@ class _Parameters:
 
     def start(self, values: Mapping[str, Any]) -> FloatArray:
         """The vector at named values, completed by the initial point of the model."""
-        dims, coords = self._model.named_vars_to_dims, self._model.coords
+        dims, coords = self._dims, self._coords
         plain = make_initial_point_fn(model=self._model, return_transformed=False)(0) if values else {}
         given: dict[Any, FloatArray] = {}
         for name, value in values.items():
@@ -239,6 +282,11 @@ class _Parameters:
             given[rv] = array
         initial = make_initial_point_fn(model=self._model, overrides=given)(0)
         x = np.concatenate([np.ravel(initial[name]) for name in self._shapes]).astype(float)
+        if not np.isfinite(x).all():
+            ends = [name for name in self._shapes if not np.isfinite(initial[name]).all()]
+            raise ModelError(
+                f"the start {dict(values)} is not inside of the range of a variable: {ends} would not be finite."
+            )
         value, gradient = self.log_density(x)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             terms = ", ".join(f"{name} {one:g}" for name, one in self._model.point_logps(initial).items())
@@ -272,14 +320,13 @@ class _Parameters:
 
     def dataset(self, values: Mapping[str, FloatArray], sample: tuple[str, ...] = ()) -> xr.Dataset:
         """Values by name with the dims and coordinates of the model."""
-        dims = self._model.named_vars_to_dims
         variables: dict[str, Any] = {}
         for name, value in values.items():
             rest = value.ndim - len(sample)
-            own = dims.get(name) or tuple(f"{name}_dim_{i}" for i in range(rest))
+            own = self._dims.get(name) or tuple(f"{name}_dim_{i}" for i in range(rest))
             variables[name] = ((*sample, *own), value)
         used = {dim for own, _ in variables.values() for dim in own}
-        coords = {dim: list(labels) for dim, labels in self._model.coords.items() if dim in used and labels is not None}
+        coords = {dim: list(labels) for dim, labels in self._coords.items() if dim in used and labels is not None}
         return xr.Dataset(variables, coords)
 
 

@@ -17,8 +17,9 @@ latitude, cut into smaller ones
   and these by a share :math:`s` among themselves, four are wrong by up to :math:`0.4\,c^2`, as at the centre of a
   Gaussian, and :math:`0.003\,s^4`, as on its flank, where curvatures cancel.
 
-The error estimates use the densities of all components for their nominal spectra. Components of free spectrum are
-averaged over the same nodes.
+The error estimates use the densities of components for their nominal spectra. Where many numbers are kept of each node,
+as of components of free spectrum, these have a quadrature of their own, which knows how bright the others are: it does
+not follow the structure of a template.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -255,6 +256,7 @@ def average_over_cells(
     folded: FoldedObservation,
     components: Sequence[CompiledComponent],
     counts: FloatArray,
+    beside: FloatArray | None = None,
 ) -> Iterator[CellGroup]:
     """Average the densities of components over cells, some at a time, so that memory stays bounded.
 
@@ -272,6 +274,8 @@ def average_over_cells(
         What is expected, K components.
     counts : numpy.ndarray
         Their expected counts, which say what is bright, shape (K,).
+    beside : numpy.ndarray, optional
+        Probability density of what else shines, TeV-1 sr-1, in each of all cells, shape (N,).
     """
     domain, (lowest, highest) = folded.domain, folded.domain.energy_range
     bounds = domain.clip(cells[which, :2])
@@ -305,7 +309,8 @@ def average_over_cells(
             density_at(folded, components, unit_vectors(lon, lat), InRanges(ranges, own[cell]), found)
             return found / counts
 
-        nodes = integrate_cells(cells[rows, 2:], own, means[rows, 1:], density, inside, widths)
+        also = None if beside is None else beside[rows]
+        nodes = integrate_cells(cells[rows, 2:], own, means[rows, 1:], density, inside, widths, also)
         yield CellGroup(folded.index, rows, ranges, own, nodes._replace(density=nodes.density * counts))
         begin = end
 
@@ -317,6 +322,7 @@ def integrate_cells(
     density: Density,
     inside: Inside,
     widths: SourceWidths,
+    beside: FloatArray | None = None,
 ) -> CellNodes:
     """Average densities over cells of one observation.
 
@@ -334,13 +340,15 @@ def integrate_cells(
         Whether longitudes and latitudes (n,) are in the domain.
     widths : SourceWidths
         How fine the sampling must be.
+    beside : numpy.ndarray, optional
+        Density of what else shines in each cell, which says what is bright, shape (N,).
 
     Raises
     ------
     EventError
         If no part of a cell lies in the domain.
     """
-    quadrature = _Quadrature(cells, density, inside)
+    quadrature = _Quadrature(cells, density, inside, beside)
     n = len(cells)
     low, high = cells[:, ::2].copy(), cells[:, 1::2].copy()
     boxes = _Boxes(low, high, np.arange(n), np.ones(n), np.zeros(n, np.int64), np.ones(n, bool))
@@ -390,9 +398,10 @@ def _cut_at_first(boxes: _Boxes, ranges: IntArray, inside: Inside, widths: Sourc
 class _Quadrature:
     """Sums over the nodes of boxes, and the nodes themselves."""
 
-    def __init__(self, cells: FloatArray, density: Density, inside: Inside) -> None:
+    def __init__(self, cells: FloatArray, density: Density, inside: Inside, beside: FloatArray | None = None) -> None:
         self._density, self._inside = density, inside
         self._n_cells = len(cells)
+        self._beside = np.zeros(len(cells)) if beside is None else beside
         self._sides = np.prod(np.radians(cells[:, 1::2] - cells[:, ::2]), axis=1)
         self._single = np.zeros(len(cells), bool)
         self._owner: list[IntArray] = []
@@ -426,7 +435,8 @@ class _Quadrature:
             np.add.at(volume, boxes.owner, four.volume)
             volume = np.where(volume > 0, volume, 1)
             average = total / volume[:, None]
-            allowed = TOLERANCE * (average + 0.1 * average.max(axis=1, keepdims=True, initial=0))[boxes.owner]
+            brightest = np.maximum(average.max(axis=1, initial=0), self._beside)
+            allowed = TOLERANCE * (average + 0.1 * brightest[:, None])[boxes.owner]
             # of the mean over a box: large where the box is a small part of its cell
             share = four.volume / volume[boxes.owner]
             allowed = 0.5 * allowed / np.maximum(share, TINY)[:, None]

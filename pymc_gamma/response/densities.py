@@ -86,9 +86,14 @@ def columns(
         If a row is not finite or outside the domain of its observation.
     """
     if rows.cells is not None:
-        groups = over_cells(fold, rows)
-        averages = _in_order(groups, len(rows), len(fold.components))
-        return EventColumns(averages[:, fixed], None if free is None else _bands_of_cells(free, groups, smooth))
+        averages = _in_order(over_cells(fold, rows, fixed), len(rows), len(fixed))
+        if free is None:
+            return EventColumns(averages, None)
+        names = [one.name for one in free.components]
+        others = fold.counts[list(fixed)].sum(axis=1)
+        beside = (averages / np.where(others > 0, others, 1)).max(axis=1, initial=0.0)
+        groups = over_cells(fold, rows, [k for k, name in enumerate(fold.names) if name in names], beside)
+        return EventColumns(averages, _bands_of_cells(free, groups, smooth))
     check_rows(rows, fold.domains)
     contrast = _contrast(fold, rows)
     if contrast is not None:
@@ -145,17 +150,24 @@ def _bands_of_points(free: FreeComponents, rows: EventRows, smooth: Collection[s
     return reorder(concatenate(parts, len(free.columns)), np.argsort(order))
 
 
-def over_cells(fold: Fold, rows: EventRows) -> list[CellGroup]:
-    """Averages over the cells that rows fill, by observation."""
+def over_cells(
+    fold: Fold, rows: EventRows, which: Sequence[int] | None = None, beside: FloatArray | None = None
+) -> list[CellGroup]:
+    """Averages of all components, or some given by number, over the cells that rows fill, by observation.
+
+    ``beside`` is the largest probability density of the others in each, TeV-1 sr-1.
+    """
     assert rows.cells is not None
+    which = range(len(fold.components)) if which is None else which
+    components, counts = [fold.components[k] for k in which], fold.counts[list(which)].sum(axis=1)
+    if not components:
+        return []
     check_cells(rows, len(fold.folded))
     means = np.column_stack([rows.energy, rows.lon, rows.lat])
     return [
         group
         for o, mine in rows.by_observation()
-        for group in average_over_cells(
-            rows.cells, means, mine, fold.folded[o], fold.components, fold.counts.sum(axis=1)
-        )
+        for group in average_over_cells(rows.cells, means, mine, fold.folded[o], components, counts, beside)
     ]
 
 

@@ -85,6 +85,20 @@ class TestValues:
         again = pmg.best_fit(model, **QUICK).draws(4000, random_seed=seed).posterior
         xr.testing.assert_identical(draws, again)
 
+    def test_data_of_the_fit(self, seed):
+        """What `pm.set_data` changes after a fit does not change its draws, nor their labels."""
+        with pm.Model(coords={"at": ["a", "b"]}) as model:
+            t = pm.Data("t", [1.0, 2.0], dims="at")
+            x = pm.Normal("x")
+            line = pm.Deterministic("line", t * x, dims="at")
+            pm.Normal("y", line, 1, observed=[1.0, 2.0])
+        fit = pmg.best_fit(model, **QUICK)
+        before = fit.draws(5, random_seed=seed).posterior
+        with model:
+            pm.set_data({"t": [3.0, 4.0, 5.0]}, coords={"at": ["a", "b", "c"]})
+        xr.testing.assert_identical(fit.draws(5, random_seed=seed).posterior, before)
+        np.testing.assert_allclose(before.line / before.x, [[[1, 2]] * 5])
+
     def test_context_and_initvals(self):
         with counts(100):
             fit = pmg.best_fit(**QUICK)
@@ -161,6 +175,11 @@ class TestBadInput:
             pm.Poisson("n", 3)
         with pytest.raises(ModelError, match=r"discrete: \['n'\]"):
             pmg.best_fit(discrete)
+        with pm.Model() as coarse:
+            pm.Normal("x")
+            pm.Normal("z", dtype="float32")
+        with pytest.raises(ModelError, match=r"float64.*\['z'\]"):
+            pmg.best_fit(coarse)
         with pytest.raises(TypeError, match="model"):
             pmg.best_fit(3)
         with pytest.raises(TypeError, match="context"):
@@ -193,3 +212,41 @@ class TestBadInput:
         assert not fit.converged
         assert "not converged" in repr(fit)
         assert fit.value.x > 0.99
+
+    @pytest.mark.parametrize(
+        ("prior", "name"),
+        [
+            (lambda: pm.HalfNormal("s"), "s_log__"),
+            (lambda: pm.Uniform("s", 0, 5), "s_interval__"),
+            (lambda: pm.Dirichlet("s", [1, 1, 3, 4, 6, 2]), "s_simplex__"),
+        ],
+    )
+    def test_best_at_an_end(self, prior, name):
+        """Unconstrained, the density rises forever: errors would be those of no Gaussian."""
+        with pm.Model() as model:
+            s = prior()
+            other = pm.LogNormal("other", 0, 0.1)
+            pm.Normal("y", s.sum() + other, 1, observed=0.5)
+        with pytest.warns(PymcGammaWarning, match=rf"hardly falls.*{name}.*jacobian=True"):
+            fit = pmg.best_fit(model, **QUICK)
+        assert not fit.converged
+        inside = pmg.best_fit(model, jacobian=True, **QUICK)
+        assert inside.converged
+        assert np.all(inside.value.s > 0)
+
+    def test_near_an_end(self):
+        """A maximum at 0.4 with an error of 1 is one, although its Gaussian reaches below zero."""
+        with pm.Model() as model:
+            s = pm.Uniform("s", 0, 10)
+            pm.Normal("y", s, 1, observed=0.4)
+        fit = pmg.best_fit(model, **QUICK)
+        assert fit.converged
+        assert fit.value.s.item() == pytest.approx(0.4, abs=2e-3)
+
+    @pytest.mark.parametrize("start", [0.0, 1.0, 2.0])
+    def test_start_not_inside(self, start):
+        with pm.Model() as model:
+            pm.Uniform("s", 0, 1)
+            pm.Normal("x", shape=2)
+        with pytest.raises(ModelError, match=r"not inside of the range of a variable: \['s_interval__'\]"):
+            pmg.best_fit(model, start={"s": start}, **QUICK)
