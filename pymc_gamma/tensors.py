@@ -15,7 +15,7 @@ import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.compile.ops import ViewOp
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.units import numbers
 
@@ -146,5 +146,7 @@ def value_of(expression: Any) -> NDArray[Any]:
     """
     if not hasattr(expression, "eval"):
         return np.asarray(expression)
+    if isinstance(expression, Constant):
+        return np.array(expression.data)  # a copy, as below
     with COMPILING:
         return np.asarray(expression.eval(mode="FAST_COMPILE"))  # used once: not worth more

@@ -56,9 +56,8 @@ class BestFit:
         whose best value is at an end of their range mean nothing.
     """
 
-    def __init__(self, parameters: "_Parameters", summit: Summit, *, converged: bool) -> None:
+    def __init__(self, parameters: "_Parameters", summit: Summit, covariance: FloatArray, *, converged: bool) -> None:
         self._parameters, self._x = parameters, summit.x
-        covariance = _inverse(summit.curvature)
         names = parameters.names
         self.log_density, self.distance, self.converged = summit.value, summit.distance, converged
         self.covariance = xr.DataArray(
@@ -189,17 +188,18 @@ def best_fit(
         for one in starts
     ]
     best = max(ends, key=lambda one: one.value)
-    fault = _fault(parameters, best, tolerance)
+    covariance = _inverse(best.curvature)
+    fault = _fault(parameters, best, covariance, tolerance)
     if fault:
         where = "" if jacobian else ", where that of jacobian=True vanishes"
         warn_user(
             f"no maximum was found with a Gaussian around it: after {best.n_calls} evaluations {fault}. The density "
             f"may rise towards an end of a prior{where}; or start somewhere else (start=)."
         )
-    return BestFit(parameters, best, converged=not fault)
+    return BestFit(parameters, best, covariance, converged=not fault)
 
 
-def _fault(parameters: "_Parameters", summit: Summit, tolerance: float) -> str:
+def _fault(parameters: "_Parameters", summit: Summit, covariance: FloatArray, tolerance: float) -> str:
     """Why a summit is no maximum well inside of the ranges of all variables; empty if it is one."""
     diagonal = np.diag(summit.curvature)
     if not summit.concave:
@@ -208,7 +208,6 @@ def _fault(parameters: "_Parameters", summit: Summit, tolerance: float) -> str:
         )
     if not summit.distance < tolerance:
         return f"it is {summit.distance:.2g} standard deviations from where the gradient points to"
-    covariance = _inverse(summit.curvature)
     sd = np.sqrt(np.diag(covariance))
     # where the density is a Gaussian it falls by 0.5 along all of these: one parameter alone, and its principal axes
     for axis in (*np.diag(1 / np.sqrt(diagonal)), *_factor(covariance).T):

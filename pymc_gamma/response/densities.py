@@ -89,10 +89,9 @@ def columns(
         averages = _in_order(over_cells(fold, rows, fixed), len(rows), len(fixed))
         if free is None:
             return EventColumns(averages, None)
-        names = [one.name for one in free.components]
         others = fold.counts[list(fixed)].sum(axis=1)
         beside = (averages / np.where(others > 0, others, 1)).max(axis=1, initial=0.0)
-        groups = over_cells(fold, rows, [k for k, name in enumerate(fold.names) if name in names], beside)
+        groups = over_cells(fold, rows, [fold.index(one.name) for one in free.components], beside)
         return EventColumns(averages, _bands_of_cells(free, groups, smooth))
     check_rows(rows, fold.domains)
     contrast = _contrast(fold, rows)
