@@ -1,12 +1,12 @@
 """The likelihood on a GPU, through its forms for JAX: time, bandwidth, agreement with numba, and sampling.
 
-Run ``python -m benchmarks.gpu``; where JAX sees no GPU it says so and stops. ``--without-gpu`` measures the forms for JAX
-on the processor all the same, ``--sizes 1e5 1e6`` fewer events, ``--no-sampling`` leaves out the samplers. Events are
-synthetic, what computes with them is not: the Ops of the package inside a `pm.Model`, as samplers get them.
+Run ``python -m benchmarks.gpu``; where JAX sees no GPU it says so and stops. ``--without-gpu`` measures the forms for
+JAX on the processor all the same, ``--sizes 1e5 1e6`` fewer events, ``--no-sampling`` leaves out the samplers. Events
+are synthetic, what computes with them is not: the Ops of the package inside a `pm.Model`, as samplers get them.
 
 A *call* is one value and gradient asked for from Python; *in a loop* the same inside of one compiled loop on the
-device, as NumPyro runs it; *4 chains* the same for four points at once, per point. Bytes are those of the table as it
-lies on the device, read once.
+device, as NumPyro runs it; *of 4 chains* the same for four points at once, per point. Bytes are those of fixed components
+in the precision that is named and of free spectra in float32, read once.
 """
 
 import argparse
@@ -278,7 +278,9 @@ def sampling(n_events: int) -> None:
 
     one = problem("free spectrum", n_events)
     how = {"draws": 500, "tune": 500, "chains": 4, "random_seed": 1, "progressbar": False, "quiet": True}
-    samplers: dict[str, dict[str, Any]] = {"numpyro": {"nuts_sampler": "numpyro", "nuts": {"chain_method": "vectorized"}}}
+    samplers: dict[str, dict[str, Any]] = {
+        "numpyro": {"nuts_sampler": "numpyro", "nuts": {"chain_method": "vectorized"}}
+    }
     if importlib.util.find_spec("nutpie"):
         samplers["nutpie, JAX"] = {"nuts_sampler": "nutpie", "backend": "JAX", "cores": 1}
         samplers["nutpie, numba"] = {"nuts_sampler": "nutpie", "backend": "numba", "cores": 4}
@@ -288,10 +290,11 @@ def sampling(n_events: int) -> None:
             idata = pm.sample(**how, **options)
         seconds = time.perf_counter() - started
         summary = az.summary(idata, round_to="none")
+        r_hat, ess = summary["r_hat"].astype(float).max(), summary["ess_bulk"].astype(float).min()
+        index = idata["posterior"]["index"]
         print(
             f"{label}: free spectrum, {n_events:.0e} events, 4 x (500 + 500), all included {seconds:.1f} s, "
-            f"R-hat {summary['r_hat'].astype(float).max():.3f}, bulk ESS {summary['ess_bulk'].astype(float).min():.0f}, "
-            f"index {float(idata['posterior']['index'].mean()):.4f} +- {float(idata['posterior']['index'].std()):.4f}",
+            f"R-hat {r_hat:.3f}, bulk ESS {ess:.0f}, index {float(index.mean()):.4f} +- {float(index.std()):.4f}",
             flush=True,
         )
 
@@ -328,7 +331,9 @@ def main() -> None:
     devices = found_devices(options.without_gpu)
     if not devices:
         return
-    bandwidth = {label: copy_bandwidth(device, 2**26 if device.platform == "cpu" else 2**29) for label, device in devices.items()}
+    bandwidth = {
+        label: copy_bandwidth(device, 2**26 if device.platform == "cpu" else 2**29) for label, device in devices.items()
+    }
     for label, rate in bandwidth.items():
         print(f"{label}: a copy moves {rate / 1e9:.0f} GB/s, read and written")
     for name, n_events in sized(options.sizes):

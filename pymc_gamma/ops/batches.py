@@ -1,4 +1,4 @@
-r"""Batches: the tiles of columns that reach few events, in arrays of equal tiles for machines that compute many at once.
+r"""Batches: the tiles of columns that reach few events, in arrays of equal tiles, for XLA.
 
 Tiles (:mod:`pymc_gamma.ops.tiles`) have all sizes, which suits a loop. XLA knows neither loops over them nor their
 bounds, but an array :math:`B_{tji}` of equal tiles *t* it multiplies and sums as it reads,
@@ -7,7 +7,7 @@ bounds, but an array :math:`B_{tji}` of equal tiles *t* it multiplies and sums a
 
 So the events are cut into groups of equal length; the tiles of a group that overlap or touch become one; and those of
 about one width share an array, padded with zeros. For 1e6 events of a Galactic diffuse component that is a tenth more
-numbers, and a call takes a twentieth of the time of gathers and scatters number by number.
+numbers, and a call takes a fifteenth of the time of gathers and scatters number by number.
 """
 
 from collections.abc import Iterator

@@ -18,14 +18,11 @@ take none. Only graphs with Ops of this package are changed.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytensor.scalar as ps
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.compile import optdb
-from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import copy_stack_trace, dfs_rewriter, node_rewriter
@@ -34,8 +31,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_stabilize
 
-from pymc_gamma.ops.batches import Batch, Batches, to_batches
-from pymc_gamma.ops.layout import BLOCK, Tiles
+from pymc_gamma.ops.device import warn_of_single_sums
 from pymc_gamma.ops.logmatvec import (
     FAMILY,
     PER_EVENT,
@@ -44,8 +40,7 @@ from pymc_gamma.ops.logmatvec import (
     LogMatVecSum,
     LogMatVecVJP,
 )
-from pymc_gamma.ops.precision import in_precision, warn_of_single_sums
-from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_EVENTS, START
+from pymc_gamma.ops.row_forms import Rows, known
 
 __all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra", "slice_constant_split", "split_sum"]
 
@@ -112,113 +107,10 @@ def _uniform_value(vector: Variable) -> Variable | None:
     return filler.squeeze() if filler.type.ndim else filler
 
 
-def _known(variable: Variable) -> NDArray[Any] | None:
-    """The value of a table, if it has one while functions are compiled: it stays the same."""
-    if isinstance(variable, Constant):
-        return variable.data
-    return variable.get_value(borrow=True) if isinstance(variable, SharedVariable) else None
-
-
-class _Rows:
-    """The columns of an event table in elementary operations: products with coefficients, and their transpose.
-
-    Numbers per event are in the order of the table.
-    """
-
-    def __init__(self, table: Variable, n_events: Variable, tiles: Sequence[Variable]) -> None:
-        self._table, self._n_events, self._n_dense = in_precision(table, _known(table)), n_events, table.shape[1]
-        self._tiles: _Batched | _Scattered | None = None
-        if tiles:
-            known = [_known(one) for one in tiles]
-            kind = _Scattered if any(one is None for one in known) else _Batched
-            self._tiles = kind(tiles, n_events)
-
-    def of_tiles(self, coefficients: Variable) -> Variable | None:
-        """One number per event, of the columns in tiles alone."""
-        return None if self._tiles is None else self._tiles.dot(coefficients)
-
-    def dot(self, coefficients: Variable) -> Variable:
-        """One number per event."""
-        # block by block as the table lies in memory: XLA reads it once and keeps no copy in another order or precision
-        dense = coefficients[: self._n_dense]
-        total = pt.sum(self._table * dense[None, :, None], axis=1).ravel()[: self._n_events]
-        more = self.of_tiles(coefficients)
-        return total if more is None else total + more
-
-    def transposed(self, weight: Variable, of_tiles: Variable, coefficients: Variable) -> Variable:
-        """One number per column, of which there are as many as coefficients, for weights of events in the two parts."""
-        blocks = _in_groups(weight, self._table.shape[0], BLOCK)
-        dense = pt.sum(self._table * blocks[:, None, :], axis=(0, 2))
-        if self._tiles is None:
-            return dense
-        total = pt.set_subtensor(pt.zeros_like(coefficients)[: self._n_dense], dense)
-        return self._tiles.add_transposed(total, of_tiles)
-
-
-def _in_groups(values: Variable, n_groups: Variable | int, length: int) -> Variable:
-    """Numbers per event as a matrix of groups of some length, zeros at its end."""
-    return pt.concatenate([values, pt.zeros(n_groups * length - values.shape[0])]).reshape((n_groups, length))
-
-
-class _Batched:
-    """Tiles that are known, in batches of equal ones, see :mod:`pymc_gamma.ops.batches`."""
-
-    def __init__(self, tiles: Sequence[Variable], n_events: Variable) -> None:
-        tag = tiles[0].tag
-        if not hasattr(tag, "batches"):  # several Ops of a graph share them
-            layout = to_batches(Tiles(*(_known(one) for one in tiles)))
-            constants = tuple(Batch(*map(pt.constant, one)) for one in layout.batches)
-            tag.batches = layout, constants
-        self._layout: Batches = tag.batches[0]
-        self._batches: Sequence[Any] = tag.batches[1]
-        self._n_events = n_events
-
-    def dot(self, coefficients: Variable) -> Variable:
-        """One number per event."""
-        n_groups, length = self._layout.n_groups, self._layout.length
-        found = [pt.sum(one.numbers * coefficients[one.column][:, :, None], axis=1) for one in self._batches]
-        if not found:
-            return pt.zeros(self._n_events)
-        groups = np.concatenate([one.group for one in self._layout.batches])
-        each = pt.concatenate(found)
-        if self._layout.single:
-            total = each[np.argsort(groups)]  # cheaper than adding up
-        else:
-            total = pt.inc_subtensor(pt.zeros((n_groups, length))[groups], each)
-        return total.ravel()[: self._n_events]
-
-    def add_transposed(self, total: Variable, weight: Variable) -> Variable:
-        """Numbers per column, and those of the tiles on top."""
-        groups = _in_groups(weight, self._layout.n_groups, self._layout.length)
-        for one in self._batches:
-            total = pt.inc_subtensor(total[one.column], pt.sum(one.numbers * groups[one.group][:, None, :], axis=2))
-        return total
-
-
-class _Scattered:
-    """Tiles that are known only when a function runs, number by number."""
-
-    def __init__(self, tiles: Sequence[Variable], n_events: Variable) -> None:
-        numbers, table_of_tiles, _, _ = tiles
-        at = pt.arange(numbers.shape[0])
-        tile = table_of_tiles[pt.searchsorted(table_of_tiles[:, START], at, side="right") - 1]
-        column, event = pt.divmod(at - tile[:, START], tile[:, N_EVENTS])
-        self._numbers, self._n_events = numbers.astype("float64"), n_events
-        self._event, self._column = tile[:, EVENT] + event, tile[:, COLUMN] + column
-
-    def dot(self, coefficients: Variable) -> Variable:
-        """One number per event."""
-        return pt.inc_subtensor(pt.zeros(self._n_events)[self._event], self._numbers * coefficients[self._column])
-
-    def add_transposed(self, total: Variable, weight: Variable) -> Variable:
-        """Numbers per column, and those of the tiles on top."""
-        return pt.inc_subtensor(total[self._column], self._numbers * weight[self._event])
-
-
 class _NoLogRows:
     """No event has its row kept as logarithms."""
 
-    def __init__(self, log_rows: Variable, rows: _Rows, coefficients: Variable, added: Variable | None) -> None:
+    def __init__(self, log_rows: Variable, rows: Rows, coefficients: Variable, added: Variable | None) -> None:
         self._rows = rows
 
     def place(self, values: Variable, own: Variable | float) -> Variable:
@@ -245,7 +137,7 @@ class _LogRows(_NoLogRows):
     Here all of them are computed so, whether they turn out to be rare or not: there are few.
     """
 
-    def __init__(self, log_rows: Variable, rows: _Rows, coefficients: Variable, added: Variable | None) -> None:
+    def __init__(self, log_rows: Variable, rows: Rows, coefficients: Variable, added: Variable | None) -> None:
         super().__init__(log_rows, rows, coefficients, added)
         self._event = log_rows[:, 0].astype("int64")
         self._n_dense = log_rows.shape[1] - 1
@@ -317,16 +209,18 @@ def _plus(values: Variable, more: Variable | None) -> Variable:
 
 
 @node_rewriter(list(FAMILY))
-def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
-    """Write an Op of the family out in elementary operations."""
-    warn_of_single_sums()
+def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable] | None:
+    """Write an Op of the family out in elementary operations; columns that reach few events must be known for that."""
     arrays, vectors = node.op.split(node.inputs)
     table, multiplicity, _, offset, offset_sum, log_rows, *tiles = arrays
+    if any(known(one) is None for one in tiles):
+        return None
+    warn_of_single_sums()
     v = vectors["coefficients"]
     if tiles:  # numbers per event in the order of the table
         vectors = {name: one[tiles[-1]] if name in PER_EVENT else one for name, one in vectors.items()}
-    rows = _Rows(table, multiplicity.shape[0], tiles)
-    few = _known(log_rows)
+    rows = Rows(table, multiplicity.shape[0], tiles)
+    few = known(log_rows)
     kind = _NoLogRows if few is not None and len(few) == 0 else _LogRows
     rare = kind(log_rows, rows, v, vectors.get("added"))
     unit = isinstance(multiplicity, Constant) and bool(np.all(multiplicity.data == 1))
