@@ -5,15 +5,15 @@ JAX on the processor all the same, ``--sizes 1e5 1e6`` fewer events, ``--no-samp
 are synthetic, what computes with them is not: the Ops of the package inside a `pm.Model`, as samplers get them.
 
 A *call* is one value and gradient asked for from Python; *in a loop* the same inside of one compiled loop on the
-device, as NumPyro runs it; *of 4 chains* the same for four points at once, per point. Bytes are those of fixed components
-in the precision that is named and of free spectra in float32, read once.
+device, as NumPyro runs it; *of 4 chains* the same for four points at once, per point. Bytes are those of fixed
+components in the precision that is named and of free spectra in float32, read once.
 """
 
 import argparse
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# else JAX writes tables into its programs, which takes minutes and fails above 2 GB
+# else JAX writes the numbers of tables into the text of its programs
 os.environ.setdefault("JAX_USE_SIMPLIFIED_JAXPR_CONSTANTS", "1")
 
 import contextlib
