@@ -44,8 +44,7 @@ def single_precision_tables() -> Iterator[None]:
     >>> import pymc_gamma as pmg
     >>> with pm.Model() as model:
     ...     fraction = pm.Dirichlet("fraction", [1, 1])
-    ...     pmg.EventMixture("events", fraction, log_likelihood=[[0.0, -1.0], [-2.0, 0.0]])
-    events ~ EventMixture(fraction)
+    ...     events = pmg.EventMixture("events", fraction, log_likelihood=[[0.0, -1.0], [-2.0, 0.0]])
     >>> with pmg.single_precision_tables():  # doctest: +SKIP
     ...     idata = pm.sample(nuts_sampler="numpyro")
     """
