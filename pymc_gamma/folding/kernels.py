@@ -110,9 +110,9 @@ def average_dispersion(edges, weight, log_nodes, density, migra0, migra_step, en
 def smooth_over_psf(aeff, variance, share, step, node, weight, out):
     """Effective area for photons of an even sky reconstructed at each offset, per share of each Gaussian there.
 
-    Photons from around come with the Gaussians of where they come from, of variances and shares (n_g, n_o, n_e): that the
-    PSF widens with the offset changes how many are reconstructed at one as much as the effective area does. ``node`` and
-    ``weight`` are a quadrature of the standard normal, symmetric around 0: across the radius half of it
+    Photons from around come with the Gaussians of where they come from, of variances and shares (n_g, n_o, n_e): that
+    the PSF widens with the offset changes how many are reconstructed at one as much as the effective area does.
+    ``node`` and ``weight`` are a quadrature of the standard normal, symmetric around 0: across the radius half of it
     will do.
     """
     n_o, n_e = aeff.shape
