@@ -521,6 +521,7 @@ def recipes(o):
             "max_steps": 9,
             "compile_kwargs": {"mode": "FAST_COMPILE"},
         },
+        "single_precision_tables": {},
         "bayes_factor": {"a": o.evidence, "b": o.evidence},
         "expected_limits": {
             "build": o.build,
