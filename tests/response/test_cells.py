@@ -12,7 +12,7 @@ import pymc_gamma as pmg
 from pymc_gamma.errors import EventError
 from pymc_gamma.events.rows import EventRows
 from pymc_gamma.folding.energies import InRanges
-from pymc_gamma.folding.engine import density
+from pymc_gamma.folding.engine import density as density_at
 from pymc_gamma.geometry import unit_vectors
 from pymc_gamma.response.densities import over_cells
 
@@ -143,7 +143,7 @@ def test_one_node_stands_for_the_mean_of_four():
     [group] = over_cells(fold, EventRows.from_array(rows_of(cells), response.reco))
     nodes, values = group.nodes, np.empty((len(group.nodes.lon), 1))
     energies = InRanges(group.ranges, np.repeat(group.which, np.diff(nodes.first)))
-    density(fold.folded[0], fold.components, unit_vectors(nodes.lon, nodes.lat), energies, values)
+    density_at(fold.folded[0], fold.components, unit_vectors(nodes.lon, nodes.lat), energies, values)
     assert np.diff(nodes.first).min() == 1
     averages = np.add.reduceat(nodes.weight * values[:, 0], nodes.first[:-1])
     np.testing.assert_allclose(averages, nodes.density[:, 0], rtol=1e-9)
