@@ -13,11 +13,11 @@ from pymc_gamma.arguments import checked, integer, number, path, text
 from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.counts.nodes import SpectrumNodes
 from pymc_gamma.counts.ogip import read_ogip
-from pymc_gamma.errors import DataFileError, EventError, warn_user
+from pymc_gamma.errors import DataFileError, EventError, ModelError, warn_user
 from pymc_gamma.flux import photons_of, spectrum_values
 from pymc_gamma.pictures import picture
 from pymc_gamma.tensors import value_of
-from pymc_gamma.units import numbers, to_value
+from pymc_gamma.units import numbers, scalar_value, to_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,7 +148,9 @@ class CountsSpectrum:
             raise EventError(f"{name!r}: exposure must be finite, not negative, and not zero everywhere.")
         self._edges, self._edges_true, self._exposure, self._edisp = edges, edges_true, seen, response
         self._channels = _Channels(on, off, ratio, used)
-        self.livetime = None if livetime is None else livetime.to("s")
+        self.livetime: u.Quantity | None = None
+        if livetime is not None:
+            self.livetime = number(scalar_value(livetime, "s", f"{name}: livetime"), f"{name}: livetime", low=0) * u.s
         self.grouping: IntArray | None = None
         if grouping is not None:
             self.grouping = _shaped(name, numbers(grouping, f"{name}: grouping"), "grouping", (n,)).astype(np.int64)
@@ -376,6 +378,10 @@ class CountsSpectrum:
         --------
         >>> counts = spectrum.npred(pmg.PowerLaw(index=2.4, amplitude=3e-11))  # doctest: +SKIP
         """
+        if not callable(spectrum):
+            raise ModelError(
+                f"{self.name!r}: spectrum must be a function of the energy such as pmg.PowerLaw(...), got {spectrum!r}."
+            )
         nodes = self.nodes()
         photons = photons_of(spectrum, nodes.edges)
         if photons is not None:

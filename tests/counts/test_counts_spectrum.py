@@ -1,5 +1,7 @@
 """Counts spectra: OGIP files and gammapy data sets read, expected counts, groups, bad input."""
 
+import itertools
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -150,7 +152,7 @@ def test_expected_counts_against_integrals(spectrum):
     true, _, area, matrix, _, _ = toy()
     photons = [
         integrate.quad(lambda e: float(spectrum(np.array([e])).eval()[0]), low, high, epsrel=1e-10)[0]
-        for low, high in zip(true[:-1], true[1:], strict=True)
+        for low, high in itertools.pairwise(true)
     ]
     np.testing.assert_allclose(data.npred(spectrum), (area * 1000 * photons) @ matrix, rtol=2e-6)
 

@@ -1,5 +1,7 @@
 """Counts of ON and OFF regions in models, against sums and integrals written out."""
 
+import itertools
+
 import astropy.units as u
 import numpy as np
 import pymc as pm
@@ -71,7 +73,7 @@ def test_a_measured_background_has_two_poisson_terms():
     expected = np.array(
         [
             integrate.quad(rate, low, high, points=[e for e in nodes if low < e < high] or None, epsrel=1e-9)[0]
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            for low, high in itertools.pairwise(edges)
         ]
     )
     np.testing.assert_allclose(off, stats.poisson.logpmf(one.counts_off, expected), rtol=1e-7)

@@ -15,6 +15,7 @@ biased where they are few.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class OffBackground(ABC):
         """
 
 
+@dataclass(frozen=True)
 class FlatBackground(OffBackground):
     """A flat prior on the background of each channel by itself, integrated out.
 
@@ -74,6 +76,7 @@ class FlatBackground(OffBackground):
         )
 
 
+@dataclass(frozen=True)
 class ProfiledBackground(OffBackground):
     """The background that fits best in each channel: the statistic WStat, to compare with other programs.
 

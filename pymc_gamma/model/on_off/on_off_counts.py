@@ -18,6 +18,7 @@ from pymc_gamma.keywords import check_keywords
 from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.on_off.backgrounds import OffBackground
 from pymc_gamma.model.on_off.measured import MeasuredBackground
+from pymc_gamma.model.poisson import checked_norm
 from pymc_gamma.model.spectra import conditions_of
 from pymc_gamma.model.spectral import check_conditions, value_at_start
 from pymc_gamma.model.systematics import Systematic
@@ -39,7 +40,7 @@ class OnOffCounts:
         n_c \sim \mathrm{Poisson}\Big(\sum_e R_{ce} X_e \int_e \phi(E)\,\mathrm{d}E + \alpha_c b_c\Big), \qquad
         m_c \sim \mathrm{Poisson}(b_c),
 
-    with exposure :math:`X`, redistribution :math:`R`, and the background :math:`b` of free shape (`MeasuredBackground`).
+    with exposure :math:`X`, redistribution :math:`R`, and a background :math:`b` of free shape (`MeasuredBackground`).
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ class OnOffCounts:
         component = ModelComponent(name, _Response(every), IRFS, free=True, separate=True)
         component = component.with_spectrum(_checked(name, spectrum))
         if norm is not None:
-            component = component.times(norm)
+            component = component.times(checked_norm(name, name, norm, component.response.coords["observation"]))
         labels, energy = component.response.coords["observation"], component.energy_range
         [seen] = with_systematics(name, prefixed(name, systematics), [component], labels, energy, model)
         check_conditions(name, component, model)

@@ -104,6 +104,11 @@ class EnergyScale(Systematic):
     shift_area: bool = False
     variable: ClassVar[str] = "energy_scale"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.shift_area, bool | np.bool_):
+            raise TypeError(f"EnergyScale(shift_area=...) must be True or False, got {self.shift_area!r}.")
+
     def prior(self, n_observations: int, energy: FloatArray) -> Variable:
         """Variable ``energy_scale``."""
         return pm.LogNormal(self.variable, 0.0, self.sigma)
