@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pymc_gamma.analysis.analysis import Analysis
     from pymc_gamma.analysis.report import report
+    from pymc_gamma.counts import CountsSpectrum
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.events.run_files import write_runs
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
     from pymc_gamma.model.marginal import Marginalised
     from pymc_gamma.model.mixture_tree import MixtureTree
+    from pymc_gamma.model.on_off import (
+        FlatBackground,
+        MeasuredBackground,
+        OffBackground,
+        OnOffCounts,
+        ProfiledBackground,
+    )
     from pymc_gamma.model.scans import scan_error
     from pymc_gamma.model.shapes import position
     from pymc_gamma.model.spectra import (
@@ -74,6 +82,7 @@ __all__ = [
     "BestFit",
     "BrokenPowerLaw",
     "CosmicRayBackground",
+    "CountsSpectrum",
     "DiskShape",
     "EBLAbsorption",
     "EffectiveAreaNorm",
@@ -83,19 +92,24 @@ __all__ = [
     "Events",
     "ExpCutoffPowerLaw",
     "ExtendedEventMixture",
+    "FlatBackground",
     "GalacticDiffuse",
     "GaussianShape",
     "HGPSCatalog",
     "IRFs",
     "LogParabola",
     "Marginalised",
+    "MeasuredBackground",
     "MixtureTree",
     "NestedProblem",
     "Observation",
+    "OffBackground",
+    "OnOffCounts",
     "PSFScale",
     "PointShape",
     "PowerLaw",
     "PowerLawNorm",
+    "ProfiledBackground",
     "RegionOfInterest",
     "Response",
     "Scanned",
@@ -148,6 +162,14 @@ _WHERE = {
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.inference.annotate": ("annotate",),
     "pymc_gamma.inference.evaluate": ("spectrum_draws",),
+    "pymc_gamma.counts": ("CountsSpectrum",),
+    "pymc_gamma.model.on_off": (
+        "FlatBackground",
+        "MeasuredBackground",
+        "OffBackground",
+        "OnOffCounts",
+        "ProfiledBackground",
+    ),
     "pymc_gamma.events": ("Events", "predictive_counts"),
     "pymc_gamma.folding.live_shapes": ("DiskShape", "GaussianShape", "PointShape", "ShellShape"),
     "pymc_gamma.geometry": ("RegionOfInterest",),

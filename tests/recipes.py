@@ -6,6 +6,7 @@ A recipe is a mapping from arguments to valid values. Methods have ``self`` too,
 import astropy.units as u
 import h5py
 import numpy as np
+import ogip_files
 import pymc as pm
 import xarray as xr
 from astropy.time import Time
@@ -44,6 +45,7 @@ HOOKS = {
     "cusp_of": "asked by `gaussian_weights`",
     "check_mixture": "asked by `gaussian_weights`",
     "mixture_conditions": "asked by `gaussian_weights` and a distribution",
+    "observe": "asked by `OnOffCounts`",
 }
 """Methods that subclasses write, and only the package or PyMC calls, with what these made; why."""
 
@@ -56,6 +58,10 @@ INTERNAL = {
     "ExtendedEventMixture.dist": "takes the source that `ExtendedEventMixture` makes",
     "Response": "made by `fold` of compiled components",
     "Profile": "abstract",
+    "OffBackground": "abstract",
+    "CountsSpectrum.nodes": "asked by a distribution",
+    "MeasuredBackground.nodes": "asked by a distribution",
+    "MeasuredBackground.shapes": "asked by a distribution",
     "BayesFactor": "made by `bayes_factor`",
     "BestFit": "made by `best_fit`",
     "GammaTable.line": "asked by a spectrum, with a variable",
@@ -214,6 +220,51 @@ def analyses(o):
     }
 
 
+def on_off(o):
+    """Recipes of counts spectra."""
+    from gammapy.datasets import SpectrumDatasetOnOff
+
+    folder = o.folder / "ogip"
+    folder.mkdir(exist_ok=True)
+    path = ogip_files.write(folder, gammapy=True)
+    data = pmg.CountsSpectrum.read(path)
+    true, reco, area, matrix, on, off = ogip_files.toy()
+    spectrum = pmg.PowerLaw(index=2.0, amplitude=1e-11)
+    return {
+        "CountsSpectrum": {
+            "name": "run",
+            "counts": on,
+            "energy": reco * u.TeV,
+            "energy_true": true * u.TeV,
+            "exposure": area * 1e3 * u.Unit("cm2 s"),
+            "edisp": matrix,
+            "counts_off": off,
+            "alpha": 0.25,
+            "mask": np.arange(len(on)) > 0,
+            "livetime": 1 * u.h,
+            "grouping": np.ones(len(on)),
+        },
+        "CountsSpectrum.read": {"filename": path, "energy_range": (1, 10) * u.TeV, "name": "run"},
+        "CountsSpectrum.from_gammapy": {"dataset": SpectrumDatasetOnOff.read(path)},
+        "CountsSpectrum.npred": {"self": data, "spectrum": spectrum},
+        "CountsSpectrum.select": {"self": data, "energy_range": (1, 10) * u.TeV},
+        "CountsSpectrum.grouped": {"self": data, "n": 2},
+        "CountsSpectrum.peek": {"self": data},
+        "MeasuredBackground": {"nodes_per_decade": 3.0, "events_per_node": 10.0, "step": 0.5, "index": 2.7},
+        "FlatBackground": {},
+        "ProfiledBackground": {},
+        "OnOffCounts": {
+            "name": "on",
+            "data": data,
+            "spectrum": spectrum,
+            "norm": 1.0,
+            "systematics": [pmg.EnergyScale(0.1)],
+            "background": pmg.FlatBackground(),
+            "expected_counts": True,
+        },
+    }
+
+
 def dark_matter(o):
     """Recipes of density profiles."""
     from gammapy.astro.darkmatter import EinastoProfile
@@ -267,6 +318,7 @@ def recipes(o):
     shapes = {"crab": {"lon_0": 0.31}}
     return {
         **dark_matter(o),
+        **on_off(o),
         **analyses(o),
         # spectra: numbers are in the units of each
         "PowerLaw": {"index": 2.0, "amplitude": 1e-12, "reference": 1.0},
@@ -331,7 +383,7 @@ def recipes(o):
         # systematics
         "EffectiveAreaNorm": scale,
         "EffectiveAreaShape": {"sigma": 0.1, "value": [0.1, 0.2], "knots": table["energy"]},
-        "EnergyScale": scale,
+        "EnergyScale": {**scale, "shift_area": True},
         "PSFScale": {"sigma": 0.05, "value": 1.1, "nodes": 9},
         "BackgroundNorm": scale,
         "BackgroundTilt": {**scale, "reference": 1 * u.TeV},

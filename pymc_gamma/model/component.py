@@ -83,6 +83,8 @@ class ModelComponent:
         Position and extension, if they are free; the profile of a halo, or parameters of it.
     scan : mapping of str to TensorVariable or Marginal, optional
         Values of the parameters of a scan.
+    separate : bool
+        Whether a spectrum of its own for each observation costs nothing, as where these share no columns.
     """
 
     name: str
@@ -96,6 +98,7 @@ class ModelComponent:
     psf_scaling: PSFScaling | None = None
     shape: Any = None
     scan: Mapping[str, Any] | None = None
+    separate: bool = False
 
     @property
     def energy_range(self) -> FloatArray:

@@ -31,7 +31,7 @@ from pymc_gamma.power_laws import mean_exponential_tensor
 from pymc_gamma.tensors import joined, only_entry, value_of, with_unit
 from pymc_gamma.units import numbers, to_value
 
-__all__ = ["PoissonSource", "add_integrated_flux", "checked_norms", "one_list"]
+__all__ = ["PoissonSource", "add_integrated_flux", "checked_norm", "checked_norms", "one_list"]
 
 _ENERGIES_PER_DECADE = 50
 
@@ -142,12 +142,12 @@ def checked_norms(name: str, response: PoissonResponse, norms: Any, model: pm.Mo
     observations = response.coords["observation"]
     separate = one_by_one(what, norms, lambda members, vector: entries(what, members, vector))
     return {
-        component: _one_norm(name, component, value, observations)
+        component: checked_norm(name, component, value, observations)
         for component, value in as_mapping(separate, names, what).items()
     }
 
 
-def _one_norm(name: str, component: str, value: Any, observations: Sequence[Any]) -> Variable:
+def checked_norm(name: str, component: str, value: Any, observations: Sequence[Any]) -> Variable:
     """Norm of one component: a number, or one for each observation."""
     label, n_observations = f"{name}: the norm of {component!r}", len(observations)
     if not isinstance(value, Variable):

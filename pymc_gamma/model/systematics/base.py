@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from pymc_gamma.model.component import FixedSpectrumError, ModelComponent
 from pymc_gamma.tensors import joined, only_entry, with_unit
 from pymc_gamma.units import numbers
 
-__all__ = ["Systematic", "observation_dim", "with_systematics"]
+__all__ = ["Systematic", "observation_dim", "prefixed", "with_systematics"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +135,22 @@ class Systematic(ABC):
         raise ModelError(
             f"{label} must be {allowed}, got {value.type}; {type(self).__name__}.shapes says which shapes it may have."
         )
+
+
+def prefixed(name: str, given: Any) -> Any:
+    """Systematics whose variables begin with the name of the distribution that has them.
+
+    Several instruments in one model each have an energy scale of their own.
+    """
+    made = []
+    for one in _listed(name, given):
+        one = one() if isinstance(one, type) and issubclass(one, Systematic) else one
+        if isinstance(one, Systematic) and one.variable_name is not None:
+            own = copy(one)
+            object.__setattr__(own, "variable", f"{name}_{one.variable_name}")
+            one = own
+        made.append(one)
+    return made
 
 
 def observation_dim(n_observations: int) -> str:

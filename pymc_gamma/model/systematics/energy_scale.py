@@ -19,7 +19,7 @@ different models of what is wrong.
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pymc as pm
@@ -81,6 +81,7 @@ class _Table:
         return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
 
 
+@dataclass(frozen=True, eq=False)
 class EnergyScale(Systematic):
     """Factor on the energies that the response assumes for gamma rays; prior LogNormal(0, ``sigma``).
 
@@ -88,9 +89,25 @@ class EnergyScale(Systematic):
     (:mod:`pymc_gamma.model.systematics.energy_scale`), while the effective area stays. The residual background stays
     too: it was measured in reconstructed energies. All sky components must be of free spectrum. There is one factor for
     all observations by default; a ``value`` with an entry for each is one for each.
+
+    Parameters
+    ----------
+    sigma : float
+        Width of the prior.
+    value : TensorVariable or float, optional
+        Instead of the default prior.
+    shift_area : bool
+        Whether the effective area shifts too, as that of a telescope which sees less light than its simulation: a
+        photon of energy E then is detected, too, like one of the factor times E (Nigro et al. 2019, A&A 625, A10).
     """
 
-    variable = "energy_scale"
+    shift_area: bool = False
+    variable: ClassVar[str] = "energy_scale"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.shift_area, bool | np.bool_):
+            raise TypeError(f"EnergyScale(shift_area=...) must be True or False, got {self.shift_area!r}.")
 
     def prior(self, n_observations: int, energy: FloatArray) -> Variable:
         """Variable ``energy_scale``."""
@@ -105,11 +122,23 @@ class EnergyScale(Systematic):
         if "edisp" not in component.irfs:
             return component
         component.check_free()
-        return component.with_spectrum(shift_spectrum(component.spectrum, component.response, component.name, value))
+        if component.separate and value.type.ndim == 0:
+            # each observation by its own effective area, instead of all by their mean
+            value = value * pt.ones(component.n_observations)
+        return component.with_spectrum(
+            shift_spectrum(
+                component.spectrum, component.response, component.name, value, shift_area=bool(self.shift_area)
+            )
+        )
 
 
 def shift_spectrum(
-    spectrum: Callable[[Any], Any] | None, response: PoissonResponse, component: str, scale: Variable
+    spectrum: Callable[[Any], Any] | None,
+    response: PoissonResponse,
+    component: str,
+    scale: Variable,
+    *,
+    shift_area: bool = False,
 ) -> Callable[[FloatArray], Variable]:
     """Spectrum of a component as the response sees it if its energies are off by a factor.
 
@@ -123,6 +152,8 @@ def shift_spectrum(
         Name of the component.
     scale : TensorVariable
         The factor, for all observations or for each, shape (n_observations,).
+    shift_area : bool
+        Whether the effective area shifts too.
 
     Returns
     -------
@@ -135,7 +166,8 @@ def shift_spectrum(
     inside = np.clip(grid, np.exp(low), np.exp(high))
     exposures = response.mean_exposure(component, inside)
     if scale.type.ndim == 0:
-        _compare(component, exposures, grid)
+        if not shift_area:
+            _compare(component, exposures, grid)
         exposures = exposures.sum(axis=0, keepdims=True)
     areas = [_Table(grid, _without_cliffs(exposure)) for exposure in exposures]
     tabulated = None
@@ -160,26 +192,34 @@ def shift_spectrum(
                     f"the spectrum of {component!r} must take a PyTensor vector of energies where EnergyScale shifts "
                     f"them, and failed with: {error}"
                 ) from error
-        return flux * pt.exp(exposure.log(before) - exposure.log(log_energy)) / one
+        return flux / one if shift_area else flux * pt.exp(exposure.log(before) - exposure.log(log_energy)) / one
 
     def shifted(energy: FloatArray) -> Variable:
         if scale.type.ndim == 0:
             return seen(energy, scale, areas[0])
-        rows = [seen(energy, scale[o], exposure) for o, exposure in enumerate(areas)]
-        # a spectrum that differs between observations has its own row for each of them
-        return pt.stack([row[o] if row.type.ndim > 1 else row for o, row in enumerate(rows)])
+        return pt.stack([one(energy) for one in each])
 
+    def of_observation(o: int) -> Callable[[FloatArray], Variable]:
+        def row(energy: FloatArray) -> Variable:
+            found = seen(energy, scale[o], areas[o])
+            # a spectrum that differs between observations has its own row for each of them
+            return found[o] if found.type.ndim > 1 else found
+
+        return row
+
+    each = () if scale.type.ndim == 0 else tuple(of_observation(o) for o in range(len(areas)))
     smooth = is_smooth(spectrum) or (tabulated is not None and tabulated.smooth)
-    return _Shifted(shifted, smooth, conditions_of(spectrum))
+    return _Shifted(shifted, smooth, conditions_of(spectrum), each)
 
 
 @dataclass(frozen=True)
 class _Shifted:
-    """A function of the energy, whether it has no narrow features, and what its parameters must fulfil."""
+    """A function of the energy, whether it has no narrow features, what its parameters must fulfil, and its rows."""
 
     function: Callable[[FloatArray], Variable]
     smooth: bool
     conditions: tuple[tuple[Variable, str], ...]
+    each: tuple[Callable[[FloatArray], Variable], ...] = ()
 
     def __call__(self, energy: FloatArray) -> Variable:
         return self.function(energy)

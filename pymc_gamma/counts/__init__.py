@@ -1,0 +1,5 @@
+"""Counts spectra: events of an ON region counted in channels of energy, with the response that goes with them."""
+
+from pymc_gamma.counts.spectrum import CountsSpectrum
+
+__all__ = ["CountsSpectrum"]

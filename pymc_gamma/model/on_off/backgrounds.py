@@ -1,0 +1,153 @@
+r"""What is assumed of the background of an ON region, of which an OFF region is the measurement.
+
+In channel :math:`c` the ON counts are :math:`n \sim \mathrm{Poisson}(s + \alpha b)` and the OFF counts
+:math:`m \sim \mathrm{Poisson}(b)`. With a flat prior on :math:`b \ge 0` of each channel by itself,
+:math:`b | m \sim \mathrm{Gamma}(m + 1, 1)`, and the integral over it is (Loredo 1992; Nosek & Noskova 2016)
+
+.. math:: p(n | s, m) = e^{-s} \sum_{k=0}^n \frac{s^{n-k}}{(n-k)!}\, \binom{m + k}{k}\,
+          \frac{\alpha^k}{(1+\alpha)^{m+k+1}} ,
+
+the sum over how many of the ON counts are background, a negative binomial number. The flat prior expects one event
+more in each channel than there were OFF, so :math:`\alpha` events of the background too many in each channel, which
+matters where channels hold few. The profile likelihood puts the :math:`b` that maximises the product of both Poisson
+probabilities (WStat: Cash 1979; Wachter et al. 1979; XSPEC manual, appendix B). It is no probability of the data, and
+biased where they are few.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.counts import CountsSpectrum
+from pymc_gamma.errors import ModelError
+
+__all__ = ["FlatBackground", "OffBackground", "ProfiledBackground"]
+
+
+class OffBackground(ABC):
+    """An assumption about the background of an ON region; derive a class with :meth:`observe` to make another one."""
+
+    @abstractmethod
+    def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
+        """Add the observed counts to the model on the context stack.
+
+        Parameters
+        ----------
+        name : str
+            Of the variable of ON counts, and the beginning of the names of all others.
+        data : CountsSpectrum
+            ON and OFF counts, and the ratio alpha of their exposures, in n channels.
+        signal : TensorVariable
+            Expected counts of the source, shape (n,).
+        dims : str
+            Dim of the channels.
+
+        Returns
+        -------
+        TensorVariable
+            The ON counts, shape (n,).
+        """
+
+
+@dataclass(frozen=True)
+class FlatBackground(OffBackground):
+    """A flat prior on the background of each channel by itself, integrated out.
+
+    Exact and without parameters, for OFF regions that hold many events in each channel; where they hold few, take
+    `MeasuredBackground`, which knows that a background is smooth.
+    """
+
+    def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
+        """ON counts whose distribution is that for given OFF counts."""
+        return pm.CustomDist(
+            name,
+            signal,
+            data.counts_off.values,
+            data.alpha.values,
+            logp=_flat_logp,
+            dist=_flat_dist,
+            observed=data.counts.values.astype(np.int64),
+            dims=dims,
+        )
+
+
+@dataclass(frozen=True)
+class ProfiledBackground(OffBackground):
+    """The background that fits best in each channel: the statistic WStat, to compare with other programs.
+
+    The logarithm of the probability is -WStat/2. There are no predictive draws: it is no probability of data.
+    """
+
+    def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
+        """ON counts with -WStat/2 as the logarithm of their probability."""
+        return pm.CustomDist(
+            name,
+            signal,
+            data.counts_off.values,
+            data.alpha.values,
+            logp=_profiled_logp,
+            random=_no_draws,
+            observed=data.counts.values.astype(np.int64),
+            dims=dims,
+            dtype="int64",
+            signature="(),(),()->()",
+        )
+
+
+def _flat_logp(value: Variable, signal: Variable, off: Variable, alpha: Variable) -> Variable:
+    n = value.astype("float64")[..., None]
+    k = pt.arange(pt.max(value) + 1).astype("float64")
+    m, a = pt.as_tensor_variable(off).astype("float64")[..., None], pt.as_tensor_variable(alpha)[..., None]
+    left = pt.maximum(n - k, 0.0)
+    s = pt.as_tensor_variable(signal)[..., None]
+    log_signal = pt.switch(pt.eq(left, 0.0), 0.0, left * pt.log(s))
+    terms = (
+        log_signal
+        - pt.gammaln(left + 1)
+        + pt.gammaln(m + k + 1)
+        - pt.gammaln(k + 1)
+        - pt.gammaln(m + 1)
+        + k * pt.log(a)
+        - (m + k + 1) * pt.log1p(a)
+    )
+    terms = pt.switch(k <= n, terms, -np.inf)
+    total = pt.logsumexp(terms, axis=-1) - pt.as_tensor_variable(signal)
+    return pt.switch((value >= 0) & (signal >= 0), total, -np.inf)
+
+
+def _flat_dist(signal: Variable, off: Variable, alpha: Variable, size: Any) -> Variable:
+    background = pm.Gamma.dist(pt.as_tensor_variable(off).astype("float64") + 1.0, 1.0, size=size)
+    return pm.Poisson.dist(signal + alpha * background, size=size)
+
+
+def _profiled_logp(value: Variable, signal: Variable, off: Variable, alpha: Variable) -> Variable:
+    n, m = value.astype("float64"), pt.as_tensor_variable(off).astype("float64")
+    a, s = pt.as_tensor_variable(alpha), pt.as_tensor_variable(signal)
+    middle = a * (n + m) - (1 + a) * s
+    root = pt.sqrt(middle**2 + 4 * a * (a + 1) * pt.maximum(m, 0.5) * s)
+    # the larger root, without a difference of nearly equal numbers
+    with_off = pt.switch(
+        middle > 0, (middle + root) / (2 * a * (a + 1)), 2 * m * s / pt.switch(middle > 0, 1.0, root - middle)
+    )
+    background = pt.switch(m > 0, with_off, pt.maximum(n / (1 + a) - s / a, 0.0))
+
+    def deviance(count: Variable, expected: Variable) -> Variable:
+        """Expected less observed, and what the logarithms say, of a count; 0 where both are."""
+        seen = count > 0
+        ratio = pt.switch(seen, count, 1.0) / pt.switch(seen, expected, 1.0)
+        return expected - count + pt.switch(seen, count * pt.log(ratio), 0.0)
+
+    total = -deviance(n, s + a * background) - deviance(m, background)
+    return pt.switch((value >= 0) & (signal >= 0), total, -np.inf)
+
+
+def _no_draws(*args: Any, **kwargs: Any) -> Any:
+    raise ModelError(
+        "ProfiledBackground has no predictive draws: WStat is no probability of data. Use MeasuredBackground() or "
+        "FlatBackground()."
+    )

@@ -1,0 +1,253 @@
+"""`OnOffCounts`: counts spectra as observations of a model, with the background that their OFF regions measure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from pymc_gamma.arguments import is_several
+from pymc_gamma.arrays import FloatArray
+from pymc_gamma.counts import CountsSpectrum
+from pymc_gamma.counts.spectrum import FLUX
+from pymc_gamma.errors import ModelError
+from pymc_gamma.flux import photons_of, spectrum_values
+from pymc_gamma.keywords import check_keywords
+from pymc_gamma.model.component import ModelComponent
+from pymc_gamma.model.on_off.backgrounds import OffBackground
+from pymc_gamma.model.on_off.measured import MeasuredBackground
+from pymc_gamma.model.poisson import checked_norm
+from pymc_gamma.model.spectra import conditions_of
+from pymc_gamma.model.spectral import check_conditions, value_at_start
+from pymc_gamma.model.systematics import Systematic
+from pymc_gamma.model.systematics.base import prefixed, with_systematics
+
+__all__ = ["OnOffCounts"]
+
+IRFS = frozenset({"aeff", "edisp"})
+"""What photons of an ON region pass: containment is in the effective area."""
+
+
+class OnOffCounts:
+    r"""Counts of ON and OFF regions: a source with a spectrum, on a background that the OFF region measures.
+
+    Call it in a model. For channels :math:`c` of one data set
+
+    .. math::
+
+        n_c \sim \mathrm{Poisson}\Big(\sum_e R_{ce} X_e \int_e \phi(E)\,\mathrm{d}E + \alpha_c b_c\Big), \qquad
+        m_c \sim \mathrm{Poisson}(b_c),
+
+    with exposure :math:`X`, redistribution :math:`R`, and a background :math:`b` of free shape (`MeasuredBackground`).
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable of the ON counts, and beginning of the names of all others. With several data sets the
+        variables are called ``"<name>_<data set>"``.
+    data : CountsSpectrum or sequence of CountsSpectrum
+        Observed counts with their response. Several share the systematics, and have backgrounds of their own.
+    spectrum : callable
+        From true energies in TeV to a PyTensor vector in TeV-1 cm-2 s-1, such as `PowerLaw`; or a model of gammapy.
+        Pass the same one to the distributions of several instruments.
+    norm : tensor_like, optional
+        Factor on the flux, a number or one for each data set.
+    systematics : sequence of Systematic, optional
+        Uncertainties of the instrument, such as `EnergyScale`; their variables are called ``"<name>_energy_scale"``.
+    background : OffBackground, optional
+        What is assumed of the background: `MeasuredBackground` by default; `FlatBackground`, `ProfiledBackground`.
+    expected_counts : bool
+        Whether to add the expected counts of the source in the channels, ``"<name>_signal"``, as a deterministic.
+
+    Returns
+    -------
+    TensorVariable or dict of str to TensorVariable
+        The ON counts; by name of the data set if there are several.
+
+    Raises
+    ------
+    ModelError
+        If two data sets have one name, the spectrum is no function of the energy, negative or not finite at the initial
+        point of the model or zero where the data sets see anything, or a systematic has no effect.
+
+    Notes
+    -----
+    Counts are ordinary variables of PyMC: `pymc.sample_posterior_predictive` draws them, and
+    `pymc.compute_log_likelihood` gives a value for each channel, of ON and of OFF counts.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> import pymc_gamma as pmg
+    >>> edges = np.geomspace(1, 10, 4) * u.TeV
+    >>> data = pmg.CountsSpectrum(
+    ...     "run 1",
+    ...     [12, 5, 2],
+    ...     energy=edges,
+    ...     energy_true=edges,
+    ...     exposure=np.full(3, 1e13) * u.Unit("cm2 s"),
+    ...     edisp=np.eye(3),
+    ...     counts_off=[8, 3, 1],
+    ...     alpha=0.25,
+    ... )
+    >>> with pm.Model() as model:
+    ...     amplitude = pm.LogNormal("amplitude", np.log(1e-12), 2)
+    ...     spectrum = pmg.PowerLaw(index=2.5, amplitude=amplitude)
+    ...     counts = pmg.OnOffCounts("magic", data, spectrum=spectrum)
+    >>> [one.name for one in model.observed_RVs]
+    ['magic_off', 'magic']
+    """
+
+    def __new__(
+        cls,
+        name: str,
+        data: CountsSpectrum | Sequence[CountsSpectrum],
+        *,
+        spectrum: Any,
+        norm: Any = None,
+        systematics: Sequence[Systematic] = (),
+        background: OffBackground | type[OffBackground] | None = None,
+        expected_counts: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Add the counts to the model on the context stack."""
+        known = ("name", "data", "spectrum", "norm", "systematics", "background", "expected_counts")
+        check_keywords(cls.__name__, kwargs, known)
+        model = pm.modelcontext(None)
+        every = _checked_data(name, data)
+        off = _checked_background(name, background)
+        component = ModelComponent(name, _Response(every), IRFS, free=True, separate=True)
+        component = component.with_spectrum(_checked(name, spectrum))
+        if norm is not None:
+            component = component.times(checked_norm(name, name, norm, component.response.coords["observation"]))
+        labels, energy = component.response.coords["observation"], component.energy_range
+        [seen] = with_systematics(name, prefixed(name, systematics), [component], labels, energy, model)
+        check_conditions(name, component, model)
+        signals = [_signal(seen, k, one) for k, one in enumerate(every)]
+        _check_signals(name, every, signals, model)
+        several = is_several(data)
+        made = {}
+        for one, signal in zip(every, signals, strict=True):
+            own = f"{name}_{one.name}" if several else name
+            dims = f"{own}_channel"
+            model.add_coord(dims, one.channel_energy)
+            if expected_counts:
+                signal = pm.Deterministic(f"{own}_signal", signal, dims=dims)
+            if one.has_off:
+                made[one.name] = off.observe(own, one, signal, dims)
+            else:
+                observed = one.counts.values.astype(np.int64)
+                made[one.name] = pm.Poisson(own, signal, observed=observed, dims=dims)
+        return made if several else made[every[0].name]
+
+
+class _Response:
+    """What systematics ask of a response, for counts spectra."""
+
+    def __init__(self, data: Sequence[CountsSpectrum]) -> None:
+        self._data = data
+        self.coords = {"observation": [one.name for one in data]}
+        edges = [one.nodes().edges for one in data]
+        self.energy_true = np.array([min(one[0] for one in edges), max(one[-1] for one in edges)])
+
+    def mean_exposure(self, component: str, energy: FloatArray) -> FloatArray:
+        """Exposures in cm2 s at true energies in TeV, shape (n_observations, n): straight between bins in log-log."""
+        out = []
+        for one in self._data:
+            edges, exposure = one.energy_true.to_value("TeV"), one.exposure.to_value("cm2 s")
+            lit = exposure > 0
+            middle = np.log(np.sqrt(edges[1:] * edges[:-1]))[lit]
+            values = np.exp(np.interp(np.log(energy), middle, np.log(exposure[lit])))
+            out.append(np.where((energy < edges[:-1][lit][0]) | (energy > edges[1:][lit][-1]), 0.0, values))
+        return np.array(out)
+
+
+def _signal(component: ModelComponent, k: int, data: CountsSpectrum) -> Variable:
+    """Expected counts of the source in the channels of the k-th data set."""
+    nodes, spectrum = data.nodes(), component.spectrum
+    each = getattr(spectrum, "each", ())  # a spectrum that systematics make another one in each data set
+    spectrum = each[k] if each else spectrum
+    photons = photons_of(spectrum, nodes.edges)
+    if photons is not None:
+        for factor in component.factors:
+            photons = photons.times(factor)
+        counts = pt.dot(nodes.from_photons, pt.sum(_row(photons.flux, k, 2), axis=-1))
+    else:
+        values = pt.as_tensor_variable(spectrum_values(spectrum, nodes.energy, FLUX, component.name)).astype("float64")
+        for factor in component.factors:
+            values = values * factor(nodes.energy)
+        counts = pt.dot(nodes.matrix, _row(values, k, 1) * pt.ones(len(nodes.energy)))
+    if component.norm is not None:
+        counts = counts * (component.norm if component.norm.type.ndim == 0 else component.norm[k])
+    conditions = conditions_of(component.spectrum)
+    # a distribution takes events for impossible where their expected number is not known
+    return pt.switch(pt.all([fulfilled for fulfilled, _ in conditions]), counts, np.nan) if conditions else counts
+
+
+def _row(values: Variable, k: int, ndim: int) -> Variable:
+    """The values of one data set, where there is a row for each."""
+    return values[k] if values.type.ndim > ndim else values
+
+
+def _checked_data(name: str, data: Any) -> list[CountsSpectrum]:
+    every = list(data) if is_several(data) and not isinstance(data, Mapping) else [data]
+    for one in every:
+        if not isinstance(one, CountsSpectrum):
+            raise TypeError(
+                f"{name}: data must be a CountsSpectrum, or several in a list, got {type(one).__name__}; read files by "
+                "pmg.CountsSpectrum.read(...)."
+            )
+    if not every:
+        raise ModelError(f"{name}: there is no data set.")
+    names = [one.name for one in every]
+    twice = sorted({one for one in names if names.count(one) > 1})
+    if twice:
+        raise ModelError(
+            f"{name}: several data sets are called {twice}; give them names of their own, such as "
+            "CountsSpectrum.read(path, name=...)."
+        )
+    return every
+
+
+def _checked_background(name: str, background: Any) -> OffBackground:
+    if background is None:
+        return MeasuredBackground()
+    made = background() if isinstance(background, type) and issubclass(background, OffBackground) else background
+    if not isinstance(made, OffBackground):
+        raise TypeError(f"{name}: background must be one such as pmg.MeasuredBackground(), got {background!r}.")
+    return made
+
+
+def _checked(name: str, spectrum: Any) -> Any:
+    if not callable(spectrum):
+        raise ModelError(
+            f"{name}: the spectrum must be a function of the energy such as pmg.PowerLaw(...), got "
+            f"{type(spectrum).__name__}."
+        )
+    return spectrum
+
+
+def _check_signals(name: str, every: Sequence[CountsSpectrum], signals: Sequence[Variable], model: pm.Model) -> None:
+    """Raise a ModelError unless the source can shine where sampling starts."""
+    values = np.split(
+        value_at_start(pt.concatenate(list(signals)), model), np.cumsum([s.mask.sum() for s in every])[:-1]
+    )
+    for one, counts in zip(every, values, strict=True):
+        bad = ~(np.isfinite(counts) & (counts >= 0))
+        if bad.any():
+            c = int(bad.argmax())
+            raise ModelError(
+                f"{name}: {counts[c]:g} events of the source are expected in the channel of {one.name!r} at "
+                f"{one.channel_energy[c]:.4g} TeV (and in {int(bad.sum())} more) for the initial values of the "
+                "parameters; it must be finite and not negative. Check the parameters of the spectrum and their priors."
+            )
+    if not any(counts.any() for counts in values):
+        low, high = (f(one.nodes().edges[i] for one in every) for f, i in ((min, 0), (max, -1)))
+        raise ModelError(
+            f"{name}: no event of the source is expected for the initial values of the parameters; its spectrum must "
+            f"not be zero everywhere in the true energies that the data see, {low:.4g} to {high:.4g} TeV."
+        )

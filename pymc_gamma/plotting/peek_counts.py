@@ -1,0 +1,43 @@
+"""Picture of a counts spectrum: counts and background in channels, and the exposure."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pymc_gamma.counts import CountsSpectrum
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["peek_counts"]
+
+
+def peek_counts(spectrum: CountsSpectrum, *, fig: "Figure | None" = None) -> "Figure":
+    """See :meth:`pymc_gamma.CountsSpectrum.peek`."""
+    import matplotlib.pyplot as plt
+
+    fig = plt.figure(figsize=(10.5, 4.2), layout="constrained") if fig is None else fig
+    counts, exposure = fig.subplots(1, 2)
+    edges, used = spectrum.energy.to_value("TeV"), spectrum.mask
+    on = np.zeros(len(spectrum))
+    on[used] = spectrum.counts.values
+    middle = spectrum.channel_energy
+    counts.stairs(on, edges, fill=True, color="C0", alpha=0.25)
+    counts.errorbar(middle, on[used], np.sqrt(np.maximum(on[used], 0)), fmt="o", ms=3.5, color="C0", label="ON counts")
+    if spectrum.has_off:
+        background = np.zeros(len(spectrum))
+        background[used] = (spectrum.alpha * spectrum.counts_off).values
+        counts.stairs(background, edges, color="C1", linewidth=1.5, label=r"background, $\alpha\,\times$ OFF counts")
+    low, high = spectrum.energy_range.to_value("TeV")
+    margin = (high / low) ** 0.04
+    counts.set(xscale="log", xlim=(low / margin, high * margin), xlabel="Reconstructed energy [TeV]")
+    counts.set(ylabel="Counts per channel", title=spectrum.name)
+    counts.legend(frameon=False)
+    exposure.stairs(spectrum.exposure.to_value("m2 s"), spectrum.energy_true.to_value("TeV"), color="C0", baseline=None)
+    exposure.axvspan(low, high, color="0.92", zorder=0, label="energies used")
+    exposure.set(xscale="log", yscale="log", xlabel="True energy [TeV]", ylabel="Exposure [m$^2$ s]")
+    exposure.legend(frameon=False, loc="lower right")
+    for ax in (counts, exposure):
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.grid(alpha=0.25)
+    return fig
