@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.evidence import BayesFactor, bayes_factor
     from pymc_gamma.inference.expected import expected_limits, observed_limits
+    from pymc_gamma.inference.flux_points import flux_points
+    from pymc_gamma.inference.flux_table import FluxPoints, LightCurve
+    from pymc_gamma.inference.light_curve import light_curve
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.inference.reweighting import reweight
     from pymc_gamma.inference.shape_check import check_shapes
@@ -82,10 +85,12 @@ __all__ = [
     "Events",
     "ExpCutoffPowerLaw",
     "ExtendedEventMixture",
+    "FluxPoints",
     "GalacticDiffuse",
     "GaussianShape",
     "HGPSCatalog",
     "IRFs",
+    "LightCurve",
     "LogParabola",
     "Marginalised",
     "MixtureTree",
@@ -109,8 +114,10 @@ __all__ = [
     "best_fit",
     "check_shapes",
     "expected_limits",
+    "flux_points",
     "fold",
     "from_gammapy",
+    "light_curve",
     "load_irfs",
     "log_likelihood",
     "observe_events",
@@ -157,6 +164,9 @@ _WHERE = {
     "pymc_gamma.inference.best_fit": ("BestFit", "best_fit"),
     "pymc_gamma.inference.evidence": ("BayesFactor", "bayes_factor"),
     "pymc_gamma.inference.expected": ("expected_limits", "observed_limits"),
+    "pymc_gamma.inference.flux_points": ("flux_points",),
+    "pymc_gamma.inference.flux_table": ("FluxPoints", "LightCurve"),
+    "pymc_gamma.inference.light_curve": ("light_curve",),
     "pymc_gamma.inference.reweighting": ("reweight",),
     "pymc_gamma.inference.shape_check": ("check_shapes",),
     "pymc_gamma.inference.upper_limits": ("upper_limit",),
