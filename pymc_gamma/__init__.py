@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.inference.reweighting import reweight
     from pymc_gamma.inference.shape_check import check_shapes
+    from pymc_gamma.inference.significance import Significance, significance
     from pymc_gamma.inference.summary import summary
     from pymc_gamma.inference.upper_limits import upper_limit
     from pymc_gamma.instrument.irfs import IRFs, load_irfs
@@ -104,6 +105,7 @@ __all__ = [
     "Response",
     "Scanned",
     "ShellShape",
+    "Significance",
     "SkyComponent",
     "SkySource",
     "SmoothBrokenPowerLaw",
@@ -136,6 +138,7 @@ __all__ = [
     "reweight",
     "sample_nested",
     "scan_error",
+    "significance",
     "spectrum_draws",
     "summary",
     "to_gammapy",
@@ -169,6 +172,7 @@ _WHERE = {
     "pymc_gamma.inference.light_curve": ("light_curve",),
     "pymc_gamma.inference.reweighting": ("reweight",),
     "pymc_gamma.inference.shape_check": ("check_shapes",),
+    "pymc_gamma.inference.significance": ("Significance", "significance"),
     "pymc_gamma.inference.upper_limits": ("upper_limit",),
     "pymc_gamma.analysis.report": ("report",),
     "pymc_gamma.inference.summary": ("summary",),

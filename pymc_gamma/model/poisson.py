@@ -73,6 +73,12 @@ class PoissonSource(Intensity):
         """
         return emitted_flux(self._of_sky(component), energy)
 
+    def without(self, component: str, inputs: Sequence[Variable]) -> list[Variable]:
+        """Parameters of the random variable with a norm of zero for a component."""
+        norms, *rest = inputs
+        kept = np.concatenate([np.full(one.n_rows, float(one.name != component)) for one in self.blocks])
+        return [norms * pt.constant(kept), *rest]
+
     def flux_part(self, component: str, value: FloatArray, energy: tuple[float, float]) -> PoissonPart:
         """The part of its events with reconstructed energies in a range in TeV; a group for each observation.
 
