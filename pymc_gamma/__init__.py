@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pymc_gamma.inference.light_curve import light_curve
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.inference.reweighting import reweight
+    from pymc_gamma.inference.sensitivity import sensitivity
     from pymc_gamma.inference.shape_check import check_shapes
     from pymc_gamma.inference.significance import Significance, significance
     from pymc_gamma.inference.summary import summary
@@ -138,6 +139,7 @@ __all__ = [
     "reweight",
     "sample_nested",
     "scan_error",
+    "sensitivity",
     "significance",
     "spectrum_draws",
     "summary",
@@ -171,6 +173,7 @@ _WHERE = {
     "pymc_gamma.inference.flux_table": ("FluxPoints", "LightCurve"),
     "pymc_gamma.inference.light_curve": ("light_curve",),
     "pymc_gamma.inference.reweighting": ("reweight",),
+    "pymc_gamma.inference.sensitivity": ("sensitivity",),
     "pymc_gamma.inference.shape_check": ("check_shapes",),
     "pymc_gamma.inference.significance": ("Significance", "significance"),
     "pymc_gamma.inference.upper_limits": ("upper_limit",),

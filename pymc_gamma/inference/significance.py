@@ -146,9 +146,7 @@ def significance(model: pm.Model, component: str, idata: Any = None, *, max_draw
     """
     model = instance(model, pm.Model, "model")
     null = without_component(model, component)
-    with warnings.catch_warnings(record=True) as faults:
-        warnings.simplefilter("always")
-        best = best_fit(model)
+    best, faults = _highest(model)
     every = Unconstrained(model)
     forward = every.forward()
     point = forward(best.initvals)
@@ -162,13 +160,29 @@ def significance(model: pm.Model, component: str, idata: Any = None, *, max_draw
     ts = 2 * (with_it - log_null)
     if ts > 1:  # else the best flux is next to zero, where the density has no maximum inside of its range
         for fault in faults:
-            warn_user(str(fault.message))
+            warn_user(fault)
     if idata is None:
         return Significance(component, ts, n_parameters, best, without)
     draws = draws_of(model, idata, max_draws)
     points = [forward({name: draws[name].values[0, d] for name in every.names}) for d in range(draws.sizes["draw"])]
     terms = _terms(every, Unconstrained(null), idle, points)
     return Significance(component, ts, n_parameters, best, without, *_evidence_ratio(terms, component))
+
+
+def _highest(model: pm.Model) -> tuple[BestFit, list[str]]:
+    """The maximum, and what is wrong with it.
+
+    Steps from a flux that is much too large may end next to zero, where the density of its logarithm is flat. That of
+    the unconstrained parameters is not: from its maximum they lead to the other.
+    """
+    with warnings.catch_warnings(record=True) as faults:
+        warnings.simplefilter("always")
+        best = best_fit(model)
+        if not best.converged:
+            faults.clear()
+            again = best_fit(model, start=best_fit(model, jacobian=True).initvals)
+            best = max(best, again, key=lambda one: one.log_density)
+    return best, [] if best.converged else [str(one.message) for one in faults]
 
 
 def _terms(
