@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         plot_limits,
         plot_ppc,
         plot_radial_profile,
+        plot_residuals,
         plot_spectrum,
     )
     from pymc_gamma.response import Response, fold
@@ -131,6 +132,7 @@ __all__ = [
     "plot_limits",
     "plot_ppc",
     "plot_radial_profile",
+    "plot_residuals",
     "plot_spectrum",
     "position",
     "predictive_counts",
@@ -187,6 +189,7 @@ _WHERE = {
         "plot_limits",
         "plot_ppc",
         "plot_radial_profile",
+        "plot_residuals",
         "plot_spectrum",
     ),
     "pymc_gamma.response": ("Response", "fold"),
