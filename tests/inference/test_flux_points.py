@@ -339,3 +339,69 @@ def test_light_curves_that_have_no_times():
         pmg.light_curve(model, SPAN * u.TeV, "crab", AT, times=START + [3, 0] * u.h)
     with pytest.raises(ModelError, match="must be a range"):
         pmg.light_curve(model, EDGES, "crab", AT)
+
+
+def plain_model(folded, **kwargs):
+    """Events with what is left of the model once all parameters are numbers but one, which says nothing."""
+    with pm.Model(coords=folded.coords) as model:
+        nothing = pm.Normal("nothing")
+        norms = {"ccr": 1.0 + 0 * nothing}
+        pmg.ExtendedEventMixture("events", response=folded, norms=norms, observed=events(2), **kwargs)
+    return model
+
+
+FREE = {"spectra": {"crab": pmg.PowerLaw(index=2.3, amplitude=4e-12)}}
+
+
+def refolded(**kwargs):
+    runs, roi = response(2).observations, response(2).roi
+    return pmg.fold(sky(), runs, roi, energy_true=response(2).energy_true_edges * u.TeV, **kwargs)
+
+
+def scanned():
+    """The index of the spectrum is scanned, and lies on a node."""
+
+    def factory(index):
+        return source("crab", 0.3, -0.2, index=float(index), amplitude=4e-12)
+
+    sky_of_scan = [pmg.Scanned("crab", factory, nodes={"index": [2.1, 2.3, 2.5]}), sky()[1]]
+    energies = response(2).energy_true_edges * u.TeV
+    runs, roi = response(2).observations, response(2).roi
+    folded = pmg.fold(sky_of_scan, runs, roi, energy_true=energies, progressbar=False)
+    return plain_model(folded, scan={"index": 2.3})
+
+
+KINDS = {
+    "scan": scanned,
+    "fixed spectrum": lambda: plain_model(refolded()),
+    "free shape": lambda: plain_model(
+        refolded(free_spectrum=["crab"], free_shape=["crab"]), **FREE, shapes={"crab": pmg.PointShape(0.3, -0.2)}
+    ),
+    "energy scale": lambda: plain_model(
+        refolded(free_spectrum=["crab"]), **FREE, systematics=[pmg.EnergyScale(sigma=0.1, value=1.0)]
+    ),
+    "scale of the PSF": lambda: plain_model(
+        refolded(free_spectrum=["crab"]), **FREE, systematics=[pmg.PSFScale(sigma=0.1, value=1.0)]
+    ),
+    "background of free shape": lambda: plain_model(
+        refolded(free_spectrum=["crab", "ccr"]),
+        spectra=FREE["spectra"] | {"ccr": pmg.PowerLawNorm(norm=[1.0, 1.0], tilt=0.0)},
+    ),
+    "a norm for each observation": lambda: plain_model(
+        refolded(free_spectrum=["crab"]),
+        spectra={"crab": lambda energy: np.array([[1.0], [1.0]]) * (4e-12 * energy**-2.3)},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_all_kinds_of_components(kind):
+    """The same source said in another way has the same points."""
+    points = pmg.flux_points(model_of(response(2), events(2)), EDGES, "crab", AT).table
+    other = pmg.flux_points(KINDS[kind](), EDGES, "crab", held(nothing=0.0)).table
+    curve = pmg.light_curve(model_of(response(2), events(2)), SPAN * u.TeV, "crab", AT).table
+    other_curve = pmg.light_curve(KINDS[kind](), SPAN * u.TeV, "crab", held(nothing=0.0)).table
+    for ours, theirs in ((other, points), (other_curve, curve)):
+        np.testing.assert_allclose(ours["flux"], theirs["flux"], atol=0.03 * theirs["flux_err"].min())
+        np.testing.assert_allclose(ours["flux_ul"], theirs["flux_ul"], rtol=5e-3)
+        np.testing.assert_allclose(ours["npred_excess"], theirs["npred_excess"], rtol=5e-3)
