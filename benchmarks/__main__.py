@@ -12,6 +12,7 @@ NAMES = (
     "simulation",
     "likelihood",
     "spectra",
+    "gpu",
     "live_shapes",
     "shapes",
     "scans",

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         PSFScale,
         Systematic,
     )
+    from pymc_gamma.ops.device import single_precision_tables
     from pymc_gamma.plotting import (
         plot_corner,
         plot_counts,
@@ -143,6 +144,7 @@ __all__ = [
     "scan_error",
     "sensitivity",
     "significance",
+    "single_precision_tables",
     "spectrum_draws",
     "summary",
     "to_gammapy",
@@ -192,6 +194,7 @@ _WHERE = {
         "plot_residuals",
         "plot_spectrum",
     ),
+    "pymc_gamma.ops.device": ("single_precision_tables",),
     "pymc_gamma.response": ("Response", "fold"),
     "pymc_gamma.events.run_files": ("write_runs",),
     "pymc_gamma.sky": (

@@ -538,6 +538,7 @@ def recipes(o):
             "max_steps": 9,
             "compile_kwargs": {"mode": "FAST_COMPILE"},
         },
+        "single_precision_tables": {},
         "bayes_factor": {"a": o.evidence, "b": o.evidence},
         "flux_points": {**o.of_flux, "edges": [1, 4, 20] * u.TeV},
         "FluxPoints.to_gammapy": {"self": o.points},

@@ -31,7 +31,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_canonicalize, register_stabilize
 
-from pymc_gamma.ops.layout import BLOCK
+from pymc_gamma.ops.device import warn_of_single_sums
 from pymc_gamma.ops.logmatvec import (
     FAMILY,
     PER_EVENT,
@@ -40,7 +40,7 @@ from pymc_gamma.ops.logmatvec import (
     LogMatVecSum,
     LogMatVecVJP,
 )
-from pymc_gamma.ops.tile_kernels import COLUMN, EVENT, N_EVENTS, START
+from pymc_gamma.ops.row_forms import Rows, known
 
 __all__ = ["fuse_sum", "fuse_uniform_vjp", "lower_to_tensor_algebra", "slice_constant_split", "split_sum"]
 
@@ -107,87 +107,76 @@ def _uniform_value(vector: Variable) -> Variable | None:
     return filler.squeeze() if filler.type.ndim else filler
 
 
-class _Rows:
-    """The columns of an event table in elementary operations: products with coefficients, and their transpose.
+class _NoLogRows:
+    """No event has its row kept as logarithms."""
 
-    Numbers per event are in the order of the table.
-    """
+    def __init__(self, log_rows: Variable, rows: Rows, coefficients: Variable, added: Variable | None) -> None:
+        self._rows = rows
 
-    def __init__(self, table: Variable, n_events: Variable, tiles: Sequence[Variable]) -> None:
-        n_blocks, n_dense = table.shape[0], table.shape[1]
-        self._dense = table.transpose(1, 0, 2).reshape((n_dense, n_blocks * BLOCK))[:, :n_events]
-        self._n_dense = n_dense
-        self._tiles: tuple[Variable, Variable, Variable] | None = None
-        if tiles:
-            numbers, table_of_tiles, _, _ = tiles
-            at = pt.arange(numbers.shape[0])
-            tile = table_of_tiles[pt.searchsorted(table_of_tiles[:, START], at, side="right") - 1]
-            column, event = pt.divmod(at - tile[:, START], tile[:, N_EVENTS])
-            self._tiles = (numbers.astype("float64"), tile[:, EVENT] + event, tile[:, COLUMN] + column)
+    def place(self, values: Variable, own: Variable | float) -> Variable:
+        """Numbers per event, with those of these events in their places."""
+        return values
 
-    def of_tiles(self, coefficients: Variable) -> Variable | None:
-        """One number per event, of the columns in tiles alone."""
-        if self._tiles is None:
-            return None
-        numbers, event, column = self._tiles
-        return pt.inc_subtensor(pt.zeros(self._dense.shape[1])[event], numbers * coefficients[column])
+    def place_logarithms(self, values: Variable, counts: Variable) -> Variable:
+        """Logarithms of densities, likewise; zero for events that do not count."""
+        return values
 
-    def dot(self, coefficients: Variable) -> Variable:
-        """One number per event."""
-        total = pt.dot(coefficients[: self._n_dense], self._dense)
-        more = self.of_tiles(coefficients)
-        return total if more is None else total + more
+    def place_slopes(self, values: Variable, direction: Variable, added: Variable | None) -> Variable:
+        """``(P_i . direction + added_i) / s_i`` of each event, likewise."""
+        return values
 
-    def transposed(self, weight: Variable, of_tiles: Variable, coefficients: Variable) -> Variable:
-        """One number per column, of which there are as many as coefficients, for weights of events in the two parts."""
-        dense = pt.dot(self._dense, weight)
-        if self._tiles is None:
-            return dense
-        numbers, event, column = self._tiles
-        total = pt.set_subtensor(pt.zeros_like(coefficients)[: self._n_dense], dense)
-        return pt.inc_subtensor(total[column], numbers * of_tiles[event])
+    def transposed(self, weight: Variable, density: Variable, coefficients: Variable) -> tuple[Variable, Variable]:
+        """``sum_i weight_i P_ik / s_i`` over all events, and ``weight_i / s_i`` of each."""
+        quotient = _held_quotient(weight, density)
+        return _held(self._rows.transposed(quotient, quotient, coefficients)), _held(quotient)
 
 
-class _LogRows:
+class _LogRows(_NoLogRows):
     """Events of which a table keeps the logarithms (:mod:`pymc_gamma.ops.rare_kernels`).
 
     Here all of them are computed so, whether they turn out to be rare or not: there are few.
     """
 
-    def __init__(self, log_rows: Variable, rows: _Rows, coefficients: Variable, added: Variable | None) -> None:
-        self.event = log_rows[:, 0].astype("int64")
-        self._rows, self._n_dense = rows, log_rows.shape[1] - 1
+    def __init__(self, log_rows: Variable, rows: Rows, coefficients: Variable, added: Variable | None) -> None:
+        super().__init__(log_rows, rows, coefficients, added)
+        self._event = log_rows[:, 0].astype("int64")
+        self._n_dense = log_rows.shape[1] - 1
         logs, dense = log_rows[:, 1:], coefficients[: self._n_dense]
         others = self._others(coefficients, added)
         each = [logs + _log_or_impossible(dense), _log_or_impossible(others)[:, None]]
         largest = pt.max(pt.concatenate(each, axis=1), axis=1)
         largest = pt.switch(pt.isinf(largest), 0.0, largest)
         total = pt.dot(pt.exp(pt.minimum(logs - largest[:, None], _HOLD)), dense) + others * pt.exp(-largest)
-        self.log_density = largest + pt.log(total)
-        ratio = pt.exp(pt.minimum(logs - self.log_density[:, None], _HOLD))
-        self.ratio = pt.switch(pt.isinf(logs), 0.0, ratio)
-        self.reciprocal = pt.exp(pt.minimum(-self.log_density, _HOLD))
+        self._log_density = largest + pt.log(total)
+        ratio = pt.exp(pt.minimum(logs - self._log_density[:, None], _HOLD))
+        self._ratio = pt.switch(pt.isinf(logs), 0.0, ratio)
+        self._reciprocal = pt.exp(pt.minimum(-self._log_density, _HOLD))
 
     def _others(self, coefficients: Variable, added: Variable | None) -> Variable:
         """What is not kept in logarithms: products of tiles, and what is added."""
-        terms = [one[self.event] for one in (self._rows.of_tiles(coefficients), added) if one is not None]
-        return sum(terms, start=pt.zeros(self.event.shape[0]))
+        terms = [one[self._event] for one in (self._rows.of_tiles(coefficients), added) if one is not None]
+        return sum(terms, start=pt.zeros(self._event.shape[0]))
 
-    def slope(self, direction: Variable, added: Variable | None) -> Variable:
-        """``(P_i . direction + added_i) / s_i`` of each event."""
-        return pt.dot(self.ratio, direction[: self._n_dense]) + self._others(direction, added) * self.reciprocal
+    def place(self, values: Variable, own: Variable | float) -> Variable:
+        """See `_NoLogRows`."""
+        return pt.set_subtensor(values[self._event], own)
 
-    def place(self, values: Variable, own: Variable) -> Variable:
-        """Numbers per event, with those of these events in their places."""
-        return pt.set_subtensor(values[self.event], own)
+    def place_logarithms(self, values: Variable, counts: Variable) -> Variable:
+        """See `_NoLogRows`."""
+        return self.place(values, pt.switch(counts[self._event], self._log_density, 0.0))
+
+    def place_slopes(self, values: Variable, direction: Variable, added: Variable | None) -> Variable:
+        """See `_NoLogRows`."""
+        slope = pt.dot(self._ratio, direction[: self._n_dense]) + self._others(direction, added) * self._reciprocal
+        return self.place(values, slope)
 
     def transposed(self, weight: Variable, density: Variable, coefficients: Variable) -> tuple[Variable, Variable]:
-        """``sum_i weight_i P_ik / s_i`` over all events, and ``weight_i / s_i`` of each."""
+        """See `_NoLogRows`."""
         quotient = _held_quotient(weight, density)
-        own = weight[self.event]
-        of_events = self.place(quotient, own * self.reciprocal)
-        total = self._rows.transposed(self.place(quotient, pt.zeros_like(own)), of_events, coefficients)
-        return _held(pt.inc_subtensor(total[: self._n_dense], pt.dot(own, self.ratio))), _held(of_events)
+        own = weight[self._event]
+        of_events = self.place(quotient, own * self._reciprocal)
+        total = self._rows.transposed(self.place(quotient, 0.0), of_events, coefficients)
+        return _held(pt.inc_subtensor(total[: self._n_dense], pt.dot(own, self._ratio))), _held(of_events)
 
 
 _HOLD = np.log(1e302)
@@ -220,29 +209,37 @@ def _plus(values: Variable, more: Variable | None) -> Variable:
 
 
 @node_rewriter(list(FAMILY))
-def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable]:
-    """Write an Op of the family out in elementary operations."""
+def lower_to_tensor_algebra(fgraph: FunctionGraph, node: Apply) -> Sequence[Variable] | None:
+    """Write an Op of the family out in elementary operations; columns that reach few events must be known for that."""
     arrays, vectors = node.op.split(node.inputs)
     table, multiplicity, _, offset, offset_sum, log_rows, *tiles = arrays
+    if any(known(one) is None for one in tiles):
+        return None
+    warn_of_single_sums()
     v = vectors["coefficients"]
     if tiles:  # numbers per event in the order of the table
         vectors = {name: one[tiles[-1]] if name in PER_EVENT else one for name, one in vectors.items()}
-    rows = _Rows(table, multiplicity.shape[0], tiles)
-    rare = _LogRows(log_rows, rows, v, vectors.get("added"))
-    # events of multiplicity zero may have density zero; their gradient must not become 0 * inf
+    rows = Rows(table, multiplicity.shape[0], tiles)
+    few = known(log_rows)
+    kind = _NoLogRows if few is not None and len(few) == 0 else _LogRows
+    rare = kind(log_rows, rows, v, vectors.get("added"))
+    unit = isinstance(multiplicity, Constant) and bool(np.all(multiplicity.data == 1))
     counts = pt.neq(multiplicity, 0)
-    density = pt.switch(counts, _plus(rows.dot(v), vectors.get("added")), 1.0)
-    density = rare.place(density, pt.ones_like(rare.log_density))
-    log_density = rare.place(pt.log(density), pt.switch(counts[rare.event], rare.log_density, 0.0))
+    density = _plus(rows.dot(v), vectors.get("added"))
+    if not unit:  # events of multiplicity zero may have density zero; their gradient must not become 0 * inf
+        density = pt.switch(counts, density, 1.0)
+    density = rare.place(density, 1.0)
+    log_density = rare.place_logarithms(pt.log(density), counts)
     weight = vectors["weight"] * multiplicity if "weight" in vectors else multiplicity
     if "direction" in vectors:
         u, more = vectors["direction"], vectors.get("added_direction")
-        slope = weight * rare.place(_held_quotient(_plus(rows.dot(u), more), density), rare.slope(u, more))
+        slope = weight * rare.place_slopes(_held_quotient(_plus(rows.dot(u), more), density), u, more)
     match node.op:
         case LogMatVec():
             outputs = [multiplicity * (log_density + offset)]
         case LogMatVecSum():
-            outputs = [pt.dot(multiplicity, log_density) + offset_sum, *rare.transposed(weight, density, v)]
+            total = pt.sum(log_density) if unit else pt.dot(multiplicity, log_density)
+            outputs = [total + offset_sum, *rare.transposed(weight, density, v)]
         case LogMatVecVJP():
             outputs = [*rare.transposed(weight, density, v)]
         case LogMatVecJVP():

@@ -30,6 +30,7 @@ __all__ = [
     "accumulate_tiles",
     "add_tile_row",
     "add_tiles",
+    "fill_batches",
     "fill_tiles",
     "place",
 ]
@@ -187,3 +188,30 @@ def fill_tiles(
             to = column[event, band[t]] - tiles[t, COLUMN]
             for j in range(max(0, -to), min(stop - start, width - to)):
                 numbers[tiles[t, START] + (to + j) * n + i] = values[start + j]
+
+
+@kernel(error_model="numpy")
+def fill_batches(
+    numbers: NDArray[np.float32],
+    tiles: NDArray[np.int64],
+    length: int,
+    part: NDArray[np.int64],
+    start: NDArray[np.int64],
+    column: NDArray[np.int64],
+    room: NDArray[np.float32],
+) -> None:
+    """Add the numbers of tiles to those of :mod:`pymc_gamma.ops.batches`, of groups of ``length`` events.
+
+    ``part`` names one of the latter for each group that a tile reaches, tile by tile; these start at ``start`` in
+    ``room`` and at ``column``.
+    """
+    at = 0
+    for t in range(len(tiles)):
+        n = tiles[t, N_EVENTS]
+        for first in range(0, n, length):
+            to = part[at]
+            at += 1
+            for j in range(tiles[t, N_COLUMNS]):
+                row = start[to] + (tiles[t, COLUMN] + j - column[to]) * length
+                for i in range(first, min(first + length, n)):
+                    room[row + (tiles[t, EVENT] + i) % length] += numbers[tiles[t, START] + j * n + i]
