@@ -31,7 +31,8 @@ class FluxPoints:
         ``norm_err`` is the standard deviation, ``norm_median`` the median, ``norm_ul`` the upper limit. The same for
         ``dnde``, ``e2dnde``, ``flux`` and ``eflux``. ``ts`` is twice the logarithm of the likelihood at the norm over
         that without the component, ``sqrt_ts`` its root, ``is_ul`` whether that is below 2: such a row is best quoted
-        as a limit. ``counts`` are all events of the band, ``npred_excess`` those expected from the component at the
+        as a limit. ``log_bayes_factor`` is the logarithm of the Bayes factor for the reference flux, as it is, against
+        none. ``counts`` are all events of the band, ``npred_excess`` those expected from the component at the
         norm, ``n_effective`` the effective number of draws.
     posterior : xarray.DataArray
         Logarithm of the posterior density of the norm, less the largest, dims (point, value), with the coordinate
@@ -205,6 +206,10 @@ def flux_row(
     for sed, value in reference.items():
         for name, norm in norms.items():
             row[name.replace("norm", sed)] = norm * value * u.Unit(SED_UNITS[sed])
-    row |= {"ts": posterior.ts, "sqrt_ts": np.sqrt(posterior.ts)}
+    row |= {
+        "ts": posterior.ts,
+        "sqrt_ts": np.sqrt(posterior.ts),
+        "log_bayes_factor": posterior.at_one - posterior.at_zero,
+    }
     row |= {"stat": 0.0, "stat_null": posterior.ts, "is_ul": bool(np.sqrt(posterior.ts) < SQRT_TS_OF_A_POINT)}
     return row | {"n_effective": posterior.n_effective}

@@ -44,6 +44,8 @@ class NormPosterior:
         Logarithm of its posterior density there, less the largest.
     at_zero : float
         The same at zero.
+    at_one : float
+        The same at one.
     n_effective : float
         Effective number of the draws that it is averaged over.
     """
@@ -51,6 +53,7 @@ class NormPosterior:
     norm: FloatArray
     log_density: FloatArray
     at_zero: float
+    at_one: float
     n_effective: float
 
     @classmethod
@@ -91,9 +94,9 @@ class NormPosterior:
                 fine = np.linspace(grid[0], grid[-1], N_FINE)
                 log_density = CubicSpline(grid, np.maximum(values - values[most], -FLOOR))(fine)
                 top = log_density.max()
-                at_zero = float(_average(log_likelihood(np.zeros(1), 1))[0] - values[most] - top)
+                at_zero, at_one = (_average(log_likelihood(np.array([0.0, 1.0]), 1)) - values[most] - top).tolist()
                 n_effective = float(weight.sum() ** 2 / np.sum(weight**2))
-                return cls(fine, np.asarray(log_density - top), at_zero, n_effective)
+                return cls(fine, np.asarray(log_density - top), at_zero, at_one, n_effective)
         raise ModelError("the likelihood of a flux has no maximum: no events are expected for any of its values.")
 
     @property

@@ -101,6 +101,8 @@ def test_posterior_of_one_band():
         assert abs(row["norm_ul"] - norm[np.searchsorted(density.cumsum(), 0.95)]) < 0.02 * sd
         assert abs(row["norm_median"] - norm[np.searchsorted(density.cumsum(), 0.5)]) < 0.02 * sd
         assert row["ts"] == pytest.approx(2 * (log_like.max() - log_like[0]), rel=0.01, abs=0.01)
+        at_one = log_likelihood(np.array([0.0, 1.0]), 1.0)
+        assert row["log_bayes_factor"] == pytest.approx(at_one[1] - at_one[0], abs=0.02)
         ends = np.interp([row["norm"] - row["norm_errn"], row["norm"] + row["norm_errp"]], norm, density.cumsum())
         assert np.diff(ends) == pytest.approx(0.683, abs=0.005)
         densities = np.interp([row["norm"] - row["norm_errn"], row["norm"] + row["norm_errp"]], norm, density)
