@@ -107,9 +107,11 @@ def average_dispersion(edges, weight, log_nodes, density, migra0, migra_step, en
 
 
 @kernel(error_model="numpy")
-def smooth_over_psf(aeff, variance, step, node, weight, out):
-    """Average the effective area (n_o, n_e) over Gaussians of the given variances (n_g, n_o, n_e) around each offset.
+def smooth_over_psf(aeff, variance, share, step, node, weight, out):
+    """Effective area for photons of an even sky reconstructed at each offset, per share of each Gaussian there.
 
+    Photons from around come with the Gaussians of where they come from, of variances and shares (n_g, n_o, n_e): that
+    the PSF widens with the offset changes how many are reconstructed at one as much as the effective area does.
     ``node`` and ``weight`` are a quadrature of the standard normal, symmetric around 0: across the radius half of it
     will do.
     """
@@ -118,7 +120,8 @@ def smooth_over_psf(aeff, variance, step, node, weight, out):
     for g in range(len(variance)):
         for o in range(n_o):
             for e in range(n_e):
-                sigma = math.sqrt(variance[g, o, e])
+                here = variance[g, o, e]
+                sigma = math.sqrt(here)
                 total = 0.0
                 for b in range(n // 2, n):
                     twice = weight[b] if 2 * b == n - 1 else 2 * weight[b]
@@ -128,7 +131,14 @@ def smooth_over_psf(aeff, variance, step, node, weight, out):
                         position = min(math.sqrt(along * along + across * across) / step, n_o - 1.000001)
                         k = int(position)
                         t = position - k
-                        total += twice * weight[a] * (aeff[k, e] * (1 - t) + aeff[k + 1, e] * t)
+                        area = aeff[k, e] * (1 - t) + aeff[k + 1, e] * t
+                        if share[g, o, e] > 0:
+                            ratio = here / (variance[g, k, e] * (1 - t) + variance[g, k + 1, e] * t)
+                            distance = node[a] * node[a] + node[b] * node[b]
+                            ratio *= math.exp(0.5 * distance * (1 - ratio))
+                            ratio *= (share[g, k, e] * (1 - t) + share[g, k + 1, e] * t) / share[g, o, e]
+                            area *= ratio
+                        total += twice * weight[a] * area
                 out[g, o, e] = total
 
 

@@ -33,10 +33,11 @@ __all__ = ["FoldTables", "build_tables", "interpolate_area"]
 IN_BIN_INDEX = 2.5
 SUB_NODES, SUB_STEP = 8, 0.0036
 """Parts of a bin over which the response is averaged: at most so many, or as wide in the logarithm of the energy."""
-OFFSET_STEP = 0.1
+OFFSET_STEP = 0.05
 ENERGY_NODES_PER_DECADE = 1000
 DISPERSION_OFFSETS_PER_NODE = 2
-SMOOTHING_NODES = 7
+SMOOTHING_NODES = 11
+"""Across kinks of the width of the PSF, which lie at the offsets of the file, as across smooth stretches."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,16 @@ class FoldTables:
 
     @cached_property
     def aeff_smooth(self) -> FloatArray:
-        """Effective area averaged over each Gaussian of the PSF around the offset, cm2 TeV, shape (n_g, n_o, n_e).
+        """Effective area for photons of an even sky reconstructed at an offset, cm2 TeV, shape (n_g, n_o, n_e).
 
-        Points do not need it: their photons all come from one offset.
+        Averaged over each Gaussian of the PSF, of the widths of where the photons come from, and over the share that
+        this Gaussian has at the offset itself. Points do not need it: their photons all come from one offset.
         """
         node, weight = np.polynomial.hermite_e.hermegauss(SMOOTHING_NODES)
         out = np.empty_like(self.variance)
-        kernels.smooth_over_psf(self.aeff, self.variance, self.offset_step, node, weight / weight.sum(), out)
+        kernels.smooth_over_psf(
+            self.aeff, self.variance, self.weight, self.offset_step, node, weight / weight.sum(), out
+        )
         return out
 
     @property

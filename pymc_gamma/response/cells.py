@@ -77,7 +77,8 @@ class CellNodes(NamedTuple):
     lon, lat : numpy.ndarray
         Deg, shape (n_points,).
     weight : numpy.ndarray
-        Sums to 1 over the points of each cell, shape (n_points,).
+        Of what is averaged over the points of each cell, shape (n_points,). They sum to 1, or a little more or less
+        where one node stands for a box: what it stands for has the mean of four.
     first : numpy.ndarray
         First point of each cell, and at last the number of points, shape (n_cells + 1,).
     density : numpy.ndarray
@@ -408,6 +409,7 @@ class _Quadrature:
         self._points: list[FloatArray] = []
         self._weight: list[FloatArray] = []
         self._value: list[FloatArray] = []
+        self._gain: list[FloatArray] = []
 
     def add_single(self, means: FloatArray, owner: IntArray) -> None:
         """Cells of one node each, which must be in the domain."""
@@ -477,11 +479,12 @@ class _Quadrature:
         total = np.bincount(owner, np.concatenate([np.empty(0), *self._weight]), self._n_cells)
         weight = weight / total[owner[order]]
         area = np.where(self._single, 0.0, total * self._sides)
+        gain = np.concatenate([np.empty(0), *self._gain])[order]
         value = np.concatenate(self._value)[order] if self._value else np.empty((0, 0))
         density = np.zeros((self._n_cells, value.shape[1]))
         np.add.at(density, owner[order], weight[:, None] * value)
         lon, lat = np.ascontiguousarray(points.T)
-        return CellNodes(lon, lat, weight, first, density, area)
+        return CellNodes(lon, lat, weight * gain, first, density, area)
 
     def _evaluate(self, boxes: _Boxes, rule: tuple[FloatArray, FloatArray]) -> "_Averages":
         nodes, weight = rule
@@ -509,8 +512,11 @@ class _Quadrature:
     ) -> None:
         """Keep the nodes of some boxes; of single ones with averages and volumes that are known better."""
         measure, values = averages.measure[which], averages.values[which]
+        gain = np.ones(measure.shape)
         if better is not None:
+            here = values.sum(axis=2)
             measure, values = better.volume[which][:, None], better.mean[which][:, None]
+            gain = np.divide(values.sum(axis=2), here, out=gain, where=here > 0)
         n = measure.shape[1]
         used = (measure > 0).ravel()
         self._keep(
@@ -518,9 +524,18 @@ class _Quadrature:
             np.repeat(boxes.owner[which], n)[used],
             measure.ravel()[used],
             values.reshape(-1, values.shape[-1])[used],
+            gain.ravel()[used],
         )
 
-    def _keep(self, points: FloatArray, owner: IntArray, weight: FloatArray, value: FloatArray) -> None:
+    def _keep(
+        self,
+        points: FloatArray,
+        owner: IntArray,
+        weight: FloatArray,
+        value: FloatArray,
+        gain: FloatArray | None = None,
+    ) -> None:
+        self._gain.append(np.ones(len(weight)) if gain is None else gain)
         self._points.append(points)
         self._owner.append(owner)
         self._weight.append(weight)

@@ -10,6 +10,11 @@ from setups import pointing, region, source
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError
+from pymc_gamma.events.rows import EventRows
+from pymc_gamma.folding.energies import InRanges
+from pymc_gamma.folding.engine import density as density_at
+from pymc_gamma.geometry import unit_vectors
+from pymc_gamma.response.densities import over_cells
 
 CELL = ("energy_min", "energy_max", "lon_min", "lon_max", "lat_min", "lat_max")
 
@@ -127,6 +132,21 @@ def test_bands_are_averages_too(response, edges):
             factor = np.resize(one.energy, one.size) ** slope
             value, right = (table[j, : one.size] @ factor for table in (found, of_points))
             assert value == pytest.approx(right, rel=4e-3)
+
+
+def test_one_node_stands_for_the_mean_of_four():
+    """What is averaged over the nodes has the average of the density: 1e-4 of a halo's events are its significance."""
+    wide = source("wide", 0.0, 0.0, sigma=2.0)
+    response = pmg.fold([wide], pointing(hours=5), region(width=6.0, energy=(0.3, 30.0)))
+    fold = response._fold
+    cells = [cell(x, y, 0.05) for x in (-2.5, 0.1, 1.3) for y in (-1.1, 0.4, 2.2)]
+    [group] = over_cells(fold, EventRows.from_array(rows_of(cells), response.reco))
+    nodes, values = group.nodes, np.empty((len(group.nodes.lon), 1))
+    energies = InRanges(group.ranges, np.repeat(group.which, np.diff(nodes.first)))
+    density_at(fold.folded[0], fold.components, unit_vectors(nodes.lon, nodes.lat), energies, values)
+    assert np.diff(nodes.first).min() == 1
+    averages = np.add.reduceat(nodes.weight * values[:, 0], nodes.first[:-1])
+    np.testing.assert_allclose(averages, nodes.density[:, 0], rtol=1e-9)
 
 
 def test_cells_cut_by_the_region(circle):

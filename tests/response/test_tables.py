@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from setups import pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
@@ -43,14 +44,19 @@ def test_offsets_at_which_components_shine():
 
 
 def test_effective_area_over_the_psf(full):
-    """Against a mean over many directions of a Gaussian."""
+    """Against a mean over many directions around an event, of what comes from there with the PSF of that place."""
     rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(2, 200_000))
+    x, y = rng.normal(size=(2, 400_000))
     nodes = np.arange(len(full.aeff)) * full.offset_step
-    for o, e in ((0, 3), (10, 0), (25, 20), (40, 35)):
-        sigma = np.sqrt(full.variance[0, o, e])
-        mean = np.interp(np.hypot(nodes[o] + sigma * x, sigma * y), nodes, full.aeff[:, e])
-        expected, error = mean.mean(), mean.std() / np.sqrt(len(x))
+    for o, e in ((0, 3), (20, 0), (51, 20), (80, 35)):
+        variance = full.variance[0, o, e]
+        from_there = np.hypot(nodes[o] + np.sqrt(variance) * x, np.sqrt(variance) * y)
+        area, own, share = (
+            np.interp(from_there, nodes, table[:, e]) for table in (full.aeff, full.variance[0], full.weight[0])
+        )
+        ratio = norm.pdf(np.hypot(x, y) * np.sqrt(variance / own)) / norm.pdf(np.hypot(x, y)) * variance / own
+        values = area * share / full.weight[0, o, e] * ratio
+        expected, error = values.mean(), values.std() / np.sqrt(len(x))
         assert full.aeff_smooth[0, o, e] == pytest.approx(expected, abs=4 * error + 2e-4 * expected)
 
 
