@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from pymc_gamma.inference.evaluate import spectrum_draws
     from pymc_gamma.inference.evidence import BayesFactor, bayes_factor
     from pymc_gamma.inference.expected import expected_limits, observed_limits
+    from pymc_gamma.inference.flux_points import flux_points
+    from pymc_gamma.inference.flux_table import FluxPoints, LightCurve
+    from pymc_gamma.inference.light_curve import light_curve
     from pymc_gamma.inference.nested import NestedProblem, log_likelihood, prior_transform, sample_nested
     from pymc_gamma.inference.reweighting import reweight
+    from pymc_gamma.inference.sensitivity import sensitivity
     from pymc_gamma.inference.shape_check import check_shapes
+    from pymc_gamma.inference.significance import Significance, significance
     from pymc_gamma.inference.summary import summary
     from pymc_gamma.inference.upper_limits import upper_limit
     from pymc_gamma.instrument.irfs import IRFs, load_irfs
@@ -69,6 +74,7 @@ if TYPE_CHECKING:
         plot_limits,
         plot_ppc,
         plot_radial_profile,
+        plot_residuals,
         plot_spectrum,
     )
     from pymc_gamma.response import Response, fold
@@ -93,10 +99,12 @@ __all__ = [
     "ExpCutoffPowerLaw",
     "ExtendedEventMixture",
     "FlatBackground",
+    "FluxPoints",
     "GalacticDiffuse",
     "GaussianShape",
     "HGPSCatalog",
     "IRFs",
+    "LightCurve",
     "LogParabola",
     "Marginalised",
     "MeasuredBackground",
@@ -114,6 +122,7 @@ __all__ = [
     "Response",
     "Scanned",
     "ShellShape",
+    "Significance",
     "SkyComponent",
     "SkySource",
     "SmoothBrokenPowerLaw",
@@ -124,8 +133,10 @@ __all__ = [
     "best_fit",
     "check_shapes",
     "expected_limits",
+    "flux_points",
     "fold",
     "from_gammapy",
+    "light_curve",
     "load_irfs",
     "log_likelihood",
     "observe_events",
@@ -136,6 +147,7 @@ __all__ = [
     "plot_limits",
     "plot_ppc",
     "plot_radial_profile",
+    "plot_residuals",
     "plot_spectrum",
     "position",
     "predictive_counts",
@@ -144,6 +156,8 @@ __all__ = [
     "reweight",
     "sample_nested",
     "scan_error",
+    "sensitivity",
+    "significance",
     "single_precision_tables",
     "spectrum_draws",
     "summary",
@@ -181,8 +195,13 @@ _WHERE = {
     "pymc_gamma.inference.best_fit": ("BestFit", "best_fit"),
     "pymc_gamma.inference.evidence": ("BayesFactor", "bayes_factor"),
     "pymc_gamma.inference.expected": ("expected_limits", "observed_limits"),
+    "pymc_gamma.inference.flux_points": ("flux_points",),
+    "pymc_gamma.inference.flux_table": ("FluxPoints", "LightCurve"),
+    "pymc_gamma.inference.light_curve": ("light_curve",),
     "pymc_gamma.inference.reweighting": ("reweight",),
+    "pymc_gamma.inference.sensitivity": ("sensitivity",),
     "pymc_gamma.inference.shape_check": ("check_shapes",),
+    "pymc_gamma.inference.significance": ("Significance", "significance"),
     "pymc_gamma.inference.upper_limits": ("upper_limit",),
     "pymc_gamma.analysis.report": ("report",),
     "pymc_gamma.inference.summary": ("summary",),
@@ -194,6 +213,7 @@ _WHERE = {
         "plot_limits",
         "plot_ppc",
         "plot_radial_profile",
+        "plot_residuals",
         "plot_spectrum",
     ),
     "pymc_gamma.ops.device": ("single_precision_tables",),

@@ -149,6 +149,29 @@ def ascending(value: Any, name: str, *, least: int = 2, unit: str = "") -> NDArr
     return found
 
 
+def energy_edges(value: Any, name: str) -> NDArray[np.float64]:
+    """Finite ascending positive energies in TeV, two or more, from a quantity.
+
+    Raises
+    ------
+    ValueError
+        If they are not ascending or not positive, or too few.
+    TypeError
+        If they have no unit.
+    astropy.units.UnitConversionError
+        If that is no unit of energy.
+
+    Examples
+    --------
+    >>> energy_edges([500, 2000] * u.GeV, "edges").tolist()
+    [0.5, 2.0]
+    """
+    found = ascending(to_value(value, "TeV", name), name)
+    if not (found[0] > 0 and np.isfinite(found).all()):
+        raise ValueError(f"{name} must be finite and positive energies, got {value}.")
+    return found
+
+
 def generator(rng: Any, name: str = "rng") -> np.random.Generator:
     """Random numbers from a generator, a seed or None.
 

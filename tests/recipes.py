@@ -64,6 +64,9 @@ INTERNAL = {
     "MeasuredBackground.shapes": "asked by a distribution",
     "BayesFactor": "made by `bayes_factor`",
     "BestFit": "made by `best_fit`",
+    "FluxPoints": "made by `flux_points`",
+    "LightCurve": "made by `light_curve`",
+    "Significance": "made by `significance`",
     "GammaTable.line": "asked by a spectrum, with a variable",
     "GammaTable.mixed": "asked by a spectrum, with a variable",
     "SkyComponent": "abstract",
@@ -159,6 +162,20 @@ class Objects:
             index = pm.Normal("index")
             self.spectrum = pmg.PowerLaw(index=index, amplitude=1e-12)
             self.best_fit = pmg.best_fit(compile_kwargs={"mode": "FAST_COMPILE"})
+        of_run = pmg.fold(self.components, self.run, self.roi)
+        with pm.Model() as self.flux_model:
+            norms = {"crab": pm.HalfNormal("norm", 3)}
+            pmg.ExtendedEventMixture("events", response=of_run, norms=norms, observed=self.events)
+        draws = xr.Dataset({"norm": (("chain", "draw"), np.ones((1, 9)))})
+        self.of_flux = {
+            "model": self.flux_model,
+            "component": "crab",
+            "idata": draws,
+            "probability": 0.9,
+            "max_draws": 5,
+        }
+        self.points = pmg.flux_points(**self.of_flux, edges=[1, 4, 20] * u.TeV)
+        self.curve = pmg.light_curve(**self.of_flux, energy=[2, 20] * u.TeV)
         self.evidence = xr.Dataset(attrs={"log_evidence": -1.0, "log_evidence_err": 0.1})
         self.cells = self.response.asimov(energy=3, pixel=0.4 * u.deg)
         self.annihilation = pmg.darkmatter.Annihilation(5.0, 1e-26, "b", j_factor=1e20)
@@ -575,6 +592,29 @@ def recipes(o):
         },
         "single_precision_tables": {},
         "bayes_factor": {"a": o.evidence, "b": o.evidence},
+        "flux_points": {**o.of_flux, "edges": [1, 4, 20] * u.TeV},
+        "FluxPoints.to_gammapy": {"self": o.points},
+        "FluxPoints.plot": {"self": o.points},
+        "significance": {
+            "model": o.flux_model,
+            "component": "crab",
+            "idata": pmg.best_fit(o.flux_model).draws(100, random_seed=1),
+            "max_draws": 100,
+        },
+        "sensitivity": {
+            "response": o.free,
+            "edges": [2, 20] * u.TeV,
+            "component": "crab",
+            "spectrum": o.flux,
+            "n_sigma": 3.0,
+            "least_events": 5.0,
+            "least_share": 0.1,
+            "pixel": 0.4 * u.deg,
+            "bins": 2,
+        },
+        "light_curve": {**o.of_flux, "energy": [2, 20] * u.TeV, "times": o.good_time},
+        "LightCurve.to_gammapy": {"self": o.curve},
+        "LightCurve.plot": {"self": o.curve},
         "expected_limits": {
             "build": o.build,
             "null": o.cells,
@@ -610,6 +650,7 @@ def recipes(o):
         "Response.citations": {"self": o.response},
         "Response.fingerprint": {"self": o.response},
         "Response.release": {"self": o.free},
+        "Response.in_energy_range": {"self": o.free, "energy": [2, 5] * u.TeV},
         "Response.load": {"path": o.file("response")},
         "Response.keep": {"self": o.response, "path": o.file("kept")},
         "Response.observation_index": {"self": o.response, "observation": 0},
@@ -790,6 +831,7 @@ def recipes(o):
             "thermal_relic": True,
         },
         "plot_counts": {**pictures, "observation": 0, "cells": 4, "weights": weights},
+        "plot_residuals": {**pictures, "radius": 0.4 * u.deg, "observation": 0, "weights": weights},
         "plot_counts_spectrum": {
             **pictures,
             "energy": 5,

@@ -1,6 +1,6 @@
 """From what a user gives, spectra, norms and systematics, to the blocks of an intensity and their parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -149,7 +149,13 @@ def _checked_shapes(name: str, response: Any, shapes: Any) -> dict[str, Any]:
 
 
 def build_intensity[I: Intensity](
-    name: str, kind: type[I], components: Sequence[ModelComponent], model: pm.Model | None, *, needs_norms: bool
+    name: str,
+    kind: type[I],
+    components: Sequence[ModelComponent],
+    model: pm.Model | None,
+    *,
+    needs_norms: bool,
+    not_smooth_names: Collection[str] = (),
 ) -> tuple[I, Parameters]:
     """Blocks of components, and their parameters.
 
@@ -165,6 +171,8 @@ def build_intensity[I: Intensity](
         Knows where sampling starts; without it nothing is looked at there.
     needs_norms : bool
         Whether norms are parameters although all are 1; then spectra may be zero, too.
+    not_smooth_names : collection of str
+        Components whose free spectrum is known to need all nodes.
 
     Raises
     ------
@@ -173,7 +181,7 @@ def build_intensity[I: Intensity](
     """
     response = components[0].response
     free = {one.name: one for one in response.free_components} if any(one.free for one in components) else {}
-    narrow = {one.name for one in components if one.free and is_narrow(one, free[one.name])}
+    narrow = {one.name for one in components if one.free and is_narrow(one, free[one.name])} | {*not_smooth_names}
     scaled = {one.name: one.psf_scaling for one in components if one.psf_scaling is not None and one.shape is None}
     psf_scales = PSFScales.of(response, scaled)
     while True:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import astropy.units as u
 import numpy as np
+import pytensor.tensor as pt
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
@@ -79,6 +80,12 @@ class EventSource(ABC):
                 f"the fractions of {self.component_names} must be finite and not negative, with a positive sum; got "
                 f"{np.array2string(np.asarray(fraction), threshold=10)}."
             )
+
+    def without(self, component: str, inputs: Sequence[Variable]) -> list[Variable]:
+        """Parameters of the random variable with nothing of a component; the others keep their ratios."""
+        fraction, *rest = inputs
+        kept = np.array([name != component for name in self.component_names], float)
+        return [fraction * pt.constant(kept), *rest]
 
     def draw(self, n: int, rng: np.random.Generator, *parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         """``n`` rows for parameters without batch axes."""

@@ -189,6 +189,8 @@ class ExtendedEventMixture(Distribution):
         factors = checked_norms(name, response, norms, model)
         components = model_components(name, response, spectra, factors, systematics, shapes, scan, model)
         source, parameters = build_intensity(name, PoissonSource, components, model, needs_norms=True)
+        emitted = model_components(name, response, spectra, factors, (), shapes, scan)
+        source.components, source.emitted = tuple(components), tuple(emitted)
         every = [source.weighted(own).known_counts for own in source.each_node(parameters)]
         counts, *others = every
         expected = max(_checked_expectation(name, source, one, model) for one in every)
@@ -210,7 +212,6 @@ class ExtendedEventMixture(Distribution):
             share = counts / pt.sum(counts)
             pm.Deterministic(f"{name}_fractions", share, dims=_component_dims(name, model, source))
         if integrated_flux is not None:
-            emitted = model_components(name, response, spectra, factors, (), shapes, scan)
             add_integrated_flux(name, source, emitted, factors, integrated_flux)
         if source.marginal is not None and observed is not None:
             own = source.log_densities(table_inputs(source, observed, ()), parameters, observed.shape[0])

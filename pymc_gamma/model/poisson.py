@@ -22,6 +22,7 @@ from pymc_gamma.model.event_source import lists_of_events
 from pymc_gamma.model.groups import entries, one_by_one
 from pymc_gamma.model.intensity import Intensity, Parameters
 from pymc_gamma.model.own_table import coords_of_last_dim
+from pymc_gamma.model.parts import PoissonPart, poisson_part
 from pymc_gamma.model.protocol import EventList, PoissonResponse
 from pymc_gamma.model.scans import between_nodes
 from pymc_gamma.model.spectra import FLUX
@@ -31,15 +32,84 @@ from pymc_gamma.power_laws import mean_exponential_tensor
 from pymc_gamma.tensors import joined, only_entry, value_of, with_unit
 from pymc_gamma.units import numbers, to_value
 
-__all__ = ["PoissonSource", "add_integrated_flux", "checked_norm", "checked_norms", "one_list"]
+__all__ = ["PoissonSource", "add_integrated_flux", "checked_norm", "checked_norms", "emitted_flux", "one_list"]
 
 _ENERGIES_PER_DECADE = 50
 
 
 class PoissonSource(Intensity):
-    """The intensity of a Poisson process; a row that is NaN throughout holds no event."""
+    """The intensity of a Poisson process; a row that is NaN throughout holds no event.
+
+    Attributes
+    ----------
+    components : tuple of ModelComponent
+        What a model made it of.
+    emitted : tuple of ModelComponent
+        The same before any systematic acted on them.
+    """
 
     response: PoissonResponse
+    components: tuple[ModelComponent, ...] = ()
+    emitted: tuple[ModelComponent, ...] = ()
+
+    @property
+    def energy_range(self) -> tuple[float, float]:
+        """Reconstructed energies of its events in TeV."""
+        roi = getattr(self.response, "roi", None)
+        return (0.0, np.inf) if roi is None else (roi.energy_min, roi.energy_max)
+
+    @property
+    def observations(self) -> tuple[Any, ...]:
+        """Observations that its events belong to."""
+        return tuple(getattr(self.response, "observations", ()))
+
+    def flux(self, component: str, energy: FloatArray) -> Variable:
+        """Flux of a sky component, TeV-1 cm-2 s-1 at true energies in TeV (n,), shape (n,) or (n_observations, n).
+
+        Raises
+        ------
+        ModelError
+            If it has none, because it is a residual background.
+        """
+        return emitted_flux(self._of_sky(component), energy)
+
+    def without(self, component: str, inputs: Sequence[Variable]) -> list[Variable]:
+        """Parameters of the random variable with a norm of zero for a component."""
+        norms, *rest = inputs
+        kept = np.concatenate([np.full(one.n_rows, float(one.name != component)) for one in self.blocks])
+        return [norms * pt.constant(kept), *rest]
+
+    def flux_part(self, component: str, value: FloatArray, energy: tuple[float, float]) -> PoissonPart:
+        """The part of its events with reconstructed energies in a range in TeV; a group for each observation.
+
+        Raises
+        ------
+        ModelError
+            If the component is a residual background, nothing is expected from it there, a parameter is summed over, or
+            cells lie across an end of the range.
+        RegionError
+            If no observation keeps any of these energies.
+        """
+        self._of_sky(component)
+        if not hasattr(self.response, "in_energy_range"):
+            raise ModelError(f"the flux of {component!r} in parts of the data needs a response of `fold`.")
+        if self.marginal is not None:
+            raise ModelError(
+                f"a parameter is Marginalised(), summed over in the likelihood: fluxes of {component!r} in parts of "
+                "the data are found where every parameter is a variable of the model."
+            )
+        return poisson_part(self, self.components, component, value, energy)
+
+    def _of_sky(self, component: str) -> ModelComponent:
+        found = {one.name: one for one in self.emitted}
+        if component not in found:
+            raise ModelError(f"no component {component!r}; there are {list(found)}.")
+        if "aeff" not in found[component].irfs:
+            raise ModelError(
+                f"{component!r} is a residual background, which has no flux; choose one of "
+                f"{[one.name for one in self.emitted if 'aeff' in one.irfs]}."
+            )
+        return found[component]
 
     def log_densities(self, inputs: TableInputs, parameters: Parameters, n_rows: Variable) -> Variable:
         """Logarithm of the likelihood of a Poisson process, (N,), or at each node of what is summed over, (n_nodes, N).
@@ -195,23 +265,17 @@ def add_integrated_flux(
     fluxes = []
     sky = [one for one in components if "aeff" in one.irfs]
     for one in sky:
-        component, spectrum = one.name, one.spectrum
-        narrow = component not in source.smooth
+        narrow = one.name not in source.smooth
         step = 0.5 * NODE_STEP if narrow else np.log(10) / _ENERGIES_PER_DECADE
         energy = np.geomspace(low, high, max(int(np.log(high / low) / step), 2) + 1)
+        norm = norms.get(one.name, pt.constant(1.0))
         if one.scan is not None:
-            scan = one.response.scans[component]
+            scan = one.response.scans[one.name]
             nodes = value_of(_trapezoid(pt.constant(scan.flux(energy)), energy))
-            integral = between_nodes(scan, one.scan, nodes)
-            fluxes.append(norms.get(component, pt.constant(1.0)) * integral)
+            fluxes.append(norm * between_nodes(scan, one.scan, nodes))
             continue
-        if spectrum is None:
-            flux = pt.constant(one.response.nominal_flux(component, energy))
-        else:
-            flux = pt.as_tensor_variable(spectrum_values(spectrum, energy, FLUX, component))
-        integral = _trapezoid(flux, energy) if narrow else _power_law_integral(flux, energy)
-        scale = flux_scale(one.response, component, one.shape)
-        fluxes.append(norms.get(component, pt.constant(1.0)) * scale * integral)
+        flux = _spectrum(one, energy)
+        fluxes.append(norm * (_trapezoid(flux, energy) if narrow else _power_law_integral(flux, energy)))
     model = pm.modelcontext(None)
     dims = [f"{name}_source"]
     model.add_coord(dims[0], [one.name for one in sky])
@@ -220,6 +284,35 @@ def add_integrated_flux(
         fluxes = [pt.broadcast_to(one, (n_observations,)) for one in fluxes]
         dims.append(observation_dim(n_observations))
     with_unit(pm.Deterministic(f"{name}_flux", pt.stack(fluxes), dims=dims), "cm-2 s-1")
+
+
+def emitted_flux(component: ModelComponent, energy: FloatArray) -> Variable:
+    """Flux of a sky component, TeV-1 cm-2 s-1 at true energies in TeV (n,), shape (n,) or (n_observations, n).
+
+    Parameters
+    ----------
+    component : ModelComponent
+        A component before any systematic acts on it.
+    energy : numpy.ndarray
+        True energies.
+    """
+    if component.scan is not None:
+        scan = component.response.scans[component.name]
+        flux = pt.stack([between_nodes(scan, component.scan, column) for column in np.asarray(scan.flux(energy)).T])
+    else:
+        flux = _spectrum(component, energy)
+    norm = pt.constant(1.0) if component.norm is None else component.norm
+    return norm[:, None] * flux if norm.type.ndim else norm * flux
+
+
+def _spectrum(component: ModelComponent, energy: FloatArray) -> Variable:
+    """Its spectrum, without its norm."""
+    name, spectrum = component.name, component.spectrum
+    if spectrum is None:
+        flux = pt.constant(component.response.nominal_flux(name, energy))
+    else:
+        flux = pt.as_tensor_variable(spectrum_values(spectrum, energy, FLUX, name))
+    return flux * flux_scale(component.response, name, component.shape)
 
 
 def one_list(name: str, observed: Any) -> Any:

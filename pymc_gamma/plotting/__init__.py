@@ -10,6 +10,7 @@ from pymc_gamma.plotting.expected import SkyCells
 from pymc_gamma.plotting.limits import plot_limits
 from pymc_gamma.plotting.ppc import plot_ppc
 from pymc_gamma.plotting.radial_profile import plot_radial_profile
+from pymc_gamma.plotting.residuals import plot_residuals
 from pymc_gamma.plotting.spectrum import plot_spectrum
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "plot_limits",
     "plot_ppc",
     "plot_radial_profile",
+    "plot_residuals",
     "plot_spectrum",
 ]

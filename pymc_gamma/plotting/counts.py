@@ -23,7 +23,7 @@ from pymc_gamma.plotting.samples import component_draws
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["default_cells", "plot_counts", "significance"]
+__all__ = ["default_cells", "mean_counts", "plot_counts", "significance"]
 
 _EVENTS_PER_CELL = 8
 _CELLS = (8, 80)
@@ -65,6 +65,26 @@ def _cells(value: Any, name: str) -> Any:
 def default_cells(events: Events) -> int:
     """Cells along each side of a map with about eight events in each."""
     return int(np.clip(np.sqrt(events.n_total / _EVENTS_PER_CELL), *_CELLS))
+
+
+def mean_counts(
+    idata: xr.DataTree | xr.Dataset,
+    response: Any,
+    sky: SkyCells,
+    n_events: float,
+    var_name: str,
+    group: str,
+    predictive: str | None,
+    weights: ArrayLike | None,
+) -> FloatArray:
+    """Posterior mean of the expected counts of cells, shape of these; see :func:`plot_counts` for the arguments."""
+    average = None if weights is None else np.ravel(np.asarray(weights))
+    if needs_draws(idata, response, var_name=var_name, group=group, predictive=predictive):
+        lists = bin_predictive(idata, response, sky.bins, var_name=predictive, group=group, observation=sky.observation)
+        return np.asarray(np.average(lists.values.reshape(-1, *sky.bins.shape), axis=0, weights=average))
+    draws = component_draws(idata, var_name, [str(name) for name in response.component_names])
+    mean = np.average(draws, axis=0, weights=average)
+    return np.asarray(expected_counts(mean[None], sky.probability, n_events)[0].sum(axis=0))
 
 
 @checked(
@@ -139,14 +159,7 @@ def plot_counts(
     sky = sky.of_observation(response, index)
     lon, lat = sky.lon, sky.lat
     counts = sky.bins.count_events(events)
-    average = None if weights is None else np.ravel(np.asarray(weights))
-    if needs_draws(idata, response, var_name=var_name, group=group, predictive=predictive):
-        lists = bin_predictive(idata, response, sky.bins, var_name=predictive, group=group, observation=index)
-        model = np.average(lists.values.reshape(-1, *sky.bins.shape), axis=0, weights=average)
-    else:
-        draws = component_draws(idata, var_name, [str(name) for name in response.component_names])
-        mean = np.average(draws, axis=0, weights=average)
-        model = expected_counts(mean[None], sky.probability, n_events)[0].sum(axis=0)
+    model = mean_counts(idata, response, sky, n_events, var_name, group, predictive, weights)
 
     if fig is None:
         fig = plt.figure(figsize=(14.5, 4.5), layout="constrained")

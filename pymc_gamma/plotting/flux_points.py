@@ -1,7 +1,7 @@
 """Flux points as plain arrays, out of gammapy or an astropy table."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 
-__all__ = ["FluxPointArrays", "read_flux_points"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["FluxPointArrays", "draw_points", "read_flux_points"]
 
 _FLUX = u.Unit("TeV-1 cm-2 s-1")
 
@@ -45,7 +48,7 @@ def read_flux_points(points: Any) -> FluxPointArrays:
 
     Parameters
     ----------
-    points : `gammapy.estimators.FluxPoints` or `~astropy.table.Table`
+    points : FluxPoints, `gammapy.estimators.FluxPoints` or `~astropy.table.Table`
         A table needs the columns ``e_ref`` and ``dnde`` with units; ``dnde_err``, or ``dnde_errn`` and ``dnde_errp``,
         ``dnde_ul``, ``is_ul``, ``e_min`` and ``e_max`` are used if present. A point is an upper limit if ``is_ul`` says
         so or it has no ``dnde``; points with neither are left out.
@@ -59,7 +62,7 @@ def read_flux_points(points: Any) -> FluxPointArrays:
     astropy.units.UnitConversionError
         If a column has the wrong unit.
     """
-    table = points.to_table(sed_type="dnde") if hasattr(points, "to_table") else points
+    table = points.to_table(sed_type="dnde") if hasattr(points, "to_table") else getattr(points, "table", points)
     if not hasattr(table, "colnames"):
         raise TypeError(f"flux points must be gammapy FluxPoints or an astropy Table, got {type(points).__name__}.")
     missing = [name for name in ("e_ref", "dnde") if name not in table.colnames]
@@ -82,6 +85,31 @@ def read_flux_points(points: Any) -> FluxPointArrays:
     return FluxPointArrays(
         energy[kept], value[kept], error[:, kept], np.maximum([low, high], 0.0)[:, kept], is_limit[kept]
     )
+
+
+def draw_points(ax: "Axes", points: FluxPointArrays, factor: FloatArray, color: Any) -> None:
+    """Draw them with error bars, times a factor, upper limits as arrows."""
+    measured, limits = ~points.is_limit, points.is_limit
+    value = points.flux * factor
+    style: dict[str, Any] = {"color": color, "elinewidth": 1.1, "zorder": 4, "linestyle": "none"}
+    ax.errorbar(
+        points.energy[measured],
+        value[measured],
+        (points.error * factor)[:, measured],
+        points.width[:, measured],
+        marker="o",
+        markersize=4,
+        **style,
+    )
+    if limits.any():
+        ax.errorbar(
+            points.energy[limits],
+            value[limits],
+            0.35 * value[limits],
+            points.width[:, limits],
+            uplims=True,
+            **style,
+        )
 
 
 def _column(table: Any, name: str, unit: u.UnitBase, default: FloatArray | None = None) -> FloatArray:

@@ -17,7 +17,7 @@ from pymc_gamma.arguments import checked, integer, kind, mapping, number, plain,
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.inference.posterior import posterior_dataset, resample_dataset
-from pymc_gamma.plotting.flux_points import FluxPointArrays, read_flux_points
+from pymc_gamma.plotting.flux_points import FluxPointArrays, draw_points, read_flux_points
 from pymc_gamma.plotting.style import component_color
 from pymc_gamma.tensors import value_of
 from pymc_gamma.units import to_value
@@ -158,7 +158,7 @@ def plot_spectrum(
     for name, curve in true.items():
         ax.plot(nodes, curve, color=_darker(colors[name]), linestyle=_TRUTH_STYLE, linewidth=1.6, zorder=3)
     for name, (read, factor) in points.items():
-        _draw_points(ax, read, factor, _darker(colors[name]) if name else "black")
+        draw_points(ax, read, factor, _darker(colors[name]) if name else "black")
     _legend(ax, levels, truths=bool(true), points=bool(points))
     power = f"{energy_power:g}"
     flux = r"\mathrm{d}N/\mathrm{d}E"
@@ -261,30 +261,6 @@ def _draw_bands(
 def _opacities(n: int) -> FloatArray:
     """From the widest band to the narrowest."""
     return np.linspace(0.22, 0.42, n) if n > 1 else np.array([0.35])
-
-
-def _draw_points(ax: "Axes", points: FluxPointArrays, factor: FloatArray, color: Any) -> None:
-    measured, limits = ~points.is_limit, points.is_limit
-    value = points.flux * factor
-    style: dict[str, Any] = {"color": color, "elinewidth": 1.1, "zorder": 4, "linestyle": "none"}
-    ax.errorbar(
-        points.energy[measured],
-        value[measured],
-        (points.error * factor)[:, measured],
-        points.width[:, measured],
-        marker="o",
-        markersize=4,
-        **style,
-    )
-    if limits.any():
-        ax.errorbar(
-            points.energy[limits],
-            value[limits],
-            0.35 * value[limits],
-            points.width[:, limits],
-            uplims=True,
-            **style,
-        )
 
 
 def _frame(

@@ -8,6 +8,7 @@ nominal fluxes.
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,6 +36,8 @@ from pymc_gamma.threads import run_parallel
 
 __all__ = ["Fold"]
 
+_NO_TIME = 1e-12
+"""Share of a live time that is next to nothing, and yet no division by zero."""
 PIXEL = 0.05
 """Largest pixel of templates in deg, unless one is asked for."""
 
@@ -153,6 +156,36 @@ class Fold:
                 components = [component if one.name == name else one for one in made.components]
                 made = Fold.make(components, self.observations, self.roi, self.energy_true_edges, scans)
         return made
+
+    def in_energy_range(self, low: float, high: float) -> "Fold":
+        """A part of the reconstructed energies in TeV, with the same true energies and as many observations.
+
+        Raises
+        ------
+        RegionError
+            If no observation keeps any of these energies.
+        """
+        span = max(low, self.roi.energy_min), min(high, self.roi.energy_max)
+        kept = [max(span[0], one.energy_range[0]) < min(span[1], one.energy_range[1]) for one in self.domains]
+        if not any(kept):
+            ranges = [one.energy_range for one in self.domains]
+            raise RegionError(
+                f"no events are kept at {low:g}-{high:g} TeV: the region and its observations have "
+                f"{min(one[0] for one in ranges):.4g}-{max(one[1] for one in ranges):.4g} TeV."
+            )
+        roi = copy(self.roi)
+        roi.energy_min, roi.energy_max = span
+        spare = self.observations[kept.index(True)]
+        observations = [one if has else _absent(one, spare) for one, has in zip(self.observations, kept, strict=True)]
+        domains = [Domain(roi, one) for one in observations]
+        folded = _fold(self.components, domains, roi, self.energy_true_edges, _of_nodes(self.scans))
+        made = Fold(self.components, folded, roi, self.energy_true_edges, self.scans)
+        seen = [one for one, counts in zip(made.components, made.counts, strict=True) if counts.sum() > 0]
+        names = {one.name for one in seen}
+        scans = tuple(one for one in self.scans if one.name in names)
+        return (
+            made if len(seen) == len(self.components) else Fold(tuple(seen), folded, roi, made.energy_true_edges, scans)
+        )
 
     def with_psf_scales(self, scales: Sequence[float], span: tuple[float, float], names: Sequence[str]) -> list["Fold"]:
         """Some components under PSFs whose widths are off by factors within a range; tables of energies are shared."""
@@ -365,6 +398,14 @@ def labels_of(observations: Sequence[Observation]) -> tuple[str, ...] | tuple[in
     names = [one.name or str(k) for k, one in enumerate(observations)]
     named = any(one.name for one in observations) and len(set(names)) == len(names)
     return tuple(names) if named else tuple(range(len(names)))
+
+
+def _absent(observation: Observation, other: Observation) -> Observation:
+    """What keeps the place of an observation that took no data: another one, which lasted next to no time."""
+    absent = copy(other)
+    absent.livetime_s, absent.ontime_s = _NO_TIME * other.livetime_s, _NO_TIME * other.ontime_s
+    absent.name = observation.name
+    return absent
 
 
 def _of_nodes(scans: Sequence[ScanNodes]) -> list[CompiledComponent]:

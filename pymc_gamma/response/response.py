@@ -28,6 +28,7 @@ from pymc_gamma.arguments import (
     array,
     ascending,
     checked,
+    energy_edges,
     generator,
     instance,
     integer,
@@ -425,6 +426,32 @@ class Response:
         fold = Fold.make(self.components, each, self.roi, self.energy_true_edges, self._fold.scans)
         citations = dict.fromkeys([*self._citations, *(one for obs in each for one in obs.irfs.citations)])
         return Response(fold, tuple(citations), free)
+
+    @checked(energy=energy_edges)
+    def in_energy_range(self, energy: Any) -> "Response":
+        """The same components folded for a part of the reconstructed energies.
+
+        True energies stay what they are, and so do the observations: of one that keeps none of these energies
+        next to nothing is expected.
+
+        Parameters
+        ----------
+        energy : `~astropy.units.Quantity`
+            Range of reconstructed energy, shape (2,); of that of the region the part that lies in it counts.
+
+        Returns
+        -------
+        Response
+            Without the components of which nothing is expected at these energies.
+
+        Raises
+        ------
+        RegionError
+            If no observation keeps any of these energies.
+        """
+        if len(energy) != 2:
+            raise ValueError(f"energy must be a range (minimum, maximum), got {len(energy)} numbers.")
+        return Response(self._fold.in_energy_range(*map(float, energy)), self._citations, self.free_spectrum)
 
     @checked(energy_scale=partial(number, low=0), psf_scale=partial(number, low=0))
     def with_systematics(self, *, energy_scale: float = 1.0, psf_scale: float = 1.0) -> "Response":
