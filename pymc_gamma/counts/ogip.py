@@ -52,7 +52,7 @@ class OGIPSpectrum(NamedTuple):
     good : numpy.ndarray
         Channels with quality 0 in both, shape (n,).
     grouping : numpy.ndarray
-        1 where a group of channels begins; None if the file has no groups.
+        -1 where a channel belongs to the group before it; None if the file has no groups.
     livetime : float
         Exposure in s.
     name : str

@@ -69,7 +69,7 @@ class CountsSpectrum:
     livetime : `~astropy.units.Quantity`, optional
         For the record.
     grouping : array_like of int, optional
-        1 where a group of channels begins, as files have it, shape (n,); for :meth:`grouped`.
+        -1 where a channel belongs to the group before it, as files have it, shape (n,); for :meth:`grouped`.
 
     Raises
     ------
@@ -474,7 +474,7 @@ class CountsSpectrum:
         if n is None and min_counts is None and min_off is None:
             if self.grouping is None:
                 raise EventError(f"{self.name!r} has no groups of its own (GROUPING); give n, min_counts or min_off.")
-            return np.asarray(begins | (self.grouping == 1))
+            return np.asarray(begins | (self.grouping != -1))  # 0 is a channel that no group was made for
         wanted = np.array([n or 0, min_counts or 0, min_off or 0])
         holds = np.column_stack([np.ones(len(self)), on, np.zeros(len(self)) if off is None else off])
         for run in np.split(np.arange(len(self)), np.flatnonzero(begins)[1:]):

@@ -192,7 +192,7 @@ def test_gammapy_agrees(tmp_path):
 
 
 def test_groups(tmp_path):
-    grouping = [1, -1, -1, 1, -1, 1, 1, 1]
+    grouping = [1, -1, -1, 1, -1, 1, 0, 0]
     data = pmg.CountsSpectrum.read(write(tmp_path, grouping=grouping))
     on = np.asarray(data.counts)
     grouped = data.grouped()
