@@ -69,13 +69,14 @@ class CountsSpectrum:
     livetime : `~astropy.units.Quantity`, optional
         For the record.
     grouping : array_like of int, optional
-        1 where a group of channels begins, as files have it, shape (n,); for :meth:`grouped`.
+        1 where a group of channels begins, -1 where it goes on, 0 in a channel of no group, as files have it, shape
+        (n,); for :meth:`grouped`.
 
     Raises
     ------
     EventError
         If counts are negative or not whole, alpha is not positive in a channel that is used, edges do not increase,
-        shapes do not fit, probabilities add up to more than 1, or no channel is used.
+        shapes do not fit, probabilities add up to more than 1, no channel is used, or groups are marked otherwise.
 
     Examples
     --------
@@ -154,6 +155,10 @@ class CountsSpectrum:
         self.grouping: IntArray | None = None
         if grouping is not None:
             self.grouping = _shaped(name, numbers(grouping, f"{name}: grouping"), "grouping", (n,)).astype(np.int64)
+            if not np.isin(self.grouping, (-1, 0, 1)).all():
+                raise EventError(
+                    f"{name!r}: grouping must be 1, where a group of channels begins, -1, where it goes on, or 0."
+                )
         if off is not None and not off[used].any():
             warn_user(
                 f"{name!r}: the OFF region holds no event in the {int(used.sum())} channels that are used: what is "
@@ -474,7 +479,7 @@ class CountsSpectrum:
         if n is None and min_counts is None and min_off is None:
             if self.grouping is None:
                 raise EventError(f"{self.name!r} has no groups of its own (GROUPING); give n, min_counts or min_off.")
-            return np.asarray(begins | (self.grouping == 1))
+            return np.asarray(begins | (self.grouping != -1))
         wanted = np.array([n or 0, min_counts or 0, min_off or 0])
         holds = np.column_stack([np.ones(len(self)), on, np.zeros(len(self)) if off is None else off])
         for run in np.split(np.arange(len(self)), np.flatnonzero(begins)[1:]):

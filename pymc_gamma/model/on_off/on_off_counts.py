@@ -69,8 +69,10 @@ class OnOffCounts:
     Raises
     ------
     ModelError
-        If two data sets have one name, the spectrum is no function of the energy, negative or not finite at the initial
-        point of the model or zero where the data sets see anything, or a systematic has no effect.
+        If two data sets have one name, or a name is taken in the model; if a background is given, and no OFF counts, or
+        no OFF counts, and events where none are expected; if the spectrum is no function of the energy, negative or not
+        finite at the initial point of the model or zero where the data sets see anything, or a systematic has no
+        effect.
 
     Notes
     -----
@@ -119,7 +121,13 @@ class OnOffCounts:
         check_keywords(cls.__name__, kwargs, known)
         model = pm.modelcontext(None)
         every = _checked_data(name, data)
+        _check_names(name, every, several=is_several(data), model=model)
         off = _checked_background(name, background)
+        if background is not None and not any(one.has_off for one in every):
+            raise ModelError(
+                f"{name}: {[one.name for one in every]} have no OFF counts, which background= is about; give "
+                "CountsSpectrum counts_off= and alpha=, or leave background= out: then all counts are the source's."
+            )
         component = ModelComponent(name, _Response(every), IRFS, free=True, separate=True)
         component = component.with_spectrum(_checked(name, spectrum))
         if norm is not None:
@@ -213,6 +221,23 @@ def _checked_data(name: str, data: Any) -> list[CountsSpectrum]:
     return every
 
 
+def _check_names(name: str, every: Sequence[CountsSpectrum], *, several: bool, model: pm.Model) -> None:
+    """Raise a ModelError if variables would have names that cannot be, or that others have."""
+    names = [f"{name}_{one.name}" if several else name for one in every]
+    for own in names:
+        if "/" in own:
+            raise ModelError(
+                f"{name}: the variable of the ON counts would be called {own!r}, and names in PyMC hold no '/'. Give "
+                "the data set another name: CountsSpectrum.read(path, name=...)."
+            )
+        if model.name_for(own) in model.named_vars or f"{own}_off" in names:
+            taken = f"{own}_off" if f"{own}_off" in names else own
+            raise ModelError(
+                f"{name}: two variables of the model would be called {taken!r}. Give each OnOffCounts and each data "
+                "set a name of its own."
+            )
+
+
 def _checked_background(name: str, background: Any) -> OffBackground:
     if background is None:
         return MeasuredBackground()
@@ -237,6 +262,13 @@ def _check_signals(name: str, every: Sequence[CountsSpectrum], signals: Sequence
         value_at_start(pt.concatenate(list(signals)), model), np.cumsum([s.mask.sum() for s in every])[:-1]
     )
     for one, counts in zip(every, values, strict=True):
+        bad = np.zeros(0, bool) if one.has_off else (counts == 0) & (one.counts.values > 0)
+        if bad.any():
+            raise ModelError(
+                f"{name}: {one.name!r} has no OFF counts, and {one.counts.values[bad.argmax()]:g} events in the "
+                f"channel at {one.channel_energy[bad.argmax()]:.4g} TeV, where none are expected of the source for the "
+                "initial values of the parameters. Give OFF counts, or leave such channels out by mask= or select(...)."
+            )
         bad = ~(np.isfinite(counts) & (counts >= 0))
         if bad.any():
             c = int(bad.argmax())
