@@ -8,6 +8,8 @@ import astropy.units as u
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from pymc.pytensorf import rvs_in_graph
+from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import checked, integer, number, path, text
 from pymc_gamma.arrays import FloatArray, IntArray
@@ -377,7 +379,8 @@ class CountsSpectrum:
         Raises
         ------
         ModelError
-            If it is no function of the energy alone.
+            If it is no function of the energy alone, has random variables as parameters, or returns anything but a
+            number for each energy.
 
         Examples
         --------
@@ -390,10 +393,27 @@ class CountsSpectrum:
         nodes = self.nodes()
         photons = photons_of(spectrum, nodes.edges)
         if photons is not None:
-            in_bins = np.asarray(value_of(photons.flux)).sum(axis=-1)
-            return self._array_of_used(nodes.from_photons @ in_bins)
-        values = spectrum_values(spectrum, nodes.energy, FLUX, self.name)
-        return self._array_of_used(nodes.matrix @ np.broadcast_to(np.asarray(value_of(values)), nodes.energy.shape))
+            in_bins = self._numbers(photons.flux).sum(axis=-1)
+            return self._array_of_used(nodes.from_photons @ self._one_each(in_bins, len(nodes.edges) - 1))
+        values = self._numbers(spectrum_values(spectrum, nodes.energy, FLUX, self.name))
+        return self._array_of_used(nodes.matrix @ self._one_each(values, len(nodes.energy)))
+
+    def _numbers(self, values: Any) -> FloatArray:
+        """Values of a spectrum; a ModelError if they are those of chance."""
+        if isinstance(values, Variable) and rvs_in_graph([values]):
+            raise ModelError(
+                f"{self.name!r}: the spectrum has random variables as parameters; npred wants numbers, such as those "
+                "of a best fit. For draws use OnOffCounts(..., expected_counts=True)."
+            )
+        return np.asarray(value_of(values))
+
+    def _one_each(self, values: FloatArray, n: int) -> FloatArray:
+        if values.shape not in ((), (1,), (n,)):
+            raise ModelError(
+                f"{self.name!r}: the spectrum must return one value for each energy it is called with, got the shape "
+                f"{values.shape} for {n} energies."
+            )
+        return np.broadcast_to(values, (n,))
 
     def _array_of_used(self, values: FloatArray) -> xr.DataArray:
         return xr.DataArray(values, {"energy": self.channel_energy}, ("energy",), name="npred")

@@ -4,6 +4,7 @@ import itertools
 
 import astropy.units as u
 import numpy as np
+import pymc as pm
 import pytest
 from astropy.io import fits
 from ogip_files import N_CHANNELS, toy, write
@@ -11,7 +12,7 @@ from scipy import integrate
 
 import pymc_gamma as pmg
 from pymc_gamma.counts.ogip import _rounding
-from pymc_gamma.errors import DataFileError, EventError, PymcGammaWarning
+from pymc_gamma.errors import DataFileError, EventError, ModelError, PymcGammaWarning
 
 CM2_S = u.Unit("cm2 s")
 
@@ -277,3 +278,16 @@ def test_no_channel_in_a_range():
 def test_peek_draws_counts_and_exposure():
     figure = made().peek()
     assert [ax.get_ylabel() for ax in figure.axes] == ["Counts per channel", "Exposure [m$^2$ s]"]
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "message"),
+    [
+        (pmg.PowerLaw(index=pm.Normal.dist(2.0, 0.1), amplitude=1e-11), "random variables"),
+        (pmg.PowerLaw(index=np.array([2.0, 2.4]), amplitude=1e-11), "one value for each energy"),
+        (lambda energy: np.ones(3), "one value for each energy"),
+    ],
+)
+def test_expected_counts_of_what_is_no_spectrum(spectrum, message):
+    with pytest.raises(ModelError, match=message):
+        made().npred(spectrum)

@@ -313,3 +313,29 @@ def test_names_that_cannot_be():
         assert "part::on" in model.named_vars
         with pytest.raises(ModelError, match="called 'on'"):
             pmg.OnOffCounts("on", data(), spectrum=pmg.PowerLaw(index=2.0, amplitude=1e-11))
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "message"),
+    [
+        (pmg.PowerLaw(index=np.array([2.4, 2.2, 2.0]), amplitude=AMPLITUDE), "for 3 observations, and there are 2"),
+        (lambda energy: AMPLITUDE * np.ones((3, len(energy))), "for 3 observations, and there are 2"),
+        (lambda energy: [AMPLITUDE, AMPLITUDE], "one value for each energy"),
+        (lambda energy: AMPLITUDE * np.ones((1, 2, len(energy))), "one value for each energy"),
+    ],
+)
+def test_spectra_of_other_shapes(spectrum, message):
+    with pytest.raises(ModelError, match=message):
+        model_of(data("a"), data("b"), spectrum=spectrum)
+
+
+def test_spectra_of_rows_are_those_of_their_data_sets():
+    index = np.array([2.4, 2.0])
+    model = model_of(
+        data("a"), data("b"), spectrum=pmg.PowerLaw(index=index, amplitude=AMPLITUDE), expected_counts=True
+    )
+    for name, one in zip("ab", index, strict=True):
+        expected = data().npred(pmg.PowerLaw(index=one, amplitude=AMPLITUDE))
+        np.testing.assert_allclose(model[f"on_{name}_signal"].eval(), expected, rtol=1e-12)
+    with pytest.raises(ModelError, match="for 2 observations, and there is 1 data set"):
+        model_of(data(), spectrum=pmg.PowerLaw(index=index, amplitude=AMPLITUDE))
