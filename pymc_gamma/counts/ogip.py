@@ -46,13 +46,13 @@ class OGIPSpectrum(NamedTuple):
     energy_true : numpy.ndarray
         Edges of the true energies in TeV, shape (m + 1,).
     exposure : numpy.ndarray
-        Effective area times exposure in cm2 s, shape (m,).
+        Effective area times exposure, times the largest `AREASCAL`, in cm2 s, shape (m,).
     edisp : numpy.ndarray
-        Probability of each channel, times `AREASCAL`, shape (m, n).
+        Probability of each channel, times `AREASCAL` over the largest, shape (m, n).
     good : numpy.ndarray
         Channels with quality 0 in both, shape (n,).
     grouping : numpy.ndarray
-        -1 where a channel belongs to the group before it; None if the file has no groups.
+        1 where a group of channels begins, -1 where it goes on, 0 in channels of no group; None if the file has none.
     livetime : float
         Exposure in s.
     name : str
@@ -81,7 +81,7 @@ class _Counts(NamedTuple):
     areascal: FloatArray
     quality: IntArray
     grouping: IntArray | None
-    channel: IntArray
+    channel: IntArray | None
     header: Any
 
 
@@ -99,10 +99,10 @@ def read_ogip(path: str | os.PathLike[str]) -> OGIPSpectrum:
     if rmf_path is None:
         raise DataFileError(f"{path} names no RMF (RESPFILE), which says what a channel is; give it one.")
     matrix, energy_true, energy, channel = _read_rmf(rmf_path)
-    if not np.array_equal(channel, on.channel):
+    if not _same_channels(channel, on):
         raise DataFileError(
-            f"{rmf_path} has the channels {_span(channel)}, and {path} {_span(on.channel)}: they do not belong "
-            "together."
+            f"{rmf_path} has the channels {_span(channel)}, and {path} "
+            f"{_span(on.channel, len(on.counts))}: they do not belong together."
         )
     arf_path = _named(path, on.header, "ANCRFILE")
     if arf_path is None:
@@ -110,13 +110,15 @@ def read_ogip(path: str | os.PathLike[str]) -> OGIPSpectrum:
     area = _read_arf(arf_path, energy_true, rmf_path)
     bkg_path = _named(path, on.header, "BACKFILE")
     counts_off = alpha = None
-    good = on.quality == 0
+    good = (on.quality == 0) & np.isfinite(on.areascal) & (on.areascal > 0)
+    if not good.any():
+        raise DataFileError(f"{path}: no channel has quality 0 and a positive AREASCAL; there is nothing to use.")
     if bkg_path is not None:
         off = _read_counts(bkg_path)
-        if not np.array_equal(off.channel, on.channel):
+        if not _same_channels(channel, off):
             raise DataFileError(
-                f"{bkg_path} has the channels {_span(off.channel)}, and {path} {_span(on.channel)}: they do not belong "
-                "together."
+                f"{bkg_path} has the channels {_span(off.channel, len(off.counts))}, and {path} "
+                f"{_span(on.channel, len(on.counts))}: they do not belong together."
             )
         scale_on, scale_off = (one.exposure * one.backscal * one.areascal for one in (on, off))
         # channels that are not used may have no exposure
@@ -128,14 +130,15 @@ def read_ogip(path: str | os.PathLike[str]) -> OGIPSpectrum:
             )
         alpha = np.divide(scale_on, scale_off, out=np.zeros_like(scale_on), where=scale_off > 0)
         counts_off = off.counts
+    largest = float(on.areascal[good].max())  # it may be above one, and edisp holds probabilities
     return OGIPSpectrum(
         on.counts,
         counts_off,
         alpha,
         energy,
         energy_true,
-        area * on.exposure,
-        matrix * on.areascal,
+        area * on.exposure * largest,
+        matrix * np.where(good, on.areascal / largest, 1.0),
         good,
         on.grouping,
         on.exposure,
@@ -193,7 +196,7 @@ def _read_counts(path: Path) -> _Counts:
         if not (np.isfinite(exposure) and exposure > 0):
             raise DataFileError(f"{path}: EXPOSURE is {exposure:g} s; it must be positive.")
         grouping = np.asarray(hdu.data["GROUPING"], np.int64) if "GROUPING" in names else None
-        channel = np.asarray(hdu.data["CHANNEL"], np.int64) if "CHANNEL" in names else np.arange(n)
+        channel = np.asarray(hdu.data["CHANNEL"], np.int64) if "CHANNEL" in names else None
         return _Counts(
             counts,
             exposure,
@@ -206,6 +209,12 @@ def _read_counts(path: Path) -> _Counts:
         )
 
 
+def _rounding(edges: FloatArray) -> FloatArray:
+    """How far edges in two files may lie apart: less than by a bin, however narrow bins are."""
+    width = np.diff(edges)
+    return np.minimum(SAME_EDGE * edges, 0.1 * np.minimum(np.append(width, width[-1]), np.append(width[0], width)))
+
+
 def _read_arf(path: Path, energy_true: FloatArray, rmf_path: Path) -> FloatArray:
     """Effective area in cm2 in the bins of an RMF."""
     with open_fits(path) as hdus, reading(path, "an ARF file"):
@@ -214,7 +223,7 @@ def _read_arf(path: Path, energy_true: FloatArray, rmf_path: Path) -> FloatArray
             raise DataFileError(f"{path} has no extension SPECRESP: it is no ARF file.")
         edges = _edges(path, hdu, "ENERG_LO", "ENERG_HI")
         area = np.asarray(hdu.data["SPECRESP"], float) * _unit(hdu, "SPECRESP", "cm2").to("cm2")
-    if len(edges) != len(energy_true) or not np.allclose(edges, energy_true, rtol=SAME_EDGE, atol=0):
+    if len(edges) != len(energy_true) or np.any(np.abs(edges - energy_true) > _rounding(energy_true)):
         raise DataFileError(
             f"{path} and {rmf_path} have different true energies: {len(edges) - 1} bins from {edges[0]:.4g} to "
             f"{edges[-1]:.4g} TeV, and {len(energy_true) - 1} from {energy_true[0]:.4g} to {energy_true[-1]:.4g} TeV; "
@@ -266,7 +275,7 @@ def _read_rmf(path: Path) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]
 
 
 def _edges(path: Path, hdu: Any, low: str, high: str) -> FloatArray:
-    """Edges in TeV of bins that follow each other; of energies that the file has in descending order too."""
+    """Edges in TeV of bins that follow each other upwards."""
     unit = _unit(hdu, low, "keV")
     lower, upper = (np.asarray(hdu.data[name], float) * unit.to("TeV") for name in (low, high))
     if len(lower) == 0:
@@ -288,5 +297,14 @@ def _unit(hdu: Any, name: str, default: str) -> Any:
     return u.Unit(given) if given else u.Unit(default)
 
 
-def _span(channel: IntArray) -> str:
+def _same_channels(channel: IntArray, spectrum: _Counts) -> bool:
+    """Whether counts are those of channels; where they have no numbers, of as many."""
+    if spectrum.channel is None:
+        return len(spectrum.counts) == len(channel)
+    return np.array_equal(channel, spectrum.channel)
+
+
+def _span(channel: IntArray | None, n: int = 0) -> str:
+    if channel is None:
+        return f"without numbers, {n}"
     return f"{int(channel[0])} to {int(channel[-1])}" if len(channel) else "none"

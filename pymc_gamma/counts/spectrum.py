@@ -8,6 +8,8 @@ import astropy.units as u
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from pymc.pytensorf import rvs_in_graph
+from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import checked, integer, number, path, text
 from pymc_gamma.arrays import FloatArray, IntArray
@@ -69,13 +71,14 @@ class CountsSpectrum:
     livetime : `~astropy.units.Quantity`, optional
         For the record.
     grouping : array_like of int, optional
-        -1 where a channel belongs to the group before it, as files have it, shape (n,); for :meth:`grouped`.
+        1 where a group of channels begins, -1 where it goes on, 0 in a channel of no group, as files have it, shape
+        (n,); for :meth:`grouped`.
 
     Raises
     ------
     EventError
         If counts are negative or not whole, alpha is not positive in a channel that is used, edges do not increase,
-        shapes do not fit, probabilities add up to more than 1, or no channel is used.
+        shapes do not fit, probabilities add up to more than 1, no channel is used, or groups are marked otherwise.
 
     Examples
     --------
@@ -154,6 +157,10 @@ class CountsSpectrum:
         self.grouping: IntArray | None = None
         if grouping is not None:
             self.grouping = _shaped(name, numbers(grouping, f"{name}: grouping"), "grouping", (n,)).astype(np.int64)
+            if not np.isin(self.grouping, (-1, 0, 1)).all():
+                raise EventError(
+                    f"{name!r}: grouping must be 1, where a group of channels begins, -1, where it goes on, or 0."
+                )
         if off is not None and not off[used].any():
             warn_user(
                 f"{name!r}: the OFF region holds no event in the {int(used.sum())} channels that are used: what is "
@@ -372,7 +379,8 @@ class CountsSpectrum:
         Raises
         ------
         ModelError
-            If it is no function of the energy alone.
+            If it is no function of the energy alone, has random variables as parameters, or returns anything but a
+            number for each energy.
 
         Examples
         --------
@@ -385,10 +393,27 @@ class CountsSpectrum:
         nodes = self.nodes()
         photons = photons_of(spectrum, nodes.edges)
         if photons is not None:
-            in_bins = np.asarray(value_of(photons.flux)).sum(axis=-1)
-            return self._array_of_used(nodes.from_photons @ in_bins)
-        values = spectrum_values(spectrum, nodes.energy, FLUX, self.name)
-        return self._array_of_used(nodes.matrix @ np.broadcast_to(np.asarray(value_of(values)), nodes.energy.shape))
+            in_bins = self._numbers(photons.flux).sum(axis=-1)
+            return self._array_of_used(nodes.from_photons @ self._one_each(in_bins, len(nodes.edges) - 1))
+        values = self._numbers(spectrum_values(spectrum, nodes.energy, FLUX, self.name))
+        return self._array_of_used(nodes.matrix @ self._one_each(values, len(nodes.energy)))
+
+    def _numbers(self, values: Any) -> FloatArray:
+        """Values of a spectrum; a ModelError if they are those of chance."""
+        if isinstance(values, Variable) and rvs_in_graph([values]):
+            raise ModelError(
+                f"{self.name!r}: the spectrum has random variables as parameters; npred wants numbers, such as those "
+                "of a best fit. For draws use OnOffCounts(..., expected_counts=True)."
+            )
+        return np.asarray(value_of(values))
+
+    def _one_each(self, values: FloatArray, n: int) -> FloatArray:
+        if values.shape not in ((), (1,), (n,)):
+            raise ModelError(
+                f"{self.name!r}: the spectrum must return one value for each energy it is called with, got the shape "
+                f"{values.shape} for {n} energies."
+            )
+        return np.broadcast_to(values, (n,))
 
     def _array_of_used(self, values: FloatArray) -> xr.DataArray:
         return xr.DataArray(values, {"energy": self.channel_energy}, ("energy",), name="npred")
@@ -474,7 +499,7 @@ class CountsSpectrum:
         if n is None and min_counts is None and min_off is None:
             if self.grouping is None:
                 raise EventError(f"{self.name!r} has no groups of its own (GROUPING); give n, min_counts or min_off.")
-            return np.asarray(begins | (self.grouping != -1))  # 0 is a channel that no group was made for
+            return np.asarray(begins | (self.grouping != -1))
         wanted = np.array([n or 0, min_counts or 0, min_off or 0])
         holds = np.column_stack([np.ones(len(self)), on, np.zeros(len(self)) if off is None else off])
         for run in np.split(np.arange(len(self)), np.flatnonzero(begins)[1:]):

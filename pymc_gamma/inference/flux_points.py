@@ -19,7 +19,7 @@ from pymc_gamma.inference.flux_data import (
     norm_posterior,
     observed_sources,
 )
-from pymc_gamma.inference.flux_table import FluxPoints, flux_row
+from pymc_gamma.inference.flux_table import MOST_PROBABLE, FluxPoints, flux_row
 
 __all__ = ["flux_points", "reference_of"]
 
@@ -27,7 +27,7 @@ __all__ = ["flux_points", "reference_of"]
 @checked(
     edges=energy_edges,
     component=text,
-    probability=partial(number, low=0.0, high=1.0),
+    probability=partial(number, low=0.0, high=MOST_PROBABLE),
     max_draws=partial(integer, low=1),
 )
 def flux_points(
@@ -63,7 +63,7 @@ def flux_points(
     idata : `xarray.DataTree`, `xarray.Dataset` or BestFit, optional
         A posterior of the model, or its :func:`~pymc_gamma.best_fit`, which is found unless anything is given.
     probability : float
-        Posterior probability below the upper limits.
+        Posterior probability below the upper limits, 0.9999 at most.
     max_draws : int
         Draws of the posterior that are used at most, spread evenly.
 

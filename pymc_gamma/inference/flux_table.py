@@ -18,6 +18,8 @@ SQRT_TS_OF_A_POINT = 2.0
 """Below this square root of TS a flux is given as an upper limit."""
 SED_UNITS = {"dnde": "TeV-1 cm-2 s-1", "e2dnde": "TeV cm-2 s-1", "flux": "cm-2 s-1", "eflux": "TeV cm-2 s-1"}
 N_SCAN = 101
+MOST_PROBABLE = 0.9999
+"""Above this probability the tail of a posterior is not known well enough for a limit."""
 
 
 class FluxPoints:

@@ -15,7 +15,7 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.inference.flux_data import Band, band_of, check_edges, draws_of, norm_posterior, observed_sources
 from pymc_gamma.inference.flux_points import reference_of
-from pymc_gamma.inference.flux_table import LightCurve, flux_row
+from pymc_gamma.inference.flux_table import MOST_PROBABLE, LightCurve, flux_row
 from pymc_gamma.times import from_seconds, to_seconds
 
 __all__ = ["light_curve"]
@@ -29,7 +29,7 @@ _NOTHING = 1e-9
 @checked(
     energy=energy_edges,
     component=text,
-    probability=partial(number, low=0.0, high=1.0),
+    probability=partial(number, low=0.0, high=MOST_PROBABLE),
     max_draws=partial(integer, low=1),
 )
 def light_curve(
@@ -65,7 +65,7 @@ def light_curve(
         :meth:`Observation.split_list <pymc_gamma.Observation.split_list>` before they are folded. Default: a bin for
         each observation.
     probability : float
-        Posterior probability below the upper limits.
+        Posterior probability below the upper limits, 0.9999 at most.
     max_draws : int
         Draws of the posterior that are used at most, spread evenly.
 

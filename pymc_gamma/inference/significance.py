@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 from arviz_stats.base.array import array_stats
+from pytensor.graph.traversal import ancestors
 from scipy import stats
 from scipy.special import logsumexp
 
@@ -111,7 +112,7 @@ def significance(model: pm.Model, component: str, idata: Any = None, *, max_draw
     model : pymc.Model
         With observed events of :class:`~pymc_gamma.EventMixture` or :class:`~pymc_gamma.ExtendedEventMixture`.
     component : str
-        Name of a component; it is taken out of all observed events.
+        Name of a component; it is taken out of all observed events. Counts of `OnOffCounts` keep it.
     idata : `xarray.DataTree` or `xarray.Dataset`, optional
         A posterior of the model, for an evidence ratio: a Bayes factor, which depends on the priors of the parameters
         of the component.
@@ -130,9 +131,10 @@ def significance(model: pm.Model, component: str, idata: Any = None, *, max_draw
     Warns
     -----
     PymcGammaWarning
-        If the evidence ratio is not to be trusted, as where the other parameters would lie far away without a bright
-        source. Use :func:`~pymc_gamma.sample_nested` for both models and
-        :func:`~pymc_gamma.bayes_factor`; or if a maximum is not found (see :func:`~pymc_gamma.best_fit`).
+        If other data, such as `OnOffCounts`, know the flux of the component and keep it. If the evidence ratio is not
+        to be trusted, as where the other parameters would lie far away without a bright source; use
+        :func:`~pymc_gamma.sample_nested` for both models and :func:`~pymc_gamma.bayes_factor`. If a maximum is not
+        found (see :func:`~pymc_gamma.best_fit`).
 
     See Also
     --------
@@ -151,6 +153,7 @@ def significance(model: pm.Model, component: str, idata: Any = None, *, max_draw
     forward = every.forward()
     point = forward(best.initvals)
     idle, n_parameters = needless(model, null, point)
+    _tell_of_other_data(model, component, n_parameters)
     null = held(null, idle, best.initvals)
     with_it = best.log_density - every.log_prior(idle, jacobian=False)(point)
     without = None
@@ -167,6 +170,20 @@ def significance(model: pm.Model, component: str, idata: Any = None, *, max_draw
     points = [forward({name: draws[name].values[0, d] for name in every.names}) for d in range(draws.sizes["draw"])]
     terms = _terms(every, Unconstrained(null), idle, points)
     return Significance(component, ts, n_parameters, best, without, *_evidence_ratio(terms, component))
+
+
+def _tell_of_other_data(model: pm.Model, component: str, n_parameters: int) -> None:
+    """Warn if nothing is free without the component as other data know its parameters, and still have it in them."""
+    source = {rv.name: getattr(getattr(rv.owner, "op", None), "source", None) for rv in model.observed_RVs}
+    with_it = [rv for rv in model.observed_RVs if component in getattr(source[rv.name], "component_names", ())]
+    parameters = set(model.free_RVs) & set(ancestors(with_it))
+    others = [rv.name for rv in model.observed_RVs if rv not in with_it and parameters & set(ancestors([rv]))]
+    if n_parameters == 0 and others:
+        warn_user(
+            f"{component!r} is taken out of {[rv.name for rv in with_it]} alone: {others} share parameters and have no "
+            "such component, so that they know its flux with it and without it. The test statistic compares the "
+            "events with that flux and without; it is no significance of all data, and p_value has no meaning."
+        )
 
 
 def _highest(model: pm.Model) -> tuple[BestFit, list[str]]:

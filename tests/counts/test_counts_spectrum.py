@@ -4,12 +4,15 @@ import itertools
 
 import astropy.units as u
 import numpy as np
+import pymc as pm
 import pytest
+from astropy.io import fits
 from ogip_files import N_CHANNELS, toy, write
 from scipy import integrate
 
 import pymc_gamma as pmg
-from pymc_gamma.errors import DataFileError, EventError, PymcGammaWarning
+from pymc_gamma.counts.ogip import _rounding
+from pymc_gamma.errors import DataFileError, EventError, ModelError, PymcGammaWarning
 
 CM2_S = u.Unit("cm2 s")
 
@@ -51,7 +54,42 @@ def test_alpha_has_all_that_scales_exposures(tmp_path):
     assert read.name == "other"
     np.testing.assert_allclose(read.alpha, backscal[0] / 3 * 2 * 2)
     # AREASCAL is a share of the effective area
-    np.testing.assert_allclose(read.edisp, toy()[3] * 0.5)
+    response = read.exposure.to_value("cm2 s")[:, None] * read.edisp
+    np.testing.assert_allclose(response, 0.5 * 1000 * toy()[2][:, None] * toy()[3])
+
+
+def test_areascal_differs_between_channels_and_may_be_above_one(tmp_path):
+    areascal = np.linspace(1.0, 2.0, N_CHANNELS)
+    column = fits.Column("AREASCAL", "D", array=areascal)
+    read = pmg.CountsSpectrum.read(write(tmp_path, columns=lambda made: [*made, column]))
+    response = read.exposure.to_value("cm2 s")[:, None] * read.edisp
+    np.testing.assert_allclose(response, areascal * 1000 * toy()[2][:, None] * toy()[3])
+
+
+@pytest.mark.parametrize("areascal", [0.0, -1.0, np.nan])
+def test_no_area_without_a_background(tmp_path, areascal):
+    column = fits.Column("AREASCAL", "D", array=np.full(N_CHANNELS, areascal))
+    path = write(tmp_path, columns=lambda made: [*made, column], without=("BACKFILE",))
+    with pytest.raises(DataFileError, match="positive AREASCAL"):
+        pmg.CountsSpectrum.read(path)
+
+
+@pytest.mark.parametrize("first_channel", [0, 1])
+def test_channels_without_numbers_are_those_of_the_rmf(tmp_path, first_channel):
+    path = write(tmp_path, first_channel=first_channel, columns=lambda made: made[1:])
+    np.testing.assert_array_equal(pmg.CountsSpectrum.read(path).counts, toy()[4])
+    short = write(tmp_path, columns=lambda made: [fits.Column("COUNTS", "D", array=np.ones(5))])
+    with pytest.raises(DataFileError, match="without numbers, 5"):
+        pmg.CountsSpectrum.read(short)
+
+
+def test_narrow_bins_of_an_arf_that_are_shifted_by_one(tmp_path):
+    """Edges are compared to the width of bins: those of high resolution are narrower than a thousandth."""
+    shifted = toy()[0] * (1 + 5e-4)
+    pmg.CountsSpectrum.read(write(tmp_path, arf_edges=shifted))  # rounding, of wide bins
+    narrow = 6.0 * (1 + 1e-4 * np.arange(7))
+    assert np.all(_rounding(narrow) < np.diff(narrow)[0] / 2)
+    np.testing.assert_allclose(_rounding(toy()[0]), 1e-3 * toy()[0])
 
 
 def test_quality_of_either_file_and_range_of_energies(tmp_path):
@@ -87,7 +125,7 @@ def test_without_a_background(tmp_path):
         ({"pha": {"HDUCLAS2": "NET"}}, "background was subtracted"),
         ({"pha": {"POISSERR": False}}, "not those of a Poisson process"),
         ({"columns": lambda made: [made[0], made[2]]}, "not COUNTS"),
-        ({"quality": (np.ones(N_CHANNELS), np.zeros(N_CHANNELS))}, "in no channel of quality 0"),
+        ({"quality": (np.ones(N_CHANNELS), np.zeros(N_CHANNELS))}, "no channel has quality 0"),
     ],
 )
 def test_files_that_do_not_fit(tmp_path, changes, message):
@@ -209,6 +247,14 @@ def test_groups(tmp_path):
         made(alpha=np.linspace(0.1, 0.2, 8)).grouped(2)
 
 
+def test_channels_marked_zero_are_of_no_group():
+    """OGIP/92-007: 1 begins a group, -1 goes on, 0 says that there is none."""
+    grouped = made(grouping=[0, 0, 1, -1, -1, 0, 1, -1]).grouped()
+    np.testing.assert_array_equal(np.searchsorted(toy()[1], grouped.energy.value), [0, 1, 2, 5, 6, 8])
+    with pytest.raises(EventError, match="grouping must be 1"):
+        made(grouping=[7] * 8)
+
+
 def test_groups_do_not_reach_over_channels_that_are_not_used():
     mask = np.ones(8, bool)
     mask[3] = False
@@ -232,3 +278,16 @@ def test_no_channel_in_a_range():
 def test_peek_draws_counts_and_exposure():
     figure = made().peek()
     assert [ax.get_ylabel() for ax in figure.axes] == ["Counts per channel", "Exposure [m$^2$ s]"]
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "message"),
+    [
+        (pmg.PowerLaw(index=pm.Normal.dist(2.0, 0.1), amplitude=1e-11), "random variables"),
+        (pmg.PowerLaw(index=np.array([2.0, 2.4]), amplitude=1e-11), "one value for each energy"),
+        (lambda energy: np.ones(3), "one value for each energy"),
+    ],
+)
+def test_expected_counts_of_what_is_no_spectrum(spectrum, message):
+    with pytest.raises(ModelError, match=message):
+        made().npred(spectrum)

@@ -24,7 +24,7 @@ def data(name="run", seed=0, **changes):
         energy=reco * u.TeV,
         energy_true=true * u.TeV,
         exposure=area * 1000 * u.Unit("cm2 s"),
-        edisp=matrix,
+        edisp=given.pop("edisp", matrix),
         **given,
     )
 
@@ -228,7 +228,7 @@ def test_the_amplitude_is_found():
         ({"spectrum": lambda energy: 0 * energy}, "no event of the source is expected"),
         ({"systematics": [pmg.BackgroundNorm(0.1)]}, "would have no effect"),
         ({"systematics": [pmg.PSFScale(0.1)]}, "would have no effect"),
-        ({"norm": [1.0, 2.0, 3.0]}, "times"),
+        ({"norm": [1.0, 2.0, 3.0]}, "must be a single number"),
     ],
 )
 def test_bad_models(given, message):
@@ -261,3 +261,81 @@ def test_impossible_parameters_are_impossible_events():
     below["mass_interval__"] = np.log(0.01 / 9.94)
     assert np.isfinite(logp(model.initial_point()))
     assert logp(below) == -np.inf
+
+
+@pytest.mark.parametrize("background", [None, pmg.FlatBackground(), pmg.ProfiledBackground()])
+@pytest.mark.parametrize("counts", [(0, 0), (5, 0), (0, 3), (5, 3)])
+def test_derivatives_where_a_channel_sees_no_source(background, counts):
+    """The likelihood of such a channel does not depend on the source, and neither does its derivative get lost."""
+    _, _, _, matrix, on, off = toy()
+    blind = matrix.copy()
+    blind[:, 0] = 0
+    on[0], off[0] = counts
+    model = model_of(data(counts=on, counts_off=off, edisp=blind), background=background)
+    logp, slopes = model.compile_logp(), model.compile_dlogp()
+    point = model.initial_point()
+    moved = [{**point, "amplitude_log__": point["amplitude_log__"] + step} for step in (1e-5, -1e-5)]
+    k = [one.name for one in model.value_vars].index("amplitude_log__")
+    where = sum(np.size(point[one.name]) for one in model.value_vars[:k])
+    expected = (logp(moved[0]) - logp(moved[1])) / 2e-5
+    assert np.isfinite(slopes(point)).all()
+    assert slopes(point)[where] == pytest.approx(expected, rel=1e-5)
+
+
+def test_events_where_none_can_be():
+    blind = toy()[3].copy()
+    blind[:, 2] = 0
+    with pytest.raises(ModelError, match="where none are expected"):
+        model_of(data(counts_off=None, alpha=None, edisp=blind))
+
+
+def test_a_background_that_nothing_measures():
+    with pytest.raises(ModelError, match="no OFF counts"):
+        model_of(data(counts_off=None, alpha=None), background=pmg.FlatBackground)
+
+
+def test_sums_that_would_fill_the_memory():
+    with pytest.raises(ModelError, match="MeasuredBackground"):
+        model_of(data(counts=[10**6] * 8), background=pmg.FlatBackground())
+
+
+@pytest.mark.parametrize(("names", "taken"), [(("a", "a_off"), "on_a_off"), (("a_off", "a"), "on_a_off")])
+def test_names_of_data_sets_that_make_others(names, taken):
+    with pytest.raises(ModelError, match=f"called '{taken}'"):
+        model_of(*(data(one) for one in names))
+
+
+def test_names_that_cannot_be():
+    with pytest.raises(ModelError, match="no '/'"):
+        model_of(data("run 1/2"), data("b"))
+    with pm.Model(name="part") as model:
+        pmg.OnOffCounts("on", data(), spectrum=pmg.PowerLaw(index=2.0, amplitude=1e-11))
+        assert "part::on" in model.named_vars
+        with pytest.raises(ModelError, match="called 'on'"):
+            pmg.OnOffCounts("on", data(), spectrum=pmg.PowerLaw(index=2.0, amplitude=1e-11))
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "message"),
+    [
+        (pmg.PowerLaw(index=np.array([2.4, 2.2, 2.0]), amplitude=AMPLITUDE), "for 3 observations, and there are 2"),
+        (lambda energy: AMPLITUDE * np.ones((3, len(energy))), "for 3 observations, and there are 2"),
+        (lambda energy: [AMPLITUDE, AMPLITUDE], "one value for each energy"),
+        (lambda energy: AMPLITUDE * np.ones((1, 2, len(energy))), "one value for each energy"),
+    ],
+)
+def test_spectra_of_other_shapes(spectrum, message):
+    with pytest.raises(ModelError, match=message):
+        model_of(data("a"), data("b"), spectrum=spectrum)
+
+
+def test_spectra_of_rows_are_those_of_their_data_sets():
+    index = np.array([2.4, 2.0])
+    model = model_of(
+        data("a"), data("b"), spectrum=pmg.PowerLaw(index=index, amplitude=AMPLITUDE), expected_counts=True
+    )
+    for name, one in zip("ab", index, strict=True):
+        expected = data().npred(pmg.PowerLaw(index=one, amplitude=AMPLITUDE))
+        np.testing.assert_allclose(model[f"on_{name}_signal"].eval(), expected, rtol=1e-12)
+    with pytest.raises(ModelError, match="for 2 observations, and there is 1 data set"):
+        model_of(data(), spectrum=pmg.PowerLaw(index=index, amplitude=AMPLITUDE))

@@ -294,6 +294,7 @@ def test_few_draws_are_told():
         ({"edges": [0.5, 2] * u.TeV}, RegionError, "outside of the reconstructed energies of the data, 1-50 TeV"),
         ({"edges": [2, 1] * u.TeV}, ValueError, "ascending"),
         ({"edges": [1, 2]}, TypeError, "edges"),
+        ({"probability": 1.0}, ValueError, "at most 0.9999"),
         ({"idata": AT.drop_vars("norm")}, ModelError, r"lacks \['norm'\]"),
         ({"idata": 3}, TypeError, "DataTree or Dataset"),
     ],

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import astropy.units as u
 import numpy as np
 import pymc as pm
 import pytest
@@ -125,6 +126,19 @@ def test_a_source_of_free_spectrum_has_more_parameters():
     )
     assert found.p_value == pytest.approx(np.exp(-found.ts / 2), rel=1e-6)  # chi-square of two degrees of freedom
     assert "2 parameters more, p-value" in repr(found)
+
+
+def test_other_data_that_keep_the_component_are_told():
+    """Counts of an ON region know the flux that is shared, whatever the events are compared with."""
+    free, edges = response(("crab",)), np.geomspace(1, 10, 4) * u.TeV
+    exposure = np.full(3, 1e13) * u.Unit("cm2 s")
+    counts = pmg.CountsSpectrum("toy", [12, 5, 2], energy=edges, energy_true=edges, exposure=exposure, edisp=np.eye(3))
+    with pm.Model(coords=free.coords) as model:
+        spectrum = pmg.PowerLaw(index=2.3, amplitude=pm.LogNormal("amplitude", np.log(1e-12), 1.0))
+        pmg.ExtendedEventMixture("events", response=free, spectra={"crab": spectrum}, observed=events(0.2))
+        pmg.OnOffCounts("magic", counts, spectrum=spectrum)
+    with pytest.warns(PymcGammaWarning, match=r"taken out of \['events'\] alone: \['magic'\] share parameters"):
+        assert pmg.significance(model, "crab").n_parameters == 0
 
 
 def test_fractions():

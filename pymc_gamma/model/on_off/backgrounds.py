@@ -29,6 +29,10 @@ from pymc_gamma.errors import ModelError
 __all__ = ["FlatBackground", "OffBackground", "ProfiledBackground"]
 
 
+MOST_TERMS = 5_000_000
+"""Of the sums of one data set; 40 MB for each intermediate result."""
+
+
 class OffBackground(ABC):
     """An assumption about the background of an ON region; derive a class with :meth:`observe` to make another one."""
 
@@ -63,7 +67,20 @@ class FlatBackground(OffBackground):
     """
 
     def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
-        """ON counts whose distribution is that for given OFF counts."""
+        """ON counts whose distribution is that for given OFF counts.
+
+        Raises
+        ------
+        ModelError
+            If the counts are so many that the sums over them would fill the memory.
+        """
+        most = int(data.counts.max())
+        if (most + 1) * data.counts.size > MOST_TERMS:
+            raise ModelError(
+                f"{name}: FlatBackground sums over how many ON counts are background, up to {most} in each of the "
+                f"{data.counts.size} channels of {data.name!r}, which takes too long. Use MeasuredBackground(), which "
+                "differs little where counts are many."
+            )
         return pm.CustomDist(
             name,
             signal,
@@ -105,7 +122,9 @@ def _flat_logp(value: Variable, signal: Variable, off: Variable, alpha: Variable
     m, a = pt.as_tensor_variable(off).astype("float64")[..., None], pt.as_tensor_variable(alpha)[..., None]
     left = pt.maximum(n - k, 0.0)
     s = pt.as_tensor_variable(signal)[..., None]
-    log_signal = pt.switch(pt.eq(left, 0.0), 0.0, left * pt.log(s))
+    # logarithms of positive numbers alone: derivatives of the others would be lost in channels that see no source
+    log_signal = pt.switch(pt.gt(s, 0.0), left * pt.log(pt.switch(pt.gt(s, 0.0), s, 1.0)), -np.inf)
+    log_signal = pt.switch(pt.eq(left, 0.0), 0.0, log_signal)
     terms = (
         log_signal
         - pt.gammaln(left + 1)
@@ -129,7 +148,8 @@ def _profiled_logp(value: Variable, signal: Variable, off: Variable, alpha: Vari
     n, m = value.astype("float64"), pt.as_tensor_variable(off).astype("float64")
     a, s = pt.as_tensor_variable(alpha), pt.as_tensor_variable(signal)
     middle = a * (n + m) - (1 + a) * s
-    root = pt.sqrt(middle**2 + 4 * a * (a + 1) * pt.maximum(m, 0.5) * s)
+    square = middle**2 + 4 * a * (a + 1) * pt.maximum(m, 0.5) * s
+    root = pt.sqrt(pt.switch(square > 0, square, 1.0))  # without counts and source it is not needed
     # the larger root, without a difference of nearly equal numbers
     with_off = pt.switch(
         middle > 0, (middle + root) / (2 * a * (a + 1)), 2 * m * s / pt.switch(middle > 0, 1.0, root - middle)

@@ -69,8 +69,10 @@ class OnOffCounts:
     Raises
     ------
     ModelError
-        If two data sets have one name, the spectrum is no function of the energy, negative or not finite at the initial
-        point of the model or zero where the data sets see anything, or a systematic has no effect.
+        If two data sets have one name, or a name is taken in the model; if a background is given, and no OFF counts, or
+        no OFF counts, and events where none are expected; if the spectrum is no function of the energy, negative or not
+        finite at the initial point of the model or zero where the data sets see anything, or a systematic has no
+        effect.
 
     Notes
     -----
@@ -119,7 +121,13 @@ class OnOffCounts:
         check_keywords(cls.__name__, kwargs, known)
         model = pm.modelcontext(None)
         every = _checked_data(name, data)
+        _check_names(name, every, several=is_several(data), model=model)
         off = _checked_background(name, background)
+        if background is not None and not any(one.has_off for one in every):
+            raise ModelError(
+                f"{name}: {[one.name for one in every]} have no OFF counts, which background= is about; give "
+                "CountsSpectrum counts_off= and alpha=, or leave background= out: then all counts are the source's."
+            )
         component = ModelComponent(name, _Response(every), IRFS, free=True, separate=True)
         component = component.with_spectrum(_checked(name, spectrum))
         if norm is not None:
@@ -127,7 +135,7 @@ class OnOffCounts:
         labels, energy = component.response.coords["observation"], component.energy_range
         [seen] = with_systematics(name, prefixed(name, systematics), [component], labels, energy, model)
         check_conditions(name, component, model)
-        signals = [_signal(seen, k, one) for k, one in enumerate(every)]
+        signals = [_signal(seen, k, one, len(every)) for k, one in enumerate(every)]
         _check_signals(name, every, signals, model)
         several = is_several(data)
         made = {}
@@ -166,8 +174,8 @@ class _Response:
         return np.array(out)
 
 
-def _signal(component: ModelComponent, k: int, data: CountsSpectrum) -> Variable:
-    """Expected counts of the source in the channels of the k-th data set."""
+def _signal(component: ModelComponent, k: int, data: CountsSpectrum, n: int) -> Variable:
+    """Expected counts of the source in the channels of the k-th of n data sets."""
     nodes, spectrum = data.nodes(), component.spectrum
     each = getattr(spectrum, "each", ())  # a spectrum that systematics make another one in each data set
     spectrum = each[k] if each else spectrum
@@ -175,12 +183,16 @@ def _signal(component: ModelComponent, k: int, data: CountsSpectrum) -> Variable
     if photons is not None:
         for factor in component.factors:
             photons = photons.times(factor)
-        counts = pt.dot(nodes.from_photons, pt.sum(_row(photons.flux, k, 2), axis=-1))
+        counts = pt.dot(
+            nodes.from_photons,
+            pt.sum(_row(component.name, photons.flux, k, n, (*nodes.edges[1:].shape, None)), axis=-1),
+        )
     else:
         values = pt.as_tensor_variable(spectrum_values(spectrum, nodes.energy, FLUX, component.name)).astype("float64")
+        own = _row(component.name, values, k, n, nodes.energy.shape)
         for factor in component.factors:
-            values = values * factor(nodes.energy)
-        counts = pt.dot(nodes.matrix, _row(values, k, 1) * pt.ones(len(nodes.energy)))
+            own = own * _row(component.name, pt.as_tensor_variable(factor(nodes.energy)), k, n, nodes.energy.shape)
+        counts = pt.dot(nodes.matrix, own * pt.ones(len(nodes.energy)))
     if component.norm is not None:
         counts = counts * (component.norm if component.norm.type.ndim == 0 else component.norm[k])
     conditions = conditions_of(component.spectrum)
@@ -188,9 +200,29 @@ def _signal(component: ModelComponent, k: int, data: CountsSpectrum) -> Variable
     return pt.switch(pt.all([fulfilled for fulfilled, _ in conditions]), counts, np.nan) if conditions else counts
 
 
-def _row(values: Variable, k: int, ndim: int) -> Variable:
-    """The values of one data set, where there is a row for each."""
-    return values[k] if values.type.ndim > ndim else values
+def _row(name: str, values: Variable, k: int, n: int, shape: tuple[int | None, ...]) -> Variable:
+    """The values of the k-th of n data sets, of a shape, where there is a row for each.
+
+    Raises
+    ------
+    ModelError
+        If there are rows for another number of data sets, or values for another number of energies.
+    """
+    given = values.type.shape
+    fits = zip(reversed(given), reversed(shape), strict=False)
+    if len(given) > len(shape) + 1 or any(None not in pair and pair[0] not in (1, pair[1]) for pair in fits):
+        raise ModelError(
+            f"the spectrum of {name!r} must have one value for each energy it is called with, shape {shape}, or a row "
+            f"of these for each of the {n} data sets; got the shape {given}."
+        )
+    if len(given) <= len(shape):
+        return values
+    if given[0] not in (None, n):
+        raise ModelError(
+            f"the spectrum of {name!r} has parameters for {given[0]} observations, and there "
+            f"{'is 1 data set' if n == 1 else f'are {n} data sets'}; give a number, or one for each."
+        )
+    return values[k]
 
 
 def _checked_data(name: str, data: Any) -> list[CountsSpectrum]:
@@ -211,6 +243,23 @@ def _checked_data(name: str, data: Any) -> list[CountsSpectrum]:
             "CountsSpectrum.read(path, name=...)."
         )
     return every
+
+
+def _check_names(name: str, every: Sequence[CountsSpectrum], *, several: bool, model: pm.Model) -> None:
+    """Raise a ModelError if variables would have names that cannot be, or that others have."""
+    names = [f"{name}_{one.name}" if several else name for one in every]
+    for own in names:
+        if "/" in own:
+            raise ModelError(
+                f"{name}: the variable of the ON counts would be called {own!r}, and names in PyMC hold no '/'. Give "
+                "the data set another name: CountsSpectrum.read(path, name=...)."
+            )
+        if model.name_for(own) in model.named_vars or f"{own}_off" in names:
+            taken = f"{own}_off" if f"{own}_off" in names else own
+            raise ModelError(
+                f"{name}: two variables of the model would be called {taken!r}. Give each OnOffCounts and each data "
+                "set a name of its own."
+            )
 
 
 def _checked_background(name: str, background: Any) -> OffBackground:
@@ -237,6 +286,13 @@ def _check_signals(name: str, every: Sequence[CountsSpectrum], signals: Sequence
         value_at_start(pt.concatenate(list(signals)), model), np.cumsum([s.mask.sum() for s in every])[:-1]
     )
     for one, counts in zip(every, values, strict=True):
+        bad = np.zeros(0, bool) if one.has_off else (counts == 0) & (one.counts.values > 0)
+        if bad.any():
+            raise ModelError(
+                f"{name}: {one.name!r} has no OFF counts, and {one.counts.values[bad.argmax()]:g} events in the "
+                f"channel at {one.channel_energy[bad.argmax()]:.4g} TeV, where none are expected of the source for the "
+                "initial values of the parameters. Give OFF counts, or leave such channels out by mask= or select(...)."
+            )
         bad = ~(np.isfinite(counts) & (counts >= 0))
         if bad.any():
             c = int(bad.argmax())
