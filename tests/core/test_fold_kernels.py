@@ -446,13 +446,21 @@ def test_smoothing_over_the_psf(instrument, n):
     node, weight = np.polynomial.hermite_e.hermegauss(n)
     weight /= weight.sum()
     variance = np.concatenate([instrument.variance, 40 * instrument.variance[:1]])  # reaches beyond the field of view
+    share = np.concatenate([instrument.weight, instrument.weight[:1]])
+    share[1, :, 0] = 0.0  # of a Gaussian that is not there
     out = np.empty_like(variance)
-    kernels.smooth_over_psf(instrument.aeff, variance, STEP, node, weight, out)
+    kernels.smooth_over_psf(instrument.aeff, variance, share, STEP, node, weight, out)
     for g, o, e in np.ndindex(out.shape):
-        sigma = np.sqrt(variance[g, o, e])
-        radius = np.hypot(OFFSET[o] + sigma * node[:, None], sigma * node)
-        expected = weight @ np.interp(radius, OFFSET, instrument.aeff[:, e]) @ weight
-        assert out[g, o, e] == pytest.approx(expected, rel=1e-5)
+        here, there = variance[g, o, e], share[g, o, e]
+        distance2 = node[:, None] ** 2 + node**2
+        radius = np.hypot(OFFSET[o] + np.sqrt(here) * node[:, None], np.sqrt(here) * node)
+        values = np.interp(radius, OFFSET, instrument.aeff[:, e])
+        if there > 0:
+            # what comes from there has the Gaussian and the share of that place
+            ratio = here / np.interp(radius, OFFSET, variance[g, :, e])
+            values = values * ratio * np.exp(distance2 * (1 - ratio) / 2)
+            values = values * np.interp(radius, OFFSET, share[g, :, e]) / there
+        assert out[g, o, e] == pytest.approx(weight @ values @ weight, rel=1e-5)
 
 
 # --------------------------------------------------------------------------------------------------------- dispersion
