@@ -8,7 +8,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.arguments import is_several
+from pymc_gamma.arguments import is_several, text
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.counts import CountsSpectrum
 from pymc_gamma.counts.spectrum import FLUX
@@ -119,6 +119,7 @@ class OnOffCounts:
         """Add the counts to the model on the context stack."""
         known = ("name", "data", "spectrum", "norm", "systematics", "background", "expected_counts")
         check_keywords(cls.__name__, kwargs, known)
+        name = text(name, "name")
         model = pm.modelcontext(None)
         every = _checked_data(name, data)
         _check_names(name, every, several=is_several(data), model=model)
