@@ -1,4 +1,4 @@
-r"""Flux points and light curves by gammapy that `tests/validation/test_flux_points.py` compares with.
+r"""Flux points and light curves by gammapy that `tests/validation/test_gammapy_points.py` compares with.
 
     python tests/validation/references/gammapy_points.py FOLDER
 
