@@ -69,7 +69,7 @@ def test_a_larger_area(form, responses, events):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("scale", [0.8, 1.25])
+@pytest.mark.parametrize("scale", [0.75, 1.25])
 def test_a_wider_psf(form, scale, responses, events):
     systematics = [pmg.PSFScale(0.1, value=scale)]  # within three sigma
     if "profile" in form or form == "all free":
