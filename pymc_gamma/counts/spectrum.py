@@ -356,7 +356,10 @@ class CountsSpectrum:
         return values
 
     def _array(self, values: FloatArray, name: str) -> xr.DataArray:
-        return xr.DataArray(values[self.mask], {"energy": self.channel_energy}, ("energy",), name=name)
+        return self._of_used(values[self.mask], name)
+
+    def _of_used(self, values: FloatArray, name: str) -> xr.DataArray:
+        return xr.DataArray(values, {"energy": self.channel_energy}, ("energy",), name=name)
 
     @property
     def channel_energy(self) -> FloatArray:
@@ -394,9 +397,9 @@ class CountsSpectrum:
         photons = photons_of(spectrum, nodes.edges)
         if photons is not None:
             in_bins = self._numbers(photons.flux).sum(axis=-1)
-            return self._array_of_used(nodes.from_photons @ self._one_each(in_bins, len(nodes.edges) - 1))
+            return self._of_used(nodes.from_photons @ self._one_each(in_bins, len(nodes.edges) - 1), "npred")
         values = self._numbers(spectrum_values(spectrum, nodes.energy, FLUX, self.name))
-        return self._array_of_used(nodes.matrix @ self._one_each(values, len(nodes.energy)))
+        return self._of_used(nodes.matrix @ self._one_each(values, len(nodes.energy)), "npred")
 
     def _numbers(self, values: Any) -> FloatArray:
         """Values of a spectrum; a ModelError if they are those of chance."""
@@ -414,9 +417,6 @@ class CountsSpectrum:
                 f"{values.shape} for {n} energies."
             )
         return np.broadcast_to(values, (n,))
-
-    def _array_of_used(self, values: FloatArray) -> xr.DataArray:
-        return xr.DataArray(values, {"energy": self.channel_energy}, ("energy",), name="npred")
 
     def select(self, energy_range: u.Quantity) -> Self:
         """With those channels alone used that lie in a range of energies, both edges included.

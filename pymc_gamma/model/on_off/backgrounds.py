@@ -81,16 +81,7 @@ class FlatBackground(OffBackground):
                 f"{data.counts.size} channels of {data.name!r}, which takes too long. Use MeasuredBackground(), which "
                 "differs little where counts are many."
             )
-        return pm.CustomDist(
-            name,
-            signal,
-            data.counts_off.values,
-            data.alpha.values,
-            logp=_flat_logp,
-            dist=_flat_dist,
-            observed=data.counts.values.astype(np.int64),
-            dims=dims,
-        )
+        return _given_off(name, data, signal, dims, logp=_flat_logp, dist=_flat_dist)
 
 
 @dataclass(frozen=True)
@@ -102,18 +93,16 @@ class ProfiledBackground(OffBackground):
 
     def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
         """ON counts with -WStat/2 as the logarithm of their probability."""
-        return pm.CustomDist(
-            name,
-            signal,
-            data.counts_off.values,
-            data.alpha.values,
-            logp=_profiled_logp,
-            random=_no_draws,
-            observed=data.counts.values.astype(np.int64),
-            dims=dims,
-            dtype="int64",
-            signature="(),(),()->()",
-        )
+        kind = {"dtype": "int64", "signature": "(),(),()->()"}
+        return _given_off(name, data, signal, dims, logp=_profiled_logp, random=_no_draws, **kind)
+
+
+def _given_off(name: str, data: CountsSpectrum, signal: Variable, dims: str, **functions: Any) -> Variable:
+    """Observed ON counts of a distribution that has expected counts of the source, OFF counts and alpha."""
+    observed = data.counts.values.astype(np.int64)
+    return pm.CustomDist(
+        name, signal, data.counts_off.values, data.alpha.values, observed=observed, dims=dims, **functions
+    )
 
 
 def _flat_logp(value: Variable, signal: Variable, off: Variable, alpha: Variable) -> Variable:

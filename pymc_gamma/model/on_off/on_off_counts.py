@@ -121,8 +121,8 @@ class OnOffCounts:
         check_keywords(cls.__name__, kwargs, known)
         name = text(name, "name")
         model = pm.modelcontext(None)
-        every = _checked_data(name, data)
-        _check_names(name, every, several=is_several(data), model=model)
+        every, several = _checked_data(name, data), is_several(data)
+        _check_names(name, every, several=several, model=model)
         off = _checked_background(name, background)
         if background is not None and not any(one.has_off for one in every):
             raise ModelError(
@@ -138,7 +138,6 @@ class OnOffCounts:
         check_conditions(name, component, model)
         signals = [_signal(seen, k, one, len(every)) for k, one in enumerate(every)]
         _check_signals(name, every, signals, model)
-        several = is_several(data)
         made = {}
         for one, signal in zip(every, signals, strict=True):
             own = f"{name}_{one.name}" if several else name
