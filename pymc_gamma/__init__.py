@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pymc_gamma.analysis.analysis import Analysis
     from pymc_gamma.analysis.report import report
-    from pymc_gamma.counts import CountsSpectrum
+    from pymc_gamma.on_off import CountsSpectrum
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.events.run_files import write_runs
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
@@ -176,7 +176,7 @@ _WHERE = {
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
     "pymc_gamma.inference.annotate": ("annotate",),
     "pymc_gamma.inference.evaluate": ("spectrum_draws",),
-    "pymc_gamma.counts": ("CountsSpectrum",),
+    "pymc_gamma.on_off": ("CountsSpectrum",),
     "pymc_gamma.model.on_off": (
         "FlatBackground",
         "MeasuredBackground",

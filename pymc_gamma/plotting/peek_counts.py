@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pymc_gamma.counts import CountsSpectrum
+from pymc_gamma.on_off import CountsSpectrum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

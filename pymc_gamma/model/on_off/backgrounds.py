@@ -23,7 +23,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.counts import CountsSpectrum
+from pymc_gamma.on_off import CountsSpectrum
 from pymc_gamma.errors import ModelError
 
 __all__ = ["FlatBackground", "OffBackground", "ProfiledBackground"]

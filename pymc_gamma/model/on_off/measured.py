@@ -26,7 +26,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import number
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.counts import CountsSpectrum
+from pymc_gamma.on_off import CountsSpectrum
 from pymc_gamma.model.on_off.backgrounds import OffBackground
 
 __all__ = ["MeasuredBackground"]

@@ -10,8 +10,8 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import is_several, text
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.counts import CountsSpectrum
-from pymc_gamma.counts.spectrum import FLUX
+from pymc_gamma.on_off import CountsSpectrum
+from pymc_gamma.on_off.counts_spectrum import FLUX
 from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import photons_of, spectrum_values
 from pymc_gamma.keywords import check_keywords

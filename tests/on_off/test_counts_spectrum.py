@@ -11,7 +11,7 @@ from ogip_files import N_CHANNELS, toy, write
 from scipy import integrate
 
 import pymc_gamma as pmg
-from pymc_gamma.counts.ogip import _rounding
+from pymc_gamma.on_off.ogip import _rounding
 from pymc_gamma.errors import DataFileError, EventError, ModelError, PymcGammaWarning
 
 CM2_S = u.Unit("cm2 s")
