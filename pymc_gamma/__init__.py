@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pymc_gamma.analysis.analysis import Analysis
     from pymc_gamma.analysis.report import report
-    from pymc_gamma.on_off import CountsSpectrum
     from pymc_gamma.events import Events, predictive_counts
     from pymc_gamma.events.run_files import write_runs
     from pymc_gamma.folding.live_shapes import DiskShape, GaussianShape, PointShape, ShellShape
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
         PSFScale,
         Systematic,
     )
+    from pymc_gamma.on_off import CountsSpectrum
     from pymc_gamma.ops.device import single_precision_tables
     from pymc_gamma.plotting import (
         plot_corner,

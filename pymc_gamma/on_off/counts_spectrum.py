@@ -13,10 +13,10 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import checked, integer, number, path, text
 from pymc_gamma.arrays import FloatArray, IntArray
-from pymc_gamma.on_off.nodes import SpectrumNodes
-from pymc_gamma.on_off.ogip import read_ogip
 from pymc_gamma.errors import DataFileError, EventError, ModelError, warn_user
 from pymc_gamma.flux import photons_of, spectrum_values
+from pymc_gamma.on_off.nodes import SpectrumNodes
+from pymc_gamma.on_off.ogip import read_ogip
 from pymc_gamma.pictures import picture
 from pymc_gamma.tensors import value_of
 from pymc_gamma.units import numbers, scalar_value, to_value

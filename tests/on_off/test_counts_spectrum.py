@@ -11,8 +11,8 @@ from ogip_files import N_CHANNELS, toy, write
 from scipy import integrate
 
 import pymc_gamma as pmg
-from pymc_gamma.on_off.ogip import _rounding
 from pymc_gamma.errors import DataFileError, EventError, ModelError, PymcGammaWarning
+from pymc_gamma.on_off.ogip import _rounding
 
 CM2_S = u.Unit("cm2 s")
 

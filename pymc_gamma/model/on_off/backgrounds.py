@@ -23,8 +23,8 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.on_off import CountsSpectrum
 from pymc_gamma.errors import ModelError
+from pymc_gamma.on_off import CountsSpectrum
 
 __all__ = ["FlatBackground", "OffBackground", "ProfiledBackground"]
 

@@ -26,8 +26,8 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import number
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.on_off import CountsSpectrum
 from pymc_gamma.model.on_off.backgrounds import OffBackground
+from pymc_gamma.on_off import CountsSpectrum
 
 __all__ = ["MeasuredBackground"]
 

@@ -10,8 +10,6 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import is_several, text
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.on_off import CountsSpectrum
-from pymc_gamma.on_off.counts_spectrum import FLUX
 from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import photons_of, spectrum_values
 from pymc_gamma.keywords import check_keywords
@@ -23,6 +21,8 @@ from pymc_gamma.model.spectra import conditions_of
 from pymc_gamma.model.spectral import check_conditions, value_at_start
 from pymc_gamma.model.systematics import Systematic
 from pymc_gamma.model.systematics.base import prefixed, with_systematics
+from pymc_gamma.on_off import CountsSpectrum
+from pymc_gamma.on_off.counts_spectrum import FLUX
 
 __all__ = ["OnOffCounts"]
 
