@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any, Self
 import astropy.units as u
 import numpy as np
 import xarray as xr
+from astropy.time import Time
 from numpy.typing import ArrayLike, NDArray
-from pymc.pytensorf import rvs_in_graph
-from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import checked, integer, number, path, text
 from pymc_gamma.arrays import FloatArray, IntArray
-from pymc_gamma.errors import DataFileError, EventError, ModelError, warn_user
-from pymc_gamma.flux import photons_of, spectrum_values
+from pymc_gamma.errors import DataFileError, EventError, warn_user
+from pymc_gamma.instrument.time_bins import intervals
+from pymc_gamma.on_off.checks import checked_alpha, checked_edges, checked_exposure, shaped
 from pymc_gamma.on_off.nodes import SpectrumNodes
 from pymc_gamma.on_off.ogip import read_ogip
 from pymc_gamma.pictures import picture
-from pymc_gamma.tensors import value_of
 from pymc_gamma.units import numbers, scalar_value, to_value
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CountsSpectrum"]
 
-FLUX = "TeV-1 cm-2 s-1"
 SAME_ENERGY = 1e-6
 """Relative difference of an energy and an edge within which they are the same."""
 
@@ -69,7 +67,9 @@ class CountsSpectrum:
     mask : array_like of bool, optional
         Channels to use, shape (n,); all by default.
     livetime : `~astropy.units.Quantity`, optional
-        For the record.
+        For light curves, and for the record.
+    good_time : `~astropy.time.Time`, optional
+        When the data were taken, as `Observation` has it; for light curves.
     grouping : array_like of int, optional
         1 where a group of channels begins, -1 where it goes on, 0 in a channel of no group, as files have it, shape
         (n,); for :meth:`grouped`.
@@ -115,11 +115,13 @@ class CountsSpectrum:
         mask: ArrayLike | None = None,
         livetime: u.Quantity | None = None,
         grouping: ArrayLike | None = None,
+        good_time: Time | None = None,
     ) -> None:
         self.name = name
-        edges = _edges(name, energy, "energy")
+        self.good_time_s = None if good_time is None else intervals(good_time)
+        edges = checked_edges(name, energy, "energy")
         n = len(edges) - 1
-        edges_true = _edges(name, energy_true, "energy_true")
+        edges_true = checked_edges(name, energy_true, "energy_true")
         m = len(edges_true) - 1
         on = _counts(name, counts, "counts", n)
         off = None if counts_off is None else _counts(name, counts_off, "counts_off", n)
@@ -130,25 +132,16 @@ class CountsSpectrum:
         if (off is None) != (alpha is None):
             raise EventError(f"{name!r}: counts_off and alpha, the ratio of the exposures, go together; give both.")
         if alpha is not None:
-            ratio = _shaped(name, numbers(alpha, f"{name}: alpha", finite=False), "alpha", (n,))
-            bad = used & ~(np.isfinite(ratio) & (ratio > 0))
-            if bad.any():
-                c = int(bad.argmax())
-                raise EventError(
-                    f"{name!r}: alpha must be positive where channels are used; it is {ratio[c]:g} in channel {c} (and "
-                    f"in {int(bad.sum())} in all). Leave these channels out by mask=."
-                )
+            ratio = checked_alpha(name, alpha, used, "channel")
         if not used.any():
             raise EventError(f"{name!r}: no channel is used (mask is False in all {n}).")
-        response = _shaped(name, numbers(edisp, f"{name}: edisp"), "edisp", (m, n))
+        response = shaped(name, numbers(edisp, f"{name}: edisp"), "edisp", (m, n))
         if (response < 0).any() or response.sum(axis=1).max(initial=0) > 1.01:
             raise EventError(
                 f"{name!r}: edisp must hold probabilities, which add up to at most 1 for each true energy; they are "
                 f"{response.min():.4g} at least and add up to {response.sum(axis=1).max():.4g} at most."
             )
-        seen = _shaped(name, to_value(exposure, "cm2 s", f"{name}: exposure"), "exposure", (m,))
-        if not np.all(np.isfinite(seen) & (seen >= 0)) or not seen.any():
-            raise EventError(f"{name!r}: exposure must be finite, not negative, and not zero everywhere.")
+        seen = checked_exposure(name, exposure, m)
         self._edges, self._edges_true, self._exposure, self._edisp = edges, edges_true, seen, response
         self._channels = _Channels(on, off, ratio, used)
         self.livetime: u.Quantity | None = None
@@ -156,7 +149,7 @@ class CountsSpectrum:
             self.livetime = number(scalar_value(livetime, "s", f"{name}: livetime"), f"{name}: livetime", low=0) * u.s
         self.grouping: IntArray | None = None
         if grouping is not None:
-            self.grouping = _shaped(name, numbers(grouping, f"{name}: grouping"), "grouping", (n,)).astype(np.int64)
+            self.grouping = shaped(name, numbers(grouping, f"{name}: grouping"), "grouping", (n,)).astype(np.int64)
             if not np.isin(self.grouping, (-1, 0, 1)).all():
                 raise EventError(
                     f"{name!r}: grouping must be 1, where a group of channels begins, -1, where it goes on, or 0."
@@ -268,6 +261,7 @@ class CountsSpectrum:
             alpha=alpha,
             mask=mask,
             livetime=dataset.exposure.meta.get("livetime"),
+            good_time=_good_time(dataset),
         )
 
     def __repr__(self) -> str:
@@ -389,34 +383,7 @@ class CountsSpectrum:
         --------
         >>> counts = spectrum.npred(pmg.PowerLaw(index=2.4, amplitude=3e-11))  # doctest: +SKIP
         """
-        if not callable(spectrum):
-            raise ModelError(
-                f"{self.name!r}: spectrum must be a function of the energy such as pmg.PowerLaw(...), got {spectrum!r}."
-            )
-        nodes = self.nodes()
-        photons = photons_of(spectrum, nodes.edges)
-        if photons is not None:
-            in_bins = self._numbers(photons.flux).sum(axis=-1)
-            return self._of_used(nodes.from_photons @ self._one_each(in_bins, len(nodes.edges) - 1), "npred")
-        values = self._numbers(spectrum_values(spectrum, nodes.energy, FLUX, self.name))
-        return self._of_used(nodes.matrix @ self._one_each(values, len(nodes.energy)), "npred")
-
-    def _numbers(self, values: Any) -> FloatArray:
-        """Values of a spectrum; a ModelError if they are those of chance."""
-        if isinstance(values, Variable) and rvs_in_graph([values]):
-            raise ModelError(
-                f"{self.name!r}: the spectrum has random variables as parameters; npred wants numbers, such as those "
-                "of a best fit. For draws use OnOffCounts(..., expected_counts=True)."
-            )
-        return np.asarray(value_of(values))
-
-    def _one_each(self, values: FloatArray, n: int) -> FloatArray:
-        if values.shape not in ((), (1,), (n,)):
-            raise ModelError(
-                f"{self.name!r}: the spectrum must return one value for each energy it is called with, got the shape "
-                f"{values.shape} for {n} energies."
-            )
-        return np.broadcast_to(values, (n,))
+        return self._of_used(self.nodes().expected(spectrum, self.name), "npred")
 
     def select(self, energy_range: u.Quantity) -> Self:
         """With those channels alone used that lie in a range of energies, both edges included.
@@ -529,17 +496,16 @@ class CountsSpectrum:
         return figure
 
 
-def _edges(name: str, values: Any, what: str) -> FloatArray:
-    edges = to_value(values, "TeV", f"{name}: {what}")
-    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
-        raise EventError(f"{name!r}: {what} must be edges that increase, at least two, got {values}.")
-    if edges[0] <= 0:
-        raise EventError(f"{name!r}: {what} must be positive, got {edges[0]:g} TeV.")
-    return edges
+def _good_time(dataset: Any) -> Time | None:
+    """Start and end of the good time intervals of a gammapy dataset, shape (n, 2)."""
+    gti = dataset.gti
+    if gti is None or not len(gti.table):
+        return None
+    return Time([[start, stop] for start, stop in zip(gti.time_start, gti.time_stop, strict=True)])
 
 
 def _counts(name: str, values: Any, what: str, n: int) -> FloatArray:
-    counts = _shaped(name, numbers(values, f"{name}: {what}", finite=False), what, (n,))
+    counts = shaped(name, numbers(values, f"{name}: {what}", finite=False), what, (n,))
     bad = ~(np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts)))
     if bad.any():
         c = int(bad.argmax())
@@ -548,14 +514,6 @@ def _counts(name: str, values: Any, what: str, n: int) -> FloatArray:
             f"{int(bad.sum())} of {n} are not)."
         )
     return counts
-
-
-def _shaped(name: str, values: FloatArray, what: str, shape: tuple[int, ...]) -> FloatArray:
-    if values.ndim == 0 and len(shape) == 1 and what == "alpha":
-        return np.full(shape, float(values))
-    if values.shape != shape:
-        raise EventError(f"{name!r}: {what} must have the shape {shape}, as the energies say; got {values.shape}.")
-    return np.array(values, float)
 
 
 def _split(run: IntArray, holds: FloatArray, wanted: FloatArray, begins: NDArray[np.bool_]) -> None:
