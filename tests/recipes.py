@@ -238,7 +238,7 @@ def analyses(o):
 
 
 def on_off(o):
-    """Recipes of counts spectra."""
+    """Recipes of counts spectra and flux points."""
     from gammapy.datasets import SpectrumDatasetOnOff
 
     folder = o.folder / "ogip"
@@ -267,6 +267,16 @@ def on_off(o):
         "CountsSpectrum.select": {"self": data, "energy_range": (1, 10) * u.TeV},
         "CountsSpectrum.grouped": {"self": data, "n": 2},
         "CountsSpectrum.peek": {"self": data},
+        "FluxPointsData": {
+            "name": "fluxes",
+            "points": o.points,
+            "spectrum": spectrum,
+            "norm": 1.0,
+            "systematics": [pmg.EnergyScale(0.1)],
+            "statistic": "profile",
+            "mask": np.ones(2, bool),
+            "expected_flux": True,
+        },
         "MeasuredBackground": {"nodes_per_decade": 3.0, "events_per_node": 10.0, "step": 0.5, "index": 2.7},
         "FlatBackground": {},
         "ProfiledBackground": {},
