@@ -203,6 +203,12 @@ class Objects:
         spatial.freeze()
         return SkyModel(PowerLawSpectralModel(amplitude="3e-12 TeV-1 cm-2 s-1"), spatial, name="crab")
 
+    def counts_of_gammapy(self):
+        from gammapy.datasets import SpectrumDatasetOnOff
+
+        (self.folder / "counts").mkdir(exist_ok=True)
+        return SpectrumDatasetOnOff.read(ogip_files.write(self.folder / "counts", gammapy=True), name="counts")
+
     def file(self, name):
         return str(self.folder / name)
 
@@ -575,11 +581,13 @@ def recipes(o):
         },
         "from_gammapy": {
             "models": [o.gammapy_model],
-            "observations": o.observation,
+            "observations": [o.observation, o.counts_of_gammapy()],
             "roi": o.roi,
             "events": o.events,
             "name": "events",
             "max_events": 200,
+            "background": pmg.FlatBackground(),
+            "dataset_options": {"counts": {"norm": 1.0}},
         },
         "to_gammapy": {"idata": gammapy_posterior(), "models": [o.gammapy_model], "point": "mean"},
         # after the fit

@@ -220,25 +220,39 @@ class CountsSpectrum:
     def from_gammapy(cls, dataset: Any) -> Self:
         """From a gammapy `SpectrumDatasetOnOff`, with the channels in its ``mask_safe`` and ``mask_fit``.
 
+        A `SpectrumDataset` without background will do, too: all its counts are of the source.
+
         Raises
         ------
         TypeError
             If it is something else.
         EventError
-            If it lacks counts, exposure or OFF counts.
+            If it lacks counts or exposure, has a PSF, or a background that no OFF counts measure.
 
         Examples
         --------
         >>> spectrum = pmg.CountsSpectrum.from_gammapy(dataset)  # doctest: +SKIP
         """
-        from gammapy.datasets import SpectrumDatasetOnOff
+        from gammapy.datasets import SpectrumDataset, SpectrumDatasetOnOff
 
-        if not isinstance(dataset, SpectrumDatasetOnOff):
+        if not isinstance(dataset, SpectrumDataset | SpectrumDatasetOnOff):
             raise TypeError(
-                f"dataset must be a gammapy SpectrumDatasetOnOff, got {type(dataset).__name__}; maps go through "
-                "pmg.from_gammapy."
+                f"dataset must be a gammapy SpectrumDatasetOnOff, got {type(dataset).__name__}; observations go "
+                "through pmg.from_gammapy."
             )
         name = dataset.name
+        known = dataset.background if isinstance(dataset, SpectrumDataset) else None
+        if known is not None and np.any(np.nan_to_num(known.data) != 0):
+            raise EventError(
+                f"the dataset {name!r} is a SpectrumDataset with a background model of {float(known.data.sum()):.4g} "
+                "events; give a SpectrumDatasetOnOff, whose OFF counts measure it (SpectrumDatasetOnOff."
+                "from_spectrum_dataset)."
+            )
+        if dataset.psf is not None:
+            raise EventError(
+                f"the dataset {name!r} has a PSF; put the containment of the ON region into its exposure, and set "
+                "psf=None."
+            )
         for what in ("counts", "exposure"):
             if getattr(dataset, what) is None:
                 raise EventError(f"the dataset {name!r} has no {what}.")
@@ -255,7 +269,7 @@ class CountsSpectrum:
         for one in (dataset.mask_safe, dataset.mask_fit):
             if one is not None:
                 mask &= np.asarray(one.data, bool).ravel()
-        has_off = dataset.counts_off is not None
+        has_off = getattr(dataset, "counts_off", None) is not None
         alpha = np.asarray(dataset.alpha.data, float).ravel() if has_off else None
         return cls(
             name,
