@@ -1,7 +1,7 @@
 """`CountsSpectrum`: events of an ON region in channels of energy, those of an OFF region, and the response."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
@@ -15,6 +15,8 @@ from pymc_gamma.arguments import checked, integer, number, path, text
 from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.errors import DataFileError, EventError, ModelError, warn_user
 from pymc_gamma.flux import photons_of, spectrum_values
+from pymc_gamma.on_off.channels import Channels
+from pymc_gamma.on_off.grouping import begins_of_groups, joined_groups
 from pymc_gamma.on_off.nodes import SpectrumNodes
 from pymc_gamma.on_off.ogip import read_ogip
 from pymc_gamma.pictures import picture
@@ -29,16 +31,6 @@ __all__ = ["CountsSpectrum"]
 FLUX = "TeV-1 cm-2 s-1"
 SAME_ENERGY = 1e-6
 """Relative difference of an energy and an edge within which they are the same."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Channels:
-    """What has one entry for each channel."""
-
-    counts: FloatArray
-    counts_off: FloatArray | None
-    alpha: FloatArray | None
-    mask: NDArray[np.bool_]
 
 
 class CountsSpectrum:
@@ -150,7 +142,7 @@ class CountsSpectrum:
         if not np.all(np.isfinite(seen) & (seen >= 0)) or not seen.any():
             raise EventError(f"{name!r}: exposure must be finite, not negative, and not zero everywhere.")
         self._edges, self._edges_true, self._exposure, self._edisp = edges, edges_true, seen, response
-        self._channels = _Channels(on, off, ratio, used)
+        self._channels = Channels(on, off, ratio, used)
         self.livetime: u.Quantity | None = None
         if livetime is not None:
             self.livetime = number(scalar_value(livetime, "s", f"{name}: livetime"), f"{name}: livetime", low=0) * u.s
@@ -475,52 +467,16 @@ class CountsSpectrum:
         """
         if n is not None and (min_counts is not None or min_off is not None):
             raise EventError(f"{self.name!r}: give n, or numbers of counts.")
-        begins = self._begins(
+        begins = begins_of_groups(
+            self.name,
+            self._channels,
+            self.grouping,
             None if n is None else integer(n, "n", low=1),
             *(None if one is None else number(one, "counts of a group", low=0) for one in (min_counts, min_off)),
         )
-        group = np.cumsum(begins) - 1
-        first = np.flatnonzero(begins)
-        alpha = self._channels.alpha
-        if alpha is not None:
-            reference = alpha[first]
-            differs = self.mask & ~np.isclose(alpha, reference[group], rtol=SAME_ENERGY, atol=0)
-            if differs.any():
-                c = int(differs.argmax())
-                raise EventError(
-                    f"{self.name!r}: alpha differs within a group ({reference[group[c]]:.6g} and {alpha[c]:.6g} near "
-                    f"{self._edges[c]:.4g} TeV); counts of both do not add up. Group less, or not across that energy."
-                )
-            alpha = reference
-        off = self._channels.counts_off
-        channels = _Channels(
-            np.add.reduceat(self._channels.counts, first),
-            None if off is None else np.add.reduceat(off, first),
-            alpha,
-            self.mask[first],
-        )
-        edges = np.append(self._edges[first], self._edges[-1])
-        return self._with(channels, edges, np.add.reduceat(self._edisp, first, axis=1), None)
+        return self._with(*joined_groups(self.name, self._channels, self._edges, self._edisp, begins), None)
 
-    def _begins(self, n: int | None, min_counts: float | None, min_off: float | None) -> NDArray[np.bool_]:
-        """Where groups begin; channels that are not used are groups of their own."""
-        on, off = self._channels.counts, self._channels.counts_off
-        if min_off is not None and off is None:
-            raise EventError(f"{self.name!r} has no OFF region, whose counts min_off= asks for.")
-        begins = ~self.mask
-        begins[1:] |= begins[:-1]
-        begins[0] = True
-        if n is None and min_counts is None and min_off is None:
-            if self.grouping is None:
-                raise EventError(f"{self.name!r} has no groups of its own (GROUPING); give n, min_counts or min_off.")
-            return np.asarray(begins | (self.grouping != -1))
-        wanted = np.array([n or 0, min_counts or 0, min_off or 0])
-        holds = np.column_stack([np.ones(len(self)), on, np.zeros(len(self)) if off is None else off])
-        for run in np.split(np.arange(len(self)), np.flatnonzero(begins)[1:]):
-            _split(run, holds, wanted, begins)
-        return begins
-
-    def _with(self, channels: _Channels, edges: FloatArray, edisp: FloatArray, grouping: IntArray | None) -> Self:
+    def _with(self, channels: Channels, edges: FloatArray, edisp: FloatArray, grouping: IntArray | None) -> Self:
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         made._channels, made._edges, made._edisp, made.grouping = channels, edges, edisp, grouping
@@ -570,17 +526,6 @@ def _shaped(name: str, values: FloatArray, what: str, shape: tuple[int, ...]) ->
     if values.shape != shape:
         raise EventError(f"{name!r}: {what} must have the shape {shape}, as the energies say; got {values.shape}.")
     return np.array(values, float)
-
-
-def _split(run: IntArray, holds: FloatArray, wanted: FloatArray, begins: NDArray[np.bool_]) -> None:
-    """Cut a run of channels where those since the last cut hold enough; the rest stays with the last."""
-    held, last = np.zeros(len(wanted)), None
-    for c in run:
-        if (held >= wanted).all():
-            begins[c], last, held = True, c, np.zeros(len(wanted))
-        held = held + holds[c]
-    if last is not None and not (held >= wanted).all():
-        begins[last] = False
 
 
 def _range(energy_range: Any) -> tuple[float, float]:
