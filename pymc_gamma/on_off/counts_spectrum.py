@@ -45,7 +45,7 @@ class CountsSpectrum:
     name : str
         Of the data set.
     counts : array_like
-        ON counts, whole numbers, shape (n,).
+        ON counts, whole numbers, shape (n,); plain, or in ``ct``.
     energy : `~astropy.units.Quantity`
         Edges of the channels, shape (n + 1,).
     energy_true : `~astropy.units.Quantity`
@@ -509,6 +509,8 @@ def _edges(name: str, values: Any, what: str) -> FloatArray:
 
 
 def _counts(name: str, values: Any, what: str, n: int) -> FloatArray:
+    if isinstance(values, u.Quantity) and values.unit == u.ct:  # not dimensionless for astropy
+        values = values / u.ct
     counts = _shaped(name, numbers(values, f"{name}: {what}", finite=False), what, (n,))
     bad = ~(np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts)))
     if bad.any():
