@@ -152,7 +152,7 @@ def test_limits_alone():
     assert [one.name for one in model.observed_RVs] == ["published_limits"]
     with model:
         drawn = pm.sample_prior_predictive(3, random_seed=1).prior_predictive["published_limits"]
-    assert np.all(drawn.values >= 2 * DNDE)
+    assert np.all(drawn.values >= 2 * DNDE * (1 - 1e-12))
 
 
 def test_scans_are_gammapys_profile():
@@ -227,6 +227,30 @@ def test_kinds_of_points_and_files(tmp_path):
     np.testing.assert_allclose(measured, np.delete(expected[1], 2), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_what_a_table_masks_was_not_measured(kind, tmp_path):
+    made = kind(Table(table(), masked=True))
+    made["dnde"].mask[2] = True
+    if kind is Table:
+        made.write(tmp_path / "masked.ecsv")
+        given = [made, tmp_path / "masked.ecsv"]
+    else:
+        given = [made]
+    for points in given:
+        model = model_of(points)
+        np.testing.assert_allclose(model.coords["published_energy"], np.delete(ENERGY, 2))
+        np.testing.assert_allclose(model.coords["published_limits_energy"], ENERGY[2:3])
+
+
+def test_fluxes_are_at_the_energies_that_are_said():
+    at = ENERGY * 1.1
+    model = model_of(table(e_ref=at * u.TeV))
+    np.testing.assert_allclose(model.coords["published_energy"], at)
+    [found] = log_likelihood(model, 2.5, 3e-11)
+    [same] = log_likelihood(model_of(table()), 2.5, 3e-11 * 1.1**-2.5)
+    np.testing.assert_allclose(found, same, rtol=1e-9)
+
+
 def test_systematics_of_an_instrument():
     with pm.Model() as model:
         spectrum = pmg.PowerLaw(index=2.5, amplitude=3e-11)
@@ -298,6 +322,7 @@ def short_scan():
         (light_curve, {}, EventError, "axis of time"),
         (lambda: 3.0, {}, TypeError, "must be flux points"),
         (lambda: "nowhere.ecsv", {}, DataFileError, "no file nowhere.ecsv"),
+        (lambda: table(e_ref=[-1.0, 1, 2, 3, 4, 5] * u.TeV), {}, DataFileError, "positive node values"),
         (lambda: Table({"a": [1]}), {}, DataFileError, "table of flux points"),
         (lambda: FluxPointsDataset(data=FluxPoints.from_table(table()), mask_fit=np.ones(3, bool)), {}, EventError,
          r"mask_fit has the shape \(3,\)"),

@@ -104,6 +104,17 @@ def test_models_are_for_their_data_sets(folder):
     assert log_likelihood(model, at) == pytest.approx(expected, rel=1e-9)
 
 
+def test_linked_parameters_are_one_variable_in_several_data_sets(folder):
+    first, second = crab(datasets_names="magic"), crab("other", datasets_names="lat")
+    second.spectral_model.alpha = first.spectral_model.alpha
+    models = gp.Models([first, second])
+    model = pmg.from_gammapy(models, [on_off(folder), points()], background=pmg.FlatBackground())
+    alpha = model["crab.spectral.alpha"]
+    assert "other.spectral.alpha" not in model.named_vars
+    assert len(model.free_RVs) == 5
+    assert all(alpha in set(ancestors([one])) for one in model.observed_RVs)
+
+
 def test_events_and_data_sets_in_one_model(runs, folder):
     models = gp.Models([sky_model(), gp.FoVBackgroundModel("obs-11")])
     fold = {"fold_options": {"energy_true": 60}}

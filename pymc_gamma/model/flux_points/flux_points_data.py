@@ -85,8 +85,8 @@ class FluxPointsData:
 
     Notes
     -----
-    A spectrum is taken at the energy of the point, as in gammapy: where bands are wide and spectra steep it matters
-    which energy that is.
+    A spectrum is taken at the energy of the point: that which a table or file of differential fluxes says, ``e_ref``,
+    else the geometric middle of the band. gammapy always takes the middle where it knows the band.
     The variables are ordinary ones of PyMC: `pymc.sample_posterior_predictive` draws them (not those of profiles), and
     `pymc.compute_log_likelihood` gives a value for each point. Limits are a variable of their own, ``"<name>_limits"``.
 

@@ -119,7 +119,8 @@ def measured_fluxes(label: str, points: Any, statistic: str | None) -> MeasuredF
         raise EventError(
             f"{label} has an axis of {', '.join(others)}; give the points of one bin of it, one flux for each energy."
         )
-    n = theirs.energy_ref.size
+    energy = to_value(theirs.energy_ref, "TeV", f"{label}: energy_ref").ravel()
+    n = len(energy)
     known = set(theirs.available_quantities)
 
     def column(name: str) -> FloatArray:
@@ -135,7 +136,7 @@ def measured_fluxes(label: str, points: Any, statistic: str | None) -> MeasuredF
         stat = np.asarray(theirs.stat_scan.data, float).reshape(n, len(norm)) - best
         profiles = Profiles(norm, stat, to_value(theirs.dnde_ref, FLUX, f"{label}: dnde_ref").reshape(n))
     return MeasuredFluxes(
-        energy=to_value(theirs.energy_ref, "TeV", f"{label}: energy_ref").reshape(n),
+        energy=energy,
         dnde=column(""),
         err=column("_err"),
         errn=column("_errn"),
@@ -162,8 +163,8 @@ def _dataset(label: str, points: Any) -> Any:
         return _read(Path(points))
     if isinstance(points, Table):
         with reading(label, "a table of flux points"):
-            points = FluxPoints.from_table(Table(points))
-    elif hasattr(points, "to_gammapy"):
+            return _from_table(Table(points))
+    if hasattr(points, "to_gammapy"):
         points = points.to_gammapy()
     if not isinstance(points, FluxPoints):
         raise TypeError(
@@ -176,15 +177,33 @@ def _dataset(label: str, points: Any) -> Any:
 
 
 def _read(path: Path) -> Any:
-    """A file of flux points, with its masks if there are."""
-    from gammapy.datasets import FluxPointsDataset
+    """A file of flux points."""
+    from astropy.table import Table
 
     if not path.is_file():
         raise DataFileError(f"there is no file {path}; check the path.")
-    if path.name.endswith(FITS):
+    is_fits = path.name.endswith(FITS)
+    if is_fits:
         check_whole(path)
     with reading(path, "a file of flux points"):
-        return FluxPointsDataset.read(path)
+        return _from_table(Table.read(path) if is_fits else Table.read(path, format="ascii.ecsv"))
+
+
+def _from_table(table: Any) -> Any:
+    """A table of flux points, with its masks if there are; what is missing is not known."""
+    from gammapy.datasets import FluxPointsDataset
+    from gammapy.estimators import FluxPoints
+
+    # gammapy takes what lies below the mask of a column for measured
+    for name in table.colnames:
+        column = table[name]
+        if hasattr(column, "mask") and np.any(column.mask):
+            table[name] = column.filled(np.nan if column.dtype.kind == "f" else False)
+    if "e_ref" in table.colnames and not {"flux", "eflux"} & {*table.colnames}:
+        # and the middle of the band, or of what it takes for the band, for the energy of the flux
+        table.remove_columns([name for name in ("e_min", "e_max") if name in table.colnames])
+    masks = {name: np.asarray(table[name], bool) for name in ("mask_safe", "mask_fit") if name in table.colnames}
+    return FluxPointsDataset(data=FluxPoints.from_table(table), **masks)
 
 
 def _mask(label: str, dataset: Any, n: int) -> NDArray[np.bool_]:
