@@ -141,6 +141,8 @@ def from_gammapy(
                 f"from_gammapy: {unused} are for observations of events, and there are data sets alone; options of "
                 "these go into dataset_options."
             )
+        if not given:
+            raise ModelError("observations holds no data set; give at least one.")
         sets = read_datasets(given, dataset_options, shared)
         translation = GammapyTranslation(models, (), spectral=[one.name for one in sets])
         with pm.Model() as model:

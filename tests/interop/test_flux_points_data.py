@@ -281,6 +281,16 @@ def test_impossible_parameters_are_impossible_fluxes(points):
     assert logp({"mass_interval__": np.log(0.01 / 9.94)}) == -np.inf
 
 
+@pytest.mark.parametrize("points", [table, lambda: table(limit=[4, 5]), scanned])
+def test_a_scale_that_is_not_positive_is_impossible(points):
+    with pm.Model() as model:
+        scale, spectrum = pm.Normal("scale", 1.0, 1.0), pmg.PowerLaw(index=2.5, amplitude=3e-11)
+        pmg.FluxPointsData("published", points(), spectrum=spectrum, systematics=[pmg.EnergyScale(value=scale)])
+    logp = model.compile_logp()
+    assert np.isfinite(logp({"scale": np.array(1.1)}))
+    assert logp({"scale": np.array(-0.1)}) == -np.inf
+
+
 def light_curve():
     made = Table({"time_min": [0.0, 1.0], "time_max": [1.0, 2.0]})
     for name, value in {"e_ref": 3, "e_min": 1, "e_max": 9}.items():

@@ -234,6 +234,7 @@ def template():
     ("models", "given", "options", "error", "message"),
     [
         (crab, lambda f: [map_dataset(), points()], {}, ModelError, "'maps' is a MapDataset: its events are binned"),
+        (crab, lambda f: Datasets(), {}, ModelError, "holds no data set"),
         (crab, lambda f: [points(), points()], {}, ModelError, r"data sets are called \['lat'\]"),
         (crab, lambda f: [points()], {"background": pmg.FlatBackground()}, ModelError, "background= is for data sets"),
         (crab, lambda f: [points()], {"expected_counts": True}, TypeError, "expected_counts.* are for observations"),

@@ -34,8 +34,24 @@ IRFS = frozenset({"aeff", "edisp"})
 class FluxPointsData:
     r"""Flux points as data: measured fluxes at energies, compared with a spectrum there.
 
-    Call it in a model. Fluxes :math:`x_i` at :math:`E_i` are compared with :math:`\phi(E_i)`, by their errors, upper
-    limits or scans of the likelihood; formulae in :mod:`pymc_gamma.model.flux_points.statistics`.
+    Call it in a model. Fluxes :math:`x_i` at :math:`E_i` are compared with those of the spectrum,
+    :math:`\mu_i = \phi(E_i)`, by one of gammapy's statistics,
+
+    .. math::
+
+        \text{chi2} \quad & x_i \sim \mathcal N(\mu_i, \sigma_i) \\
+        \text{distrib} \quad & p(x_i | \mu_i) = \sqrt{\tfrac 2 \pi}\, \frac{1}{\sigma^-_i + \sigma^+_i}\,
+            \exp\Big[-\frac{(x_i - \mu_i)^2}{2 \sigma_i^2}\Big], \quad
+            \sigma_i = \begin{cases} \sigma^+_i & \mu_i \ge x_i \\ \sigma^-_i & \mu_i < x_i \end{cases} \\
+        \text{profile} \quad & \log L = -\tfrac 12 \sum_i \Delta S_i(\mu_i / \phi^0_i),
+
+    with one standard deviation :math:`\sigma`, downwards and upwards :math:`\sigma^\mp`, and a scan of the statistic
+    :math:`\Delta S` over factors on the reference flux :math:`\phi^0`. Of an upper limit :math:`U` without a flux it is
+    known that what was measured lies below,
+
+    .. math:: P(x_i < U_i | \mu_i) = \Phi\big((U_i - \mu_i) / \sigma_i\big), \qquad \sigma_i = U_i / z,
+
+    where :math:`z` are the standard deviations of the limit, 2 for 95 %.
 
     Parameters
     ----------
@@ -85,6 +101,10 @@ class FluxPointsData:
 
     Notes
     -----
+    gammapy's statistic of a limit is :math:`2 \log [\mathrm{erfc}(1 - \mu / U) / \mathrm{erfc}(1)]`, which stays below
+    5.1 however far above the limit a model is, and is no probability. With ``"distrib"``, points with a flux and its
+    errors are compared by these, though they may be quoted as limits too: they say more.
+
     A spectrum is taken at the energy of the point: that which a table or file of differential fluxes says, ``e_ref``,
     else the geometric middle of the band. gammapy always takes the middle where it knows the band.
     The variables are ordinary ones of PyMC: `pymc.sample_posterior_predictive` draws them (not those of profiles), and
@@ -152,6 +172,7 @@ class FluxPointsData:
         check_conditions(name, component, model)
         flux = _flux(seen, measured.energy)
         _check_flux(name, measured.energy, flux, used, model)
+        flux = _impossible_where_unknown(flux, seen)
         if expected_flux:
             dims = f"{name}_flux_energy"
             model.add_coord(dims, measured.energy)
@@ -187,9 +208,13 @@ def _flux(component: ModelComponent, energy: FloatArray) -> Variable:
     flux = (flux[0] if rows else flux) * pt.ones(len(energy))
     if component.norm is not None:
         flux = flux * component.norm
-    conditions = conditions_of(component.spectrum)
-    # fluxes that no data fit
-    return pt.switch(pt.all([fulfilled for fulfilled, _ in conditions]), flux, np.inf) if conditions else flux
+    return flux
+
+
+def _impossible_where_unknown(flux: Variable, component: ModelComponent) -> Variable:
+    """Infinite fluxes, which no data fit, where a spectrum is not known."""
+    known = pt.all([pt.all(~pt.isnan(flux)), *(fulfilled for fulfilled, _ in conditions_of(component.spectrum))])
+    return pt.switch(known, flux, np.inf)
 
 
 def _masked(name: str, points: MeasuredFluxes, mask: ArrayLike | None) -> MeasuredFluxes:

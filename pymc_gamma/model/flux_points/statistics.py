@@ -1,27 +1,7 @@
-r"""Likelihoods of flux points, by the names gammapy has for its statistics.
+"""Likelihoods of flux points, by the names gammapy has for its statistics.
 
-For the fluxes :math:`x_i` and those of a model :math:`\mu_i` at their energies
-
-.. math::
-
-    \text{chi2} \quad & x_i \sim \mathcal N(\mu_i, \sigma_i) \\
-    \text{distrib} \quad & p(x_i | \mu_i) = \sqrt{\tfrac 2 \pi}\, \frac{1}{\sigma^-_i + \sigma^+_i}\,
-        \exp\Big[-\frac{(x_i - \mu_i)^2}{2 \sigma_i^2}\Big], \quad
-        \sigma_i = \begin{cases} \sigma^+_i & \mu_i \ge x_i \\ \sigma^-_i & \mu_i < x_i \end{cases} \\
-    \text{profile} \quad & \log L = -\tfrac 12 \sum_i \Delta S_i(\mu_i / \phi_i),
-
-with one standard deviation :math:`\sigma`, downwards and upwards :math:`\sigma^\mp`, and a scan of the statistic
-:math:`\Delta S` over factors on the reference flux :math:`\phi`, between whose points a quadratic spline runs, as in
-gammapy. Beyond them its last parabola goes on, or its last slope, where it bends down.
-
-Of an upper limit :math:`U` it is known that what was measured lies below,
-
-.. math:: P(x_i < U_i | \mu_i) = \Phi\big((U_i - \mu_i) / \sigma_i\big), \qquad \sigma_i = U_i / z,
-
-where :math:`z` are the standard deviations of the limit, 2 for 95 %. gammapy has
-:math:`2 \log [\mathrm{erfc}(1 - \mu / U) / \mathrm{erfc}(1)]` for the statistic, which stays below 5.1 however far
-above the limit a model is, and is no probability. Points with a flux and its errors are compared by these, though they
-may be quoted as limits too: they say more. With chi2, points quoted as limits are left out, as gammapy does.
+Formulae are those of :class:`~pymc_gamma.FluxPointsData`. A quadratic spline runs between the points of a scan, as in
+gammapy; beyond them its last parabola goes on, or its last slope, where it bends down.
 """
 
 from abc import ABC, abstractmethod
