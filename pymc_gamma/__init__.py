@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         PSFScale,
         Systematic,
     )
-    from pymc_gamma.on_off import CountsSpectrum
+    from pymc_gamma.on_off import CountsSpectrum, OnOffEvents
     from pymc_gamma.ops.device import single_precision_tables
     from pymc_gamma.plotting import (
         plot_corner,
@@ -115,6 +115,7 @@ __all__ = [
     "Observation",
     "OffBackground",
     "OnOffCounts",
+    "OnOffEvents",
     "PSFScale",
     "PointShape",
     "PowerLaw",
@@ -179,7 +180,7 @@ _WHERE = {
     "pymc_gamma.model.flux_points": ("FluxPointsData",),
     "pymc_gamma.inference.annotate": ("annotate",),
     "pymc_gamma.inference.evaluate": ("spectrum_draws",),
-    "pymc_gamma.on_off": ("CountsSpectrum",),
+    "pymc_gamma.on_off": ("CountsSpectrum", "OnOffEvents"),
     "pymc_gamma.model.on_off": (
         "FlatBackground",
         "MeasuredBackground",

@@ -10,6 +10,8 @@ import ogip_files
 import pymc as pm
 import xarray as xr
 from astropy.time import Time
+from gammapy.makers import WobbleRegionsFinder
+from regions import CircleSkyRegion
 from rich.console import Console
 from setups import direction, pointing, quick_start_irfs, region, source
 
@@ -60,8 +62,8 @@ INTERNAL = {
     "Profile": "abstract",
     "OffBackground": "abstract",
     "CountsSpectrum.nodes": "asked by a distribution",
+    "OnOffEvents.nodes": "asked by a distribution",
     "MeasuredBackground.nodes": "asked by a distribution",
-    "MeasuredBackground.shapes": "asked by a distribution",
     "BayesFactor": "made by `bayes_factor`",
     "BestFit": "made by `best_fit`",
     "FluxPoints": "made by `flux_points`",
@@ -266,6 +268,7 @@ def on_off(o):
             "mask": np.arange(len(on)) > 0,
             "livetime": 1 * u.h,
             "grouping": np.ones(len(on)),
+            "good_time": Time("2025-03-01T22:00:00") + [0, 1] * u.h,
         },
         "CountsSpectrum.read": {"filename": path, "energy_range": (1, 10) * u.TeV, "name": "run"},
         "CountsSpectrum.from_gammapy": {"dataset": SpectrumDatasetOnOff.read(path)},
@@ -293,8 +296,46 @@ def on_off(o):
             "norm": 1.0,
             "systematics": [pmg.EnergyScale(0.1)],
             "background": pmg.FlatBackground(),
+            "component": "crab",
             "expected_counts": True,
         },
+        **on_off_events(),
+    }
+
+
+def on_off_events():
+    """Events of ON and OFF regions."""
+    nodes, true = np.geomspace(1, 10, 31), np.geomspace(0.5, 20, 41)
+    middle = np.sqrt(true[1:] * true[:-1])[:, None]
+    given = {
+        "name": "run",
+        "energy": [1.2, 3.4] * u.TeV,
+        "nodes": nodes * u.TeV,
+        "energy_true": true * u.TeV,
+        "exposure": np.full(40, 1e12) * u.Unit("cm2 s"),
+        "edisp": np.exp(-50 * np.log(nodes / middle) ** 2) * 3 / nodes * u.Unit("TeV-1"),
+        "energy_off": [2.0] * u.TeV,
+        "alpha": 0.25,
+        "acceptance_off": np.ones(31),
+        "livetime": 1 * u.h,
+        "good_time": Time("2025-03-01T22:00:00") + [0, 1] * u.h,
+    }
+    data = pmg.OnOffEvents(**given)
+    run = pointing()
+    return {
+        "OnOffEvents": given,
+        "OnOffEvents.extract": {
+            "observation": run,
+            "events": pmg.Events([1.0, 2.0] * u.TeV, [0.5, -0.5] * u.deg, [0.0, 0.0] * u.deg),
+            "region": CircleSkyRegion(direction(0.5, 0.0), 0.1 * u.deg),
+            "off": WobbleRegionsFinder(1),
+            "exclude": CircleSkyRegion(direction(0.0, 2.0), 0.1 * u.deg),
+            "energy_range": (0.5, 20) * u.TeV,
+        },
+        "OnOffEvents.stack": {"events": [data], "name": "both"},
+        "OnOffEvents.npred": {"self": data, "spectrum": pmg.PowerLaw(index=2.0, amplitude=1e-11)},
+        "OnOffEvents.binned": {"self": data, "energy": [1, 3, 10] * u.TeV},
+        "OnOffEvents.peek": {"self": data},
     }
 
 

@@ -163,7 +163,7 @@ def test_other_files_are_refused(tmp_path):
         pmg.load_irfs("prod9")
 
 
-def test_point_like_irfs_are_refused(gammapy_irfs):
+def test_tables_that_are_point_like_in_part_are_refused(gammapy_irfs):
     aeff = rebuilt(gammapy_irfs["aeff"], is_pointlike=True)
     with pytest.raises(IRFError, match="point-like"):
         pmg.load_irfs({**gammapy_irfs, "aeff": aeff})

@@ -185,7 +185,7 @@ def build_tables(
     area = area.reshape(n_e, n_sub, len(offset))
     aeff = (area * measure[..., None]).sum(axis=1)
 
-    psf = irfs.psf
+    psf = irfs.point_spread
     # averaged like the dispersion: where the effective area rises steeply a bin is dominated by its upper end
     share = area * measure[..., None]
     total = share.sum(axis=1, keepdims=True)

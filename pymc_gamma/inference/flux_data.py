@@ -135,7 +135,7 @@ def observed_sources(model: pm.Model, component: str) -> list[Observed]:
     given = f"; {others} have none (an EventMixture knows shares of events, not fluxes)" if others else ""
     raise ModelError(
         f"the model observes no events with fluxes{given}. Observe events with an ExtendedEventMixture "
-        "(observed=..., or pmg.observe_events)."
+        "(observed=..., or pmg.observe_events) or OnOffCounts."
     )
 
 

@@ -53,8 +53,8 @@ def flux_points(
     Parameters
     ----------
     model : pymc.Model
-        With observed events of :class:`~pymc_gamma.ExtendedEventMixture`, one or several; the component has one
-        flux in all of them that have it.
+        With observed events of :class:`~pymc_gamma.ExtendedEventMixture` or :class:`~pymc_gamma.OnOffCounts`, one or
+        several; the component has one flux in all of them that have it.
     edges : `~astropy.units.Quantity`
         Edges of the bands, shape (n + 1,), within the reconstructed energies of the data. Events in cells need edges of
         these.

@@ -51,8 +51,8 @@ def light_curve(
     Parameters
     ----------
     model : pymc.Model
-        With observed events of :class:`~pymc_gamma.ExtendedEventMixture`, one or several (a run each, for one), whose
-        observations have good time intervals.
+        With observed events of :class:`~pymc_gamma.ExtendedEventMixture` or :class:`~pymc_gamma.OnOffCounts`, one or
+        several (a run each, for one), whose observations have good time intervals.
     energy : `~astropy.units.Quantity`
         Range of energy, shape (2,): of the integrated fluxes, and of the reconstructed energies of the events that are
         used.

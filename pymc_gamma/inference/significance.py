@@ -110,9 +110,11 @@ def significance(model: pm.Model, component: str, idata: Any = None, *, max_draw
     Parameters
     ----------
     model : pymc.Model
-        With observed events of :class:`~pymc_gamma.EventMixture` or :class:`~pymc_gamma.ExtendedEventMixture`.
+        With observed events of :class:`~pymc_gamma.EventMixture`, :class:`~pymc_gamma.ExtendedEventMixture` or
+        :class:`~pymc_gamma.OnOffCounts`.
     component : str
-        Name of a component; it is taken out of all observed events. Counts of `OnOffCounts` keep it.
+        Name of a component (the source of `OnOffCounts` is called ``"source"`` unless it says ``component=``); it is
+        taken out of all observed events.
     idata : `xarray.DataTree` or `xarray.Dataset`, optional
         A posterior of the model, for an evidence ratio: a Bayes factor, which depends on the priors of the parameters
         of the component.
@@ -131,10 +133,10 @@ def significance(model: pm.Model, component: str, idata: Any = None, *, max_draw
     Warns
     -----
     PymcGammaWarning
-        If other data, such as `OnOffCounts`, know the flux of the component and keep it. If the evidence ratio is not
-        to be trusted, as where the other parameters would lie far away without a bright source; use
-        :func:`~pymc_gamma.sample_nested` for both models and :func:`~pymc_gamma.bayes_factor`. If a maximum is not
-        found (see :func:`~pymc_gamma.best_fit`).
+        If other data, such as `OnOffCounts` whose source has another name, know the flux of the component and keep it.
+        If the evidence ratio is not to be trusted, as where the other parameters would lie far away without a bright
+        source; use :func:`~pymc_gamma.sample_nested` for both models and :func:`~pymc_gamma.bayes_factor`. If a maximum
+        is not found (see :func:`~pymc_gamma.best_fit`).
 
     See Also
     --------

@@ -56,7 +56,7 @@ __all__ = [
     "run_responses",
 ]
 
-IRF_TABLES = ("aeff", "edisp", "psf", "bkg")
+IRF_TABLES = ("aeff", "edisp", "psf", "bkg", "rad_max")
 
 ORIENTATION_STEP = 60.0
 """Longest piece of good time in s in which the field of view is taken not to turn."""
@@ -69,18 +69,13 @@ EVENT_HDUS = ("events", "gti")
 """What the events of a run of a data store cannot do without."""
 
 REQUIRED_HDUS = (*EVENT_HDUS, "aeff", "edisp", "psf")
-"""What a run of a data store cannot do without."""
+"""What a run of a data store cannot do without; one with a point-like response has no PSF."""
 
-READ_HDUS = (*REQUIRED_HDUS, "bkg", "pointing", "meta")
+READ_HDUS = (*REQUIRED_HDUS, "bkg", "rad_max", "pointing", "meta")
 """What is read of a run. gammapy keeps pointing and header (``meta``) as places of their own, both in ``events``."""
 
 READ_ANEW = ("aeff", "edisp", "psf", "_bkg", "_events")
 """Attributes of a gammapy run that it never keeps after reading them; one that is there was put there by the user."""
-
-POINT_LIKE = (
-    "point-like IRFs, made for events within a fixed distance of one source: no point spread function, no background "
-    "model. Such runs need a background measured in OFF regions, which is not available yet; use full-enclosure IRFs."
-)
 
 MAX_TOLD = 5
 """Runs of which a warning speaks one by one."""
@@ -114,8 +109,6 @@ def gammapy_runs(source: Any, required: Collection[str] = REQUIRED_HDUS) -> list
         If it is none of these; names what was found.
     DataFileError
         If there is no run, or runs of a data store lack a table that is required; names them.
-    IRFError
-        If runs of a data store lack a table because they are point-like; names them.
     """
     from gammapy.data import DataStore
 
@@ -149,30 +142,29 @@ def _runs_of_store(store: Any, required: Collection[str]) -> list[Any]:
     """All runs of a data store; gammapy's ``get_observations`` would leave out those that lack a table."""
     response = [kind for kind in required if kind not in EVENT_HDUS]
     index = store.hdu_table
+    runs = []
     lacking: dict[str, list[Any]] = {}
     for obs_id in store.obs_ids:
         held = {str(kind).strip().lower() for kind in index["HDU_TYPE"][index["OBS_ID"] == obs_id]}
         missing = [kind for kind in required if kind not in held]
-        if missing:
+        if missing == ["psf"] and _is_point_like(run := store.obs(obs_id, required_irf=["aeff", "edisp"])):
+            runs.append(run)
+        elif missing:
             lacking.setdefault(", ".join(missing), []).append(obs_id)
+        else:
+            runs.append(store.obs(obs_id, required_irf=response))
     if lacking:
-        partial = [
-            (obs_id, store.obs(obs_id, required_irf="all-optional", require_events=False))
-            for obs_ids in lacking.values()
-            for obs_id in obs_ids
-        ]
-        if response and (point_like := [str(obs_id) for obs_id, run in partial if _is_point_like(run)]):
-            raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
         told = "; ".join(f"{_few([str(one) for one in obs_ids])}: no {missing}" for missing, obs_ids in lacking.items())
         raise DataFileError(
-            f"{len(partial)} of {len(store.obs_ids)} observations of the data store lack tables ({told}). To go on "
-            f"with the others, choose them: [store.obs(i, required_irf={response}) for i in ids]."
+            f"{sum(map(len, lacking.values()))} of {len(store.obs_ids)} observations of the data store lack tables "
+            f"({told}). To go on with the others, choose them: [store.obs(i, required_irf={response}) for i in ids]."
         )
-    return [store.obs(obs_id, required_irf=response) for obs_id in store.obs_ids]
+    return runs
 
 
 def _is_point_like(run: Any) -> bool:
-    return any(getattr(getattr(run, key), "is_pointlike", False) for key in ("aeff", "edisp"))
+    with reading_run(run, "response"):
+        return any(getattr(getattr(run, key), "is_pointlike", False) for key in ("aeff", "edisp"))
 
 
 def has_response(run: Any) -> bool:
@@ -349,7 +341,7 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     Raises
     ------
     IRFError
-        If a table is missing, point-like or cannot be used; names the run.
+        If a table is missing or cannot be used; names the run.
 
     Warns
     -----
@@ -358,12 +350,6 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
         describe well, by how much and where; which runs have no background and no index that says so, because a cut
         file looks the same.
     """
-    point_like = []
-    for run in runs:
-        with reading_run(run, "response"):
-            point_like += [run_label(run)] if _is_point_like(run) else []
-    if point_like:
-        raise IRFError(f"observation(s) {_few(point_like)} have {POINT_LIKE}")
     known: dict[str, IRFs] = {}
     repaired: dict[tuple[str, ...], list[str]] = {}
     poor: list[str] = []
@@ -375,11 +361,11 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
             warnings.simplefilter("ignore", PymcGammaWarning)  # told once, below
             irfs = load_irfs(tables, name=f"of observation {run_label(run)}")
         irfs = _with_orientation(irfs, run)
-        if irfs.bkg is None and _may_be_cut(run):
+        if irfs.bkg is None and not irfs.is_point_like and _may_be_cut(run):
             unsure.append(run_label(run))
         if irfs.repairs:
             repaired.setdefault(irfs.repairs, []).append(run_label(run))
-        quality = poor_fit(irfs.psf)
+        quality = None if irfs.psf is None else poor_fit(irfs.psf)
         if quality is not None:
             poor.append(f"IRFs {irfs.name}: {quality}")
         responses.append(known.setdefault(irfs.fingerprint(), irfs))
@@ -498,7 +484,8 @@ def _table(run: Any, key: str) -> Any:
     """A table of a run; gammapy reads it from the file only now."""
     with reading_run(run, key):
         try:
-            return getattr(run, key)
+            # gammapy makes a table of the header, which may lack the keyword; load_irfs reads it itself
+            return getattr(run, "_rad_max" if key == "rad_max" else key)
         except ValueError as error:
             if "FoVAlignment" not in str(error):
                 raise

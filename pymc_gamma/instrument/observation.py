@@ -210,7 +210,7 @@ class Observation:
             file is cut or does not hold a table that the index lists. A run of gammapy's ``Observation.read`` does not
             know its file.
         IRFError
-            If a table of the response is missing, point-like or empty.
+            If a table of the response is missing or empty, or some are point-like and others are not.
 
         Warns
         -----

@@ -189,7 +189,7 @@ def from_gammapy(
 def _add_datasets(sets: Sequence[GivenDataset], translation: GammapyTranslation, variables: Mapping[Any, Any]) -> None:
     """Add data sets to the model on the context stack."""
     for one in sets:
-        one.add(translation.spectrum(one.name, variables))
+        one.add(translation.spectrum(one.name, variables), translation.sources(one.name))
 
 
 def _have_background(observations: Sequence[Observation], labels: Sequence[str]) -> bool:

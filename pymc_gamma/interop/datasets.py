@@ -30,11 +30,14 @@ class DatasetKind:
         Called in a model as ``distribution(name, data, spectrum=..., **options)``.
     shared : tuple of str
         Options that :func:`~pymc_gamma.from_gammapy` passes to all data sets of this kind.
+    names_source : bool
+        Whether the distribution takes ``component=``, what its source is called by estimators of fluxes.
     """
 
     read: Callable[[Any], Any]
     distribution: Callable[..., Any]
     shared: tuple[str, ...] = ()
+    names_source: bool = False
 
 
 def _as_it_is(dataset: Any) -> Any:
@@ -50,8 +53,8 @@ def _refused_map(dataset: Any) -> Any:
 
 
 KINDS: dict[str, DatasetKind] = {
-    "SpectrumDatasetOnOff": DatasetKind(CountsSpectrum.from_gammapy, OnOffCounts, shared=("background",)),
-    "SpectrumDataset": DatasetKind(CountsSpectrum.from_gammapy, OnOffCounts),
+    "SpectrumDatasetOnOff": DatasetKind(CountsSpectrum.from_gammapy, OnOffCounts, ("background",), names_source=True),
+    "SpectrumDataset": DatasetKind(CountsSpectrum.from_gammapy, OnOffCounts, names_source=True),
     "FluxPointsDataset": DatasetKind(_as_it_is, FluxPointsData),
     "MapDataset": DatasetKind(_refused_map, _as_it_is),
 }
@@ -67,9 +70,10 @@ class GivenDataset:
     data: Any
     options: Mapping[str, Any]
 
-    def add(self, spectrum: Any) -> None:
-        """Add it to the model on the context stack."""
-        self.kind.distribution(self.name, self.data, spectrum=spectrum, **self.options)
+    def add(self, spectrum: Any, sources: Sequence[str]) -> None:
+        """Add it to the model on the context stack, with the spectrum of some sources."""
+        named = {"component": sources[0]} if self.kind.names_source and len(sources) == 1 else {}
+        self.kind.distribution(self.name, self.data, spectrum=spectrum, **(named | dict(self.options)))
 
 
 def sorted_data(given: Any) -> tuple[Any, list[Any]]:

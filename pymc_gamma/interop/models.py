@@ -215,6 +215,10 @@ class GammapyTranslation:
         each = [whole_spectrum(one.name, one.spectral_model, variables) for one in self._spectral[dataset]]
         return reduce(operator.add, each)
 
+    def sources(self, dataset: str) -> tuple[str, ...]:
+        """Names of the models that a data set of spectra sees."""
+        return tuple(one.name for one in self._spectral[dataset])
+
     def shapes(self, variables: Variables, response: Any) -> dict[str, LiveShape]:
         """Shapes of the components of free shape, as ``ExtendedEventMixture`` takes them.
 

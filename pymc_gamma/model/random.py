@@ -1,4 +1,4 @@
-"""The random variable behind `EventMixture`: rows of events, drawn through a response."""
+"""The random variable behind `EventMixture`: rows of events, drawn through a response; and how draws are compiled."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +18,11 @@ from pymc_gamma.events.rows import RowLayout
 from pymc_gamma.model.event_source import EventSource
 from pymc_gamma.ops.object_mode import object_mode_form
 
-__all__ = ["EventDraw", "EventMixtureRV"]
+__all__ = ["DrawnAtOnce", "EventDraw", "EventMixtureRV"]
+
+
+class DrawnAtOnce(RandomVariable):
+    """A random variable whose draws are made by one call, whatever its shape; so also in compiled code."""
 
 
 class EventsVariable(TensorVariable):  # type: ignore[misc]
@@ -36,7 +40,7 @@ class EventsVariable(TensorVariable):  # type: ignore[misc]
         return pt.stack(op._infer_shape(op.size_param(self.owner), op.dist_params(self.owner)))
 
 
-class EventMixtureRV(RandomVariable):
+class EventMixtureRV(DrawnAtOnce):
     """``(rng, size, *parameters) -> event rows``; the last batch axis counts events.
 
     The source knows its parameters: fractions, and the vector of all free spectra where there are any.
@@ -99,16 +103,16 @@ class EventMixtureRV(RandomVariable):
 
 
 class EventDraw(RNGConsumerOp):
-    """Draws of an `EventMixtureRV` in compiled code.
+    """Draws of a `DrawnAtOnce` in compiled code.
 
     PyTensor's numba linker would call the random variable once per event, or fall back to Python with a warning.
-    The simulator vectorises over events itself; this Op, put in place of the random variable when a graph is
+    Simulators vectorise over events themselves; this Op, put in place of the random variable when a graph is
     compiled for numba, calls it once.
     """
 
     __props__ = ("rv_op",)
 
-    def __init__(self, rv_op: EventMixtureRV) -> None:
+    def __init__(self, rv_op: DrawnAtOnce) -> None:
         self.rv_op = rv_op
         if rv_op.inplace:
             self.destroy_map = {0: [0]}
@@ -131,9 +135,9 @@ class EventDraw(RNGConsumerOp):
         return self.rv_op.infer_shape(node, shapes)
 
 
-@node_rewriter([EventMixtureRV])
+@node_rewriter([DrawnAtOnce])
 def draw_events_at_once(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
-    """``EventMixtureRV`` -> ``EventDraw``."""
+    """``DrawnAtOnce`` -> ``EventDraw``."""
     outputs = EventDraw(node.op).make_node(*node.inputs).outputs
     copy_stack_trace(node.outputs, outputs)
     return outputs

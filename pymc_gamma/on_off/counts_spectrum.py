@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, Self
 import astropy.units as u
 import numpy as np
 import xarray as xr
+from astropy.time import Time
 from numpy.typing import ArrayLike, NDArray
-from pymc.pytensorf import rvs_in_graph
-from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import checked, integer, number, path, text
 from pymc_gamma.arrays import FloatArray, IntArray
-from pymc_gamma.errors import DataFileError, EventError, ModelError, warn_user
-from pymc_gamma.flux import photons_of, spectrum_values
+from pymc_gamma.errors import DataFileError, EventError, warn_user
+from pymc_gamma.instrument.time_bins import intervals
 from pymc_gamma.on_off.channels import Channels
+from pymc_gamma.on_off.checks import checked_alpha, checked_edges, checked_exposure, shaped
+from pymc_gamma.on_off.gammapy_dataset import read_dataset
 from pymc_gamma.on_off.grouping import begins_of_groups, joined_groups
 from pymc_gamma.on_off.nodes import SpectrumNodes
 from pymc_gamma.on_off.ogip import read_ogip
 from pymc_gamma.pictures import picture
-from pymc_gamma.tensors import value_of
 from pymc_gamma.units import numbers, scalar_value, to_value
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CountsSpectrum"]
 
-FLUX = "TeV-1 cm-2 s-1"
 SAME_ENERGY = 1e-6
 """Relative difference of an energy and an edge within which they are the same."""
 
@@ -61,7 +60,9 @@ class CountsSpectrum:
     mask : array_like of bool, optional
         Channels to use, shape (n,); all by default.
     livetime : `~astropy.units.Quantity`, optional
-        For the record.
+        For light curves, and for the record.
+    good_time : `~astropy.time.Time`, optional
+        When the data were taken, as `Observation` has it; for light curves.
     grouping : array_like of int, optional
         1 where a group of channels begins, -1 where it goes on, 0 in a channel of no group, as files have it, shape
         (n,); for :meth:`grouped`.
@@ -107,11 +108,13 @@ class CountsSpectrum:
         mask: ArrayLike | None = None,
         livetime: u.Quantity | None = None,
         grouping: ArrayLike | None = None,
+        good_time: Time | None = None,
     ) -> None:
         self.name = name
-        edges = _edges(name, energy, "energy")
+        self.good_time_s = None if good_time is None else intervals(good_time)
+        edges = checked_edges(name, energy, "energy")
         n = len(edges) - 1
-        edges_true = _edges(name, energy_true, "energy_true")
+        edges_true = checked_edges(name, energy_true, "energy_true")
         m = len(edges_true) - 1
         on = _counts(name, counts, "counts", n)
         off = None if counts_off is None else _counts(name, counts_off, "counts_off", n)
@@ -122,25 +125,16 @@ class CountsSpectrum:
         if (off is None) != (alpha is None):
             raise EventError(f"{name!r}: counts_off and alpha, the ratio of the exposures, go together; give both.")
         if alpha is not None:
-            ratio = _shaped(name, numbers(alpha, f"{name}: alpha", finite=False), "alpha", (n,))
-            bad = used & ~(np.isfinite(ratio) & (ratio > 0))
-            if bad.any():
-                c = int(bad.argmax())
-                raise EventError(
-                    f"{name!r}: alpha must be positive where channels are used; it is {ratio[c]:g} in channel {c} (and "
-                    f"in {int(bad.sum())} in all). Leave these channels out by mask=."
-                )
+            ratio = checked_alpha(name, alpha, used, "channel")
         if not used.any():
             raise EventError(f"{name!r}: no channel is used (mask is False in all {n}).")
-        response = _shaped(name, numbers(edisp, f"{name}: edisp"), "edisp", (m, n))
+        response = shaped(name, numbers(edisp, f"{name}: edisp"), "edisp", (m, n))
         if (response < 0).any() or response.sum(axis=1).max(initial=0) > 1.01:
             raise EventError(
                 f"{name!r}: edisp must hold probabilities, which add up to at most 1 for each true energy; they are "
                 f"{response.min():.4g} at least and add up to {response.sum(axis=1).max():.4g} at most."
             )
-        seen = _shaped(name, to_value(exposure, "cm2 s", f"{name}: exposure"), "exposure", (m,))
-        if not np.all(np.isfinite(seen) & (seen >= 0)) or not seen.any():
-            raise EventError(f"{name!r}: exposure must be finite, not negative, and not zero everywhere.")
+        seen = checked_exposure(name, exposure, m)
         self._edges, self._edges_true, self._exposure, self._edisp = edges, edges_true, seen, response
         self._channels = Channels(on, off, ratio, used)
         self.livetime: u.Quantity | None = None
@@ -148,7 +142,7 @@ class CountsSpectrum:
             self.livetime = number(scalar_value(livetime, "s", f"{name}: livetime"), f"{name}: livetime", low=0) * u.s
         self.grouping: IntArray | None = None
         if grouping is not None:
-            self.grouping = _shaped(name, numbers(grouping, f"{name}: grouping"), "grouping", (n,)).astype(np.int64)
+            self.grouping = shaped(name, numbers(grouping, f"{name}: grouping"), "grouping", (n,)).astype(np.int64)
             if not np.isin(self.grouping, (-1, 0, 1)).all():
                 raise EventError(
                     f"{name!r}: grouping must be 1, where a group of channels begins, -1, where it goes on, or 0."
@@ -225,56 +219,7 @@ class CountsSpectrum:
         --------
         >>> spectrum = pmg.CountsSpectrum.from_gammapy(dataset)  # doctest: +SKIP
         """
-        from gammapy.datasets import SpectrumDataset, SpectrumDatasetOnOff
-
-        if not isinstance(dataset, SpectrumDataset | SpectrumDatasetOnOff):
-            raise TypeError(
-                f"dataset must be a gammapy SpectrumDatasetOnOff, got {type(dataset).__name__}; observations go "
-                "through pmg.from_gammapy."
-            )
-        name = dataset.name
-        known = dataset.background if isinstance(dataset, SpectrumDataset) else None
-        if known is not None and np.any(np.nan_to_num(known.data) != 0):
-            raise EventError(
-                f"the dataset {name!r} is a SpectrumDataset with a background model of {float(known.data.sum()):.4g} "
-                "events; give a SpectrumDatasetOnOff, whose OFF counts measure it (SpectrumDatasetOnOff."
-                "from_spectrum_dataset)."
-            )
-        if dataset.psf is not None:
-            raise EventError(
-                f"the dataset {name!r} has a PSF; put the containment of the ON region into its exposure, and set "
-                "psf=None."
-            )
-        for what in ("counts", "exposure"):
-            if getattr(dataset, what) is None:
-                raise EventError(f"the dataset {name!r} has no {what}.")
-        true_axis = dataset.exposure.geom.axes["energy_true"]
-        axis = dataset.counts.geom.axes["energy"]
-        if dataset.edisp is None:
-            if not np.allclose(true_axis.edges.to_value("TeV"), axis.edges.to_value("TeV"), rtol=SAME_ENERGY):
-                raise EventError(f"the dataset {name!r} has no edisp, and other true than reconstructed energies.")
-            matrix = np.eye(axis.nbin)
-        else:
-            kernel = dataset.edisp.get_edisp_kernel() if hasattr(dataset.edisp, "get_edisp_kernel") else dataset.edisp
-            matrix = np.asarray(kernel.pdf_matrix, float)
-        mask = np.ones(axis.nbin, bool)
-        for one in (dataset.mask_safe, dataset.mask_fit):
-            if one is not None:
-                mask &= np.asarray(one.data, bool).ravel()
-        has_off = getattr(dataset, "counts_off", None) is not None
-        alpha = np.asarray(dataset.alpha.data, float).ravel() if has_off else None
-        return cls(
-            name,
-            np.asarray(dataset.counts.data, float).ravel(),
-            energy=axis.edges,
-            energy_true=true_axis.edges,
-            exposure=u.Quantity(dataset.exposure.data.ravel(), dataset.exposure.unit),
-            edisp=matrix,
-            counts_off=np.asarray(dataset.counts_off.data, float).ravel() if has_off else None,
-            alpha=alpha,
-            mask=mask,
-            livetime=dataset.exposure.meta.get("livetime"),
-        )
+        return cls(**read_dataset(dataset))
 
     def __repr__(self) -> str:
         on, off = int(self._channels.counts[self.mask].sum()), self._channels.counts_off
@@ -395,34 +340,7 @@ class CountsSpectrum:
         --------
         >>> counts = spectrum.npred(pmg.PowerLaw(index=2.4, amplitude=3e-11))  # doctest: +SKIP
         """
-        if not callable(spectrum):
-            raise ModelError(
-                f"{self.name!r}: spectrum must be a function of the energy such as pmg.PowerLaw(...), got {spectrum!r}."
-            )
-        nodes = self.nodes()
-        photons = photons_of(spectrum, nodes.edges)
-        if photons is not None:
-            in_bins = self._numbers(photons.flux).sum(axis=-1)
-            return self._of_used(nodes.from_photons @ self._one_each(in_bins, len(nodes.edges) - 1), "npred")
-        values = self._numbers(spectrum_values(spectrum, nodes.energy, FLUX, self.name))
-        return self._of_used(nodes.matrix @ self._one_each(values, len(nodes.energy)), "npred")
-
-    def _numbers(self, values: Any) -> FloatArray:
-        """Values of a spectrum; a ModelError if they are those of chance."""
-        if isinstance(values, Variable) and rvs_in_graph([values]):
-            raise ModelError(
-                f"{self.name!r}: the spectrum has random variables as parameters; npred wants numbers, such as those "
-                "of a best fit. For draws use OnOffCounts(..., expected_counts=True)."
-            )
-        return np.asarray(value_of(values))
-
-    def _one_each(self, values: FloatArray, n: int) -> FloatArray:
-        if values.shape not in ((), (1,), (n,)):
-            raise ModelError(
-                f"{self.name!r}: the spectrum must return one value for each energy it is called with, got the shape "
-                f"{values.shape} for {n} energies."
-            )
-        return np.broadcast_to(values, (n,))
+        return self._of_used(self.nodes().expected(spectrum, self.name), "npred")
 
     def select(self, energy_range: u.Quantity) -> Self:
         """With those channels alone used that lie in a range of energies, both edges included.
@@ -499,19 +417,10 @@ class CountsSpectrum:
         return figure
 
 
-def _edges(name: str, values: Any, what: str) -> FloatArray:
-    edges = to_value(values, "TeV", f"{name}: {what}")
-    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
-        raise EventError(f"{name!r}: {what} must be edges that increase, at least two, got {values}.")
-    if edges[0] <= 0:
-        raise EventError(f"{name!r}: {what} must be positive, got {edges[0]:g} TeV.")
-    return edges
-
-
 def _counts(name: str, values: Any, what: str, n: int) -> FloatArray:
     if isinstance(values, u.Quantity) and values.unit == u.ct:  # not dimensionless for astropy
         values = values / u.ct
-    counts = _shaped(name, numbers(values, f"{name}: {what}", finite=False), what, (n,))
+    counts = shaped(name, numbers(values, f"{name}: {what}", finite=False), what, (n,))
     bad = ~(np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts)))
     if bad.any():
         c = int(bad.argmax())
@@ -520,14 +429,6 @@ def _counts(name: str, values: Any, what: str, n: int) -> FloatArray:
             f"{int(bad.sum())} of {n} are not)."
         )
     return counts
-
-
-def _shaped(name: str, values: FloatArray, what: str, shape: tuple[int, ...]) -> FloatArray:
-    if values.ndim == 0 and len(shape) == 1 and what == "alpha":
-        return np.full(shape, float(values))
-    if values.shape != shape:
-        raise EventError(f"{name!r}: {what} must have the shape {shape}, as the energies say; got {values.shape}.")
-    return np.array(values, float)
 
 
 def _range(energy_range: Any) -> tuple[float, float]:

@@ -1,42 +1,53 @@
-r"""From a spectrum to expected counts in channels: a linear map from its values at nodes of true energy.
+r"""From a spectrum to what is expected in an ON region: a linear map from its values at nodes of true energy.
 
-Exposure and dispersion are those of bins of true energy, in which they are constant. The photons in one are
+What is expected is :math:`\int \phi(E)\, K_r(E)\,\mathrm{d}E`, with a response :math:`K_r`, the exposure times the
+probability of channel :math:`r`, or times the density at the reconstructed energy of node :math:`r`. The integral is a
+Gauss-Legendre rule in the logarithm of the energy in each of narrow bins, of as many nodes as make it right to 1e-6 for
+a power law of an index of 6. For :math:`n` nodes and a bin of width :math:`h` in :math:`\ln E` the relative error is
+about :math:`(sh)^{2n} (n!)^4 / (2n+1) / ((2n)!)^3`, with the slope :math:`s` of the integrand (Abramowitz & Stegun
+25.4.30).
 
-.. math:: \int_e \phi\,\mathrm{d}E = \sum_q w_{eq}\, \phi(E_{eq}) ,
-
-by a Gauss-Legendre rule in the logarithm of the energy, of as many nodes as make it right to 1e-6 for a power law of an
-index of 6. For :math:`n` nodes and a bin of width :math:`h` in :math:`\ln E` the relative error is about
-:math:`(sh)^{2n} (n!)^4 / (2n+1) / ((2n)!)^3`, with the slope :math:`s` of the integrand (Abramowitz & Stegun 25.4.30).
+Some spectra know the photons in bins better than their values at nodes tell (:func:`pymc_gamma.flux.photons_of`); for
+these there is a second map, with the mean response in the bins.
 """
 
 import math
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from pymc.pytensorf import rvs_in_graph
+from pytensor.graph.basic import Variable
 
 from pymc_gamma.arrays import FloatArray
+from pymc_gamma.errors import ModelError
+from pymc_gamma.flux import photons_of, spectrum_values
+from pymc_gamma.tensors import value_of
 
-__all__ = ["SpectrumNodes"]
+__all__ = ["FLUX", "SpectrumNodes"]
 
+FLUX = "TeV-1 cm-2 s-1"
 STEEPEST = 5.0
 """Power of the energy of a spectrum times the energy for which sums are right."""
 ACCURACY = 1e-6
 MOST_NODES = 8
+IN_BIN_INDEX = 2.5
+"""Power law with which the response is averaged over a bin."""
 
 
 class SpectrumNodes(NamedTuple):
-    """Nodes and the map from them.
+    """Nodes and the maps from them.
 
     Attributes
     ----------
     energy : numpy.ndarray
         TeV, shape (n_nodes,).
     matrix : numpy.ndarray
-        From a flux there in TeV-1 cm-2 s-1 to expected counts, shape (n_channels, n_nodes).
+        From a flux there in TeV-1 cm-2 s-1 to what is expected, shape (n_rows, n_nodes).
     edges : numpy.ndarray
         Edges of the bins of true energy that matter, TeV, shape (m + 1,).
     from_photons : numpy.ndarray
-        From photons in these bins in cm-2 s-1 to expected counts, shape (n_channels, m).
+        From photons in these bins in cm-2 s-1 to what is expected, shape (n_rows, m).
     """
 
     energy: FloatArray
@@ -46,20 +57,55 @@ class SpectrumNodes(NamedTuple):
 
     @classmethod
     def of(cls, edges: FloatArray, exposure: FloatArray, edisp: FloatArray) -> Self:
-        """Nodes for an exposure (m,) in bins of true energy and the probabilities (m, n_channels) of channels."""
+        """Nodes for an exposure (m,) and a dispersion (m, n_rows) that are constant in bins of true energy."""
         response = exposure[:, None] * edisp
         lit = np.flatnonzero(response.any(axis=1))
         if not len(lit):  # nothing is seen: one bin says so
             lit = np.arange(1)
         kept = slice(lit[0], lit[-1] + 1)
         response, edges = response[kept], edges[lit[0] : lit[-1] + 2]
-        log = np.log(edges)
-        node, weight = np.polynomial.legendre.leggauss(_n_nodes(float(np.diff(log).max())))
-        middle, half = 0.5 * (log[1:] + log[:-1]), 0.5 * np.diff(log)
-        energy = np.exp(middle[:, None] + half[:, None] * node)
-        measure = energy * half[:, None] * weight
+        energy, measure = _rule(edges)
         matrix = (response.T[:, :, None] * measure).reshape(response.shape[1], -1)
         return cls(energy.ravel(), matrix, edges, np.ascontiguousarray(response.T))
+
+    @classmethod
+    def of_function(cls, edges: FloatArray, response: Callable[[FloatArray], FloatArray]) -> Self:
+        """Nodes for a response that is a smooth function of true energies in TeV, from (n,) to (n, n_rows)."""
+        energy, measure = _rule(edges)
+        values = response(energy.ravel()).reshape(*energy.shape, -1)
+        weight = measure * energy**-IN_BIN_INDEX
+        mean = np.einsum("bqr,bq->rb", values, weight / weight.sum(axis=1, keepdims=True))
+        matrix = np.moveaxis(values * measure[..., None], 2, 0).reshape(values.shape[2], -1)
+        return cls(energy.ravel(), np.ascontiguousarray(matrix), edges, np.ascontiguousarray(mean))
+
+    def expected(self, spectrum: Any, name: str) -> FloatArray:
+        """What is expected of a spectrum with numbers as parameters, shape (n_rows,).
+
+        Raises
+        ------
+        ModelError
+            If it is no function of the energy alone, has random variables as parameters, or returns anything but a
+            number for each energy.
+        """
+        if not callable(spectrum):
+            raise ModelError(
+                f"{name!r}: spectrum must be a function of the energy such as pmg.PowerLaw(...), got {spectrum!r}."
+            )
+        photons = photons_of(spectrum, self.edges)
+        if photons is not None:
+            in_bins = _numbers(photons.flux, name).sum(axis=-1)
+            return np.asarray(self.from_photons @ _one_each(in_bins, len(self.edges) - 1, name))
+        values = _numbers(spectrum_values(spectrum, self.energy, FLUX, name), name)
+        return np.asarray(self.matrix @ _one_each(values, len(self.energy), name))
+
+
+def _rule(edges: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Energies and weights of sums over bins, TeV, shape (m, n) each."""
+    log = np.log(edges)
+    node, weight = np.polynomial.legendre.leggauss(_n_nodes(float(np.diff(log).max())))
+    middle, half = 0.5 * (log[1:] + log[:-1]), 0.5 * np.diff(log)
+    energy = np.exp(middle[:, None] + half[:, None] * node)
+    return energy, energy * half[:, None] * weight
 
 
 def _n_nodes(width: float) -> int:
@@ -69,3 +115,22 @@ def _n_nodes(width: float) -> int:
         if error < ACCURACY:
             return n
     return MOST_NODES
+
+
+def _numbers(values: Any, name: str) -> FloatArray:
+    """Values of a spectrum; a ModelError if they are those of chance."""
+    if isinstance(values, Variable) and rvs_in_graph([values]):
+        raise ModelError(
+            f"{name!r}: the spectrum has random variables as parameters; npred wants numbers, such as those of a best "
+            "fit. For draws use OnOffCounts(..., expected_counts=True)."
+        )
+    return np.asarray(value_of(values))
+
+
+def _one_each(values: FloatArray, n: int, name: str) -> FloatArray:
+    if values.shape not in ((), (1,), (n,)):
+        raise ModelError(
+            f"{name!r}: the spectrum must return one value for each energy it is called with, got the shape "
+            f"{values.shape} for {n} energies."
+        )
+    return np.broadcast_to(values, (n,))

@@ -56,12 +56,30 @@ def _dispersion(irfs: IRFs, ax: Any) -> None:
 
 def _psf(irfs: IRFs, offsets: list[float], ax: Any) -> None:
     psf = irfs.psf
+    if psf is None:
+        _rad_max(irfs, offsets, ax)
+        return
     width = psf.containment_radius(0.68)
     for offset in offsets:
         ax.plot(psf.energy, [np.interp(offset, psf.offset, row) for row in width], label=f"{offset:g} deg")
     ax.set(xscale="log", yscale="log", xlabel="true energy [TeV]", ylabel="68 % containment radius [deg]")
     ax.set_title("point spread function")
     ax.legend(title="offset", fontsize="small")
+
+
+def _rad_max(irfs: IRFs, offsets: list[float], ax: Any) -> None:
+    if irfs.rad_max is None:
+        ax.set_axis_off()
+        told = "point-like, without RAD_MAX:\nthe distance from the source is not known"
+        ax.text(0.5, 0.5, told, ha="center", va="center", transform=ax.transAxes)
+        return
+    energy = np.geomspace(*irfs.energy_true_range, 500)
+    for offset in offsets[:1] if irfs.rad_max.is_fixed else offsets:
+        ax.plot(energy, irfs.rad_max.at(energy, offset), label=f"{offset:g} deg")
+    ax.set(xscale="log", ylim=(0, None), xlabel="energy [TeV]", ylabel="largest distance from the source [deg]")
+    ax.set_title("point-like: no point spread function")
+    if not irfs.rad_max.is_fixed:
+        ax.legend(title="offset", fontsize="small")
 
 
 def _background(irfs: IRFs, ax: Any) -> None:

@@ -160,14 +160,14 @@ def fold(
 
 def _widest(irfs: IRFs, energy_min: float) -> float:
     """Largest width in deg of a Gaussian of the PSF that matters, above a true energy in TeV."""
-    psf = irfs.psf
+    psf = irfs.point_spread
     matters = (psf.weight > LEAST_WEIGHT) & (psf.energy >= min(energy_min, psf.energy[-1]))[:, None]
     return float(psf.sigma[matters].max())
 
 
 def _sharpest(irfs: IRFs, roi: RegionOfInterest) -> float:
     """Width in degrees of the narrowest PSF: the smallest radius that holds as much as a Gaussian within its width."""
-    psf = irfs.psf
+    psf = irfs.point_spread
     used = (psf.energy >= roi.energy_min) & (psf.energy <= roi.energy_max)
     if not used.any():
         used[:] = True
@@ -189,6 +189,7 @@ def _check(observations: Sequence[Any], roi: Any) -> None:
     for observation in observations:
         if not isinstance(observation, Observation):
             raise TypeError(f"observations must be Observation objects, got {type(observation).__name__}.")
+        _ = observation.irfs.point_spread  # an error that says what to do where there is none
     check_labels(observations)
     if not isinstance(roi, RegionOfInterest):
         raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")

@@ -200,7 +200,7 @@ class SourceSampler:
 
     @cached_property
     def _response(self) -> tuple[Any, ...]:
-        edisp, psf = self.observation.irfs.edisp, self.observation.irfs.psf
+        edisp, psf = self.observation.irfs.edisp, self.observation.irfs.point_spread
         cdf = np.cumsum(edisp.density, axis=2)
         cdf /= cdf[..., -1:]
         step = edisp.migra[1] - edisp.migra[0]

@@ -104,6 +104,17 @@ def test_models_are_for_their_data_sets(folder):
     assert log_likelihood(model, at) == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_source_has_its_name_in_all_data(folder):
+    """Estimators of fluxes find it: its significance is that of events and counts together."""
+    given = [on_off(folder), on_off(folder, "fact")]
+    model = pmg.from_gammapy(crab(), given, background=pmg.MeasuredBackground())
+    assert pmg.significance(model, "crab").ts > 0
+    models = [crab(), crab("other", datasets_names="fact")]
+    both = pmg.from_gammapy(models, given, dataset_options={"fact": {"component": "pair"}})
+    with pytest.raises(ModelError, match="pair"):
+        pmg.significance(both, "nothing")
+
+
 def test_linked_parameters_are_one_variable_in_several_data_sets(folder):
     first, second = crab(datasets_names="magic"), crab("other", datasets_names="lat")
     second.spectral_model.alpha = first.spectral_model.alpha

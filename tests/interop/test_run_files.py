@@ -272,7 +272,7 @@ def test_a_store_without_backgrounds_is_read(folder):
     assert [one.irfs.bkg for one in back(store)[0]] == [None, None]
 
 
-def test_point_like_runs_say_what_they_need(folder, tmp_path):
+def test_point_like_runs_are_read(folder, tmp_path):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     for path in tmp_path.glob("run_*"):
@@ -282,21 +282,27 @@ def test_point_like_runs_say_what_they_need(folder, tmp_path):
             hdus["EFFECTIVE AREA"].header["RAD_MAX"] = 0.1
     only_two = rewritten_index(tmp_path, lambda t: (t["HDU_TYPE"] != "psf") & (t["HDU_TYPE"] != "bkg"))
     assert len(only_two.get_observations()) == 0, "an empty list"
-    message = r"observation\(s\) 11, 12 have point-like IRFs.*background measured in OFF regions.*not available yet"
     for source in (only_two, DataStore.from_dir(tmp_path), only_two.get_observations(required_irf="point-like")):
-        with pytest.raises(IRFError, match=message):
-            pmg.Observation.list_from_gammapy(source)
+        with warnings.catch_warnings(action="ignore"):
+            runs = pmg.Observation.list_from_gammapy(source)
+        assert [one.irfs.is_point_like for one in runs] == [True, True]
+        assert [one.irfs.rad_max.radius.item() for one in runs] == [0.1, 0.1]
         assert len(pmg.Events.from_gammapy(source, frame="icrs")) == len(back(DataStore.from_dir(folder))[1])
+    without_psf = rewritten_index(folder, lambda t: t["HDU_TYPE"] != "psf")
+    with pytest.raises(DataFileError, match="11, 12: no psf"):
+        pmg.Observation.list_from_gammapy(without_psf)
 
 
-@pytest.mark.parametrize("instrument", ["magic", "veritas", "fact"])
-def test_point_like_files_of_observatories(instrument):
+@pytest.mark.parametrize(("instrument", "radius"), [("magic", 0.1414213), ("veritas", 0.1), ("fact", 0.1732051)])
+def test_point_like_files_of_observatories(instrument, radius):
     root = os.environ.get("PYMC_GAMMA_DATA")
     found = sorted(Path(root).rglob(f"{instrument}/hdu-index.fits.gz")) if root else []
     if not found:
         pytest.skip("needs the files of the joint Crab publication: set PYMC_GAMMA_DATA to a folder that holds them")
-    with pytest.raises(IRFError, match="have point-like IRFs"):
-        pmg.Observation.list_from_gammapy(DataStore.from_dir(found[0].parent))
+    with warnings.catch_warnings(action="ignore"):
+        runs = pmg.Observation.list_from_gammapy(DataStore.from_dir(found[0].parent))
+    assert all(one.irfs.is_point_like for one in runs)
+    np.testing.assert_allclose([one.irfs.rad_max.radius.item() for one in runs], radius, rtol=1e-6)
 
 
 def test_runs_of_hess_keep_their_mirrored_backgrounds(tmp_path):

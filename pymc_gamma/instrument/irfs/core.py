@@ -11,6 +11,9 @@ with multilinear interpolation between them, the convention of gammapy: logarith
 linear extrapolation from the outermost bin centres to the bin edges, zero beyond
 (GADF, https://gamma-astro-data-formats.readthedocs.io).
 
+A point-like response is that of photons of one point source, of which the events within a distance of it are kept: it
+has no point spread function (:mod:`pymc_gamma.instrument.irfs.rad_max`).
+
 Files are read by :mod:`pymc_gamma.instrument.irfs.load`; a module for each table checks and repairs what is in it.
 """
 
@@ -26,6 +29,8 @@ from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, instance, mapping, number, plain, text
 from pymc_gamma.arrays import FloatArray
+from pymc_gamma.errors import IRFError
+from pymc_gamma.instrument.irfs.rad_max import RadMax
 from pymc_gamma.pictures import picture
 
 __all__ = ["ALIGNMENTS", "Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
@@ -155,6 +160,32 @@ class PointSpread:
             below = self.containment(middle[None])[0] < fraction
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return np.asarray(0.5 * (low + high))
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """The table as arrays by name; enough to rebuild it (see :meth:`from_arrays`)."""
+        tables = {
+            "psf_energy": self.energy,
+            "psf_offset": self.offset,
+            "psf_sigma": self.sigma,
+            "psf_weight": self.weight,
+            "psf_reach": np.array([self.offset_max, *self.energy_range]),
+        }
+        if self.containment_error is not None and self.photon_share is not None:
+            tables |= {"psf_containment_error": self.containment_error, "psf_photon_share": self.photon_share}
+        return tables
+
+    @classmethod
+    def from_arrays(cls, tables: Mapping[str, FloatArray]) -> "PointSpread":
+        """Inverse of :meth:`arrays`."""
+        return cls(
+            energy=tables["psf_energy"],
+            offset=tables["psf_offset"],
+            sigma=tables["psf_sigma"],
+            weight=tables["psf_weight"],
+            containment_error=tables.get("psf_containment_error"),
+            photon_share=tables.get("psf_photon_share"),
+            **_reach(tables["psf_reach"]),
+        )
 
     def __repr__(self) -> str:
         low, high = self.energy[[0, -1]]
@@ -349,39 +380,69 @@ class IRFs:
     ----------
     name : str
         Name of the data set, or the file it came from.
-    aeff, edisp, psf : EffectiveArea, EnergyDispersion, PointSpread
-        Full-enclosure response.
+    aeff, edisp : EffectiveArea, EnergyDispersion
+        Effective area and energy dispersion: of all photons, or of those within :attr:`rad_max` of a point source.
+    psf : PointSpread or None
+        Point spread function; None in a point-like response.
     bkg : Background or None
         Residual background, if the file has one.
     repairs : tuple of str
         What was put right at load.
     citation : str or None
         What to cite, for bundled data.
+    rad_max : RadMax or None
+        Of a point-like response: within which distance of the source events count; None where the file does not say.
     """
 
     name: str
     aeff: EffectiveArea
     edisp: EnergyDispersion
-    psf: PointSpread
+    psf: PointSpread | None
     bkg: Background | None
     repairs: tuple[str, ...] = ()
     citations: tuple[Any, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    rad_max: RadMax | None = None
 
     def __post_init__(self) -> None:
         text(self.name, "IRFs: name")
         instance(self.aeff, EffectiveArea, "IRFs: aeff")
         instance(self.edisp, EnergyDispersion, "IRFs: edisp")
-        instance(self.psf, PointSpread, "IRFs: psf")
-        if self.bkg is not None:
-            instance(self.bkg, Background, "IRFs: bkg")
+        for what, table, kind in (
+            ("psf", self.psf, PointSpread), ("bkg", self.bkg, Background), ("rad_max", self.rad_max, RadMax)
+        ):  # fmt: skip
+            if table is not None:
+                instance(table, kind, f"IRFs: {what}")
 
     def __repr__(self) -> str:
         lo, hi = self.energy_true_range
+        kind = "point-like, " if self.is_point_like else ""
         return (
-            f"IRFs({self.name!r}, energy_true=({lo:.3g}, {hi:.3g}) TeV, offset<={self.offset_max:g} deg, "
+            f"IRFs({self.name!r}, {kind}energy_true=({lo:.3g}, {hi:.3g}) TeV, offset<={self.offset_max:g} deg, "
             f"background={'no' if self.bkg is None else 'yes'}, repairs={len(self.repairs)})"
         )
+
+    @property
+    def is_point_like(self) -> bool:
+        """Whether the response is that of events near one point source, without a point spread function."""
+        return self.psf is None
+
+    @property
+    def point_spread(self) -> PointSpread:
+        """The point spread function.
+
+        Raises
+        ------
+        IRFError
+            If the response is point-like.
+        """
+        if self.psf is None:
+            raise IRFError(
+                f"IRFs {self.name} are point-like: they hold for events within a fixed distance of one point source, "
+                "and have no point spread function, which a model of the sky is folded with. Count events in ON and "
+                "OFF regions instead: pmg.OnOffEvents.extract(observation, events, position)."
+            )
+        return self.psf
 
     @property
     def offset_max(self) -> float:
@@ -390,14 +451,16 @@ class IRFs:
         The outermost edge where an axis has bins, the outermost node where it has nodes (``THETA_LO`` equal to
         ``THETA_HI``, as in the files of H.E.S.S.).
         """
-        return min(float(self.aeff.offset[-1]), self.edisp.offset_max, self.psf.offset_max)
+        of_psf = math.inf if self.psf is None else self.psf.offset_max
+        return min(float(self.aeff.offset[-1]), self.edisp.offset_max, of_psf)
 
     @property
     def energy_true_range(self) -> tuple[float, float]:
         """Range of true energy in TeV in which effective area, energy dispersion and PSF are all given."""
         low, high = float(self.aeff.energy[0]), float(self.aeff.energy[-1])
-        for reach in (self.edisp.energy_range, self.psf.energy_range):
-            low, high = max(low, reach[0]), min(high, reach[1])
+        for table in (self.edisp, self.psf):
+            if table is not None:
+                low, high = max(low, table.energy_range[0]), min(high, table.energy_range[1])
         return low, high
 
     def arrays(self) -> dict[str, FloatArray]:
@@ -410,20 +473,11 @@ class IRFs:
             "edisp_offset": self.edisp.offset,
             "edisp_migra": self.edisp.migra,
             "edisp_density": self.edisp.density,
-            "psf_energy": self.psf.energy,
-            "psf_offset": self.psf.offset,
-            "psf_sigma": self.psf.sigma,
-            "psf_weight": self.psf.weight,
             "edisp_reach": np.array([self.edisp.offset_max, *self.edisp.energy_range]),
-            "psf_reach": np.array([self.psf.offset_max, *self.psf.energy_range]),
         }
-        if self.psf.containment_error is not None and self.psf.photon_share is not None:
-            tables |= {
-                "psf_containment_error": self.psf.containment_error,
-                "psf_photon_share": self.psf.photon_share,
-            }
-        if self.bkg is not None:
-            tables |= self.bkg.arrays()
+        for table in (self.psf, self.bkg, self.rad_max):
+            if table is not None:
+                tables |= table.arrays()
         return tables
 
     @classmethod
@@ -441,17 +495,10 @@ class IRFs:
                 density=tables["edisp_density"],
                 **_reach(tables["edisp_reach"]),
             ),
-            psf=PointSpread(
-                energy=tables["psf_energy"],
-                offset=tables["psf_offset"],
-                sigma=tables["psf_sigma"],
-                weight=tables["psf_weight"],
-                containment_error=tables.get("psf_containment_error"),
-                photon_share=tables.get("psf_photon_share"),
-                **_reach(tables["psf_reach"]),
-            ),
+            psf=PointSpread.from_arrays(tables) if "psf_energy" in tables else None,
             bkg=bkg,
             repairs=repairs,
+            rad_max=RadMax.from_arrays(tables) if "rad_max_energy" in tables else None,
         )
 
     @checked(energy_scale=partial(number, low=0), psf_scale=partial(number, low=0))
@@ -484,7 +531,7 @@ class IRFs:
             self,
             name=f"{self.name}, energy scale {energy_scale:g}, PSF scale {psf_scale:g}",
             edisp=replace(edisp, migra=migra, density=density),
-            psf=replace(psf, sigma=psf.sigma * psf_scale),
+            psf=None if psf is None else replace(psf, sigma=psf.sigma * psf_scale),
         )
 
     def fingerprint(self) -> str:

@@ -12,7 +12,6 @@ from pymc_gamma.instrument.irfs.reading import (
     extend_to_edges,
     read_axis,
     read_values,
-    refuse_point_like,
     require,
 )
 
@@ -26,7 +25,6 @@ NOISE = 0.01
 def effective_area(tables: Mapping[str, Any], name: str, repairs: list[str]) -> EffectiveArea:
     """Clean effective area in cm2 on extended nodes."""
     aeff = require(tables, "aeff", WHAT, name)
-    refuse_point_like(aeff, WHAT, name)
     energy, offset = read_axis(aeff, "energy_true", "TeV", WHAT, name), read_axis(aeff, "offset", "deg", WHAT, name)
     values = read_values(aeff, "cm2", WHAT, name)
     negative = values < 0

@@ -43,7 +43,6 @@ from pymc_gamma.instrument.irfs.reading import (
     nearest_valid,
     read_axis,
     read_values,
-    refuse_point_like,
     require,
 )
 from pymc_gamma.sums import weighted_sum
@@ -85,7 +84,6 @@ def energy_dispersion(
 ) -> EnergyDispersion:
     """Clean energy dispersion, normalised for every true energy and offset."""
     edisp = require(tables, "edisp", WHAT, name)
-    refuse_point_like(edisp, WHAT, name)
     energy, offset = read_axis(edisp, "energy_true", "TeV", WHAT, name), read_axis(edisp, "offset", "deg", WHAT, name)
     migra = read_axis(edisp, "migra", "", WHAT, name)
     values = read_values(edisp, "", WHAT, name, finite=False)  # (energy, migra, offset)

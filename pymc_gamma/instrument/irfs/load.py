@@ -16,6 +16,7 @@ from pymc_gamma.instrument.irfs.effective_area import effective_area
 from pymc_gamma.instrument.irfs.energy_dispersion import energy_dispersion
 from pymc_gamma.instrument.irfs.fits_file import check_fits
 from pymc_gamma.instrument.irfs.point_spread import point_spread, poor_fit
+from pymc_gamma.instrument.irfs.rad_max import is_point_like, rad_max
 from pymc_gamma.instrument.irfs.reading import read_axis
 
 __all__ = ["load_irfs"]
@@ -34,7 +35,8 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
     ----------
     source : str, pathlib.Path or mapping
         Name of a data set (``"prod5-south-20deg-50h"`` is bundled; see :mod:`pymc_gamma.datasets`), path of a
-        GADF/CTAO FITS file, or a dictionary of gammapy IRFs (``aeff``, ``edisp``, ``psf``, optional ``bkg``).
+        GADF/CTAO FITS file, or a dictionary of gammapy IRFs (``aeff``, ``edisp``, ``psf``, optional ``bkg``). A
+        point-like response has no ``psf``, and a ``rad_max`` or a header keyword ``RAD_MAX``.
     name : str, optional
         Name of the IRFs, for messages; by default that of the data set or the file.
 
@@ -47,8 +49,9 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
     DataFileError
         If the file is missing, cut anywhere or not FITS.
     IRFError
-        If a table is missing, point-like, has the wrong unit or an unknown alignment, or is empty; if an axis or a
-        value cannot be what it says. The message names the table, the axis or cell, and the value.
+        If a table is missing, has the wrong unit or an unknown alignment, or is empty; if an axis or a value cannot be
+        what it says; if some tables are point-like and others are not. The message names the table, the axis or cell,
+        and the value.
     TypeError
         If ``source`` is something else.
 
@@ -101,6 +104,7 @@ def _converted(
     tables: Mapping[str, Any], name: str, repairs: list[str], citations: tuple[Any, ...]
 ) -> tuple[IRFs, str | None]:
     """Clean arrays of all tables, and what is to be said of the Gaussians of the PSF; adds to ``repairs``."""
+    point_like = is_point_like(tables, name)
     aeff = effective_area(tables, name, repairs)
     if tables.get("bkg") is not None:
         for axis in tables["bkg"].axes.names:
@@ -109,27 +113,31 @@ def _converted(
         name=name,
         aeff=aeff,
         edisp=energy_dispersion(tables, name, repairs, aeff),
-        psf=point_spread(tables, name, repairs, aeff),
+        psf=None if point_like else point_spread(tables, name, repairs, aeff),
         bkg=background(tables, name, repairs),
         repairs=tuple(repairs),
         citations=citations,
+        rad_max=rad_max(tables, name) if point_like else None,
     )
     _check_agreement(irfs)
-    return irfs, poor_fit(irfs.psf)
+    return irfs, None if irfs.psf is None else poor_fit(irfs.psf)
 
 
 def _check_agreement(irfs: IRFs) -> None:
     """Raise IRFError where an axis of one table is in another unit than those of the others."""
     tables: dict[str, EffectiveArea | EnergyDispersion | PointSpread] = {
-        "effective area": irfs.aeff, "energy dispersion": irfs.edisp, "point spread function": irfs.psf
+        "effective area": irfs.aeff, "energy dispersion": irfs.edisp
     }  # fmt: skip
+    if irfs.psf is not None:
+        tables["point spread function"] = irfs.psf
     offsets = {what: float(table.offset[-1]) for what, table in tables.items() if len(table.offset) > 1}
     # edges: centres of one or two wide bins are far inside the range
     ends = {
         "effective area": (float(irfs.aeff.energy[0]), float(irfs.aeff.energy[-1])),
         "energy dispersion": irfs.edisp.energy_range,
-        "point spread function": irfs.psf.energy_range,
     }
+    if irfs.psf is not None:
+        ends["point spread function"] = irfs.psf.energy_range
     covered = dict(ends)
     if irfs.bkg is not None:
         offsets["background"] = float(np.abs(irfs.bkg.fov_lon).max())

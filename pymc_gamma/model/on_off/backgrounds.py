@@ -16,45 +16,61 @@ biased where they are few.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
-from pymc_gamma.on_off import CountsSpectrum
+from pymc_gamma.model.on_off.channels import Channels, CountsLikelihood
+from pymc_gamma.model.on_off.measurement import Measurement, RegionIntensity
 
 __all__ = ["FlatBackground", "OffBackground", "ProfiledBackground"]
 
 
+NO_PARTS = (
+    "the flux in parts of the data needs the background of each, which is integrated out or profiled here; observe "
+    "them with background=MeasuredBackground()."
+)
+
 MOST_TERMS = 5_000_000
 """Of the sums of one data set; 40 MB for each intermediate result."""
+
+
+class SourceOf(Protocol):
+    """Makes what the observed variable is made of known to estimators."""
+
+    def __call__(self, background: Variable | None, refusal: str = "") -> RegionIntensity:
+        """For the background of the ON region; with a reason why there are no parts of the data, if so."""
+        ...
 
 
 class OffBackground(ABC):
     """An assumption about the background of an ON region; derive a class with :meth:`observe` to make another one."""
 
     @abstractmethod
-    def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
-        """Add the observed counts to the model on the context stack.
+    def observe(self, name: str, data: Measurement, signal: Variable, source: SourceOf, dims: str) -> Variable:
+        """Add the observed data to the model on the context stack.
 
         Parameters
         ----------
         name : str
-            Of the variable of ON counts, and the beginning of the names of all others.
-        data : CountsSpectrum
-            ON and OFF counts, and the ratio alpha of their exposures, in n channels.
+            Of the variable of ON events, and the beginning of the names of all others.
+        data : Measurement
+            ON and OFF data, by their rows; it adds what is observed to the model (``observe_on``, ``observe_off``).
         signal : TensorVariable
-            Expected counts of the source, shape (n,).
+            Rows of the source, shape (n_rows,).
+        source : callable
+            From the rows of the background in the ON region to what ``observe_on`` asks for.
         dims : str
-            Dim of the channels.
+            Dim of the variable of ON events.
 
         Returns
         -------
         TensorVariable
-            The ON counts, shape (n,).
+            The ON events.
         """
 
 
@@ -66,22 +82,24 @@ class FlatBackground(OffBackground):
     `MeasuredBackground`, which knows that a background is smooth.
     """
 
-    def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
+    def observe(self, name: str, data: Measurement, signal: Variable, source: SourceOf, dims: str) -> Variable:
         """ON counts whose distribution is that for given OFF counts.
 
         Raises
         ------
         ModelError
-            If the counts are so many that the sums over them would fill the memory.
+            If the events are not counted in channels, or so many that the sums over them would fill the memory.
         """
-        most = int(data.counts.max())
-        if (most + 1) * data.counts.size > MOST_TERMS:
+        channels = _channels(name, data, "FlatBackground is a prior of the background of each channel")
+        most = int(channels.counts.max())
+        if (most + 1) * channels.n_rows > MOST_TERMS:
             raise ModelError(
                 f"{name}: FlatBackground sums over how many ON counts are background, up to {most} in each of the "
-                f"{data.counts.size} channels of {data.name!r}, which takes too long. Use MeasuredBackground(), which "
+                f"{channels.n_rows} channels of {data.name!r}, which takes too long. Use MeasuredBackground(), which "
                 "differs little where counts are many."
             )
-        return _given_off(name, data, signal, dims, logp=_flat_logp, dist=_flat_dist)
+        parameters = (signal, channels.counts_off, channels.alpha)
+        return channels.observe_as(FlatCounts(), name, source(None, NO_PARTS), parameters, dims)
 
 
 @dataclass(frozen=True)
@@ -91,72 +109,96 @@ class ProfiledBackground(OffBackground):
     The logarithm of the probability is -WStat/2. There are no predictive draws: it is no probability of data.
     """
 
-    def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
-        """ON counts with -WStat/2 as the logarithm of their probability."""
-        kind = {"dtype": "int64", "signature": "(),(),()->()"}
-        return _given_off(name, data, signal, dims, logp=_profiled_logp, random=_no_draws, **kind)
+    def observe(self, name: str, data: Measurement, signal: Variable, source: SourceOf, dims: str) -> Variable:
+        """ON counts with -WStat/2 as the logarithm of their probability.
+
+        Raises
+        ------
+        ModelError
+            If the events are not counted in channels.
+        """
+        channels = _channels(name, data, "WStat has a background in each channel")
+        parameters = (signal, channels.counts_off, channels.alpha)
+        return channels.observe_as(ProfiledCounts(), name, source(None, NO_PARTS), parameters, dims)
 
 
-def _given_off(name: str, data: CountsSpectrum, signal: Variable, dims: str, **functions: Any) -> Variable:
-    """Observed ON counts of a distribution that has expected counts of the source, OFF counts and alpha."""
-    observed = data.counts.values.astype(np.int64)
-    return pm.CustomDist(
-        name, signal, data.counts_off.values, data.alpha.values, observed=observed, dims=dims, **functions
-    )
+def _channels(name: str, data: Measurement, why: str) -> Channels:
+    if not isinstance(data, Channels):
+        raise ModelError(
+            f"{name}: {why}, and the events of {data.name!r} are observed one by one. Use MeasuredBackground(), or "
+            "count them in channels, OnOffEvents.binned(edges)."
+        )
+    return data
 
 
-def _flat_logp(value: Variable, signal: Variable, off: Variable, alpha: Variable) -> Variable:
-    n = value.astype("float64")[..., None]
-    k = pt.arange(pt.max(value) + 1).astype("float64")
-    m, a = pt.as_tensor_variable(off).astype("float64")[..., None], pt.as_tensor_variable(alpha)[..., None]
-    left = pt.maximum(n - k, 0.0)
-    s = pt.as_tensor_variable(signal)[..., None]
-    # logarithms of positive numbers alone: derivatives of the others would be lost in channels that see no source
-    log_signal = pt.switch(pt.gt(s, 0.0), left * pt.log(pt.switch(pt.gt(s, 0.0), s, 1.0)), -np.inf)
-    log_signal = pt.switch(pt.eq(left, 0.0), 0.0, log_signal)
-    terms = (
-        log_signal
-        - pt.gammaln(left + 1)
-        + pt.gammaln(m + k + 1)
-        - pt.gammaln(k + 1)
-        - pt.gammaln(m + 1)
-        + k * pt.log(a)
-        - (m + k + 1) * pt.log1p(a)
-    )
-    terms = pt.switch(k <= n, terms, -np.inf)
-    total = pt.logsumexp(terms, axis=-1) - pt.as_tensor_variable(signal)
-    return pt.switch((value >= 0) & (signal >= 0), total, -np.inf)
+@dataclass(frozen=True)
+class FlatCounts(CountsLikelihood):
+    """ON counts for given OFF counts: the parameters are the expected counts of the source, OFF counts and alpha."""
+
+    n_parameters = 3
+
+    def logp(self, value: Variable, signal: Variable, *parameters: Variable) -> Variable:
+        """Logarithm of the sum of the module."""
+        off, alpha = parameters
+        n = value.astype("float64")[..., None]
+        k = pt.arange(pt.max(value) + 1).astype("float64")
+        m, a = pt.as_tensor_variable(off).astype("float64")[..., None], pt.as_tensor_variable(alpha)[..., None]
+        left = pt.maximum(n - k, 0.0)
+        s = pt.as_tensor_variable(signal)[..., None]
+        # logarithms of positive numbers alone: derivatives of the others would be lost in channels that see no source
+        log_signal = pt.switch(pt.gt(s, 0.0), left * pt.log(pt.switch(pt.gt(s, 0.0), s, 1.0)), -np.inf)
+        log_signal = pt.switch(pt.eq(left, 0.0), 0.0, log_signal)
+        terms = (
+            log_signal
+            - pt.gammaln(left + 1)
+            + pt.gammaln(m + k + 1)
+            - pt.gammaln(k + 1)
+            - pt.gammaln(m + 1)
+            + k * pt.log(a)
+            - (m + k + 1) * pt.log1p(a)
+        )
+        terms = pt.switch(k <= n, terms, -np.inf)
+        total = pt.logsumexp(terms, axis=-1) - pt.as_tensor_variable(signal)
+        return pt.switch((value >= 0) & (signal >= 0), total, -np.inf)
+
+    def draw(self, rng: np.random.Generator, signal: FloatArray, *parameters: FloatArray) -> FloatArray:
+        """Counts of a background that is drawn from what OFF counts say of it."""
+        off, alpha = parameters
+        return np.asarray(rng.poisson(signal + alpha * rng.gamma(off + 1.0)))
 
 
-def _flat_dist(signal: Variable, off: Variable, alpha: Variable, size: Any) -> Variable:
-    background = pm.Gamma.dist(pt.as_tensor_variable(off).astype("float64") + 1.0, 1.0, size=size)
-    return pm.Poisson.dist(signal + alpha * background, size=size)
+@dataclass(frozen=True)
+class ProfiledCounts(CountsLikelihood):
+    """Of the background that fits best; the parameters are those of `FlatCounts`."""
 
+    n_parameters = 3
 
-def _profiled_logp(value: Variable, signal: Variable, off: Variable, alpha: Variable) -> Variable:
-    n, m = value.astype("float64"), pt.as_tensor_variable(off).astype("float64")
-    a, s = pt.as_tensor_variable(alpha), pt.as_tensor_variable(signal)
-    middle = a * (n + m) - (1 + a) * s
-    square = middle**2 + 4 * a * (a + 1) * pt.maximum(m, 0.5) * s
-    root = pt.sqrt(pt.switch(square > 0, square, 1.0))  # without counts and source it is not needed
-    # the larger root, without a difference of nearly equal numbers
-    with_off = pt.switch(
-        middle > 0, (middle + root) / (2 * a * (a + 1)), 2 * m * s / pt.switch(middle > 0, 1.0, root - middle)
-    )
-    background = pt.switch(m > 0, with_off, pt.maximum(n / (1 + a) - s / a, 0.0))
+    def logp(self, value: Variable, signal: Variable, *parameters: Variable) -> Variable:
+        """-WStat/2."""
+        off, alpha = parameters
+        n, m = value.astype("float64"), pt.as_tensor_variable(off).astype("float64")
+        a, s = pt.as_tensor_variable(alpha), pt.as_tensor_variable(signal)
+        middle = a * (n + m) - (1 + a) * s
+        square = middle**2 + 4 * a * (a + 1) * pt.maximum(m, 0.5) * s
+        root = pt.sqrt(pt.switch(square > 0, square, 1.0))  # without counts and source it is not needed
+        # the larger root, without a difference of nearly equal numbers
+        with_off = pt.switch(
+            middle > 0, (middle + root) / (2 * a * (a + 1)), 2 * m * s / pt.switch(middle > 0, 1.0, root - middle)
+        )
+        background = pt.switch(m > 0, with_off, pt.maximum(n / (1 + a) - s / a, 0.0))
 
-    def deviance(count: Variable, expected: Variable) -> Variable:
-        """Expected less observed, and what the logarithms say, of a count; 0 where both are."""
-        seen = count > 0
-        ratio = pt.switch(seen, count, 1.0) / pt.switch(seen, expected, 1.0)
-        return expected - count + pt.switch(seen, count * pt.log(ratio), 0.0)
+        def deviance(count: Variable, expected: Variable) -> Variable:
+            """Expected less observed, and what the logarithms say, of a count; 0 where both are."""
+            seen = count > 0
+            ratio = pt.switch(seen, count, 1.0) / pt.switch(seen, expected, 1.0)
+            return expected - count + pt.switch(seen, count * pt.log(ratio), 0.0)
 
-    total = -deviance(n, s + a * background) - deviance(m, background)
-    return pt.switch((value >= 0) & (signal >= 0), total, -np.inf)
+        total = -deviance(n, s + a * background) - deviance(m, background)
+        return pt.switch((value >= 0) & (signal >= 0), total, -np.inf)
 
-
-def _no_draws(*args: Any, **kwargs: Any) -> Any:
-    raise ModelError(
-        "ProfiledBackground has no predictive draws: WStat is no probability of data. Use MeasuredBackground() or "
-        "FlatBackground()."
-    )
+    def draw(self, rng: np.random.Generator, signal: FloatArray, *parameters: FloatArray) -> FloatArray:
+        """None."""
+        raise ModelError(
+            "ProfiledBackground has no predictive draws: WStat is no probability of data. Use MeasuredBackground() or "
+            "FlatBackground()."
+        )

@@ -9,7 +9,8 @@ index :math:`\gamma` that a background has about. Both regions are observed, eac
 
 .. math:: \log L = \sum_c \log \mathrm{Poisson}(n_c | s_c + \alpha_c b_c) + \log \mathrm{Poisson}(m_c | b_c) ,
 
-so that nothing is profiled, and channels with few OFF events learn from their neighbours. The prior of the shape is a
+so that nothing is profiled, and channels with few OFF events learn from their neighbours; events that are observed one
+by one have the rates at their energies in place of sums over channels. The prior of the shape is a
 random walk: the logarithm of :math:`\beta` changes from node to node by a number of Student's distribution with three
 degrees of freedom, whose width goes with the root of their distance. Its tails let a background rise by orders of
 magnitude above a threshold. Nodes lie closer together where OFF events are many.
@@ -18,6 +19,7 @@ magnitude above a threshold. Nodes lie closer together where OFF events are many
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -26,8 +28,8 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arguments import number
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.model.on_off.backgrounds import OffBackground
-from pymc_gamma.on_off import CountsSpectrum
+from pymc_gamma.model.on_off.backgrounds import OffBackground, SourceOf
+from pymc_gamma.model.on_off.measurement import Measurement, measurement_of
 
 __all__ = ["MeasuredBackground"]
 
@@ -35,8 +37,6 @@ LEVEL_WIDTH = 3.0
 """Width of the prior of the logarithm of the level, around that of the OFF counts: nothing is known but those."""
 TAILS = 3.0
 """Degrees of freedom of the distribution of steps."""
-POINTS = 6
-"""Gauss-Legendre nodes between two edges."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,13 @@ class MeasuredBackground(OffBackground):
             object.__setattr__(self, what, value)
         object.__setattr__(self, "index", number(self.index, "MeasuredBackground(index=...)"))
 
-    def nodes(self, data: CountsSpectrum) -> FloatArray:
-        """Energies of the nodes in TeV, shape (n_nodes,)."""
-        edges = data.energy.to_value("TeV")
-        first, last = (int(np.flatnonzero(data.mask)[k]) for k in (0, -1))
-        off = np.zeros(len(data))
-        off[data.mask] = data.counts_off.values
+    def nodes(self, data: Any) -> FloatArray:
+        """Energies of the nodes in TeV, shape (n_nodes,), for data of a kind that `OnOffCounts` takes."""
+        edges, off = measurement_of(data).histogram_off
+        last = len(off) - 1
         widest = 10 ** (1 / self.nodes_per_decade)
-        nodes, events = [edges[first]], 0.0
-        for c in range(first, last):
+        nodes, events = [edges[0]], 0.0
+        for c in range(last):
             events += off[c]
             if events >= self.events_per_node or edges[c + 2] > nodes[-1] * widest:
                 nodes.append(edges[c + 1])
@@ -103,44 +101,34 @@ class MeasuredBackground(OffBackground):
             ]
         )
 
-    def shapes(self, data: CountsSpectrum) -> FloatArray:
-        """OFF counts in the channels for a coefficient of one of each node, in TeV-1, shape (n_channels, n_nodes)."""
-        nodes, edges = self.nodes(data), data.energy.to_value("TeV")
-        x, weight = np.polynomial.legendre.leggauss(POINTS)
-        out = np.zeros((len(edges) - 1, len(nodes)))
-        cuts = np.unique(np.concatenate([edges, nodes]))
-        cuts = cuts[(cuts >= nodes[0] * (1 - 1e-12)) & (cuts <= nodes[-1] * (1 + 1e-12))]
-        log = np.log(cuts)
-        for low, high in pairwise(log.tolist()):
-            at = 0.5 * (low + high) + 0.5 * (high - low) * x
-            channel = int(np.searchsorted(edges, math.exp(0.5 * (low + high)))) - 1
-            hats = np.array([np.interp(at, np.log(nodes), one) for one in np.eye(len(nodes))])
-            power = np.exp(-self.index * (at - np.log(nodes)[:, None]) + at)
-            out[channel] += 0.5 * (high - low) * (hats * power) @ weight
-        return out[data.mask]
+    def _rates(self, nodes: FloatArray, energy: FloatArray) -> FloatArray:
+        """Rates of OFF events per TeV for a coefficient of one of each node, shape (n_nodes, n)."""
+        log = np.log(energy)
+        hats = np.array([np.interp(log, np.log(nodes), one) for one in np.eye(len(nodes))])
+        return np.asarray(hats * np.exp(-self.index * (log - np.log(nodes)[:, None])))
 
-    def observe(self, name: str, data: CountsSpectrum, signal: Variable, dims: str) -> Variable:
-        """ON counts, and ``"<name>_off"``; the OFF counts per TeV at the nodes are ``"<name>_background"``."""
+    def observe(self, name: str, data: Measurement, signal: Variable, source: SourceOf, dims: str) -> Variable:
+        """ON events, and OFF events ``"<name>_off"``; of these per TeV at the nodes are ``"<name>_background"``."""
         model = pm.modelcontext(None)
-        nodes, shapes = self.nodes(data), self.shapes(data)
-        off = data.counts_off.values
+        nodes, n_off = self.nodes(data.data), float(data.histogram_off.counts.sum())
+        shapes = data.rows_of(lambda energy: self._rates(nodes, energy), nodes)
+        numbers = data.expected_off(shapes)
         node_dim, step_dim = f"{name}_background_energy", f"{name}_background_step"
         model.add_coord(node_dim, nodes)
         model.add_coord(step_dim, nodes[1:])
         # what the power law of the prior expects, for as many events as there are, and half a one
         scale = (nodes / nodes[0]) ** -self.index
-        typical = scale * (off.sum() + 0.5) / (shapes @ scale).sum()
+        typical = scale * (n_off + 0.5) / (numbers @ scale)
         level = pm.Normal(f"{name}_background_level", 0.0, LEVEL_WIDTH)
         steps = pm.StudentT(f"{name}_background_steps", nu=TAILS, dims=step_dim)
         width = self.step * np.sqrt(np.diff(np.log10(nodes)) * self.nodes_per_decade)
         walk = pt.concatenate([pt.zeros(1), pt.cumsum(width * steps)])
         # around the node that lies in the middle of the events: level and steps are then nearly independent
-        share = (shapes * typical).sum(axis=0)
+        share = numbers * typical
         coefficient = pm.Deterministic(
             f"{name}_background", typical * pt.exp(level + walk - pt.dot(share / share.sum(), walk)), dims=node_dim
         )
-        expected = pt.dot(shapes, coefficient)
-        pm.Poisson(f"{name}_off", expected, observed=off.astype(np.int64), dims=dims)
-        return pm.Poisson(
-            name, signal + data.alpha.values * expected, observed=data.counts.values.astype(np.int64), dims=dims
-        )
+        off = pt.dot(shapes, coefficient)
+        data.observe_off(f"{name}_off", off, dims)
+        on = data.alpha * off
+        return data.observe_on(name, source(on), signal, on, dims)

@@ -1,6 +1,7 @@
-"""`OnOffCounts`: counts spectra as observations of a model, with the background that their OFF regions measure."""
+"""`OnOffCounts`: ON and OFF events as observations of a model, in channels or one by one."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,19 @@ from pymc_gamma.arguments import is_several, text
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.flux import photons_of, spectrum_values
-from pymc_gamma.keywords import check_keywords
+from pymc_gamma.keywords import check_keywords, keywords_of
 from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.on_off.backgrounds import OffBackground
 from pymc_gamma.model.on_off.measured import MeasuredBackground
+from pymc_gamma.model.on_off.measurement import Measurement, measurement_of
+from pymc_gamma.model.on_off.source import BACKGROUND, RegionSource, row_of
 from pymc_gamma.model.poisson import checked_norm
 from pymc_gamma.model.spectra import conditions_of
 from pymc_gamma.model.spectral import check_conditions, value_at_start
 from pymc_gamma.model.systematics import Systematic
 from pymc_gamma.model.systematics.base import prefixed, with_systematics
-from pymc_gamma.on_off import CountsSpectrum
-from pymc_gamma.on_off.counts_spectrum import FLUX
+from pymc_gamma.on_off import CountsSpectrum, OnOffEvents
+from pymc_gamma.on_off.nodes import FLUX, SpectrumNodes
 
 __all__ = ["OnOffCounts"]
 
@@ -41,14 +44,17 @@ class OnOffCounts:
         m_c \sim \mathrm{Poisson}(b_c),
 
     with exposure :math:`X`, redistribution :math:`R`, and a background :math:`b` of free shape (`MeasuredBackground`).
+    Events that are given one by one are those of a Poisson process with rates :math:`s(E') + \alpha b(E')` and
+    :math:`b(E')`.
 
     Parameters
     ----------
     name : str
-        Name of the variable of the ON counts, and beginning of the names of all others. With several data sets the
+        Name of the variable of the ON events, and beginning of the names of all others. With several data sets the
         variables are called ``"<name>_<data set>"``.
-    data : CountsSpectrum or sequence of CountsSpectrum
-        Observed counts with their response. Several share the systematics, and have backgrounds of their own.
+    data : CountsSpectrum, OnOffEvents or sequence of these
+        Observed counts in channels, or events, with their response. Several share the systematics, and have backgrounds
+        of their own.
     spectrum : callable
         From true energies in TeV to a PyTensor vector in TeV-1 cm-2 s-1, such as `PowerLaw`; or a model of gammapy.
         Pass the same one to the distributions of several instruments.
@@ -58,13 +64,18 @@ class OnOffCounts:
         Uncertainties of the instrument, such as `EnergyScale`; their variables are called ``"<name>_energy_scale"``.
     background : OffBackground, optional
         What is assumed of the background: `MeasuredBackground` by default; `FlatBackground`, `ProfiledBackground`.
+    component : str
+        What the source is called by `flux_points`, `light_curve` and `significance`; give it the name that it has in
+        the event mixtures of the same model.
     expected_counts : bool
-        Whether to add the expected counts of the source in the channels, ``"<name>_signal"``, as a deterministic.
+        Whether to add the expected counts of the source, ``"<name>_signal"``, as a deterministic: in the channels, or
+        all of them where events are given one by one.
 
     Returns
     -------
     TensorVariable or dict of str to TensorVariable
-        The ON counts; by name of the data set if there are several.
+        The ON counts, or energies of the ON events in TeV, with NaN in rows that hold none; by name of the data set if
+        there are several.
 
     Raises
     ------
@@ -76,8 +87,9 @@ class OnOffCounts:
 
     Notes
     -----
-    Counts are ordinary variables of PyMC: `pymc.sample_posterior_predictive` draws them, and
-    `pymc.compute_log_likelihood` gives a value for each channel, of ON and of OFF counts.
+    These are ordinary variables of PyMC: `pymc.sample_posterior_predictive` draws them, and
+    `pymc.compute_log_likelihood` gives a value for each channel or event, of ON and of OFF. Events share the expected
+    number of all equally with the rows that hold none, as in an `ExtendedEventMixture`.
 
     Examples
     --------
@@ -107,56 +119,59 @@ class OnOffCounts:
     def __new__(
         cls,
         name: str,
-        data: CountsSpectrum | Sequence[CountsSpectrum],
+        data: CountsSpectrum | OnOffEvents | Sequence[CountsSpectrum | OnOffEvents],
         *,
         spectrum: Any,
         norm: Any = None,
         systematics: Sequence[Systematic] = (),
         background: OffBackground | type[OffBackground] | None = None,
+        component: str = "source",
         expected_counts: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Add the counts to the model on the context stack."""
-        known = ("name", "data", "spectrum", "norm", "systematics", "background", "expected_counts")
-        check_keywords(cls.__name__, kwargs, known)
-        name = text(name, "name")
+        check_keywords(cls.__name__, kwargs, keywords_of(cls.__new__))
+        name, label = text(name, "name"), text(component, f"{name}: component")
         model = pm.modelcontext(None)
         every, several = _checked_data(name, data), is_several(data)
         _check_names(name, every, several=several, model=model)
         off = _checked_background(name, background)
         if background is not None and not any(one.has_off for one in every):
             raise ModelError(
-                f"{name}: {[one.name for one in every]} have no OFF counts, which background= is about; give "
-                "CountsSpectrum counts_off= and alpha=, or leave background= out: then all counts are the source's."
+                f"{name}: {[one.name for one in every]} have no OFF counts, which background= is about; give the data "
+                "those and alpha=, or leave background= out: then all counts are the source's."
             )
-        component = ModelComponent(name, _Response(every), IRFS, free=True, separate=True)
-        component = component.with_spectrum(_checked(name, spectrum))
+        if label == BACKGROUND:
+            raise ModelError(f"{name}: {BACKGROUND!r} is the name of the background; give component= another one.")
+        emitted = ModelComponent(label, _Response([one.data for one in every]), IRFS, free=True, separate=True)
+        emitted = emitted.with_spectrum(_checked(name, spectrum))
         if norm is not None:
-            component = component.times(checked_norm(name, name, norm, component.response.coords["observation"]))
-        labels, energy = component.response.coords["observation"], component.energy_range
-        [seen] = with_systematics(name, prefixed(name, systematics), [component], labels, energy, model)
-        check_conditions(name, component, model)
-        signals = [_signal(seen, k, one, len(every)) for k, one in enumerate(every)]
+            emitted = emitted.times(checked_norm(name, label, norm, emitted.response.coords["observation"]))
+        labels, energy = emitted.response.coords["observation"], emitted.energy_range
+        [seen] = with_systematics(name, prefixed(name, systematics), [emitted], labels, energy, model)
+        check_conditions(name, emitted, model)
+        signals = [_signal(seen, k, one.nodes, len(every)) for k, one in enumerate(every)]
         _check_signals(name, every, signals, model)
         made = {}
-        for one, signal in zip(every, signals, strict=True):
+        for k, (one, signal) in enumerate(zip(every, signals, strict=True)):
             own = f"{name}_{one.name}" if several else name
-            dims = f"{own}_channel"
-            model.add_coord(dims, one.channel_energy)
+            dims = one.add_coords(own, model)
             if expected_counts:
-                signal = pm.Deterministic(f"{own}_signal", signal, dims=dims)
+                one.signal_of(f"{own}_signal", signal, dims)
+            source = partial(RegionSource, emitted, k, len(every), one, signal)
             if one.has_off:
-                made[one.name] = off.observe(own, one, signal, dims)
+                made[one.name] = off.observe(own, one, signal, source, dims)
             else:
-                observed = one.counts.values.astype(np.int64)
-                made[one.name] = pm.Poisson(own, signal, observed=observed, dims=dims)
+                made[one.name] = one.observe_on(own, source(None), signal, None, dims)
         return made if several else made[every[0].name]
 
 
 class _Response:
-    """What systematics ask of a response, for counts spectra."""
+    """What systematics ask of a response, for the data sets of one instrument."""
 
-    def __init__(self, data: Sequence[CountsSpectrum]) -> None:
+    components = ()
+
+    def __init__(self, data: Sequence[CountsSpectrum | OnOffEvents]) -> None:
         self._data = data
         self.coords = {"observation": [one.name for one in data]}
         edges = [one.nodes().edges for one in data]
@@ -174,9 +189,9 @@ class _Response:
         return np.array(out)
 
 
-def _signal(component: ModelComponent, k: int, data: CountsSpectrum, n: int) -> Variable:
-    """Expected counts of the source in the channels of the k-th of n data sets."""
-    nodes, spectrum = data.nodes(), component.spectrum
+def _signal(component: ModelComponent, k: int, nodes: SpectrumNodes, n: int) -> Variable:
+    """Rows of the source in the k-th of n data sets."""
+    spectrum = component.spectrum
     each = getattr(spectrum, "each", ())  # a spectrum that systematics make another one in each data set
     spectrum = each[k] if each else spectrum
     photons = photons_of(spectrum, nodes.edges)
@@ -185,13 +200,13 @@ def _signal(component: ModelComponent, k: int, data: CountsSpectrum, n: int) -> 
             photons = photons.times(factor)
         counts = pt.dot(
             nodes.from_photons,
-            pt.sum(_row(component.name, photons.flux, k, n, (*nodes.edges[1:].shape, None)), axis=-1),
+            pt.sum(row_of(component.name, photons.flux, k, n, (*nodes.edges[1:].shape, None)), axis=-1),
         )
     else:
         values = pt.as_tensor_variable(spectrum_values(spectrum, nodes.energy, FLUX, component.name)).astype("float64")
-        own = _row(component.name, values, k, n, nodes.energy.shape)
+        own = row_of(component.name, values, k, n, nodes.energy.shape)
         for factor in component.factors:
-            own = own * _row(component.name, pt.as_tensor_variable(factor(nodes.energy)), k, n, nodes.energy.shape)
+            own = own * row_of(component.name, pt.as_tensor_variable(factor(nodes.energy)), k, n, nodes.energy.shape)
         counts = pt.dot(nodes.matrix, own * pt.ones(len(nodes.energy)))
     if component.norm is not None:
         counts = counts * (component.norm if component.norm.type.ndim == 0 else component.norm[k])
@@ -200,39 +215,12 @@ def _signal(component: ModelComponent, k: int, data: CountsSpectrum, n: int) -> 
     return pt.switch(pt.all([fulfilled for fulfilled, _ in conditions]), counts, np.nan) if conditions else counts
 
 
-def _row(name: str, values: Variable, k: int, n: int, shape: tuple[int | None, ...]) -> Variable:
-    """The values of the k-th of n data sets, of a shape, where there is a row for each.
-
-    Raises
-    ------
-    ModelError
-        If there are rows for another number of data sets, or values for another number of energies.
-    """
-    given = values.type.shape
-    fits = zip(reversed(given), reversed(shape), strict=False)
-    if len(given) > len(shape) + 1 or any(None not in pair and pair[0] not in (1, pair[1]) for pair in fits):
-        raise ModelError(
-            f"the spectrum of {name!r} must have one value for each energy it is called with, shape {shape}, or a row "
-            f"of these for each of the {n} data sets; got the shape {given}."
-        )
-    if len(given) <= len(shape):
-        return values
-    if given[0] not in (None, n):
-        raise ModelError(
-            f"the spectrum of {name!r} has parameters for {given[0]} observations, and there "
-            f"{'is 1 data set' if n == 1 else f'are {n} data sets'}; give a number, or one for each."
-        )
-    return values[k]
-
-
-def _checked_data(name: str, data: Any) -> list[CountsSpectrum]:
-    every = list(data) if is_several(data) and not isinstance(data, Mapping) else [data]
-    for one in every:
-        if not isinstance(one, CountsSpectrum):
-            raise TypeError(
-                f"{name}: data must be a CountsSpectrum, or several in a list, got {type(one).__name__}; read files by "
-                "pmg.CountsSpectrum.read(...)."
-            )
+def _checked_data(name: str, data: Any) -> list[Measurement]:
+    several = list(data) if is_several(data) and not isinstance(data, Mapping) else [data]
+    try:
+        every = [measurement_of(one) for one in several]
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
     if not every:
         raise ModelError(f"{name}: there is no data set.")
     names = [one.name for one in every]
@@ -245,7 +233,7 @@ def _checked_data(name: str, data: Any) -> list[CountsSpectrum]:
     return every
 
 
-def _check_names(name: str, every: Sequence[CountsSpectrum], *, several: bool, model: pm.Model) -> None:
+def _check_names(name: str, every: Sequence[Measurement], *, several: bool, model: pm.Model) -> None:
     """Raise a ModelError if variables would have names that cannot be, or that others have."""
     names = [f"{name}_{one.name}" if several else name for one in every]
     for own in names:
@@ -280,29 +268,13 @@ def _checked(name: str, spectrum: Any) -> Any:
     return spectrum
 
 
-def _check_signals(name: str, every: Sequence[CountsSpectrum], signals: Sequence[Variable], model: pm.Model) -> None:
+def _check_signals(name: str, every: Sequence[Measurement], signals: Sequence[Variable], model: pm.Model) -> None:
     """Raise a ModelError unless the source can shine where sampling starts."""
-    values = np.split(
-        value_at_start(pt.concatenate(list(signals)), model), np.cumsum([s.mask.sum() for s in every])[:-1]
-    )
-    for one, counts in zip(every, values, strict=True):
-        bad = np.zeros(0, bool) if one.has_off else (counts == 0) & (one.counts.values > 0)
-        if bad.any():
-            raise ModelError(
-                f"{name}: {one.name!r} has no OFF counts, and {one.counts.values[bad.argmax()]:g} events in the "
-                f"channel at {one.channel_energy[bad.argmax()]:.4g} TeV, where none are expected of the source for the "
-                "initial values of the parameters. Give OFF counts, or leave such channels out by mask= or select(...)."
-            )
-        bad = ~(np.isfinite(counts) & (counts >= 0))
-        if bad.any():
-            c = int(bad.argmax())
-            raise ModelError(
-                f"{name}: {counts[c]:g} events of the source are expected in the channel of {one.name!r} at "
-                f"{one.channel_energy[c]:.4g} TeV (and in {int(bad.sum())} more) for the initial values of the "
-                "parameters; it must be finite and not negative. Check the parameters of the spectrum and their priors."
-            )
-    if not any(counts.any() for counts in values):
-        low, high = (f(one.nodes().edges[i] for one in every) for f, i in ((min, 0), (max, -1)))
+    values = np.split(value_at_start(pt.concatenate(list(signals)), model), np.cumsum([s.n_rows for s in every])[:-1])
+    for one, rows in zip(every, values, strict=True):
+        one.check_signal(name, rows)
+    if not any(rows.any() for rows in values):
+        low, high = (f(one.nodes.edges[i] for one in every) for f, i in ((min, 0), (max, -1)))
         raise ModelError(
             f"{name}: no event of the source is expected for the initial values of the parameters; its spectrum must "
             f"not be zero everywhere in the true energies that the data see, {low:.4g} to {high:.4g} TeV."
