@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pymc_gamma.instrument.observation import Observation
     from pymc_gamma.interop import from_gammapy, to_gammapy
     from pymc_gamma.model import EventMixture, ExtendedEventMixture, observe_events
+    from pymc_gamma.model.flux_points import FluxPointsData
     from pymc_gamma.model.marginal import Marginalised
     from pymc_gamma.model.mixture_tree import MixtureTree
     from pymc_gamma.model.on_off import (
@@ -100,6 +101,7 @@ __all__ = [
     "ExtendedEventMixture",
     "FlatBackground",
     "FluxPoints",
+    "FluxPointsData",
     "GalacticDiffuse",
     "GaussianShape",
     "HGPSCatalog",
@@ -175,6 +177,7 @@ except PackageNotFoundError:  # running from a source tree that was never instal
 _WHERE = {
     "pymc_gamma.analysis.analysis": ("Analysis",),
     "pymc_gamma.model": ("EventMixture", "ExtendedEventMixture", "observe_events"),
+    "pymc_gamma.model.flux_points": ("FluxPointsData",),
     "pymc_gamma.inference.annotate": ("annotate",),
     "pymc_gamma.inference.evaluate": ("spectrum_draws",),
     "pymc_gamma.on_off": ("CountsSpectrum", "OnOffEvents"),

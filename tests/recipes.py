@@ -205,6 +205,12 @@ class Objects:
         spatial.freeze()
         return SkyModel(PowerLawSpectralModel(amplitude="3e-12 TeV-1 cm-2 s-1"), spatial, name="crab")
 
+    def counts_of_gammapy(self):
+        from gammapy.datasets import SpectrumDatasetOnOff
+
+        (self.folder / "counts").mkdir(exist_ok=True)
+        return SpectrumDatasetOnOff.read(ogip_files.write(self.folder / "counts", gammapy=True), name="counts")
+
     def file(self, name):
         return str(self.folder / name)
 
@@ -240,7 +246,7 @@ def analyses(o):
 
 
 def on_off(o):
-    """Recipes of counts spectra."""
+    """Recipes of counts spectra and flux points."""
     from gammapy.datasets import SpectrumDatasetOnOff
 
     folder = o.folder / "ogip"
@@ -270,6 +276,16 @@ def on_off(o):
         "CountsSpectrum.select": {"self": data, "energy_range": (1, 10) * u.TeV},
         "CountsSpectrum.grouped": {"self": data, "n": 2},
         "CountsSpectrum.peek": {"self": data},
+        "FluxPointsData": {
+            "name": "fluxes",
+            "points": o.points,
+            "spectrum": spectrum,
+            "norm": 1.0,
+            "systematics": [pmg.EnergyScale(0.1)],
+            "statistic": "profile",
+            "mask": np.ones(2, bool),
+            "expected_flux": True,
+        },
         "MeasuredBackground": {"nodes_per_decade": 3.0, "events_per_node": 10.0, "step": 0.5, "index": 2.7},
         "FlatBackground": {},
         "ProfiledBackground": {},
@@ -606,11 +622,13 @@ def recipes(o):
         },
         "from_gammapy": {
             "models": [o.gammapy_model],
-            "observations": o.observation,
+            "observations": [o.observation, o.counts_of_gammapy()],
             "roi": o.roi,
             "events": o.events,
             "name": "events",
             "max_events": 200,
+            "background": pmg.FlatBackground(),
+            "dataset_options": {"counts": {"norm": 1.0}},
         },
         "to_gammapy": {"idata": gammapy_posterior(), "models": [o.gammapy_model], "point": "mean"},
         # after the fit

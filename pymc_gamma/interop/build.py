@@ -1,4 +1,4 @@
-"""gammapy models and observations as a PyMC model."""
+"""gammapy models, observations and data sets as a PyMC model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pymc as pm
 
 from pymc_gamma.arguments import is_several
-from pymc_gamma.errors import IRFError, RegionError
+from pymc_gamma.errors import IRFError, ModelError, RegionError
 from pymc_gamma.events import Events
 from pymc_gamma.geometry import RegionOfInterest
 from pymc_gamma.instrument.dl3 import gammapy_runs
 from pymc_gamma.instrument.observation import Observation
 from pymc_gamma.instrument.safe_mask import SafeMask
+from pymc_gamma.interop.datasets import GivenDataset, read_datasets, sorted_data
 from pymc_gamma.interop.models import GammapyTranslation
 from pymc_gamma.model import ExtendedEventMixture
+from pymc_gamma.model.on_off import OffBackground
 from pymc_gamma.response import fold
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ __all__ = ["from_gammapy"]
 def from_gammapy(
     models: Any,
     observations: Any,
-    roi: RegionOfInterest,
+    roi: RegionOfInterest | None = None,
     *,
     events: Events | None = None,
     safe_mask: SafeMask = "file",
@@ -34,14 +36,22 @@ def from_gammapy(
     response: "Response | None" = None,
     fold_options: Mapping[str, Any] | None = None,
     name: str = "events",
+    background: OffBackground | type[OffBackground] | None = None,
+    dataset_options: Mapping[str, Mapping[str, Any]] | None = None,
     **options: Any,
 ) -> pm.Model:
-    r"""Make a PyMC model of gammapy models and observations.
+    r"""Make a PyMC model of gammapy models and observations, data sets, or both.
 
     Each ``SkyModel`` is a component. Each free parameter is a random variable with gammapy's unique name, such as
     ``crab.spectral.index``, in the unit of the parameter; frozen ones are constants and linked ones are one variable.
     gammapy's priors are kept; parameters without one get a wide prior, see :mod:`pymc_gamma.interop.priors`. The
-    likelihood is the Poisson process of :class:`~pymc_gamma.ExtendedEventMixture`.
+    likelihood of observations is the Poisson process of :class:`~pymc_gamma.ExtendedEventMixture`, event by event.
+
+    Data sets stand beside them, or alone, with variables of the name of each: a ``SpectrumDatasetOnOff`` (and a
+    ``SpectrumDataset`` without background) is an :class:`~pymc_gamma.OnOffCounts`, a ``FluxPointsDataset`` a
+    :class:`~pymc_gamma.FluxPointsData`. A model is for all of them, or for those in its ``datasets_names``. What lies
+    in the ON region of a counts spectrum is taken for granted, as in gammapy: all photons of a model count, and
+    containment is in the effective area. A ``MapDataset`` has lost its events: give its observations.
 
     Positions and extensions of points, Gaussians, discs and shells may be free (``lon_0``, ``lat_0``, ``sigma``, ``e``,
     ``phi``, ``r_0``, ``radius``, ``width``). Their values say around which the source is folded: start near the truth,
@@ -54,10 +64,11 @@ def from_gammapy(
     ----------
     models : gammapy.modeling.models.Models, list of models or path
         The models, or the YAML file they are in.
-    observations : gammapy observations or Observation
-        A gammapy ``Observation``, ``Observations`` or ``DataStore``, or one or several :class:`Observation`.
-    roi : RegionOfInterest
-        Region and energy range of the events.
+    observations : gammapy observations or datasets, or Observation
+        A gammapy ``Observation``, ``Observations`` or ``DataStore``, or one or several :class:`Observation`; gammapy
+        ``Datasets`` of any kinds, one data set or several; or a list of both.
+    roi : RegionOfInterest, optional
+        Region and energy range of the events; needed where there are observations.
     events : Events, optional
         The observed events. Default: those of the gammapy observations inside ``roi``, within the energies and offsets
         of each. Observations of this package have no events; without any, the model is one to simulate from (and needs
@@ -66,8 +77,8 @@ def from_gammapy(
         What limits the energies and offsets of gammapy observations, see
         :meth:`Observation.from_gammapy <pymc_gamma.Observation.from_gammapy>`.
     datasets : sequence of str, optional
-        gammapy's dataset name of each observation, by which models may be assigned. Default: the observation ids; then
-        ``obs-<id>`` is understood, and a single name that is unknown (``stacked``) means all.
+        gammapy's dataset name of each observation of events, by which models may be assigned. Default: the observation
+        ids; then ``obs-<id>`` is understood, and a single name that is unknown (``stacked``) means all.
     response : Response, optional
         The components folded before, see :class:`~pymc_gamma.interop.GammapyTranslation`. Default: fold them now.
     fold_options : mapping, optional
@@ -75,6 +86,11 @@ def from_gammapy(
         components that have no free spectrum in the models but need one for a systematic.
     name : str
         Name of the variable of the events.
+    background : OffBackground, optional
+        What is assumed of the background of each ``SpectrumDatasetOnOff``: `MeasuredBackground` by default.
+    dataset_options : mapping of str to mapping, optional
+        Options of the distributions of data sets, by their names, such as
+        ``{"magic": {"systematics": [pmg.EnergyScale(0.15)]}}``.
     **options
         Passed to :class:`~pymc_gamma.ExtendedEventMixture`: ``expected_counts``, ``integrated_flux``, ``systematics``,
         ``max_events``.
@@ -89,7 +105,8 @@ def from_gammapy(
     TypeError
         If something is not of the types above.
     ModelError
-        If there is no model, or a prior has no counterpart; names the parameter.
+        If there is no model, or a prior has no counterpart, names the parameter; if there is no model for a data set,
+        two have one name, or one is of a kind that has no counterpart, such as a ``MapDataset``.
     SkyModelError
         If a model or a free parameter has no counterpart; says which and what to do.
     IRFError
@@ -113,16 +130,36 @@ def from_gammapy(
     >>> [variable.name for variable in model.free_RVs if variable.ndim == 0]
     ['crab.spectral.index', 'crab.spectral.amplitude']
     """
-    if not isinstance(roi, RegionOfInterest):
-        raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
     if events is not None and not isinstance(events, Events):
         raise TypeError(f"events must be Events or None, got {type(events).__name__}.")
-    pointings, runs = _pointings(observations, safe_mask)
+    observed, given = sorted_data(observations)
+    shared = {} if background is None else {"background": background}
+    if observed is None:
+        extra = {"events": events, "datasets": datasets, "response": response, "fold_options": fold_options} | options
+        if unused := [key for key, value in extra.items() if value is not None]:
+            raise TypeError(
+                f"from_gammapy: {unused} are for observations of events, and there are data sets alone; options of "
+                "these go into dataset_options."
+            )
+        if not given:
+            raise ModelError("observations holds no data set; give at least one.")
+        sets = read_datasets(given, dataset_options, shared)
+        translation = GammapyTranslation(models, (), spectral=[one.name for one in sets])
+        with pm.Model() as model:
+            _add_datasets(sets, translation, translation.variables())
+        return model
+    if not isinstance(roi, RegionOfInterest):
+        raise TypeError(f"roi must be a RegionOfInterest, got {type(roi).__name__}.")
+    pointings, runs = _pointings(observed, safe_mask)
     labels = [one.name or str(k) for k, one in enumerate(pointings)] if datasets is None else list(datasets)
     if len(labels) != len(pointings):
         raise ValueError(f"datasets must name each of the {len(pointings)} observations, got {labels}.")
-    background = _have_background(pointings, labels)
-    translation = GammapyTranslation(models, labels, background=background)
+    sets = read_datasets(given, dataset_options, shared)
+    spectral = [one.name for one in sets]
+    if both := sorted({*labels} & {*spectral}):
+        raise ModelError(f"observations and data sets are both called {both}; give each a name of its own.")
+    instrumental = _have_background(pointings, labels)
+    translation = GammapyTranslation(models, labels, background=instrumental, spectral=spectral)
     if response is None:
         how = dict(fold_options or {})
         further = how.pop("free_spectrum", ())
@@ -145,7 +182,14 @@ def from_gammapy(
             observed=events,
             **options,
         )
+        _add_datasets(sets, translation, variables)
     return model
+
+
+def _add_datasets(sets: Sequence[GivenDataset], translation: GammapyTranslation, variables: Mapping[Any, Any]) -> None:
+    """Add data sets to the model on the context stack."""
+    for one in sets:
+        one.add(translation.spectrum(one.name, variables), translation.sources(one.name))
 
 
 def _have_background(observations: Sequence[Observation], labels: Sequence[str]) -> bool:

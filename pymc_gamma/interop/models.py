@@ -12,15 +12,18 @@ Each ``SkyModel`` becomes one component, treated in the cheapest way that is exa
 With a free position or extension it is folded with a free shape besides, around the values of its model.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 import astropy.units as u
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from pymc_gamma.arguments import texts
 from pymc_gamma.errors import ModelError, SkyModelError
 from pymc_gamma.folding.live_shapes import LiveShape
 from pymc_gamma.folding.nodes import has_narrow
@@ -28,7 +31,13 @@ from pymc_gamma.interop.background import BACKGROUND, BackgroundModels, datasets
 from pymc_gamma.interop.parameters import copy_models, free_names, read_models
 from pymc_gamma.interop.priors import Role, prior_variable
 from pymc_gamma.interop.shapes import FreeShape
-from pymc_gamma.interop.spectra import convert_spectrum, free_parameters, is_common_factor, spectral_roles
+from pymc_gamma.interop.spectra import (
+    convert_spectrum,
+    free_parameters,
+    is_common_factor,
+    spectral_roles,
+    whole_spectrum,
+)
 from pymc_gamma.model.spectra import FLUX, PowerLawNorm, Spectrum, is_smooth
 from pymc_gamma.sky import CosmicRayBackground, SkyComponent, SkySource
 from pymc_gamma.tensors import value_of, with_unit
@@ -52,11 +61,13 @@ class GammapyTranslation:
         Name of each observation, which gammapy's models may be assigned to by.
     background : bool
         Whether there is a residual background where no ``FoVBackgroundModel`` says so.
+    spectral : sequence of str
+        Names of data sets that see spectra alone, such as counts spectra and flux points.
 
     Attributes
     ----------
     components : tuple of SkyComponent
-        One for each ``SkyModel``, and the residual background, ``"ccr"``.
+        One for each ``SkyModel`` that the observations see, and the residual background, ``"ccr"``.
     free_spectrum : tuple of str
         Those to fold with free spectrum.
     free_shape : tuple of str
@@ -86,7 +97,9 @@ class GammapyTranslation:
     ('crab',)
     """
 
-    def __init__(self, models: Any, datasets: Sequence[str], *, background: bool = True) -> None:
+    def __init__(
+        self, models: Any, datasets: Sequence[str], *, background: bool = True, spectral: Sequence[str] = ()
+    ) -> None:
         from gammapy.modeling.models import FoVBackgroundModel, SkyModel
 
         self.models = copy_models(read_models(models))
@@ -98,11 +111,17 @@ class GammapyTranslation:
                     f"The model {model.name!r} is a {type(model).__name__}, which has no counterpart here; use a "
                     "SkyModel for what shines, and a FoVBackgroundModel for the background of the instrument."
                 )
-        self._sky = {model.name: model for model in self.models if isinstance(model, SkyModel)}
+        every = {model.name: model for model in self.models if isinstance(model, SkyModel)}
+        seen = {name: _seen_by(model, datasets, tuple(spectral)) for name, model in every.items()}
+        self._sky = {name: model for name, model in every.items() if seen[name].observations}
+        self._spectral = {one: [every[name] for name in every if one in seen[name].spectral] for one in spectral}
         for model in self._sky.values():
-            _check_sky_model(model, datasets)
+            _check_for_events(model, datasets, seen[model.name].wanted)
+        for one, shining in self._spectral.items():
+            _check_spectral(one, shining)
         self._roles: dict[Any, Role] = {}
-        for name, model in self._sky.items():
+        for name, model in every.items():
+            _check_alone(model, observed=name in self._sky)
             for parameter, role in spectral_roles(name, model.spectral_model).items():
                 self._roles.setdefault(parameter, role)
         self._shapes = {
@@ -116,12 +135,12 @@ class GammapyTranslation:
                 self._roles.setdefault(parameter, role)
                 self._limits.setdefault(parameter, shape.limits[parameter])
         self._common = {name for name, model in self._sky.items() if is_common_factor(model.spectral_model)}
-        self._background = BackgroundModels(
-            tuple(model for model in self.models if isinstance(model, FoVBackgroundModel)), datasets
-        )
+        backgrounds = tuple(model for model in self.models if isinstance(model, FoVBackgroundModel))
+        _check_backgrounds(backgrounds, datasets, tuple(spectral))
+        self._background = BackgroundModels(backgrounds, datasets)
         for parameter, role in self._background.roles.items():
             self._roles.setdefault(parameter, role)
-        instrumental = (CosmicRayBackground(BACKGROUND),) if background or self._background.models else ()
+        instrumental = (CosmicRayBackground(BACKGROUND),) if datasets and (background or backgrounds) else ()
         self.components: tuple[SkyComponent, ...] = (
             *(SkySource.from_gammapy(model) for model in self._sky.values()),
             *instrumental,
@@ -183,6 +202,23 @@ class GammapyTranslation:
             spectra[name] = spectrum
         return spectra
 
+    def spectrum(self, dataset: str, variables: Variables) -> Callable[[Any], Any]:
+        """Spectrum of all models that a data set of spectra sees.
+
+        Parameters
+        ----------
+        dataset : str
+            Its name, one of ``spectral``.
+        variables : mapping
+            From :meth:`variables`.
+        """
+        each = [whole_spectrum(one.name, one.spectral_model, variables) for one in self._spectral[dataset]]
+        return reduce(operator.add, each)
+
+    def sources(self, dataset: str) -> tuple[str, ...]:
+        """Names of the models that a data set of spectra sees."""
+        return tuple(one.name for one in self._spectral[dataset])
+
     def shapes(self, variables: Variables, response: Any) -> dict[str, LiveShape]:
         """Shapes of the components of free shape, as ``ExtendedEventMixture`` takes them.
 
@@ -219,7 +255,40 @@ class GammapyTranslation:
             )
 
 
-def _check_sky_model(model: Any, datasets: tuple[str, ...]) -> None:
+class _Seen(NamedTuple):
+    """Where a model shines.
+
+    Attributes
+    ----------
+    observations : bool
+        Whether the observations see it.
+    wanted : list of str or None
+        Names by which it is assigned to them.
+    spectral : tuple of str
+        The data sets of spectra that see it.
+    """
+
+    observations: bool
+    wanted: list[str] | None
+    spectral: tuple[str, ...]
+
+
+def _seen_by(model: Any, datasets: tuple[str, ...], spectral: tuple[str, ...]) -> _Seen:
+    if model.datasets_names is None:
+        return _Seen(bool(datasets), None, spectral)
+    names = texts(model.datasets_names, f"datasets_names of {model.name!r}")
+    wanted = [name for name in names if name not in spectral]
+    seen = _Seen(bool(datasets and wanted), wanted, tuple(name for name in spectral if name in names))
+    if not seen.observations and not seen.spectral:
+        raise SkyModelError(
+            f"The model {model.name!r} is for the datasets {list(names)}, and there are {[*datasets, *spectral]}; set "
+            "`datasets_names=None`, or leave it out."
+        )
+    return seen
+
+
+def _check_alone(model: Any, *, observed: bool) -> None:
+    """Raise a SkyModelError if a model is none that shines here; ``observed`` by events."""
     name = model.name
     if name == BACKGROUND:
         raise SkyModelError(f"The model {name!r} has the name of the residual background here; rename it.")
@@ -234,17 +303,50 @@ def _check_sky_model(model: Any, datasets: tuple[str, ...]) -> None:
             f"The model {name!r} leaves out a part of the instrument response, apply_irf={model.apply_irf}; all of it "
             "is always applied here, so set `apply_irf` to all True."
         )
-    if len(datasets_of(model, model.datasets_names, datasets)) < len(datasets):
+    if not observed and model.spatial_model is not None and (free := free_parameters(model.spatial_model)):
         raise SkyModelError(
-            f"The model {name!r} is for the datasets {model.datasets_names} only; a source shines in every observation "
-            "here, so set `datasets_names=None`."
+            f"The parameters {[one.name for one in free]} of {name!r} are free, and no observation sees where it is; "
+            f"freeze them (`models[{name!r}].spatial_model.freeze()`)."
         )
+
+
+def _check_for_events(model: Any, datasets: tuple[str, ...], wanted: list[str] | None) -> None:
+    """Raise a SkyModelError unless all observations see a model."""
+    if len(datasets_of(model, wanted, datasets)) < len(datasets):
+        raise SkyModelError(
+            f"The model {model.name!r} is for the datasets {model.datasets_names} only; a source shines in every "
+            "observation here, so set `datasets_names=None`."
+        )
+
+
+def _check_spectral(dataset: str, models: Sequence[Any]) -> None:
+    """Raise an error unless there are models for a data set of spectra, and all have spectra of their own."""
+    if not models:
+        raise ModelError(f"no model is for the data set {dataset!r}; leave it out, or assign one (`datasets_names`).")
+    for model in models:
+        if _is_correction(model):
+            raise SkyModelError(
+                f"The flux of {model.name!r} follows from its map, and {dataset!r} has no directions; assign it to "
+                "the observations alone (`datasets_names`), or give it a spectrum."
+            )
+
+
+def _check_backgrounds(models: Sequence[Any], datasets: tuple[str, ...], spectral: tuple[str, ...]) -> None:
+    """Raise a SkyModelError if a background model is for something that has no residual background."""
+    for model in models:
+        names = texts(model.datasets_names or (), f"datasets_names of {model.name!r}")
+        if not datasets or set(names) & set(spectral):
+            raise SkyModelError(
+                f"The background model {model.name!r} is for {list(names)}; backgrounds of counts spectra are those "
+                "that their OFF regions measure, and flux points have none. Leave it out."
+            )
 
 
 def _is_correction(model: Any) -> bool:
     """Whether the spectral model multiplies the spectrum of a template."""
     value = u.Quantity(model.spectral_model(np.array([1.0]) * u.TeV))
-    return model.spatial_model.is_energy_dependent or not value.unit.is_equivalent(FLUX)
+    spatial = model.spatial_model
+    return (spatial is not None and spatial.is_energy_dependent) or not value.unit.is_equivalent(FLUX)
 
 
 def _correction(name: str, spectral: Any, spectrum: Callable[[Any], Any], response: Any) -> Callable[[Any], Any]:

@@ -43,7 +43,7 @@ from pymc_gamma.model.spectra import (
 )
 from pymc_gamma.power_laws import mean_exponential_tensor
 
-__all__ = ["convert_spectrum", "free_parameters", "is_common_factor", "spectral_roles"]
+__all__ = ["convert_spectrum", "free_parameters", "is_common_factor", "spectral_roles", "whole_spectrum"]
 
 Variables = Mapping[Any, Variable]
 """Variable of each free gammapy parameter."""
@@ -340,6 +340,42 @@ def convert_spectrum(name: str, spectral: Any, variables: Variables) -> Callable
         return _number(name, getattr(spectral, parameter), counterpart.parameters[parameter][0], variables)
 
     return counterpart.build(number)
+
+
+def whole_spectrum(name: str, spectral: Any, variables: Variables) -> Callable[[Any], Any]:
+    """Spectrum of a gammapy spectral model, also of one whose free parameters are factors of the whole.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source, for messages.
+    spectral : gammapy.modeling.models.SpectralModel
+        The model, of a flux.
+    variables : mapping
+        Free gammapy parameter to its PyTensor variable, in the unit of the parameter.
+
+    Raises
+    ------
+    SkyModelError
+        If a part has no counterpart, or a parameter has a unit that does not fit.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> import pytensor.tensor as pt
+    >>> from gammapy.modeling.models import GaussianSpectralModel
+    >>> line = GaussianSpectralModel(amplitude="1e-12 cm-2 s-1", mean="1 TeV", sigma="0.1 TeV")
+    >>> line.mean.frozen = line.sigma.frozen = True
+    >>> brighter = whole_spectrum("line", line, {line.amplitude: pt.constant(3e-12)})
+    >>> round(float(brighter([1.0]).eval()[0] / line(1 * u.TeV).value), 6)
+    3.0
+    """
+    leaves = _leaves(spectral)
+    known = all(one.name in _leaf_roles(leaf) for leaf in leaves for one in free_parameters(leaf))
+    if known or not is_common_factor(spectral):
+        return convert_spectrum(name, spectral, variables)
+    factors = [variables[one] / float(one.value) for one in free_parameters(spectral)]
+    return _Frozen(name, spectral) * pt.prod(pt.stack(factors))
 
 
 def _number(name: str, parameter: Any, unit: str, variables: Variables) -> Any:

@@ -1,7 +1,7 @@
 """`CountsSpectrum`: events of an ON region in channels of energy, those of an OFF region, and the response."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
@@ -14,7 +14,10 @@ from pymc_gamma.arguments import checked, integer, number, path, text
 from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.errors import DataFileError, EventError, warn_user
 from pymc_gamma.instrument.time_bins import intervals
+from pymc_gamma.on_off.channels import Channels
 from pymc_gamma.on_off.checks import checked_alpha, checked_edges, checked_exposure, shaped
+from pymc_gamma.on_off.gammapy_dataset import read_dataset
+from pymc_gamma.on_off.grouping import begins_of_groups, joined_groups
 from pymc_gamma.on_off.nodes import SpectrumNodes
 from pymc_gamma.on_off.ogip import read_ogip
 from pymc_gamma.pictures import picture
@@ -29,16 +32,6 @@ SAME_ENERGY = 1e-6
 """Relative difference of an energy and an edge within which they are the same."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Channels:
-    """What has one entry for each channel."""
-
-    counts: FloatArray
-    counts_off: FloatArray | None
-    alpha: FloatArray | None
-    mask: NDArray[np.bool_]
-
-
 class CountsSpectrum:
     r"""Counts of an ON and an OFF region in channels of reconstructed energy, with effective area and dispersion.
 
@@ -51,7 +44,7 @@ class CountsSpectrum:
     name : str
         Of the data set.
     counts : array_like
-        ON counts, whole numbers, shape (n,).
+        ON counts, whole numbers, shape (n,); plain, or in ``ct``.
     energy : `~astropy.units.Quantity`
         Edges of the channels, shape (n + 1,).
     energy_true : `~astropy.units.Quantity`
@@ -143,7 +136,7 @@ class CountsSpectrum:
             )
         seen = checked_exposure(name, exposure, m)
         self._edges, self._edges_true, self._exposure, self._edisp = edges, edges_true, seen, response
-        self._channels = _Channels(on, off, ratio, used)
+        self._channels = Channels(on, off, ratio, used)
         self.livetime: u.Quantity | None = None
         if livetime is not None:
             self.livetime = number(scalar_value(livetime, "s", f"{name}: livetime"), f"{name}: livetime", low=0) * u.s
@@ -213,56 +206,20 @@ class CountsSpectrum:
     def from_gammapy(cls, dataset: Any) -> Self:
         """From a gammapy `SpectrumDatasetOnOff`, with the channels in its ``mask_safe`` and ``mask_fit``.
 
+        A `SpectrumDataset` without background will do, too: all its counts are of the source.
+
         Raises
         ------
         TypeError
             If it is something else.
         EventError
-            If it lacks counts, exposure or OFF counts.
+            If it lacks counts or exposure, has a PSF, or a background that no OFF counts measure.
 
         Examples
         --------
         >>> spectrum = pmg.CountsSpectrum.from_gammapy(dataset)  # doctest: +SKIP
         """
-        from gammapy.datasets import SpectrumDatasetOnOff
-
-        if not isinstance(dataset, SpectrumDatasetOnOff):
-            raise TypeError(
-                f"dataset must be a gammapy SpectrumDatasetOnOff, got {type(dataset).__name__}; maps go through "
-                "pmg.from_gammapy."
-            )
-        name = dataset.name
-        for what in ("counts", "exposure"):
-            if getattr(dataset, what) is None:
-                raise EventError(f"the dataset {name!r} has no {what}.")
-        true_axis = dataset.exposure.geom.axes["energy_true"]
-        axis = dataset.counts.geom.axes["energy"]
-        if dataset.edisp is None:
-            if not np.allclose(true_axis.edges.to_value("TeV"), axis.edges.to_value("TeV"), rtol=SAME_ENERGY):
-                raise EventError(f"the dataset {name!r} has no edisp, and other true than reconstructed energies.")
-            matrix = np.eye(axis.nbin)
-        else:
-            kernel = dataset.edisp.get_edisp_kernel() if hasattr(dataset.edisp, "get_edisp_kernel") else dataset.edisp
-            matrix = np.asarray(kernel.pdf_matrix, float)
-        mask = np.ones(axis.nbin, bool)
-        for one in (dataset.mask_safe, dataset.mask_fit):
-            if one is not None:
-                mask &= np.asarray(one.data, bool).ravel()
-        has_off = dataset.counts_off is not None
-        alpha = np.asarray(dataset.alpha.data, float).ravel() if has_off else None
-        return cls(
-            name,
-            np.asarray(dataset.counts.data, float).ravel(),
-            energy=axis.edges,
-            energy_true=true_axis.edges,
-            exposure=u.Quantity(dataset.exposure.data.ravel(), dataset.exposure.unit),
-            edisp=matrix,
-            counts_off=np.asarray(dataset.counts_off.data, float).ravel() if has_off else None,
-            alpha=alpha,
-            mask=mask,
-            livetime=dataset.exposure.meta.get("livetime"),
-            good_time=_good_time(dataset),
-        )
+        return cls(**read_dataset(dataset))
 
     def __repr__(self) -> str:
         on, off = int(self._channels.counts[self.mask].sum()), self._channels.counts_off
@@ -428,52 +385,16 @@ class CountsSpectrum:
         """
         if n is not None and (min_counts is not None or min_off is not None):
             raise EventError(f"{self.name!r}: give n, or numbers of counts.")
-        begins = self._begins(
+        begins = begins_of_groups(
+            self.name,
+            self._channels,
+            self.grouping,
             None if n is None else integer(n, "n", low=1),
             *(None if one is None else number(one, "counts of a group", low=0) for one in (min_counts, min_off)),
         )
-        group = np.cumsum(begins) - 1
-        first = np.flatnonzero(begins)
-        alpha = self._channels.alpha
-        if alpha is not None:
-            reference = alpha[first]
-            differs = self.mask & ~np.isclose(alpha, reference[group], rtol=SAME_ENERGY, atol=0)
-            if differs.any():
-                c = int(differs.argmax())
-                raise EventError(
-                    f"{self.name!r}: alpha differs within a group ({reference[group[c]]:.6g} and {alpha[c]:.6g} near "
-                    f"{self._edges[c]:.4g} TeV); counts of both do not add up. Group less, or not across that energy."
-                )
-            alpha = reference
-        off = self._channels.counts_off
-        channels = _Channels(
-            np.add.reduceat(self._channels.counts, first),
-            None if off is None else np.add.reduceat(off, first),
-            alpha,
-            self.mask[first],
-        )
-        edges = np.append(self._edges[first], self._edges[-1])
-        return self._with(channels, edges, np.add.reduceat(self._edisp, first, axis=1), None)
+        return self._with(*joined_groups(self.name, self._channels, self._edges, self._edisp, begins), None)
 
-    def _begins(self, n: int | None, min_counts: float | None, min_off: float | None) -> NDArray[np.bool_]:
-        """Where groups begin; channels that are not used are groups of their own."""
-        on, off = self._channels.counts, self._channels.counts_off
-        if min_off is not None and off is None:
-            raise EventError(f"{self.name!r} has no OFF region, whose counts min_off= asks for.")
-        begins = ~self.mask
-        begins[1:] |= begins[:-1]
-        begins[0] = True
-        if n is None and min_counts is None and min_off is None:
-            if self.grouping is None:
-                raise EventError(f"{self.name!r} has no groups of its own (GROUPING); give n, min_counts or min_off.")
-            return np.asarray(begins | (self.grouping != -1))
-        wanted = np.array([n or 0, min_counts or 0, min_off or 0])
-        holds = np.column_stack([np.ones(len(self)), on, np.zeros(len(self)) if off is None else off])
-        for run in np.split(np.arange(len(self)), np.flatnonzero(begins)[1:]):
-            _split(run, holds, wanted, begins)
-        return begins
-
-    def _with(self, channels: _Channels, edges: FloatArray, edisp: FloatArray, grouping: IntArray | None) -> Self:
+    def _with(self, channels: Channels, edges: FloatArray, edisp: FloatArray, grouping: IntArray | None) -> Self:
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         made._channels, made._edges, made._edisp, made.grouping = channels, edges, edisp, grouping
@@ -496,15 +417,9 @@ class CountsSpectrum:
         return figure
 
 
-def _good_time(dataset: Any) -> Time | None:
-    """Start and end of the good time intervals of a gammapy dataset, shape (n, 2)."""
-    gti = dataset.gti
-    if gti is None or not len(gti.table):
-        return None
-    return Time([[start, stop] for start, stop in zip(gti.time_start, gti.time_stop, strict=True)])
-
-
 def _counts(name: str, values: Any, what: str, n: int) -> FloatArray:
+    if isinstance(values, u.Quantity) and values.unit == u.ct:  # not dimensionless for astropy
+        values = values / u.ct
     counts = shaped(name, numbers(values, f"{name}: {what}", finite=False), what, (n,))
     bad = ~(np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts)))
     if bad.any():
@@ -514,17 +429,6 @@ def _counts(name: str, values: Any, what: str, n: int) -> FloatArray:
             f"{int(bad.sum())} of {n} are not)."
         )
     return counts
-
-
-def _split(run: IntArray, holds: FloatArray, wanted: FloatArray, begins: NDArray[np.bool_]) -> None:
-    """Cut a run of channels where those since the last cut hold enough; the rest stays with the last."""
-    held, last = np.zeros(len(wanted)), None
-    for c in run:
-        if (held >= wanted).all():
-            begins[c], last, held = True, c, np.zeros(len(wanted))
-        held = held + holds[c]
-    if last is not None and not (held >= wanted).all():
-        begins[last] = False
 
 
 def _range(energy_range: Any) -> tuple[float, float]:

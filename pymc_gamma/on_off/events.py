@@ -103,7 +103,7 @@ class OnOffEvents:
     >>> events
     OnOffEvents('toy', 1 to 10 TeV, 4 ON, 3 OFF)
     >>> round(events.npred(pmg.PowerLaw(index=2.0, amplitude=1e-12)), 3)
-    0.906
+    0.9
     """
 
     @checked(name=text)

@@ -114,6 +114,11 @@ def read_ogip(path: str | os.PathLike[str]) -> OGIPSpectrum:
     if not good.any():
         raise DataFileError(f"{path}: no channel has quality 0 and a positive AREASCAL; there is nothing to use.")
     if bkg_path is not None:
+        if bkg_path.exists() and bkg_path.samefile(path):
+            raise DataFileError(
+                f"{path} names itself as its background (BACKFILE): ON counts cannot measure it. Give BACKFILE the "
+                "spectrum of the OFF region, or 'none'."
+            )
         off = _read_counts(bkg_path)
         if not _same_channels(channel, off):
             raise DataFileError(
@@ -281,6 +286,12 @@ def _edges(path: Path, hdu: Any, low: str, high: str) -> FloatArray:
     if len(lower) == 0:
         raise DataFileError(f"{path}: {hdu.name} has no rows.")
     width = upper - lower
+    if len(lower) > 1 and np.all(lower[1:] < lower[:-1]):
+        raise DataFileError(
+            f"{path}: the energies {low} of {hdu.name} run downwards, as those of gratings do; here they must run "
+            "upwards. Turn the rows round, and what belongs to them: rows of the ARF with those of the matrix, "
+            "channels of the matrix and of the PHA files with those of EBOUNDS."
+        )
     apart = np.abs(lower[1:] - upper[:-1]) > SAME_EDGE * np.minimum(width[1:], width[:-1])
     if not np.all(width > 0) or not lower[0] >= 0 or apart.any():
         row = int(np.argmax(width <= 0)) if not np.all(width > 0) else int(np.argmax(apart)) if apart.any() else 0

@@ -7,7 +7,7 @@ import numpy as np
 import pymc as pm
 import pytest
 from astropy.io import fits
-from ogip_files import N_CHANNELS, toy, write
+from ogip_files import N_CHANNELS, N_TRUE, toy, write
 from scipy import integrate
 
 import pymc_gamma as pmg
@@ -126,6 +126,8 @@ def test_without_a_background(tmp_path):
         ({"pha": {"POISSERR": False}}, "not those of a Poisson process"),
         ({"columns": lambda made: [made[0], made[2]]}, "not COUNTS"),
         ({"quality": (np.ones(N_CHANNELS), np.zeros(N_CHANNELS))}, "no channel has quality 0"),
+        ({"pha": {"BACKFILE": "toy.pha"}}, r"toy\.pha names itself as its background"),
+        ({"pha": {"BACKFILE": "./toy.pha"}}, r"toy\.pha names itself as its background"),
     ],
 )
 def test_files_that_do_not_fit(tmp_path, changes, message):
@@ -134,14 +136,55 @@ def test_files_that_do_not_fit(tmp_path, changes, message):
 
 
 def test_an_rmf_of_other_channels(tmp_path):
-    from astropy.io import fits
-
     path = write(tmp_path)
     with fits.open(tmp_path / "toy.rmf") as hdus:
         hdus["EBOUNDS"].data["CHANNEL"] += 1
-        hdus.writeto(tmp_path / "toy.rmf", overwrite=True)
-    with pytest.raises(DataFileError, match=r"toy\.rmf"):
+        hdus["MATRIX"].data["F_CHAN"] += 1
+        hdus.writeto(tmp_path / "toy.rmf", overwrite=True, checksum=True)
+    with pytest.raises(DataFileError, match=r"toy\.rmf has the channels 1 to 8, and .*toy\.pha 0 to 7"):
         pmg.CountsSpectrum.read(path)
+
+
+@pytest.mark.parametrize(("extension", "low"), [("EBOUNDS", "E_MIN"), ("MATRIX", "ENERG_LO")])
+def test_energies_that_run_downwards(tmp_path, extension, low):
+    path = write(tmp_path)
+    with fits.open(tmp_path / "toy.rmf") as hdus:
+        rows = hdus[extension].data
+        for name in (low, low.replace("MIN", "MAX").replace("LO", "HI")):
+            rows[name] = rows[name][::-1].copy()
+        hdus.writeto(tmp_path / "toy.rmf", overwrite=True, checksum=True)
+    with pytest.raises(DataFileError, match=rf"toy\.rmf: the energies {low} of {extension} run downwards"):
+        pmg.CountsSpectrum.read(path)
+
+
+@pytest.mark.parametrize("variable", [True, False])
+@pytest.mark.parametrize("first_channel", [0, 1])
+def test_an_rmf_of_several_groups(tmp_path, first_channel, variable):
+    """Rows of none to three groups, with gaps between them, in arrays of variable length or filled with zeros."""
+    path = write(tmp_path, first_channel=first_channel)
+    expected = np.zeros_like(toy()[3])
+    groups = [[(0, 3), (5, 2)], [(1, 1), (3, 1), (6, 2)], [], [(2, 6)], [(0, 1), (7, 1)], [(4, 2), (6, 2)]]
+    first, number, values = (np.empty(N_TRUE, object) for _ in range(3))
+    for e, row in enumerate(groups):
+        first[e] = np.array([c + first_channel for c, _ in row], np.int16)
+        number[e] = np.array([n for _, n in row], np.int16)
+        for c, n in row:
+            expected[e, c : c + n] = np.arange(1, n + 1) / 100 + c / 1000 + 0.01 * e
+        values[e] = np.concatenate([expected[e, c : c + n] for c, n in row] or [np.zeros(0)])
+    if variable:
+        kinds = {"F_CHAN": ("PI()", first), "N_CHAN": ("PI()", number), "MATRIX": ("PD()", values)}
+    else:
+        filled = [
+            np.array([np.pad(one, (0, n - len(one))) for one in a]) for a, n in ((first, 3), (number, 3), (values, 8))
+        ]
+        kinds = dict(zip(("F_CHAN", "N_CHAN", "MATRIX"), zip(("3I", "3I", "8D"), filled, strict=True), strict=True))
+    with fits.open(tmp_path / "toy.rmf") as hdus:
+        columns = [hdus["MATRIX"].columns[name] for name in ("ENERG_LO", "ENERG_HI")]
+        columns.append(fits.Column("N_GRP", "I", array=[len(row) for row in groups]))
+        columns += [fits.Column(name, form, array=array) for name, (form, array) in kinds.items()]
+        matrix = fits.BinTableHDU.from_columns(columns, name="MATRIX")
+        fits.HDUList([fits.PrimaryHDU(), matrix, hdus["EBOUNDS"]]).writeto(tmp_path / "toy.rmf", overwrite=True)
+    np.testing.assert_allclose(pmg.CountsSpectrum.read(path).edisp, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +206,15 @@ def test_an_rmf_of_other_channels(tmp_path):
 def test_bad_numbers(changes, message):
     with pytest.raises(EventError, match=message):
         made(**changes)
+
+
+def test_counts_have_a_unit_or_none():
+    _, _, _, _, on, off = toy()
+    counted = made(counts=on * u.ct, counts_off=off * u.ct)
+    np.testing.assert_array_equal(counted.counts, made().counts)
+    np.testing.assert_array_equal(counted.counts_off, made().counts_off)
+    with pytest.raises(u.UnitConversionError, match="counts must be a number without unit"):
+        made(counts=on * u.TeV)
 
 
 def test_units_are_asked_for():

@@ -162,6 +162,51 @@ def test_two_instruments_have_scales_of_their_own():
     assert {"magic_energy_scale", "hess_energy_scale"} <= set(model.named_vars)
 
 
+def test_two_instruments_have_knots_of_their_own():
+    with pm.Model() as model:
+        spectrum = pmg.PowerLaw(index=2.4, amplitude=AMPLITUDE)
+        for name, knots in (("a", [1, 10]), ("b", [1, 3, 9])):
+            shape = pmg.EffectiveAreaShape(0.1, knots=knots * u.TeV)
+            pmg.OnOffCounts(name, data(), spectrum=spectrum, systematics=[shape])
+    assert list(model.coords["a_aeff_knot"]) == [1, 10]
+    assert list(model.coords["b_aeff_knot"]) == [1, 3, 9]
+    assert model.named_vars_to_dims["b_aeff_shape"] == ("b_aeff_knot",)
+    assert np.isfinite(model.compile_logp(mode="FAST_COMPILE")(model.initial_point()))
+
+
+def test_knots_that_are_not_those_of_the_model():
+    with (
+        pm.Model(coords={"on_aeff_knot": [1.0, 2.0]}),
+        pytest.raises(ModelError, match="the coordinate 'on_aeff_knot'"),
+    ):
+        pmg.OnOffCounts(
+            "on",
+            data(),
+            spectrum=pmg.PowerLaw(index=2.4, amplitude=AMPLITUDE),
+            systematics=[pmg.EffectiveAreaShape(0.1, knots=[1, 10] * u.TeV)],
+        )
+
+
+@pytest.mark.parametrize("value", [-1, 0.0, [1.1, -0.2], np.array(-2.0)])
+def test_energy_scales_are_positive(value):
+    with pytest.raises(ValueError, match=r"EnergyScale\(value=\.\.\.\) must be positive"):
+        pmg.EnergyScale(value=value)
+
+
+@pytest.mark.parametrize("background", [pmg.MeasuredBackground(), pmg.FlatBackground(), pmg.ProfiledBackground()])
+def test_a_scale_that_is_not_positive_is_impossible(background):
+    with pm.Model() as model:
+        scale = pm.Normal("scale", 1.0, 1.0)
+        spectrum = pmg.PowerLaw(index=2.4, amplitude=AMPLITUDE)
+        pmg.OnOffCounts(
+            "on", data(), spectrum=spectrum, systematics=[pmg.EnergyScale(value=scale)], background=background
+        )
+    logp = model.compile_logp()
+    assert np.isfinite(logp(model.initial_point()))
+    for value in (0.0, -0.5):
+        assert logp(model.initial_point() | {"scale": np.array(value)}) == -np.inf
+
+
 @pytest.mark.parametrize("shift_area", [True, False])
 def test_energy_scales_move_the_spectrum(shift_area):
     """Photons are dispersed like those of 1.1 times their energy; the area stays, or goes along."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
@@ -199,7 +200,7 @@ def _signal(component: ModelComponent, k: int, nodes: SpectrumNodes, n: int) -> 
         for factor in component.factors:
             photons = photons.times(factor)
         counts = pt.dot(
-            nodes.from_photons,
+            _table(nodes.from_photons, k),
             pt.sum(row_of(component.name, photons.flux, k, n, (*nodes.edges[1:].shape, None)), axis=-1),
         )
     else:
@@ -207,12 +208,17 @@ def _signal(component: ModelComponent, k: int, nodes: SpectrumNodes, n: int) -> 
         own = row_of(component.name, values, k, n, nodes.energy.shape)
         for factor in component.factors:
             own = own * row_of(component.name, pt.as_tensor_variable(factor(nodes.energy)), k, n, nodes.energy.shape)
-        counts = pt.dot(nodes.matrix, own * pt.ones(len(nodes.energy)))
+        counts = pt.dot(_table(nodes.matrix, k), own * pt.ones(len(nodes.energy)))
     if component.norm is not None:
         counts = counts * (component.norm if component.norm.type.ndim == 0 else component.norm[k])
     conditions = conditions_of(component.spectrum)
     # a distribution takes events for impossible where their expected number is not known
     return pt.switch(pt.all([fulfilled for fulfilled, _ in conditions]), counts, np.nan) if conditions else counts
+
+
+def _table(values: FloatArray, k: int) -> Variable:
+    """A table as a shared variable: as a constant a large one would be compiled anew in each process."""
+    return pytensor.shared(values, name=f"region_{k}", borrow=True, shape=values.shape)
 
 
 def _checked_data(name: str, data: Any) -> list[Measurement]:

@@ -10,11 +10,15 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arrays import FloatArray
+from pymc_gamma.errors import ModelError
 from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.units import to_value
 
 __all__ = ["EffectiveAreaShape"]
+
+KNOTS = "aeff_knot"
+"""Name of the dim of its knots."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +69,18 @@ class EffectiveAreaShape(Systematic):
         return np.asarray(knots)
 
     def prior(self, n_observations: int, energy: FloatArray) -> Variable:
-        """Variable ``aeff_shape``, dims ``aeff_knot`` (TeV)."""
-        model = pm.modelcontext(None)
-        if "aeff_knot" not in model.coords:
-            model.add_coord("aeff_knot", self.energies(energy))
-        return pm.Normal(self.variable, 0.0, self.sigma, dims="aeff_knot")
+        """Variable ``aeff_shape``, dims ``aeff_knot`` (TeV); both with the name of an instrument before them."""
+        model, own = pm.modelcontext(None), EffectiveAreaShape.variable
+        dims = f"{self.variable.removesuffix(own)}{KNOTS}" if self.variable.endswith(own) else f"{self.variable}_knot"
+        knots = self.energies(energy)
+        if dims not in model.coords:
+            model.add_coord(dims, knots)
+        elif not np.array_equal(model.coords[dims], knots):
+            raise ModelError(
+                f"EffectiveAreaShape: the coordinate {dims!r} of the model is {model.coords[dims]}, and its knots are "
+                f"{knots} TeV; call that coordinate another name."
+            )
+        return pm.Normal(self.variable, 0.0, self.sigma, dims=dims)
 
     def factor(self, values: Variable, energy: FloatArray) -> Callable[[FloatArray], Variable]:
         """The factor as a function of the true energy in TeV."""

@@ -35,6 +35,7 @@ from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.spectra import FLUX, conditions_of, is_smooth
 from pymc_gamma.model.systematics.base import Systematic
+from pymc_gamma.units import numbers
 
 __all__ = ["EnergyScale", "shift_spectrum"]
 
@@ -108,6 +109,10 @@ class EnergyScale(Systematic):
         super().__post_init__()
         if not isinstance(self.shift_area, bool | np.bool_):
             raise TypeError(f"EnergyScale(shift_area=...) must be True or False, got {self.shift_area!r}.")
+        if self.value is not None and not isinstance(self.value, Variable):
+            label = "EnergyScale(value=...)"
+            if not np.all(numbers(self.value, label) > 0):
+                raise ValueError(f"{label} must be positive, a factor on energies, got {self.value}.")
 
     def prior(self, n_observations: int, energy: FloatArray) -> Variable:
         """Variable ``energy_scale``."""
@@ -179,7 +184,9 @@ def shift_spectrum(
 
     def seen(energy: FloatArray, one: Variable, exposure: _Table) -> Variable:
         log_energy = pt.constant(np.log(energy))
-        before = log_energy - pt.log(one)
+        positive = one > 0
+        before = log_energy - pt.log(pt.switch(positive, one, 1.0))
+        one = pt.switch(positive, one, np.nan)  # without a meaning: nothing is known then, and events are impossible
         if tabulated is not None:
             log_flux = tabulated.log(before)
             flux = pt.switch(log_flux <= np.log(2 * _TINY), 0.0, pt.exp(log_flux))
