@@ -45,16 +45,24 @@ def read(folder: Path) -> dict[str, list[pmg.CountsSpectrum]]:
     return found
 
 
-def read_events(folder: Path) -> dict[str, list[pmg.OnOffEvents]]:
-    """ON and OFF events of each run; those of FACT are short, and one data set together."""
+def read_events(folder: Path, channels: dict[str, list[pmg.CountsSpectrum]]) -> dict[str, list[pmg.OnOffEvents]]:
+    """ON and OFF events of each run, with the energies that its channels have; those of FACT as one data set."""
+    ranges = {one.name: one.energy_range for spectra in channels.values() for one in spectra}
     found = {}
     for name in ("magic", "veritas", "fact", "hess"):
-        path = pmg.datasets.path("hess-dl3-dr1-crab") if name == "hess" else folder / name
-        store = DataStore.from_dir(path)
-        observations = pmg.Observation.list_from_gammapy(store)
+        store = DataStore.from_dir(pmg.datasets.path("hess-dl3-dr1-crab") if name == "hess" else folder / name)
+        observations = pmg.Observation.list_from_gammapy(store, safe_mask=None)
         events = pmg.Events.from_gammapy(store, frame="icrs")
-        region = CircleSkyRegion(CRAB, 0.11 * u.deg) if name == "hess" else CRAB  # the others say it in their files
-        found[name] = pmg.OnOffEvents.extract(observations, events, region, energy_range=RANGES[name] * u.TeV)
+        region = CircleSkyRegion(CRAB, 0.11 * u.deg) if name == "hess" else CRAB  # files of the others say how large
+        found[name] = [
+            pmg.OnOffEvents.extract(
+                observation,
+                events[events.observation == k].with_observation(0),
+                region,
+                energy_range=ranges.get(observation.name, channels[name][0].energy_range),
+            )
+            for k, observation in enumerate(observations)
+        ]
     found["fact"] = [pmg.OnOffEvents.stack(found["fact"], "fact")]
     return found
 
@@ -95,7 +103,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data: dict[str, list[Any]] = dict(read(arguments.folder))
     if arguments.events is not None:
-        data.update(read_events(arguments.events))
+        data.update(read_events(arguments.events, read(arguments.folder)))
     for name, spectra in data.items():
         print(line(name, pmg.best_fit(model_of({name: spectra}, profiled=arguments.profiled))), flush=True)
     start = time.perf_counter()

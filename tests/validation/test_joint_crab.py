@@ -98,9 +98,9 @@ def test_measured_backgrounds_agree_with_profiled_ones(example, data):
 
 
 @pytest.fixture(scope="module")
-def events(example, folder):
+def events(example, folder, data):
     with warnings.catch_warnings(action="ignore"):
-        return example.read_events(folder / "data")
+        return example.read_events(folder / "data", data)
 
 
 def estimates(best):
