@@ -90,7 +90,9 @@ def ranks(kind, seed):
 
 def coverage(kind):
     """Share of data sets whose intervals hold the truth, and the mean distance of the median from it."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        2, mp_context=get_context("spawn"), max_tasks_per_child=20
+    ) as pool:  # compiled models stay
         found = [one for one in pool.map(functools.partial(ranks, kind), range(int(N * 1.25)), chunksize=10) if one]
     found = found[:N]
     assert len(found) == N
