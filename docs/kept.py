@@ -82,12 +82,17 @@ def shown(page: Path) -> str:
         at = cell.stop
         if "remove-cell" in cell.tags:
             continue
-        inner = f":::{{container}} cell_input\n```{{code-block}} ipython3\n{cell.code}```\n:::\n"
+        inner = boxed("cell_input", f"```{{code-block}} ipython3\n{cell.code}```\n")
         if one["outputs"]:
-            drawn = "".join(map(directive, one["outputs"]))
-            inner += f":::{{container}} cell_output\n{drawn}:::\n"
-        parts.append(f"::::{{container}} cell\n{inner}::::\n")
+            inner += boxed("cell_output", "".join(boxed("output", directive(output)) for output in one["outputs"]))
+        parts.append(boxed("cell", inner))
     return "".join([*parts, text[at:]])
+
+
+def boxed(kind: str, content: str) -> str:
+    """A block of the class that notebooks have; containers of Markdown cannot have an underscore in its name."""
+    start, stop = (f"```{{raw}} html\n{tag}\n```\n" for tag in (f'<div class="{kind} docutils container">', "</div>"))
+    return f"{start}{content}{stop}"
 
 
 def directive(output: dict[str, str]) -> str:
