@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test mutants lint types docs bench validate fuzz clean
+.PHONY: help quickstart test mutants lint types docs kept bench validate fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ types: $(VENV)/.installed-lint  ## check types
 
 docs: $(VENV)/.installed-docs  ## build the documentation, notebooks executed, into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+kept: $(VENV)/.installed-docs  ## run the pages whose data do not come with the package, from PYMC_GAMMA_DATA; keeps their outputs
+	$(BIN)/python docs/kept.py $$(grep -l '^kept_outputs: true' docs/tutorials/*.md)
 
 bench: $(VENV)/.installed-test  ## measure and print the figures of the README
 	$(BIN)/python -m benchmarks

@@ -1,12 +1,16 @@
-"""Configuration of the documentation: Sphinx, MyST Markdown, notebooks executed at every build.
+"""Configuration of the documentation: Sphinx, MyST Markdown, notebooks executed at every build but those of `kept`.
 
 Builds without network access: nothing is fetched from other sites.
 """
 
 import os
+import sys
+from pathlib import Path
 
 # One thread for linear algebra in the notebooks: the package brings its own threads. Set before the kernels start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+sys.path.insert(0, str(Path(__file__).parent))  # kept.py
 
 from pymc_gamma import __version__
 
@@ -23,8 +27,9 @@ extensions = [
     "numpydoc",
     "sphinx_copybutton",
     "sphinx_design",
+    "kept",  # pages whose data do not come with the package
 ]
-exclude_patterns = ["_build", "jupyter_execute", "Thumbs.db", ".DS_Store"]
+exclude_patterns = ["_build", "tutorials/kept", "jupyter_execute", "Thumbs.db", ".DS_Store"]
 templates_path = ["_templates"]
 
 # Markdown and notebooks

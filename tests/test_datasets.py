@@ -20,6 +20,7 @@ from pymc_gamma.errors import DataFileError
 
 BUNDLED = ("prod5-south-20deg-50h", "hgps-sources", "fermi-diffuse-template", "pppc4dmid-gammas", "hess-dl3-dr1-crab")
 HESS = "hess-dl3-dr1-crab"
+FLARE = "hess-dl3-dr1-pks-2155-304-flare"
 REMOTE = "prod5-north-40deg-5h"
 
 
@@ -148,7 +149,7 @@ def test_bundled_runs_are_read_by_gammapy():
 def test_names_and_table_agree():
     table = datasets.available()
     assert tuple(table["name"]) == datasets.names()
-    assert len(set(datasets.names())) == len(table) == 5 + 5 + (18 * 9 - 1) + 8
+    assert len(set(datasets.names())) == len(table) == 5 + 5 + (18 * 9 - 1) + 9
     assert tuple(table["name"][table["bundled"]]) == BUNDLED
     assert all(table["cite"])
     assert "prod3b-south-20deg-50h" in datasets.names()
@@ -165,7 +166,7 @@ def test_unknown_name_suggests_a_near_one():
         datasets.fetch("prod5-south-20deg-50")
 
 
-@pytest.mark.parametrize("name", [REMOTE, "hgps-catalog", "dark-matter-spectra", "prod3b-south-20deg-50h"])
+@pytest.mark.parametrize("name", [REMOTE, FLARE, "hgps-catalog", "dark-matter-spectra", "prod3b-south-20deg-50h"])
 def test_missing_and_offline_says_what_to_do(name, cache):
     dataset = datasets.info(name)
     for access_function in (datasets.fetch, datasets.path):
@@ -264,6 +265,71 @@ def test_direct_download_passes_the_checksum_on(monkeypatch, cache):
         datasets.fetch("hgps-catalog")
     assert asked["known_hash"] == f"sha256:{datasets.info('hgps-catalog').sha256}"
     assert asked["path"] == cache
+
+
+def small_folder(monkeypatch):
+    """Register a stand-in for the runs of the flare; returns it with its files."""
+    contents = {"README.txt": b"terms", "obs-index.fits.gz": b"any", "data/run.fits.gz": b"run"}
+    sums = {member: hashlib.sha256(content).hexdigest() for member, content in contents.items()}
+    dataset = replace(datasets.info(FLARE), members={**sums, "obs-index.fits.gz": None})
+    register(monkeypatch, dataset)
+    return dataset, contents
+
+
+def write_all(folder, contents):
+    for member, content in contents.items():
+        (folder / member).parent.mkdir(parents=True, exist_ok=True)
+        (folder / member).write_bytes(content)
+
+
+@pytest.mark.parametrize("place", ["deep/er/hess-dl3-dr1", "hess-dl3-dr1"])
+def test_folder_in_the_mirror_is_found_and_verified(place, monkeypatch, mirror):
+    _, contents = small_folder(monkeypatch)
+    write_all(mirror / "another" / "hess-dl3-dr1", {"README.txt": b"terms"})  # not all of it: passed by
+    write_all(mirror / place, contents)
+    assert datasets.path(FLARE) == datasets.fetch(FLARE) == mirror / place
+    monkeypatch.setenv(datasets.MIRROR_VARIABLE, str(mirror / place))
+    assert datasets.path(FLARE) == mirror / place
+    (mirror / place / "obs-index.fits.gz").write_bytes(b"an index of more runs")
+    assert datasets.path(FLARE) == mirror / place
+    (mirror / place / "data" / "run.fits.gz").write_bytes(b"cut")
+    with pytest.raises(DataFileError, match=r"run\.fits\.gz is damaged or another version"):
+        datasets.path(FLARE)
+
+
+def test_folder_is_downloaded_file_by_file(monkeypatch, cache):
+    dataset, contents = small_folder(monkeypatch)
+    asked, dead = [], [True]
+
+    def retrieve(url, *, known_hash, fname, path):
+        member = (path / fname).relative_to(cache / "hess-dl3-dr1").as_posix()
+        assert url == f"{dataset.url}/{member}"
+        sha256 = dataset.members[member]
+        assert known_hash == (sha256 and f"sha256:{sha256}")
+        if dead and len(asked) == 2:
+            raise OSError("the line went dead")
+        asked.append(member)
+        write_all(cache / "hess-dl3-dr1", {member: contents[member]})
+        return str(path / fname)
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    with pytest.raises(DataFileError, match=r"run\.fits\.gz failed \(the line went dead\)"):
+        datasets.fetch(FLARE)
+    with pytest.raises(DataFileError, match="not on this machine"):
+        datasets.path(FLARE)
+    dead.clear()
+    assert datasets.fetch(FLARE) == datasets.path(FLARE) == cache / "hess-dl3-dr1"
+
+
+def test_runs_of_the_flare_are_those_that_the_index_names():
+    """Needs the release, in the mirror of the developer."""
+    index = official("hess_dl3_dr1_obs_id_033787.fits.gz").parents[1]
+    from gammapy.data import DataStore
+
+    assert datasets.path(FLARE) == index
+    table = DataStore.from_dir(index).obs_table
+    named = [int(run) for run in table["OBS_ID"][table["OBJECT"] == "PKS 2155-304"] if 33787 <= run <= 33801]
+    assert [f"data/hess_dl3_dr1_obs_id_{run:06d}.fits.gz" for run in named] == list(datasets.info(FLARE).members)[3:]
 
 
 def test_citation_needs_a_text():

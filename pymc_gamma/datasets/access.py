@@ -199,6 +199,11 @@ def fetch(name: str) -> Path:
     found = _local(dataset)
     if found is not None:
         return found
+    if dataset.url is not None and dataset.members:
+        folder = cache_folder() / dataset.file_name
+        for member, sha256 in dataset.members.items():
+            _download(dataset, f"{dataset.url}/{member}", f"{dataset.file_name}/{member}", sha256)
+        return folder
     if dataset.url is not None:
         return _download(dataset, dataset.url, dataset.file_name, dataset.sha256)
     if dataset.archive is not None:
@@ -222,12 +227,13 @@ def _local(dataset: Dataset) -> Path | None:
                 raise DataFileError(f"{file} of the installation is damaged or was changed; reinstall pymc-gamma.")
         return bundled
     for folder in _folders():
-        for candidate in _find(folder, dataset.file_name):
-            if dataset.sha256 is not None:
-                _verify(candidate, dataset.sha256)
+        for candidate in _find(folder, dataset):
+            for file, sha256 in _members(dataset, candidate).items():
+                if sha256 is not None:
+                    _verify(file, sha256)
             return candidate
         if dataset.archive is not None:
-            for archive in _find(folder, dataset.archive.file_name):
+            for archive in _find_files(folder, dataset.archive.file_name):
                 _verify(archive, dataset.archive.sha256)
                 return _extract_from_tar(archive, cache_folder() / dataset.file_name)
     return None
@@ -248,7 +254,17 @@ def _folders() -> Iterator[Path]:
     yield cache_folder()
 
 
-def _find(folder: Path, file_name: str) -> Iterator[Path]:
+def _find(folder: Path, dataset: Dataset) -> Iterator[Path]:
+    """Files of a data set of one file, or folders that hold all files of another, the top level first."""
+    if not dataset.members:
+        yield from _find_files(folder, dataset.file_name)
+        return
+    for candidate in [folder, *sorted(folder.rglob(dataset.file_name), key=lambda one: len(one.parts))]:
+        if candidate.name == dataset.file_name and all(file.is_file() for file in _members(dataset, candidate)):
+            yield candidate
+
+
+def _find_files(folder: Path, file_name: str) -> Iterator[Path]:
     """Files of that name in a folder, the top level first."""
     if (folder / file_name).is_file():
         yield folder / file_name
@@ -273,13 +289,14 @@ def _verify(file: Path, sha256: str) -> None:
 def _download(dataset: Dataset, url: str, file_name: str, sha256: str | None) -> Path:
     import pooch
 
+    target = cache_folder() / file_name
     try:
         return Path(
             pooch.retrieve(
                 url,
                 known_hash=None if sha256 is None else f"sha256:{sha256}",
-                fname=file_name,
-                path=cache_folder(),
+                fname=target.name,
+                path=target.parent,
             )
         )
     except (

@@ -2,8 +2,9 @@
 
 Checksums are SHA-256. Those of bundled files are of the shipped bytes. Those of other files are of the copies
 that the Python package ``GammaBayes`` 0.1.9 redistributes; the archives carry the dates and owners of the
-CTAO release, but no checksum published by the origin was at hand to compare with. A download that differs
-from them is refused. Where no reference copy was at hand the checksum is None, and a copy is taken as it is.
+CTAO release, but no checksum published by the origin was at hand to compare with. Those of runs of H.E.S.S. are of
+the files in gammapy's data sets. A download that differs from them is refused. Where no reference copy was at hand
+the checksum is None, and a copy is taken as it is.
 """
 
 from collections.abc import Mapping
@@ -66,11 +67,12 @@ class Dataset:
     bundled : bool
         Whether the file is part of the package.
     url : str, optional
-        Address of the file itself, if it can be downloaded directly.
+        Address of the file itself, if it can be downloaded directly; of a folder, the one that its members lie below.
     archive : Archive, optional
         Archive that holds the file.
-    members : mapping of str to str
-        Checksum of each file of a folder, by its path inside the folder; empty for a single file.
+    members : mapping of str to str or None
+        Checksum of each file of a folder, by its path inside the folder; empty for a single file. None where copies
+        differ, such as index tables that list other files too.
     """
 
     name: str
@@ -82,7 +84,7 @@ class Dataset:
     bundled: bool = False
     url: str | None = None
     archive: Archive | None = None
-    members: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    members: Mapping[str, str | None] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def downloadable(self) -> bool:
@@ -201,6 +203,9 @@ _BUNDLED = (
     ),
 )
 
+_GAMMAPY_DATA = "https://github.com/gammapy/gammapy-data"
+_GAMMAPY_DATA_COMMIT = "fbafe93016c65778594289fc1127ca25a6e7d742"
+
 _OFFICIAL = (
     Dataset(
         name="hgps-catalog",
@@ -210,6 +215,41 @@ _OFFICIAL = (
         home="https://www.mpi-hd.mpg.de/hfm/HESS/hgps",
         sha256="ab4cc48c3f293e9e60f0729763d98208ca7f667ad4e31868bb68d94bba191e6d",
         url="https://www.mpi-hd.mpg.de/hfm/HESS/hgps/data/hgps_catalog_v1.fits.gz",
+    ),
+    Dataset(
+        name="hess-dl3-dr1-pks-2155-304-flare",
+        file_name="hess-dl3-dr1",
+        description="H.E.S.S. DL3 DR1: 15 runs on a flare of PKS 2155-304, 33787 to 33801, in a folder for DataStore",
+        citation=HESS_DL3_DR1,
+        home=f"the gammapy data sets ({_GAMMAPY_DATA})",
+        url=f"https://raw.githubusercontent.com/gammapy/gammapy-data/{_GAMMAPY_DATA_COMMIT}/hess-dl3-dr1",
+        members=MappingProxyType(
+            {
+                "README.txt": "0525229f8d7d0541ea62b64b96bd985819c258aaefeaca00d4dedba472b6780c",
+                "obs-index.fits.gz": None,
+                "hdu-index.fits.gz": None,
+                **{
+                    f"data/hess_dl3_dr1_obs_id_{run:06d}.fits.gz": sha256
+                    for run, sha256 in {
+                        33787: "7f869f5940e2739c56969f5f8b1e72d806d1c50ba3a13739c01e0d8ad8d01192",
+                        33788: "7f192e37b5871caa638eb71eea78e81da07408af0b4dd8fcb5d1df42045573ea",
+                        33789: "5983b90b74b024d042a6dd0aba4b8c503ae322f6ca003eddffb9ccb46a8654cf",
+                        33790: "3e8b035a9ee6f925d1108a2a40cdae0a4b9fd0d84725c36ab492bea02c207b60",
+                        33791: "b54161430f710c878d93bf80c11a62d8c0c7fc504fc13f67f7dfc45194d28820",
+                        33792: "87259b9d7c5af0cdee6d65e41bb218a0beba65feae8a0ed6fef8ec7406fe078f",
+                        33793: "be2d9499958a7a5ab749eccaa3faf3ca1411a88e3ced0506ffea38f88ed86d51",
+                        33794: "915a530a4955ce058ebd5fcb6245221e9448cd72a5854ba59cf02517680ddc25",
+                        33795: "9552a61c1e54a7645c025cafa864c92ad4549cd7655b6facbc1bc2074a62bb1f",
+                        33796: "35451b2d87aa71cdbdd02ecc793f4834dea4935d0fd4bf7f948f6a2a07a38e8f",
+                        33797: "54997267853f0b44c5c51b3d939d28a98296a6a1b75c84db3f14906708b32fa2",
+                        33798: "099b087894dcc29b6e940a23605c8c49843fa9f7e8a0f36669ad97b15d9a735a",
+                        33799: "26ca1b5c6133527ad509e21418f907b66a81ef553e69ae54a6d0bade673df8cd",
+                        33800: "e2b39879428da33b6a4b11b8dc094867c9ea8c1f3ecb29a8b6e352832ba98c2c",
+                        33801: "ba49a7a337bb956d21c3acaf4439e28a780ae5cf8d99db1a097f36cc4e6583a5",
+                    }.items()
+                },
+            }
+        ),
     ),
     Dataset(
         name="fermi-diffuse-cube",
