@@ -5,21 +5,29 @@ as OGIP files: Fermi-LAT, MAGIC, VERITAS, FACT and H.E.S.S. Those of MAGIC and V
 publication alone; see the terms there before you use them for anything else.
 
 Backgrounds are of free shape, measured by the OFF regions; ``--profiled`` takes WStat instead, as the paper does.
-With ``--scales`` each instrument has an energy scale with a Gaussian prior of 15 %, Fermi-LAT of 5 %::
+With ``--scales`` each instrument has an energy scale with a Gaussian prior of 15 %, Fermi-LAT of 5 %. With
+``--events`` the events of MAGIC, VERITAS, FACT and H.E.S.S. are observed one by one instead of in channels; Fermi-LAT
+stays as it is::
 
-    python examples/joint_crab.py path/to/joint-crab/results/spectra [--scales] [--profiled]
+    python examples/joint_crab.py path/to/joint-crab/results/spectra [--scales] [--profiled] [--events path/to/data]
 """
 
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import arviz as az
 import astropy.units as u
 import numpy as np
 import pymc as pm
+from astropy.coordinates import SkyCoord
+from gammapy.data import DataStore
+from regions import CircleSkyRegion
 
 import pymc_gamma as pmg
+
+CRAB = SkyCoord(83.6333 * u.deg, 22.0144 * u.deg)
 
 RANGES = {"fermi": (0.03, 2), "magic": (0.08, 30), "veritas": (0.15, 30), "fact": (0.4, 30), "hess": (0.66, 30)}
 """TeV: energies of the published fits."""
@@ -37,7 +45,29 @@ def read(folder: Path) -> dict[str, list[pmg.CountsSpectrum]]:
     return found
 
 
-def model_of(data: dict[str, list[pmg.CountsSpectrum]], *, profiled: bool = False, scales: bool = False) -> pm.Model:
+def read_events(folder: Path, channels: dict[str, list[pmg.CountsSpectrum]]) -> dict[str, list[pmg.OnOffEvents]]:
+    """ON and OFF events of each run, with the energies that its channels have; those of FACT as one data set."""
+    ranges = {one.name: one.energy_range for spectra in channels.values() for one in spectra}
+    found = {}
+    for name in ("magic", "veritas", "fact", "hess"):
+        store = DataStore.from_dir(pmg.datasets.path("hess-dl3-dr1-crab") if name == "hess" else folder / name)
+        observations = pmg.Observation.list_from_gammapy(store, safe_mask=None)
+        events = pmg.Events.from_gammapy(store, frame="icrs")
+        region = CircleSkyRegion(CRAB, 0.11 * u.deg) if name == "hess" else CRAB  # files of the others say how large
+        found[name] = [
+            pmg.OnOffEvents.extract(
+                observation,
+                events[events.observation == k].with_observation(0),
+                region,
+                energy_range=ranges.get(observation.name, channels[name][0].energy_range),
+            )
+            for k, observation in enumerate(observations)
+        ]
+    found["fact"] = [pmg.OnOffEvents.stack(found["fact"], "fact")]
+    return found
+
+
+def model_of(data: dict[str, list[Any]], *, profiled: bool = False, scales: bool = False) -> pm.Model:
     """One log-parabola for all instruments; its curvature is that with the logarithm to the base of ten."""
     with pm.Model() as model:
         log_amplitude = pm.Normal("log_amplitude", np.log(4e-11), 1.0)
@@ -68,9 +98,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the spectra")
     parser.add_argument("--scales", action="store_true", help="energy scales as nuisance parameters of the joint fit")
     parser.add_argument("--profiled", action="store_true", help="WStat instead of backgrounds of free shape")
+    parser.add_argument("--events", type=Path, help="folder of the runs, to observe events one by one")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    data = read(arguments.folder)
+    data: dict[str, list[Any]] = dict(read(arguments.folder))
+    if arguments.events is not None:
+        data.update(read_events(arguments.events, read(arguments.folder)))
     for name, spectra in data.items():
         print(line(name, pmg.best_fit(model_of({name: spectra}, profiled=arguments.profiled))), flush=True)
     start = time.perf_counter()

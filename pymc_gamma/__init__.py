@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         plot_ppc,
         plot_radial_profile,
         plot_residuals,
+        plot_sensitivity,
         plot_spectrum,
     )
     from pymc_gamma.response import Response, fold
@@ -151,6 +152,7 @@ __all__ = [
     "plot_ppc",
     "plot_radial_profile",
     "plot_residuals",
+    "plot_sensitivity",
     "plot_spectrum",
     "position",
     "predictive_counts",
@@ -218,6 +220,7 @@ _WHERE = {
         "plot_ppc",
         "plot_radial_profile",
         "plot_residuals",
+        "plot_sensitivity",
         "plot_spectrum",
     ),
     "pymc_gamma.ops.device": ("single_precision_tables",),

@@ -890,6 +890,7 @@ def recipes(o):
             "thermal_relic": True,
         },
         "plot_counts": {**pictures, "observation": 0, "cells": 4, "weights": weights},
+        "plot_sensitivity": {"tables": pmg.sensitivity(o.free, [2, 20] * u.TeV, "crab", pixel=None)},
         "plot_residuals": {**pictures, "radius": 0.4 * u.deg, "observation": 0, "weights": weights},
         "plot_counts_spectrum": {
             **pictures,

@@ -107,6 +107,10 @@ def sensitivity(
     RegionError
         If edges lie outside of the region's energies.
 
+    See Also
+    --------
+    plot_sensitivity : picture of one or several.
+
     Notes
     -----
     The criteria are those of gammapy's ``SensitivityEstimator``, which counts in a region, with a background that is

@@ -11,6 +11,7 @@ from pymc_gamma.plotting.limits import plot_limits
 from pymc_gamma.plotting.ppc import plot_ppc
 from pymc_gamma.plotting.radial_profile import plot_radial_profile
 from pymc_gamma.plotting.residuals import plot_residuals
+from pymc_gamma.plotting.sensitivity import plot_sensitivity
 from pymc_gamma.plotting.spectrum import plot_spectrum
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "plot_ppc",
     "plot_radial_profile",
     "plot_residuals",
+    "plot_sensitivity",
     "plot_spectrum",
 ]

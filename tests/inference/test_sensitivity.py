@@ -127,3 +127,28 @@ def test_without_background_events_decide():
 def test_bad_input(changes, error, message):
     with pytest.raises(error, match=message):
         pmg.sensitivity(**{"response": response(0.1), "edges": EDGES, "component": "crab"} | changes)
+
+
+def test_pictures_say_what_decides():
+    twice = counted().copy()
+    twice["e2dnde"] *= 2
+    ax = pmg.plot_sensitivity({"5 h": counted(), "worse": twice})
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[:2] == ["5 h", "worse"]
+    names = {"significance": "by significance", "gamma": "by number of events", "bkg": "by share of background"}
+    assert set(labels[2:]) == {names[one] for one in set(counted()["criterion"])}
+    lines = [segment for one in ax.collections for segment in one.get_segments()]
+    assert len(lines) == 2 * len(counted())
+    np.testing.assert_allclose(
+        [one[0, 1] for one in lines[: len(counted())]], counted()["e2dnde"].to_value("erg cm-2 s-1")
+    )
+    assert pmg.plot_sensitivity(counted(), ax=ax) is ax
+
+
+def test_pictures_of_something_else():
+    with pytest.raises(TypeError, match=r"tables must be what pmg\.sensitivity returns"):
+        pmg.plot_sensitivity([1, 2])
+    with pytest.raises(ModelError, match="tables is empty"):
+        pmg.plot_sensitivity({})
+    with pytest.raises(ModelError, match=r"5 h has no columns \['criterion'\]"):
+        pmg.plot_sensitivity({"5 h": counted()["e_min", "e_max", "e_ref", "e2dnde"]})

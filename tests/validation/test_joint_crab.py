@@ -7,6 +7,7 @@ with the logarithm to the base of ten.
 
 import importlib.util
 import os
+import warnings
 from pathlib import Path
 
 import astropy.units as u
@@ -94,3 +95,52 @@ def test_measured_backgrounds_agree_with_profiled_ones(example, data):
     found = np.array([1e12 * float(best.value.amplitude), float(best.value.alpha), float(best.value.beta)])
     errors = np.array([1e12 * float(best.sd.amplitude), float(best.sd.alpha), float(best.sd.beta)])
     assert np.all(np.abs(found - JOINT) < 0.3 * errors)
+
+
+@pytest.fixture(scope="module")
+def events(example, folder, data):
+    with warnings.catch_warnings(action="ignore"):
+        return example.read_events(folder / "data", data)
+
+
+def estimates(best):
+    value, sd = best.value, best.sd
+    return (
+        np.array([1e12 * float(value.amplitude), float(value.alpha), float(value.beta)]),
+        np.array([1e12 * float(sd.amplitude), float(sd.alpha), float(sd.beta)]),
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [["magic"], ["veritas"], ["fact"], ["hess"], ["fermi", "magic", "veritas", "fact", "hess"]]
+)
+def test_events_one_by_one_agree_with_channels(example, data, events, names):
+    in_channels, errors = estimates(pmg.best_fit(example.model_of({name: data[name] for name in names})))
+    both = {name: events.get(name, data[name]) for name in names}
+    one_by_one, own = estimates(pmg.best_fit(example.model_of(both)))
+    print(f"{' '.join(names)}: {in_channels.round(4)} in channels, {one_by_one.round(4)} one by one; errors "
+          f"{(own / errors).round(3)} of those in channels")  # fmt: skip
+    assert np.all(np.abs(one_by_one - in_channels) < 0.5 * errors)
+    assert np.all(own < 1.05 * errors)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "sigma"),
+    [
+        (["fermi", "magic", "veritas", "fact", "hess"], (38.00, 2.523, 0.248), (1.17, 0.027, 0.025)),
+        (["magic"], (39.4, 2.72, 0.56), (3.2, 0.12, 0.13)),
+    ],
+)
+def test_the_posterior_for_a_flat_prior_of_each_channel(data, names, expected, sigma):
+    with pm.Model():
+        amplitude, alpha, beta = (
+            pm.Flat(name, initval=at) for name, at in (("amplitude", 4), ("alpha", 2.5), ("beta", 0.2))
+        )
+        crab = pmg.LogParabola(amplitude=1e-11 * amplitude, alpha=alpha, beta=beta / np.log(10), reference=1 * u.TeV)
+        for name in names:
+            pmg.OnOffCounts(name, data[name], spectrum=crab, background=pmg.FlatBackground())
+        draws = pm.sample(2000, chains=4, cores=2, random_seed=1, progressbar=False).posterior
+    values = np.array([10 * draws.amplitude.values, draws.alpha.values, draws.beta.values]).reshape(3, -1)
+    print(f"flat priors, {' '.join(names)}: {values.mean(axis=1).round(4)} +- {values.std(axis=1).round(4)}")
+    assert np.all(np.abs(values.mean(axis=1) - expected) < 0.1 * np.array(sigma))
+    np.testing.assert_allclose(values.std(axis=1), sigma, rtol=0.06)
