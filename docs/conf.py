@@ -1,10 +1,11 @@
 """Configuration of the documentation: Sphinx, MyST Markdown, notebooks executed at every build but those of `kept`.
 
-Builds without network access: nothing is fetched from other sites.
+Builds and reads without network access: nothing is fetched from other sites, mathematics included.
 """
 
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 # One thread for linear algebra in the notebooks: the package brings its own threads. Set before the kernels start.
@@ -23,6 +24,7 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.githubpages",
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_copybutton",
@@ -50,9 +52,17 @@ autodoc_default_options = {"exclude-members": "rv_op, rv_type"}  # between a dis
 numpydoc_show_class_members = False  # the template of a class lists them
 numpydoc_xref_param_type = False
 
+# MathJax 3.2.2 in one file, fonts included (npm package mathjax, es5/tex-svg.js; Apache licence 2.0 beside it)
+mathjax_path = "mathjax/tex-svg.js"
+
+# Where the site is, said in pyproject.toml alone; scripts/links.py writes it into the README
+PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+html_baseurl = PYPROJECT["project"]["urls"]["Documentation"]
+
 html_theme = "pydata_sphinx_theme"
 html_title = f"pymc_gamma {release}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "github_url": "https://github.com/pymc-gamma/pymc-gamma",
@@ -61,7 +71,10 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
+    "header_links_before_dropdown": 7,
 }
+# Pages without others below them: a column of navigation would be empty.
+html_sidebars = dict.fromkeys(("index", "getting_started", "concepts", "genindex", "search"), [])
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
