@@ -74,7 +74,7 @@ html_theme_options = {
     "header_links_before_dropdown": 7,
 }
 # Pages without others below them: a column of navigation would be empty.
-html_sidebars = dict.fromkeys(("index", "getting_started", "concepts", "genindex", "search"), [])
+html_sidebars = {page: [] for page in ("index", "getting_started", "concepts", "genindex", "search")}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
