@@ -60,9 +60,11 @@ def moved(text: str, address: str, names: set[str]) -> str:
     """A README whose links to pages of the site go to this address."""
 
     def replace(match: re.Match[str]) -> str:
-        return address + match["page"] if match["page"] in names else match[0]
+        parts = match["path"].split("/")
+        ends = ("/".join(parts[first:]) for first in range(len(parts)))  # the longest first
+        return next((address + page for page in ends if page in names), match[0])
 
-    return re.sub(r"https?://[^\s()]*?/(?P<page>(?:[a-z]+/)?[a-z_]+\.html)", replace, text)
+    return re.sub(r"https?://(?P<path>[^\s()#]+\.html)", replace, text)
 
 
 def pages() -> set[str]:

@@ -20,6 +20,7 @@ EXAMPLE = ROOT / "examples" / "quickstart.py"
 LINKS = runpy.run_path(str(ROOT / "scripts" / "links.py"))
 SHORT = {"draws": 100, "tune": 200, "chains": 2, "progressbar": False}
 """Settings of all sampling of the pages."""
+SLOW = pytest.mark.slow
 
 
 def blocks(text, language="python"):
@@ -93,7 +94,9 @@ def test_every_block_of_the_readme_is_run():
 
 
 @pytest.mark.filterwarnings("ignore::pymc_gamma.errors.PymcGammaWarning")
-@pytest.mark.parametrize("page", ["recipes.md", "arviz.md", "citing.md"])
+@pytest.mark.parametrize(
+    "page", [pytest.param("recipes.md", marks=SLOW), pytest.param("arviz.md", marks=SLOW), "citing.md"]
+)
 def test_pages_go_on_from_the_readme(page, run, own_data):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     code = blocks(text)
