@@ -3,6 +3,7 @@
 import ast
 import re
 import runpy
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -156,3 +157,11 @@ def test_the_site_may_move():
     assert there + "concepts.html" not in text
     assert list(LINKS["broken"](text, here)) == []
     assert LINKS["moved"](text, there, names) == README
+
+
+def test_the_site_has_its_formulas_and_its_address(monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])  # the configuration adds a folder
+    conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    assert conf["html_baseurl"] == LINKS["site"]()
+    wanted = [conf["mathjax_path"], *conf["html_css_files"]]
+    assert all((ROOT / "docs" / "_static" / name).is_file() for name in wanted)
