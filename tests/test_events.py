@@ -391,13 +391,15 @@ def test_repr_tells_cells_and_observations(rng):
 
 
 def test_peek_draws_labelled_axes(rng):
-    figure = make_events(rng, 300).peek(count_scaling="log")
+    for scaling in ("sqrt", "linear", "log"):
+        figure = make_events(rng, 300).peek(count_scaling=scaling)
+        assert figure.axes[0].collections[0].norm.vmax >= 1
     sky, spectrum, *_ = figure.axes
     assert sky.get_xlabel() == "Galactic longitude [deg]"
     assert sky.xaxis_inverted()
     assert spectrum.get_xlabel() == "Reconstructed energy [TeV]"
     with pytest.raises(ValueError, match="count_scaling"):
-        make_events(rng, 3).peek(count_scaling="sqrt")
+        make_events(rng, 3).peek(count_scaling="cubic")
 
 
 def test_peek_of_one_event(rng):

@@ -956,12 +956,12 @@ class Events:
         return read_gadf(cls, user_path(path), hdu=hdu, frame=frame)
 
     @checked(count_scaling=text)
-    def peek(self, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
+    def peek(self, *, count_scaling: str = "sqrt", fig: "Figure | None" = None) -> "Figure":
         """Draw a counts map and an energy histogram.
 
         Parameters
         ----------
-        count_scaling : {"linear", "log"}
+        count_scaling : {"sqrt", "log", "linear"}
             Colour scale of the map.
         fig : `~matplotlib.figure.Figure`, optional
             Figure to draw in.

@@ -121,7 +121,7 @@ def test_stages_of_the_low_level_simulation(response):
     if events.meta["lost"] == 0:
         assert 0.02 < np.median(moved) < 0.3
     assert len(both.coords) == 3000
-    assert both.peek()[1].get_xlabel() == "true energy [TeV]"
+    assert both.peek().axes[-1].get_xlabel() == "true energy [TeV]"
 
 
 def test_the_background_has_no_true_photons(response):
