@@ -43,7 +43,7 @@ def events(response):
 def test_simulated_events_are_those_of_the_response(response, events):
     assert len(events) == 1500
     assert events.frame == "galactic"
-    expected = TRUTH @ (response.npred(energy=[0.1, 1, 100]) / response.acceptance).values
+    expected = TRUTH @ (response.npred(energy=[0.1, 1, 100] * u.TeV) / response.acceptance).values
     share = (events.energy.value < 1).mean()
     assert share == pytest.approx(expected[0], abs=3.3 * np.sqrt(0.25 / 1500))
 
