@@ -326,7 +326,7 @@ def on_off_events():
         "OnOffEvents": given,
         "OnOffEvents.extract": {
             "observation": run,
-            "events": pmg.Events([1.0, 2.0] * u.TeV, [0.5, -0.5] * u.deg, [0.0, 0.0] * u.deg),
+            "events": pmg.Events([1.0, 2.0] * u.TeV, [0.5, -0.5] * u.deg, [0.0, 0.0] * u.deg, frame="galactic"),
             "region": CircleSkyRegion(direction(0.5, 0.0), 0.1 * u.deg),
             "off": WobbleRegionsFinder(1),
             "exclude": CircleSkyRegion(direction(0.0, 2.0), 0.1 * u.deg),

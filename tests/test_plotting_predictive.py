@@ -553,7 +553,7 @@ def test_profiles_that_cannot_be_drawn(response, rng, kwargs, error, message):
 
 
 def test_pictures_of_nothing_are_refused(response, rng):
-    none = pmg.Events([] * u.TeV, [] * u.deg, [] * u.deg)
+    none = pmg.Events([] * u.TeV, [] * u.deg, [] * u.deg, frame="galactic")
     with pytest.raises(EventError, match="empty"):
         plot_counts_spectrum(none, response, posterior(response, rng))
     with pytest.raises(EventError, match="empty"):

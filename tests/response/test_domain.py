@@ -193,7 +193,9 @@ def test_a_fit_of_events_outside_says_which_and_why(response):
 
 
 def test_a_wrong_frame_is_suspected_when_nothing_is_left(roi, response):
-    events = pmg.Events([2, 3] * u.TeV, [83.6, 83.5] * u.deg, [22.0, 22.1] * u.deg)  # galactic by default
+    events = pmg.Events(
+        [2, 3] * u.TeV, [83.6, 83.5] * u.deg, [22.0, 22.1] * u.deg, frame="galactic"
+    )  # galactic by default
     with pytest.warns(PymcGammaWarning, match=r"None is left.*frame 'galactic'"):
         events.select(roi)
     with pytest.raises(EventError, match=r"All of them are: are they in the frame of the region, icrs\?"):
