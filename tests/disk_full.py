@@ -43,7 +43,9 @@ class Runs:
 
 def large(_version):
     rng = np.random.default_rng(5)
-    return pmg.Events(rng.uniform(1, 10, N_LARGE) * u.TeV, rng.random(N_LARGE) * u.deg, rng.random(N_LARGE) * u.deg)
+    return pmg.Events(
+        rng.uniform(1, 10, N_LARGE) * u.TeV, rng.random(N_LARGE) * u.deg, rng.random(N_LARGE) * u.deg, frame="galactic"
+    )
 
 
 def content(folder):

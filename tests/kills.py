@@ -57,7 +57,9 @@ def responses():
 
 def some_events(version):
     rng = np.random.default_rng(version)
-    return pmg.Events(rng.uniform(1, 10, 200) * u.TeV, rng.random(200) * u.deg, rng.random(200) * u.deg)
+    return pmg.Events(
+        rng.uniform(1, 10, 200) * u.TeV, rng.random(200) * u.deg, rng.random(200) * u.deg, frame="galactic"
+    )
 
 
 class Store:

@@ -326,7 +326,7 @@ def on_off_events():
         "OnOffEvents": given,
         "OnOffEvents.extract": {
             "observation": run,
-            "events": pmg.Events([1.0, 2.0] * u.TeV, [0.5, -0.5] * u.deg, [0.0, 0.0] * u.deg),
+            "events": pmg.Events([1.0, 2.0] * u.TeV, [0.5, -0.5] * u.deg, [0.0, 0.0] * u.deg, frame="galactic"),
             "region": CircleSkyRegion(direction(0.5, 0.0), 0.1 * u.deg),
             "off": WobbleRegionsFinder(1),
             "exclude": CircleSkyRegion(direction(0.0, 2.0), 0.1 * u.deg),
@@ -355,7 +355,7 @@ def dark_matter(o):
         "gaussian_weights": {"profile": pmg.darkmatter.NFW(), "power": 2, "r_s": 20.0, "r_c": 0.1},
         "gaussian_density": {"separation": 1.0},
         "DarkMatterHalo": {"profile": pmg.darkmatter.NFW(), "spectrum": o.halo.spectrum, "name": "dm"},
-        "DarkMatterHalo.peek": {"self": o.halo, "roi": o.roi, "figsize": (6.0, 3.0)},
+        "DarkMatterHalo.peek": {"self": o.halo, "roi": o.roi, "energy_true": 2 * u.TeV},
         "Response.halo_source": {"self": o.halos, "component": "dm", "smooth": False},
     }
     for kind in PROFILES:
@@ -368,7 +368,7 @@ def dark_matter(o):
             f"{kind}.dd_domega": {"self": one, "separation": [1, 2] * u.deg},
             f"{kind}.j_factor": {"self": one, "region": o.roi},
             f"{kind}.d_factor": {"self": one, "region": o.roi},
-            f"{kind}.peek": {"self": one, "figsize": (6.0, 4.0)},
+            f"{kind}.peek": {"self": one},
             f"{kind}.with_parameters": {"self": one, "r_s": 15.0},
             f"{kind}.to_dict": {"self": one},
             f"{kind}.from_dict": {"data": one.to_dict()},
@@ -386,7 +386,7 @@ def recipes(o):
     lon, lat = np.array([0.1, 0.2]), np.array([0.0, 0.1])
     vectors = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     pictures = {"events": o.events, "response": o.response, "idata": o.idata}
-    sky_map = {"roi": o.roi, "figsize": (6.0, 3.0)}
+    sky_map = {"roi": o.roi}
     weights = np.ones(N_DRAWS)
     limits = {"energy_range": [1, 50] * u.TeV, "offset_max": 2 * u.deg}
     shapes = {"crab": {"lon_0": 0.31}}
@@ -529,7 +529,7 @@ def recipes(o):
         "IRFs.distorted": {"self": o.irfs, "energy_scale": 1.1, "psf_scale": 1.1},
         "IRFs.fingerprint": {"self": o.irfs},
         "IRFs.from_arrays": {"tables": o.irfs.arrays(), "name": "mine"},
-        "IRFs.peek": {"self": o.irfs, "figsize": (6.0, 4.0)},
+        "IRFs.peek": {"self": o.irfs},
         "Observation": {
             "irfs": o.irfs,
             "pointing": direction(0, 0),
@@ -737,10 +737,10 @@ def recipes(o):
         "Response.nominal_flux": {"self": o.response, "component": "crab", "energy": np.array([1.0, 2.0])},
         "Response.npred": {
             "self": o.live,
-            "energy": [1.0, 10.0],
-            "lon": [0.0, 1.0],
-            "lat": [0.0, 1.0],
-            "step": 0.2,
+            "energy": [1.0, 10.0] * u.TeV,
+            "lon": [0.0, 1.0] * u.deg,
+            "lat": [0.0, 1.0] * u.deg,
+            "step": 0.2 * u.deg,
             "observation": 0,
             "spectra": {"crab": pmg.PowerLaw()},
             "norms": {"ccr": 2.0},

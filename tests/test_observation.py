@@ -47,7 +47,7 @@ def test_round_trip_and_picture(irfs):
     again = pmg.Observation.from_dict(observation.to_dict(), irfs)
     assert again.to_dict() == observation.to_dict()
     roi = pmg.RegionOfInterest(POINTING, width=3 * u.deg, energy=(0.1, 10) * u.TeV)
-    assert "exposure" in observation.peek(roi).get_title()
+    assert "exposure" in observation.peek(roi).axes[0].get_title()
 
 
 def test_times_as_astropy_gives_them(irfs):

@@ -326,7 +326,7 @@ def test_shared_cells(response, rng):
 
 
 def test_pictures_of_nothing_are_refused(response, rng):
-    none = Events([] * u.TeV, [] * u.deg, [] * u.deg)
+    none = Events([] * u.TeV, [] * u.deg, [] * u.deg, frame="galactic")
     for plot in (plot_ppc, plot_counts):
         with pytest.raises(EventError, match="empty"):
             plot(none, response, posterior(rng))

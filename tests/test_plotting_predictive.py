@@ -205,7 +205,7 @@ def test_one_observation_of_several_is_that_observation(several, alone, observat
     np.testing.assert_allclose(
         several.surface_density(lon, lat, edges, observation=observation), alone.surface_density(lon, lat, edges)
     )
-    np.testing.assert_allclose(several.npred(edges, observation=observation), alone.npred(edges))
+    np.testing.assert_allclose(several.npred(edges * u.TeV, observation=observation), alone.npred(edges * u.TeV))
 
 
 def test_observations_sum_to_all(several):
@@ -347,7 +347,7 @@ def test_surface_density_integrates_to_npred(response):
     edges = np.array([0.1, 0.3, 2.0, 50.0, 80.0])
     lon, lat, weight = response.roi.quadrature(0.02)
     counts = response.surface_density(lon, lat, edges) @ weight
-    np.testing.assert_allclose(counts, response.npred(energy=edges).values, rtol=2e-3)
+    np.testing.assert_allclose(counts, response.npred(energy=edges * u.TeV).values, rtol=2e-3)
     assert np.all(counts[:, [0, 3]] == 0)
     assert np.all(response.surface_density([5.0], [0.0], edges) == 0)
 
@@ -553,7 +553,7 @@ def test_profiles_that_cannot_be_drawn(response, rng, kwargs, error, message):
 
 
 def test_pictures_of_nothing_are_refused(response, rng):
-    none = pmg.Events([] * u.TeV, [] * u.deg, [] * u.deg)
+    none = pmg.Events([] * u.TeV, [] * u.deg, [] * u.deg, frame="galactic")
     with pytest.raises(EventError, match="empty"):
         plot_counts_spectrum(none, response, posterior(response, rng))
     with pytest.raises(EventError, match="empty"):

@@ -154,7 +154,7 @@ def test_a_whole_analysis(tmp_path, response, events, model):
 
 
 def test_events_are_counted_by_reason(tmp_path, response, events):
-    outside = pmg.Events([2, 0.5, 60, 3] * u.TeV, [5, 0, 0, 0] * u.deg, [0, 0, 0, 0] * u.deg)
+    outside = pmg.Events([2, 0.5, 60, 3] * u.TeV, [5, 0, 0, 0] * u.deg, [0, 0, 0, 0] * u.deg, frame="galactic")
     page = write(tmp_path, tree(posterior=fractions()), response, events=events + outside)
     told = page.section("Events")
     assert "204 events, 201 of them" in told

@@ -31,7 +31,7 @@ def at(minutes, observation=None, **options):
     time = START + np.nan_to_num(minutes) * u.min
     if np.isnan(minutes).any():
         time[np.isnan(minutes)] = np.ma.masked
-    options |= {"observation": observation, "time": time}
+    options = {"frame": "galactic"} | options | {"observation": observation, "time": time}
     return pmg.Events(np.full(n, 2.0) * u.TeV, np.zeros(n) * u.deg, np.zeros(n) * u.deg, **options)
 
 
@@ -176,7 +176,7 @@ def test_events_follow_by_their_times():
     ]  # an edge belongs to the later bin, the last one to the last
     np.testing.assert_allclose(minutes(found.time), [0, 5, 9.9999, 10, 15, 20, 30], atol=1e-7)
     assert at([]).split(pieces).observation.tolist() == []
-    assert pmg.Events([] * u.TeV, [] * u.deg, [] * u.deg).split(pieces).time is None
+    assert pmg.Events([] * u.TeV, [] * u.deg, [] * u.deg, frame="galactic").split(pieces).time is None
     assert at([3]).split(run()).observation.tolist() == [0]
 
 

@@ -25,7 +25,13 @@ def times(n=4):
 
 
 def make_events(time=None, n=4, **options):
-    return Events(np.arange(1, n + 1) * u.TeV, np.arange(n) * u.deg, np.zeros(n) * u.deg, time=time, **options)
+    return Events(
+        np.arange(1, n + 1) * u.TeV,
+        np.arange(n) * u.deg,
+        np.zeros(n) * u.deg,
+        time=time,
+        **({"frame": "galactic"} | options),
+    )
 
 
 def assert_times(events, expected):

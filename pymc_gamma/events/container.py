@@ -109,7 +109,7 @@ class Events:
     Examples
     --------
     >>> import astropy.units as u
-    >>> events = Events([0.5, 2] * u.TeV, [359.9, 0.2] * u.deg, [0, -0.1] * u.deg)
+    >>> events = Events([0.5, 2] * u.TeV, [359.9, 0.2] * u.deg, [0, -0.1] * u.deg, frame="galactic")
     >>> events
     Events(2 events, 0.5 to 2 TeV, galactic)
     >>> events.lon
@@ -127,7 +127,7 @@ class Events:
         lon: u.Quantity,
         lat: u.Quantity,
         *,
-        frame: str = "galactic",
+        frame: str,
         observation: ArrayLike | None = None,
         multiplicity: ArrayLike | None = None,
         time: Time | None = None,
@@ -312,7 +312,7 @@ class Events:
         Examples
         --------
         >>> import astropy.units as u
-        >>> events = Events(1 * u.TeV, 0 * u.deg, 0 * u.deg).to_frame("icrs")
+        >>> events = Events(1 * u.TeV, 0 * u.deg, 0 * u.deg, frame="galactic").to_frame("icrs")
         >>> events.lon.round(3), events.lat.round(3)
         (<Quantity [-93.595] deg>, <Quantity [-28.936] deg>)
         """
@@ -353,7 +353,7 @@ class Events:
         Examples
         --------
         >>> import astropy.units as u
-        >>> first = Events([1, 2] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg)
+        >>> first = Events([1, 2] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg, frame="galactic")
         >>> (first + first.with_observation(1)).observation
         array([0, 0, 1, 1])
         """
@@ -376,7 +376,7 @@ class Events:
         --------
         >>> import astropy.units as u
         >>> from astropy.time import Time
-        >>> events = Events([1, 2] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg)
+        >>> events = Events([1, 2] * u.TeV, [0, 0] * u.deg, [0, 0] * u.deg, frame="galactic")
         >>> events.with_time(Time("2025-03-01T22:00:00", scale="tt") + [0, 1] * u.s).time.isot.tolist()
         ['2025-03-01T22:00:00.000', '2025-03-01T22:00:01.000']
         """
@@ -460,7 +460,7 @@ class Events:
         Examples
         --------
         >>> import astropy.units as u
-        >>> Events([1, 2] * u.TeV, [0, 1] * u.deg, [0, -1] * u.deg).to_rows(("energy", "lat"))
+        >>> Events([1, 2] * u.TeV, [0, 1] * u.deg, [0, -1] * u.deg, frame="galactic").to_rows(("energy", "lat"))
         array([[ 1.,  0.],
                [ 2., -1.]])
         """
@@ -689,7 +689,8 @@ class Events:
         Examples
         --------
         >>> import astropy.units as u
-        >>> events = Events([1.1, 1.2, 5] * u.TeV, [0.01, 0.02, 0.03] * u.deg, [0.01, 0.01, 0.01] * u.deg)
+        >>> lon, lat = [0.01, 0.02, 0.03] * u.deg, [0.01, 0.01, 0.01] * u.deg
+        >>> events = Events([1.1, 1.2, 5] * u.TeV, lon, lat, frame="galactic")
         >>> events.binned([1, 2, 10] * u.TeV, pixel=0.1 * u.deg)
         Events(2 cells, 3 events, 1.15 to 5 TeV, galactic)
         """
@@ -956,12 +957,12 @@ class Events:
         return read_gadf(cls, user_path(path), hdu=hdu, frame=frame)
 
     @checked(count_scaling=text)
-    def peek(self, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
+    def peek(self, *, count_scaling: str = "sqrt", fig: "Figure | None" = None) -> "Figure":
         """Draw a counts map and an energy histogram.
 
         Parameters
         ----------
-        count_scaling : {"linear", "log"}
+        count_scaling : {"sqrt", "log", "linear"}
             Colour scale of the map.
         fig : `~matplotlib.figure.Figure`, optional
             Figure to draw in.

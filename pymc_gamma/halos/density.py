@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
-from pymc_gamma.arguments import checked, mapping, plain, quantity
+from pymc_gamma.arguments import checked, mapping, quantity
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.halos.factors import region_integral, sight_integral
@@ -31,6 +30,8 @@ from pymc_gamma.tensors import with_unit
 from pymc_gamma.units import numbers, scalar_value, to_value
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pymc_gamma.geometry import RegionOfInterest
 
 __all__ = ["DISTANCE", "NO_CORE", "RHO_LOCAL", "Profile", "log1p_exp"]
@@ -476,22 +477,21 @@ class Profile(ABC):
         factor = (region_shares(region) * gaussian_weights(self, power, **parameters)).sum()
         return with_unit(factor, _FACTOR_UNITS[power])
 
-    @checked(figsize=plain("", 2))
-    def peek(self, figsize: tuple[float, float] = (12.0, 4.5)) -> NDArray[Any]:
-        """Show the density, and J and D factors per solid angle.
+    def peek(self, *, fig: "Figure | None" = None) -> "Figure":
+        """Plot the density, and J and D factors per solid angle.
 
         Parameters
         ----------
-        figsize : tuple of float
-            Size in inches.
+        fig : matplotlib.figure.Figure, optional
+            Where to draw.
 
         Returns
         -------
-        numpy.ndarray
-            The two `~matplotlib.axes.Axes`.
+        matplotlib.figure.Figure
+            The picture.
         """
-        axes: NDArray[Any] = picture("peek_profile")(self, figsize)
-        return axes
+        figure: Figure = picture("peek_profile")(self, fig=fig)
+        return figure
 
     @staticmethod
     def from_gammapy(profile: Any, distance: u.Quantity = DISTANCE, r_c: u.Quantity = NO_CORE) -> "Profile":

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -44,6 +44,9 @@ from pymc_gamma.instrument.time_bins import intervals, split_observations
 from pymc_gamma.pictures import picture
 from pymc_gamma.times import from_seconds, reference
 from pymc_gamma.units import scalar_value, to_value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Observation"]
 
@@ -525,8 +528,10 @@ class Observation:
         return np.maximum(np.interp(offset, aeff.offset, profile, right=0.0), 0) * self.livetime_s
 
     @checked(roi=kind("RegionOfInterest"), energy_true=quantity("TeV"))
-    def peek(self, roi: RegionOfInterest, energy_true: u.Quantity = 1 * u.TeV, ax: Any = None) -> Any:
-        """Exposure map over a region at one true energy, in the offset frame of the region.
+    def peek(
+        self, roi: RegionOfInterest, *, energy_true: u.Quantity = 1 * u.TeV, fig: "Figure | None" = None
+    ) -> "Figure":
+        """Plot the exposure over a region at one true energy, in the offset frame of the region.
 
         Parameters
         ----------
@@ -534,14 +539,17 @@ class Observation:
             What to show.
         energy_true : `~astropy.units.Quantity`
             True energy.
-        ax : matplotlib.axes.Axes, optional
+        fig : matplotlib.figure.Figure, optional
             Where to draw.
 
         Returns
         -------
-        matplotlib.axes.Axes
+        matplotlib.figure.Figure
+            The picture.
         """
-        return picture("peek_observation")(self, roi, scalar_value(energy_true, "TeV", "energy_true"), ax)
+        energy = scalar_value(energy_true, "TeV", "energy_true")
+        figure: Figure = picture("peek_observation")(self, roi, energy, fig=fig)
+        return figure
 
 
 def _energy_range(given: Any) -> tuple[float, float]:

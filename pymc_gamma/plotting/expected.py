@@ -80,7 +80,7 @@ def _cell_probability(
         counts = _plane_counts(response, sky, lon, lat, observation)
     else:
         step = float(lat[1] - lat[0]) / _POINTS_PER_SIDE
-        found = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step, observation=observation)
+        found = response.npred(lon=lon * u.deg, lat=lat * u.deg, step=step * u.deg, observation=observation)
         counts = np.asarray(found.transpose("component", "lat", "lon").values, dtype=np.float64)
     return _normalised(counts, _share(response, observation))
 

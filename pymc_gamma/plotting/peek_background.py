@@ -1,13 +1,11 @@
 """Picture of the residual background of an observation."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 
-from pymc_gamma.arguments import checked, plain
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
@@ -16,48 +14,26 @@ from pymc_gamma.plotting.sky_axes import draw_map, draw_outline, draw_sed, sed_a
 from pymc_gamma.sky.component import SkyComponent
 from pymc_gamma.units import scalar_value
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["peek_background"]
 
 N_ENERGIES = 200
 
 
-@checked(figsize=plain("", 2))
 def peek_background(
     component: SkyComponent,
     roi: RegionOfInterest,
     observation: Observation,
     *,
     energy: u.Quantity = 1 * u.TeV,
-    figsize: tuple[float, float] = (12.5, 5.0),
-) -> NDArray[Any]:
-    """Draw the residual background rate of an observation.
-
-    Parameters
-    ----------
-    component : SkyComponent
-        The background, for its name.
-    roi : RegionOfInterest
-        Where.
-    observation : Observation
-        Instrument and pointing.
-    energy : `~astropy.units.Quantity`
-        Reconstructed energy of the map.
-    figsize : tuple of float
-        Size in inches.
-
-    Returns
-    -------
-    numpy.ndarray
-        The two axes, map and spectrum.
-
-    Raises
-    ------
-    IRFError
-        If the observation has no background.
-    """
+    fig: "Figure | None" = None,
+) -> "Figure":
+    """See :meth:`pymc_gamma.CosmicRayBackground.peek`."""
     value = scalar_value(energy, "TeV", "energy")
     rate = _background_rate(observation, roi.frame)
-    figure, sky, (lon, lat, inside, _) = sky_axes(roi, figsize)
+    picture, sky, (lon, lat, inside, _) = sky_axes(roi, fig)
     image = np.zeros(lon.shape)
     image[inside] = rate(np.full(int(inside.sum()), value), lon[inside], lat[inside])
     draw_map(sky, image, r"rate [s$^{-1}$ TeV$^{-1}$ sr$^{-1}$]")
@@ -67,11 +43,11 @@ def peek_background(
     energies = np.geomspace(roi.energy_min, roi.energy_max, N_ENERGIES)
     nodes = roi.quadrature(max(roi.radius / 25, 0.02))
     total = np.array([rate(np.full(nodes[0].size, e), nodes[0], nodes[1]) @ nodes[2] for e in energies])
-    axes = sed_axes(figure, energies, total)
+    axes = sed_axes(picture, energies, total)
     draw_sed(axes, energies, total, color="C0", linewidth=2, label=component.name)
     axes.set(xlabel="reconstructed energy $E$ [TeV]", ylabel=r"$E^2\,\mathrm{d}\dot N/\mathrm{d}E$ [TeV s$^{-1}$]")
     axes.legend(frameon=False)
-    return np.array([sky, axes])
+    return picture
 
 
 def _background_rate(

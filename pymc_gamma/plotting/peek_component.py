@@ -1,20 +1,21 @@
 """Pictures of sky components: a map and the spectrum of all of it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from pymc_gamma.arguments import checked, plain
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
 from pymc_gamma.geometry import RegionOfInterest, major_offsets, position_angle_vector, unit_vectors
 from pymc_gamma.plotting.sky_axes import draw_map, draw_outline, draw_sed, sed_axes, sky_axes
 from pymc_gamma.sky.component import Shape, SkyComponent, SkyGaussian, SkyPart, TemplateShape
 from pymc_gamma.units import scalar_value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["part_flux", "peek_component"]
 
@@ -24,47 +25,21 @@ N_ENERGIES = 200
 LABEL_GAP = 13.0
 
 
-@checked(figsize=plain("", 2))
 def peek_component(
     component: SkyComponent,
     roi: RegionOfInterest,
     *,
     energy_true: u.Quantity = 1 * u.TeV,
     max_labels: int = 12,
-    figsize: tuple[float, float] = (12.5, 5.0),
-) -> NDArray[Any]:
-    """Draw the brightness of a component at one energy, and the spectrum of all of it.
-
-    Parameters
-    ----------
-    component : SkyComponent
-        What to show.
-    roi : RegionOfInterest
-        Where; its outline is drawn.
-    energy_true : `~astropy.units.Quantity`
-        True energy of the map.
-    max_labels : int
-        Name that many sources, the brightest first.
-    figsize : tuple of float
-        Size in inches.
-
-    Returns
-    -------
-    numpy.ndarray
-        The two axes, map and spectrum. Points are drawn as Gaussians two pixels wide. The spectrum of a
-        source is that of the whole source, of an unbounded component that of the region.
-
-    Raises
-    ------
-    SkyModelError
-        If nothing of the component reaches into the region.
-    """
+    fig: "Figure | None" = None,
+) -> "Figure":
+    """See :meth:`pymc_gamma.SkyComponent.peek`."""
     parts = component.parts(roi, margin_deg=0.0)
     if not parts:
         raise SkyModelError(f"{component.name!r} does not shine into {roi!r}; there is nothing to show.")
     energy = scalar_value(energy_true, "TeV", "energy_true")
     at_energy = np.array([energy])
-    figure, sky, grid = sky_axes(roi, figsize)
+    picture, sky, grid = sky_axes(roi, fig)
     lon, lat, inside, pixel = grid
     image = np.zeros(lon.shape)
     for part in parts:
@@ -79,7 +54,7 @@ def peek_component(
     energies = np.geomspace(roi.energy_min, roi.energy_max, N_ENERGIES)
     fluxes = [part_flux(part, roi)(energies) for part in parts]
     total = np.array(fluxes).sum(axis=0)
-    axes = sed_axes(figure, energies, total)
+    axes = sed_axes(picture, energies, total)
     if len(parts) > 1:
         for k, values in enumerate(fluxes):
             label = f"its {len(parts)} parts" if k == 0 else None
@@ -87,7 +62,7 @@ def peek_component(
     draw_sed(axes, energies, total, color="C0", linewidth=2, label=component.name)
     axes.set(xlabel="energy $E$ [TeV]", ylabel=r"$E^2\,\mathrm{d}N/\mathrm{d}E$ [TeV cm$^{-2}$ s$^{-1}$]")
     axes.legend(frameon=False)
-    return np.array([sky, axes])
+    return picture
 
 
 def part_flux(part: SkyPart, roi: RegionOfInterest) -> Callable[[FloatArray], FloatArray]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["peek_events"]
+__all__ = ["count_norm", "peek_events"]
 
 
 # With n events, about n / 4 cells show structure without being mostly empty or mostly noise.
@@ -22,30 +22,37 @@ _CELLS = (16, 160)
 _BINS_PER_DECADE = 12
 
 
-def peek_events(events: Events, *, count_scaling: str = "linear", fig: "Figure | None" = None) -> "Figure":
+def peek_events(events: Events, *, count_scaling: str = "sqrt", fig: "Figure | None" = None) -> "Figure":
     """See :meth:`pymc_gamma.events.Events.peek`."""
-    if count_scaling not in ("linear", "log"):
-        raise ValueError(f"count_scaling must be 'linear' or 'log', got {count_scaling!r}.")
+    norm = count_norm(count_scaling)
     if len(events) == 0:
         raise EventError("There are no events to draw: the list is empty.")
     import matplotlib.pyplot as plt
 
     fig = plt.figure(figsize=(10.5, 4.4), layout="constrained") if fig is None else fig
     sky, spectrum = fig.subplots(1, 2, width_ratios=(1.15, 1))
-    _draw_map(sky, events, count_scaling)
+    _draw_map(sky, events, norm)
     _draw_spectrum(spectrum, events)
     return fig
 
 
-def _draw_map(ax: "Axes", events: Events, count_scaling: str) -> None:
-    from matplotlib.colors import LogNorm, Normalize
+def count_norm(count_scaling: str) -> Any:
+    """Colour scale of counts in cells; a ValueError if there is none of that name."""
+    from matplotlib.colors import LogNorm, Normalize, PowerNorm
 
+    scales = {"linear": lambda: Normalize(vmin=0), "sqrt": lambda: PowerNorm(0.5, vmin=0), "log": lambda: LogNorm(0.7)}
+    if count_scaling not in scales:
+        raise ValueError(f"count_scaling must be 'sqrt', 'log' or 'linear', got {count_scaling!r}.")
+    return scales[count_scaling]()
+
+
+def _draw_map(ax: "Axes", events: Events, norm: Any) -> None:
     sky = SkyMap.around(events.frame, events.lon.value, events.lat.value)
     lon, lat = sky.coordinates(events.lon.value, events.lat.value)
     cells = int(np.clip(np.sqrt(events.n_total / _EVENTS_PER_CELL), *_CELLS))
     edges = [_linear_edges(lon, cells), _linear_edges(lat, cells)]
     counts, *_ = np.histogram2d(lat, lon, bins=[edges[1], edges[0]], weights=events.multiplicity)
-    norm: Any = LogNorm(0.7, max(counts.max(), 1.0)) if count_scaling == "log" else Normalize(0, counts.max())
+    norm.vmax = max(counts.max(), 1.0)
     image = ax.pcolormesh(edges[0], edges[1], np.ma.masked_equal(counts, 0), norm=norm, cmap="inferno", rasterized=True)
     ax.set_facecolor("black")
     sky.label_axes(ax)

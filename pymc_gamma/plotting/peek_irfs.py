@@ -1,28 +1,32 @@
 """Picture of a set of instrument response functions."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pymc_gamma.instrument.irfs.core import IRFs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["peek_irfs"]
 
 SHOWN_OFFSETS = (0.5, 1.5, 2.5, 3.5, 4.5)
 
 
-def peek_irfs(irfs: IRFs, figsize: tuple[float, float]) -> Any:
-    """Draw effective area, energy dispersion, PSF and background; returns the (2, 2) array of axes."""
+def peek_irfs(irfs: IRFs, *, fig: "Figure | None" = None) -> "Figure":
+    """See :meth:`pymc_gamma.instrument.irfs.IRFs.peek`."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=figsize, layout="constrained")
-    figure.suptitle(irfs.name)
+    fig = plt.figure(figsize=(12, 8), layout="constrained") if fig is None else fig
+    axes = fig.subplots(2, 2)
+    fig.suptitle(irfs.name)
     offsets = [offset for offset in SHOWN_OFFSETS if offset <= irfs.offset_max]
     _area(irfs, offsets, axes[0, 0])
     _dispersion(irfs, axes[0, 1])
     _psf(irfs, offsets, axes[1, 0])
     _background(irfs, axes[1, 1])
-    return axes
+    return fig
 
 
 def _area(irfs: IRFs, offsets: list[float], ax: Any) -> None:

@@ -1,16 +1,21 @@
 """Picture of an observation: its exposure over a region."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pymc_gamma.geometry import RegionOfInterest, convert_lonlat
 from pymc_gamma.instrument.observation import Observation
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["peek_observation"]
 
 
-def peek_observation(observation: Observation, roi: RegionOfInterest, energy: float, ax: Any) -> Any:
+def peek_observation(
+    observation: Observation, roi: RegionOfInterest, energy: float, *, fig: "Figure | None" = None
+) -> "Figure":
     """See :meth:`pymc_gamma.Observation.peek`; ``energy`` in TeV."""
     import matplotlib.pyplot as plt
 
@@ -18,11 +23,11 @@ def peek_observation(observation: Observation, roi: RegionOfInterest, energy: fl
     grid = np.linspace(-half, half, 401)
     x, y = np.meshgrid(grid, grid)
     lon, lat = roi.from_offset(x, y)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
+    fig = plt.figure(figsize=(6, 5), layout="constrained") if fig is None else fig
+    ax = fig.subplots()
     exposure = observation.exposure(energy, lon, lat, roi.frame)
     image = ax.pcolormesh(x, y, exposure, shading="auto", cmap="inferno", rasterized=True)
-    ax.figure.colorbar(image, ax=ax, label="exposure [cm$^2$ s]")
+    fig.colorbar(image, ax=ax, label="exposure [cm$^2$ s]")
     edge = roi.contains(lon, lat).astype(float)
     ax.contour(x, y, edge, levels=[0.5], colors="white", linewidths=1, linestyles="--")
     towards = roi.offset_lonlat(*convert_lonlat(observation.lon, observation.lat, observation.frame, roi.frame))
@@ -36,4 +41,4 @@ def peek_observation(observation: Observation, roi: RegionOfInterest, energy: fl
         ylabel="latitude from the centre of the region [deg]",
         title=f"exposure at {energy:g} TeV",
     )
-    return ax
+    return fig

@@ -1,12 +1,13 @@
 """Picture of a density of dark matter, and of its J and D factors per solid angle."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pymc_gamma.halos.density import Profile
 
 __all__ = ["peek_profile"]
@@ -14,11 +15,12 @@ __all__ = ["peek_profile"]
 N_PLACES = 200
 
 
-def peek_profile(profile: "Profile", figsize: tuple[float, float]) -> NDArray[Any]:
+def peek_profile(profile: "Profile", *, fig: "Figure | None" = None) -> "Figure":
     """See :meth:`pymc_gamma.darkmatter.Profile.peek`."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=figsize, layout="constrained")
+    fig = plt.figure(figsize=(12.0, 4.5), layout="constrained") if fig is None else fig
+    axes = fig.subplots(1, 2)
     radius = np.geomspace(1e-3, 100, N_PLACES) * u.kpc
     axes[0].plot(radius, profile.density(radius))
     axes[0].axvline(profile.radius_sun, color="0.6", linewidth=1)
@@ -35,5 +37,5 @@ def peek_profile(profile: "Profile", figsize: tuple[float, float]) -> NDArray[An
     decay.set_ylabel(r"$\mathrm{d}D/\mathrm{d}\Omega$ [GeV cm$^{-2}$ sr$^{-1}$]", color="C1")
     for one in (*axes, decay):
         one.set(xscale="log", yscale="log")
-    figure.suptitle(repr(profile))
-    return np.asarray(axes)
+    fig.suptitle(repr(profile))
+    return fig

@@ -14,6 +14,7 @@ __all__ = ["draw_map", "draw_outline", "draw_sed", "sed_axes", "sky_axes"]
 #: Orders of magnitude that a map shows below its brightest pixel.
 MAP_DECADES = 4.0
 N_PIXELS = 320
+FIGURE = (12.5, 5.0)
 OUTLINE_PIXELS = 1001
 #: Height over width of the slimmest map.
 SLIMMEST_MAP = 0.6
@@ -21,7 +22,7 @@ SLIMMEST_MAP = 0.6
 MAP_EXCESS = 1.12
 
 
-def sky_axes(roi: RegionOfInterest, figsize: tuple[float, float]) -> tuple[Any, Any, Any]:
+def sky_axes(roi: RegionOfInterest, fig: Any) -> tuple[Any, Any, Any]:
     """Figure, map axes, and the directions of its pixels with the valid ones and their size in degrees."""
     import matplotlib.pyplot as plt
     from astropy.wcs import WCS
@@ -43,7 +44,7 @@ def sky_axes(roi: RegionOfInterest, figsize: tuple[float, float]) -> tuple[Any, 
     lon, lat = wcs.pixel_to_world_values(*np.meshgrid(np.arange(N_PIXELS), np.arange(n_y)))
     inside = np.isfinite(lon) & np.isfinite(lat)
 
-    figure = plt.figure(figsize=figsize, layout="constrained")
+    figure = plt.figure(figsize=FIGURE, layout="constrained") if fig is None else fig
     axes = figure.add_subplot(1, 2, 1, projection=wcs)
     if roi.frame == "galactic":
         axes.coords[0].set_coord_type("longitude", coord_wrap=180 * u.deg)

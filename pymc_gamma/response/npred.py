@@ -19,13 +19,15 @@ from pymc_gamma.folding.engine import acceptance, density_in_bins
 from pymc_gamma.folding.folded import FoldedObservation
 from pymc_gamma.geometry import RegionOfInterest, unit_vectors
 from pymc_gamma.response.folds import Fold
-from pymc_gamma.units import numbers
+from pymc_gamma.units import to_value
 
 __all__ = ["npred"]
 
 
 def npred(fold: Fold, energy: Any, lon: Any, lat: Any, step: float, observation: int | str | None) -> xr.DataArray:
     """See :meth:`pymc_gamma.Response.npred`."""
+    if not step > 0:
+        raise ValueError(f"step must be positive, got {step:g} deg.")
     if (lon is None) != (lat is None):
         raise ValueError("give bin edges for both lon and lat, or for neither.")
     energy_edges = None if energy is None else _edges(energy, "TeV", "energy")
@@ -117,7 +119,7 @@ def _widths(edges: FloatArray, which: NDArray[np.int64]) -> FloatArray:
 
 
 def _edges(edges: Any, unit: str, name: str) -> FloatArray:
-    values = numbers(edges, name, unit)
+    values = to_value(edges, unit, name)
     if values.ndim != 1 or len(values) < 2 or not np.all(np.diff(values) > 0):
         raise ValueError(f"{name} must be ascending bin edges in {unit}, got {values}.")
     return values

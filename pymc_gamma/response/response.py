@@ -69,7 +69,7 @@ from pymc_gamma.response.scans import ScannedComponent
 from pymc_gamma.response.surface import surface_density
 from pymc_gamma.simulation import TrueEvents
 from pymc_gamma.tensors import value_of
-from pymc_gamma.units import numbers
+from pymc_gamma.units import numbers, scalar_value
 
 __all__ = ["Response"]
 
@@ -898,14 +898,13 @@ class Response:
         photons = instance(photons, TrueEvents, "photons")
         return self._draws.reconstruct(photons, observation, generator(rng))
 
-    @checked(step=partial(number, low=0))
     def npred(
         self,
-        energy: Any = None,
-        lon: Any = None,
-        lat: Any = None,
+        energy: u.Quantity | None = None,
+        lon: u.Quantity | None = None,
+        lat: u.Quantity | None = None,
         *,
-        step: float = 0.05,
+        step: u.Quantity = 0.05 * u.deg,
         observation: int | str | None = None,
         spectra: Mapping[str, Any] | None = None,
         norms: Mapping[str, float] | None = None,
@@ -915,12 +914,12 @@ class Response:
 
         Parameters
         ----------
-        energy, lon, lat : array_like or `~astropy.units.Quantity`, optional
-            Bin edges (TeV; degrees in the frame of the region). An axis left out is integrated over the region.
+        energy, lon, lat : `~astropy.units.Quantity`, optional
+            Bin edges, of directions in the frame of the region. An axis left out is integrated over the region.
             Bins are cut at the region. Give ``lon`` and ``lat`` together; longitudes may be counted in any turn (-1 to
             1, or 359 to 361), but not over more than one.
-        step : float
-            Largest spacing in deg of the points at which a spatial bin is sampled.
+        step : `~astropy.units.Quantity`
+            Largest spacing of the points at which a spatial bin is sampled.
         observation : int or str, optional
             One observation only, by its index or its name; default all.
         spectra, norms : mapping, optional
@@ -935,7 +934,7 @@ class Response:
         """
         response = self if spectra is None and norms is None else self.with_spectra(spectra, norms)
         response = response if shapes is None else response.with_shapes(shapes)
-        return npred(response._fold, energy, lon, lat, step, observation)
+        return npred(response._fold, energy, lon, lat, scalar_value(step, "deg", "step"), observation)
 
     def asimov(
         self,

@@ -10,7 +10,7 @@ import math
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -34,6 +34,9 @@ from pymc_gamma.pictures import picture
 from pymc_gamma.simulation import kernels
 from pymc_gamma.simulation.simulator import Sampler, make_sampler
 from pymc_gamma.sums import weighted_sum
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["SourceSampler", "TrueEvents"]
 
@@ -81,22 +84,23 @@ class TrueEvents:
         """True directions."""
         return SkyCoord(self.lon_true * u.deg, self.lat_true * u.deg, frame=sky_frame(self.frame))
 
-    def peek(self, figsize: tuple[float, float] = (10, 4), *, count_scaling: str = "linear") -> Any:
-        """Map of the true directions and spectrum of the true energies.
+    def peek(self, *, count_scaling: str = "sqrt", fig: "Figure | None" = None) -> "Figure":
+        """Plot the true directions and the spectrum of the true energies.
 
         Parameters
         ----------
-        figsize : tuple of float
-            Size in inches.
-        count_scaling : {"linear", "log"}
+        count_scaling : {"sqrt", "log", "linear"}
             Colour scale of the map. Point sources fill one cell each; ``"log"`` shows what is extended beside them.
+        fig : matplotlib.figure.Figure, optional
+            Where to draw.
 
         Returns
         -------
-        numpy.ndarray
-            The two matplotlib axes.
+        matplotlib.figure.Figure
+            The picture.
         """
-        return picture("peek_photons")(self, figsize, count_scaling)
+        figure: Figure = picture("peek_photons")(self, count_scaling=count_scaling, fig=fig)
+        return figure
 
 
 def _between_nodes(component: CompiledSources) -> CompiledSources:

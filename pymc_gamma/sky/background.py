@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from numpy.typing import NDArray
+import astropy.units as u
 
 from pymc_gamma.arguments import checked, kind
 from pymc_gamma.instrument.irfs.background import read_background
@@ -10,6 +10,8 @@ from pymc_gamma.pictures import picture
 from pymc_gamma.sky.component import SkyComponent, SkyPart
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.instrument.observation import Observation
 
@@ -62,13 +64,15 @@ class CosmicRayBackground(SkyComponent):
         return ()
 
     @checked(roi=kind("RegionOfInterest"), observation=kind("Observation"))
-    def peek(
+    def peek(  # type: ignore[override]  # of an instrument, in reconstructed energy
         self,
         roi: "RegionOfInterest | None" = None,
         observation: "Observation | None" = None,
-        **kwargs: Any,
-    ) -> NDArray[Any]:
-        """Show the rate on the sky and its integrated spectrum, for one observation.
+        *,
+        energy: u.Quantity = 1 * u.TeV,
+        fig: "Figure | None" = None,
+    ) -> "Figure":
+        """Plot the rate on the sky and its integrated spectrum, for one observation.
 
         Parameters
         ----------
@@ -76,13 +80,15 @@ class CosmicRayBackground(SkyComponent):
             What to show. Default: 6.4 deg around the pointing.
         observation : Observation
             Whose instrument and pointing.
-        **kwargs
-            Passed on: ``energy``, ``figsize``.
+        energy : `~astropy.units.Quantity`
+            Reconstructed energy of the map.
+        fig : matplotlib.figure.Figure, optional
+            Where to draw.
 
         Returns
         -------
-        numpy.ndarray
-            The two `~matplotlib.axes.Axes`.
+        matplotlib.figure.Figure
+            The picture.
 
         Raises
         ------
@@ -91,13 +97,11 @@ class CosmicRayBackground(SkyComponent):
         IRFError
             If the observation has no background.
         """
-        import astropy.units as u
-
         from pymc_gamma.geometry import RegionOfInterest
 
         if observation is None:
             raise TypeError("The residual background belongs to an instrument: pass `observation=` an Observation.")
         if roi is None:
             roi = RegionOfInterest(center=observation.pointing, width=6.4 * u.deg, energy=(0.1, 100) * u.TeV)
-        axes: NDArray[Any] = picture("peek_background")(self, roi, observation, **kwargs)
-        return axes
+        figure: Figure = picture("peek_background")(self, roi, observation, energy=energy, fig=fig)
+        return figure

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
 
 from pymc_gamma.arguments import checked, kind
 from pymc_gamma.arrays import FloatArray
@@ -28,6 +28,8 @@ from pymc_gamma.errors import SkyModelError
 from pymc_gamma.pictures import picture
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pymc_gamma.geometry import RegionOfInterest
     from pymc_gamma.instrument.irfs.core import Background
 
@@ -246,32 +248,46 @@ class SkyComponent(ABC):
         """
 
     @checked(roi=kind("RegionOfInterest"))
-    def peek(self, roi: "RegionOfInterest | None" = None, **kwargs: Any) -> "NDArray[Any]":
-        """Show the map and the integrated spectrum; see :func:`pymc_gamma.plotting.peek_component.peek_component`.
+    def peek(
+        self,
+        roi: "RegionOfInterest | None" = None,
+        *,
+        energy_true: u.Quantity = 1 * u.TeV,
+        max_labels: int = 12,
+        fig: "Figure | None" = None,
+    ) -> "Figure":
+        """Plot the brightness at one energy, and the spectrum of all of it.
+
+        Points are drawn as Gaussians two pixels wide. The spectrum of a source is that of the whole source, of an
+        unbounded component that of the region.
 
         Parameters
         ----------
         roi : RegionOfInterest, optional
             What to show. Default: 6.4 deg around the Galactic centre, or around the source.
-        **kwargs
-            Passed on: ``energy_true``, ``max_labels``, ``figsize``.
+        energy_true : `~astropy.units.Quantity`
+            True energy of the map.
+        max_labels : int
+            Name that many sources, the brightest first.
+        fig : matplotlib.figure.Figure, optional
+            Where to draw.
 
         Returns
         -------
-        numpy.ndarray
-            The two `~matplotlib.axes.Axes`.
+        matplotlib.figure.Figure
+            The picture.
 
         Raises
         ------
         SkyModelError
             If nothing of the component reaches into the region.
         """
-        axes: NDArray[Any] = picture("peek_component")(self, self._default_roi() if roi is None else roi, **kwargs)
-        return axes
+        shown = self._default_roi() if roi is None else roi
+        figure: Figure = picture("peek_component")(self, shown, energy_true=energy_true, max_labels=max_labels, fig=fig)
+        return figure
 
     def _default_roi(self) -> "RegionOfInterest":
         """Region that `peek` shows when it is given none."""
-        import astropy.units as u
         from astropy.coordinates import SkyCoord
 
         from pymc_gamma.geometry import RegionOfInterest

@@ -97,6 +97,7 @@ def _list() -> pmg.Events:
         rng.normal(0, 1, 300) * u.deg,
         rng.normal(0, 1, 300) * u.deg,
         observation=rng.integers(0, 2, 300),
+        frame="galactic",
     )
 
 

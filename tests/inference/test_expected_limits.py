@@ -145,7 +145,12 @@ class TestExpectedLimits:
         counts = np.random.default_rng([2, 3]).poisson(null.multiplicity)
         cells = null[counts > 0]
         events = pmg.Events(
-            cells.energy, cells.lon, cells.lat, multiplicity=counts[counts > 0].astype(float), cells=cells.cells
+            cells.energy,
+            cells.lon,
+            cells.lat,
+            multiplicity=counts[counts > 0].astype(float),
+            cells=cells.cells,
+            frame="galactic",
         )
         for j, mass in enumerate(MASSES.value):
             own = MarginalPosterior(build(events, float(mass)), "sigmav").quantile(0.95)

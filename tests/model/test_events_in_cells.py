@@ -106,7 +106,7 @@ def test_observing_other_events(make, response, free, cells):
     """A model of cells takes events with multiplicities and single ones, not the other way round."""
     of = response if make is mixture else free
     single = of.simulate(np.ones(2), 100, rng=7)
-    counted = pmg.Events(single.energy, single.lon, single.lat, multiplicity=np.full(100, 2.0))
+    counted = pmg.Events(single.energy, single.lon, single.lat, multiplicity=np.full(100, 2.0), frame="galactic")
     model = make(of, observed=cells)
     start = remove_value_transforms(make(of, observed=single)).initial_point()
     for events in (single, counted, cells):

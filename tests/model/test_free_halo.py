@@ -267,7 +267,7 @@ class TestResponse:
             assert abs(len(seen) - expected) < 5 * np.sqrt(expected)
             away = separation_deg(unit_vectors(seen[:, 1], seen[:, 2]), unit_vectors(0.0, 0.0))
             grid = np.linspace(-0.3, 0.3, 61)
-            inside = other.npred(lon=grid, lat=grid, step=0.01).sel(component="dm")
+            inside = other.npred(lon=grid * u.deg, lat=grid * u.deg, step=0.01 * u.deg).sel(component="dm")
             mask = np.hypot(inside.lon, inside.lat) < 0.25
             share = float(inside.where(mask).sum())
             assert abs(np.sum(away < 0.25) - share) < 5 * np.sqrt(share)

@@ -448,7 +448,7 @@ class TestTwoBackgrounds:
             scaled = response.with_spectra(norms={"a": 3.0})
             np.testing.assert_allclose(scaled.acceptance, pair.acceptance * [1, 3, 1], rtol=1e-12)
             np.testing.assert_allclose(scaled.density(events), density * [1, 3, 1], rtol=1e-10)
-            ratio = scaled.npred(edges).values[1:] / pair.npred(edges).values[1:]
+            ratio = scaled.npred(edges * u.TeV).values[1:] / pair.npred(edges * u.TeV).values[1:]
             np.testing.assert_allclose(ratio, [[3, 3], [1, 1]], rtol=1e-12)
             again = scaled.with_spectra(norms={"b": 0.5})
             np.testing.assert_allclose(again.acceptance, pair.acceptance * [1, 3, 0.5], rtol=1e-12)

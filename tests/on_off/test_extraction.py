@@ -296,9 +296,9 @@ def test_a_model_of_the_sky_needs_a_point_spread_function():
 
 def test_pictures_of_a_point_like_response():
     with warnings.catch_warnings(action="ignore"):
-        assert "distance" in pmg.load_irfs(point_like()).peek()[1, 0].get_ylabel()
-        assert "distance" in pmg.load_irfs(point_like(table=True)).peek()[1, 0].get_ylabel()
-        assert "not known" in pmg.load_irfs(point_like(None)).peek()[1, 0].texts[0].get_text()
+        assert "distance" in pmg.load_irfs(point_like()).peek().axes[2].get_ylabel()
+        assert "distance" in pmg.load_irfs(point_like(table=True)).peek().axes[2].get_ylabel()
+        assert "not known" in pmg.load_irfs(point_like(None)).peek().axes[2].texts[0].get_text()
 
 
 def test_a_finder_of_gammapy_decides():

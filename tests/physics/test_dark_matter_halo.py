@@ -245,7 +245,7 @@ class TestComponent:
         np.testing.assert_allclose(both.acceptance_by_observation[0], expected, rtol=1e-9)
 
     def test_map(self):
-        axes = halo(dm.NFW()).peek(region(width=4.0))
+        axes = halo(dm.NFW()).peek(region(width=4.0)).axes
         assert axes[0].get_title() == "dm at 1 TeV"
 
 

@@ -298,8 +298,8 @@ def test_from_gammapy(name):
 def test_picture():
     import matplotlib.pyplot as plt
 
-    axes = dm.NFW(r_c=0.1 * u.kpc).peek()
-    assert len(axes) == 2
+    axes = dm.NFW(r_c=0.1 * u.kpc).peek().axes
+    assert len(axes) == 3, "density, J factor, and D factor over it"
     assert all(len(one.lines) for one in axes)
     plt.close("all")
 

@@ -60,14 +60,16 @@ class TestCounts:
         expected = response.npred(spectra={"crab": SPECTRUM}, norms={"ccr": 1.2})
         assert events.n_total == pytest.approx(float(expected.sum()), rel=1e-10)
         edges = np.geomspace(0.5, 30, 7)
-        wanted = response.npred(edges, spectra={"crab": SPECTRUM}, norms={"ccr": 1.2}).sum("component")
+        wanted = response.npred(edges * u.TeV, spectra={"crab": SPECTRUM}, norms={"ccr": 1.2}).sum("component")
         found = np.histogram(events.energy.value, edges, weights=events.multiplicity)[0]
         np.testing.assert_allclose(found, wanted, rtol=1e-3)
 
     def test_map(self, response):
         lon, lat = (np.arange(-8, 9) * 0.1 for _ in range(2))
         events = response.asimov(energy=[0.5, 2, 30] * u.TeV, lon=lon * u.deg, lat=lat * u.deg)
-        wanted = response.npred([0.5, 2, 30], lon, lat, step=0.01).sum("component").values
+        wanted = (
+            response.npred([0.5, 2, 30] * u.TeV, lon * u.deg, lat * u.deg, step=0.01 * u.deg).sum("component").values
+        )
         columns = events.energy.value, events.lat.value, events.lon.value
         found = np.histogramdd(np.stack(columns, 1), [[0.5, 2, 30], lat, lon], weights=events.multiplicity)[0]
         np.testing.assert_allclose(found, wanted, rtol=5e-3)

@@ -130,13 +130,13 @@ def test_expected_counts_in_bins_add_up_to_the_acceptance(response):
     edges = np.geomspace(0.5, 50, 25)
     for k in (0, 1):
         want = response.acceptance_by_observation[:, k]
-        by_energy = response.npred(energy=edges, observation=k)
+        by_energy = response.npred(energy=edges * u.TeV, observation=k)
         assert np.allclose(by_energy.sum("energy"), want, rtol=1e-7)
         low, high, _ = LIMITS[k]
         beyond = (edges[1:] <= low) | (edges[:-1] >= high)
         assert not by_energy.values[:, beyond].any()
         lon, lat = np.linspace(82, 85.2, 65), np.linspace(20.6, 23.4, 57)
-        cube = response.npred(lon=lon, lat=lat, observation=k)
+        cube = response.npred(lon=lon * u.deg, lat=lat * u.deg, observation=k)
         assert np.allclose(cube.sum(("lat", "lon")), want, rtol=1e-7)
         # nothing in the middle of the hole
         assert not cube.sel(lon=84.1, lat=22.3, method="nearest").any()
@@ -193,7 +193,9 @@ def test_a_fit_of_events_outside_says_which_and_why(response):
 
 
 def test_a_wrong_frame_is_suspected_when_nothing_is_left(roi, response):
-    events = pmg.Events([2, 3] * u.TeV, [83.6, 83.5] * u.deg, [22.0, 22.1] * u.deg)  # galactic by default
+    events = pmg.Events(
+        [2, 3] * u.TeV, [83.6, 83.5] * u.deg, [22.0, 22.1] * u.deg, frame="galactic"
+    )  # galactic by default
     with pytest.warns(PymcGammaWarning, match=r"None is left.*frame 'galactic'"):
         events.select(roi)
     with pytest.raises(EventError, match=r"All of them are: are they in the frame of the region, icrs\?"):

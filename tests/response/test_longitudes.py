@@ -25,16 +25,19 @@ def response_at(lon, lat=0.0, frame="galactic"):
 @pytest.mark.parametrize("lon", [0.0, 180.0, -179.3, 33.0])
 def test_a_cube_is_the_same_in_any_turn(lon):
     response = response_at(lon)
-    cubes = [response.npred(lon=np.linspace(-1.5, 1.5, 16) + lon + turn, lat=LAT) for turn in (-360, 0, 360, 720)]
+    cubes = [
+        response.npred(lon=(np.linspace(-1.5, 1.5, 16) + lon + turn) * u.deg, lat=LAT * u.deg)
+        for turn in (-360, 0, 360, 720)
+    ]
     for cube in cubes:
         np.testing.assert_allclose(cube.sum(dim=("lat", "lon")), response.acceptance, rtol=1e-5)
         np.testing.assert_allclose(cube.values, cubes[1].values, rtol=1e-6, atol=1e-9 * float(cube.max()))
         peak = cube.sel(component="p").argmax(dim=("lat", "lon"))
         assert int(peak["lon"]) == 8  # the bin from 0.1 to 0.3 deg
     # half of the region: what is in its bins, nothing scaled
-    half = response.npred(lon=np.linspace(0, 1.5, 8) + lon + 360, lat=LAT)
+    half = response.npred(lon=(np.linspace(0, 1.5, 8) + lon + 360) * u.deg, lat=LAT * u.deg)
     np.testing.assert_allclose(
-        half.values.sum(axis=2), response.npred(lon=np.linspace(0, 1.5, 8) + lon, lat=LAT).sum("lon")
+        half.values.sum(axis=2), response.npred(lon=(np.linspace(0, 1.5, 8) + lon) * u.deg, lat=LAT * u.deg).sum("lon")
     )
 
 
@@ -42,16 +45,16 @@ def test_a_pole_is_covered_by_all_longitudes():
     response = response_at(40.0, 89.7, "icrs")
     lat = np.r_[np.linspace(87.0, 90.0, 16)]
     for first in (0.0, -180.0, 111.0):
-        cube = response.npred(lon=np.linspace(first, first + 360, 25), lat=lat)
+        cube = response.npred(lon=np.linspace(first, first + 360, 25) * u.deg, lat=lat * u.deg)
         np.testing.assert_allclose(cube.sum(dim=("lat", "lon")), response.acceptance, rtol=1e-5)
 
 
 def test_edges_that_count_directions_twice():
     response = response_at(0.0)
     with pytest.raises(ValueError, match="lon edges span 400 deg"):
-        response.npred(lon=np.linspace(-200, 200, 9), lat=LAT)
+        response.npred(lon=np.linspace(-200, 200, 9) * u.deg, lat=LAT * u.deg)
     with pytest.raises(ValueError, match="lat edges must lie within"):
-        response.npred(lon=np.linspace(-2, 2, 9), lat=np.linspace(-100, 100, 9))
+        response.npred(lon=np.linspace(-2, 2, 9) * u.deg, lat=np.linspace(-100, 100, 9) * u.deg)
     lon, lat = np.linspace(0, 361, 5) * u.deg, np.linspace(-2, 2, 5) * u.deg
     with pytest.raises(EventError, match="lon edges span 361 deg"):
         Bins.from_quantities("icrs", lon=lon, lat=lat)

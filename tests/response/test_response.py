@@ -52,15 +52,17 @@ def test_bins_add_up_to_the_acceptance(response):
 
 def test_a_map_adds_up_to_the_acceptance(response):
     edges = np.linspace(-3.2, 3.2, 9)
-    image = response.npred(lon=edges * u.deg, lat=edges, step=0.1)
+    image = response.npred(lon=edges * u.deg, lat=edges * u.deg, step=0.1 * u.deg)
     assert image.dims == ("component", "lat", "lon")
     assert np.allclose(image.sum(("lat", "lon")), response.acceptance, rtol=1e-9)
     # half of the region is not rescaled: density summed there, against the whole map
-    half = response.npred(lon=edges[:5], lat=edges, step=0.1).drop_sel(component="hgps")
+    half = response.npred(lon=edges[:5] * u.deg, lat=edges * u.deg, step=0.1 * u.deg).drop_sel(component="hgps")
     assert np.allclose(half, image[:, :, :4].drop_sel(component="hgps"), rtol=3e-3)
     # bins beyond the region are empty, bins across its edge are cut
-    wide = response.npred(energy=[0.01, 0.05, 0.1, 1.0, 300.0])
+    wide = response.npred(energy=[0.01, 0.05, 0.1, 1.0, 300.0] * u.TeV)
     assert np.allclose(wide[:, :2], 0)
+    with pytest.raises(TypeError, match="energy"):
+        response.npred(energy=[1, 5])
     assert np.allclose(wide.sum("energy"), response.acceptance, rtol=1e-9)
 
 
@@ -121,7 +123,7 @@ def test_stages_of_the_low_level_simulation(response):
     if events.meta["lost"] == 0:
         assert 0.02 < np.median(moved) < 0.3
     assert len(both.coords) == 3000
-    assert both.peek()[1].get_xlabel() == "true energy [TeV]"
+    assert both.peek().axes[-1].get_xlabel() == "true energy [TeV]"
 
 
 def test_the_background_has_no_true_photons(response):

@@ -56,7 +56,7 @@ def response(irfs):
 
 @pytest.fixture(scope="module")
 def ours(response):
-    return response.npred(energy=ENERGY, lon=CELLS, lat=CELLS, step=0.025)
+    return response.npred(energy=ENERGY * u.TeV, lon=CELLS * u.deg, lat=CELLS * u.deg, step=0.025 * u.deg)
 
 
 @pytest.fixture(scope="module")

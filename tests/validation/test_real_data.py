@@ -434,7 +434,7 @@ def background_residuals(run, threshold):
     norm, tilt = np.exp(found.value["log_norm"][0]), found.value["tilt"][0]
     fitted = response.with_spectra({"ccr": pmg.PowerLawNorm(norm=norm, tilt=tilt)})
     edges = np.geomspace(threshold, ENERGY_MAX, 25)
-    by_energy = fitted.npred(edges).values[0]
+    by_energy = fitted.npred(edges * u.TeV).values[0]
     radii = np.linspace(0, 2, 21)
     vectors, weight, ring = ring_nodes((roi.lon, roi.lat), radii)
     span = np.array([roi.energy_min, roi.energy_max])

@@ -22,16 +22,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pymc_gamma.arguments import checked, instance, mapping, number, plain, text
+from pymc_gamma.arguments import checked, instance, mapping, number, text
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import IRFError
 from pymc_gamma.instrument.irfs.rad_max import RadMax
 from pymc_gamma.pictures import picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["ALIGNMENTS", "Background", "EffectiveArea", "EnergyDispersion", "IRFs", "PointSpread"]
 
@@ -542,16 +545,21 @@ class IRFs:
             digest.update(np.ascontiguousarray(table, dtype=np.float64).tobytes())
         return digest.hexdigest()
 
-    @checked(figsize=plain("", 2))
-    def peek(self, figsize: tuple[float, float] = (12, 8)) -> Any:
-        """Picture of the effective area, energy dispersion, PSF and background.
+    def peek(self, *, fig: "Figure | None" = None) -> "Figure":
+        """Plot the effective area, energy dispersion, PSF and background.
+
+        Parameters
+        ----------
+        fig : matplotlib.figure.Figure, optional
+            Where to draw.
 
         Returns
         -------
-        numpy.ndarray
-            The (2, 2) array of matplotlib axes.
+        matplotlib.figure.Figure
+            The picture.
         """
-        return picture("peek_irfs")(self, figsize)
+        figure: Figure = picture("peek_irfs")(self, fig=fig)
+        return figure
 
 
 def _reach(stored: FloatArray) -> dict[str, Any]:
