@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import pymc as pm
 import pytest
 
+import pymc_gamma
 from pymc_gamma.errors import PymcGammaWarning
 
 ROOT = Path(__file__).parents[1]
@@ -165,3 +166,20 @@ def test_the_site_has_its_formulas_and_its_address(monkeypatch):
     assert conf["html_baseurl"] == LINKS["site"]()
     wanted = [conf["mathjax_path"], *conf["html_css_files"]]
     assert all((ROOT / "docs" / "_static" / name).is_file() for name in wanted)
+
+
+def test_notebooks_are_executed_again_when_the_package_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    notebook_cache = runpy.run_path(str(ROOT / "docs" / "conf.py"))["notebook_cache"]
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("a = 1", encoding="utf-8")
+    monkeypatch.setattr(pymc_gamma, "__file__", str(package / "__init__.py"))
+    first = notebook_cache(tmp_path / "notebooks")
+    first.mkdir(parents=True)
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "any.pyc").write_bytes(b"code")
+    assert notebook_cache(tmp_path / "notebooks") == first
+    (package / "__init__.py").write_text("a = 2", encoding="utf-8")
+    assert notebook_cache(tmp_path / "notebooks") != first
+    assert not first.exists()
