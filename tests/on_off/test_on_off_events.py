@@ -113,7 +113,7 @@ def test_channels_have_the_events_and_their_expectation():
     np.testing.assert_allclose(binned.npred(law).values, expected, rtol=2e-4)
     for c, (low, high) in enumerate(pairwise(edges)):
         fine = np.linspace(low, high, 2000)
-        weight = fine**-0.3
+        weight = fine ** (-0.3 - 2.7)  # of a background
         alpha = np.average(np.interp(np.log(fine), np.log(NODES), np.linspace(0.1, 0.3, len(NODES))), weights=weight)
         np.testing.assert_allclose(binned.alpha.values[c], alpha, rtol=1e-3)
     assert binned.livetime == 1 * u.h
@@ -225,6 +225,16 @@ def test_predictive_draws_and_pointwise_likelihoods():
     assert all(np.isfinite(one).all() for one in pointwise.log_likelihood.data_vars.values())
 
 
+def test_pictures_of_a_model_take_no_draw():
+    with pm.Model() as model:
+        norm = pm.LogNormal("norm", 20.0, 1.0)  # draws have more events than the variable has rows
+        pmg.OnOffCounts("on", data(), spectrum=pmg.PowerLaw(index=INDEX, amplitude=AMPLITUDE * np.exp(-20)), norm=norm)
+    picture = pm.model_to_mermaid(model)
+    assert "on_event" in picture
+    assert "on_off_event" in picture
+    assert tuple(pm.draw(model["on"].shape)) == model["on"].type.shape
+
+
 def test_the_amplitude_is_found_in_both_kinds_of_data():
     sets = [data("events", seed=3), data("channels", seed=4).binned(np.geomspace(0.9, 19, 13) * u.TeV)]
     best = pmg.best_fit(model_of(*sets))
@@ -256,11 +266,15 @@ def test_stacked_events_have_the_sum_of_everything():
     both = pmg.OnOffEvents.stack([a, b], "both")
     np.testing.assert_array_equal(both.energy.value, np.sort(np.concatenate([a.energy.value, b.energy.value])))
     assert len(both.energy_off) == len(a.energy_off) + len(b.energy_off)
-    np.testing.assert_allclose(both.alpha, (0.2 + 3 * 0.4) / 4)
+    np.testing.assert_allclose(both.alpha, 4 / (1 / 0.2 + 3 / 0.4), err_msg="ON regions see one background")
     law = pmg.PowerLaw(index=INDEX, amplitude=AMPLITUDE)
     np.testing.assert_allclose(both.npred(law), a.npred(law) + b.npred(law))
     assert both.livetime == 4 * u.h
     assert both.good_time.shape == (2, 2)
+    c = data("c", seed=2, alpha=0.5, livetime=2 * u.h)
+    np.testing.assert_allclose(
+        pmg.OnOffEvents.stack([both, c], "in steps").alpha, pmg.OnOffEvents.stack([a, b, c], "at once").alpha
+    )
     assert pmg.OnOffEvents.stack([a], "one").npred(law) == a.npred(law)
     narrow = data("narrow", nodes=NODES[:-1] * u.TeV, edisp=dispersion(NODES[:-1]) * u.Unit("TeV-1"),
                   energy=[1] * u.TeV, energy_off=[1] * u.TeV)  # fmt: skip
