@@ -315,10 +315,7 @@ class OnOffEvents:
                 )
             if one.has_off != first.has_off:
                 raise EventError(f"{first.name!r} and {one.name!r} cannot be stacked: one of them has no OFF events.")
-        nodes = first._nodes._replace(
-            matrix=np.sum([one._nodes.matrix for one in events], axis=0),
-            from_photons=np.sum([one._nodes.from_photons for one in events], axis=0),
-        )
+        nodes = SpectrumNodes.added([one._nodes for one in events])
         livetimes = [one.livetime for one in events if one.livetime is not None]
         livetime = sum(livetimes, 0 * u.s) if len(livetimes) == len(events) else None
         alpha = acceptance = off = None

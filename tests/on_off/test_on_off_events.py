@@ -11,10 +11,12 @@ import pytensor.tensor as pt
 import pytest
 from astropy.time import Time
 from scipy import integrate, stats
+from setups import quick_start_irfs
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError, ModelError, PymcGammaWarning, RegionError
 from pymc_gamma.model.on_off.event_energies import RegionEvents
+from pymc_gamma.on_off.region_response import _dispersion, _exposure, reconstructed_nodes, region_response
 
 TRUE = np.geomspace(0.4, 40, 121)
 NODES = np.geomspace(0.8, 20, 301)
@@ -259,6 +261,45 @@ def test_systematics_and_norms_of_events():
     np.testing.assert_allclose(b, 2 * a, rtol=1e-9)
     # energies, area and all, that are larger by 10 %: those of photons of a flux that is shifted
     np.testing.assert_allclose(value(model, "on_a_signal", scale=1.1), 1.1 ** (INDEX - 1) * a, rtol=1e-3)
+
+
+def test_a_line_moves_with_the_mass():
+    """Also within bins of the true energy: a posterior of the mass has no steps."""
+    irfs = quick_start_irfs()
+    grid = reconstructed_nodes(0.5, 20.0)
+    offset, radius, livetime = 0.7, 0.2, 3600.0
+    found = region_response(irfs, offset, radius, livetime, grid, "run")
+    given = {"livetime": 1 * u.h, "good_time_s": None, "energy_off": None, "alpha": None, "acceptance_off": None}
+    one = pmg.OnOffEvents._of_response(
+        name="run", energy=np.array([2.0]), grid=grid, nodes=found.nodes, exposure=found.exposure, **given
+    )
+    both = pmg.OnOffEvents.stack([one, one], "both")
+    masses = np.geomspace(2.0, 2.2, 12)
+    for data_set, times in ((one, 1), (both, 2)):
+        mean, number = [], []
+        for mass in masses:
+            spectrum = pmg.darkmatter.Annihilation(mass=mass, sigmav=1e-26, channels="gamma", j_factor=1e20)
+            rates = data_set.nodes().expected(spectrum, "line") * data_set.grid.weights
+            rates[grid < 1.0] = 0  # photons of the shower, below the line
+            mean.append(np.average(grid, weights=rates))
+            number.append(rates.sum())
+        # the response at the mass itself
+        density = np.array([_dispersion(irfs.edisp, np.array([m]), offset, grid)[0] for m in masses])
+        area = np.array([_exposure(irfs, np.array([m]), offset, radius)[0] for m in masses])
+        high = density * data_set.grid.weights * (grid >= 1.0)
+        expected = high @ grid / high.sum(axis=1)
+        np.testing.assert_allclose(mean, expected, rtol=3e-3)
+        # electroweak corrections leave 96 % of the two photons in the line
+        flux = 0.955 * 2 * 1e-26 * 1e20 / (8 * np.pi * masses**2)
+        np.testing.assert_allclose(number, times * flux * area * livetime * high.sum(axis=1), rtol=4e-3)
+    with pm.Model() as model:
+        mass = pm.Uniform("mass", 1.0, 5.0, initval=2.1)
+        spectrum = pmg.darkmatter.Annihilation(mass=mass, sigmav=1e-26, channels="gamma", j_factor=1e20)
+        pmg.OnOffCounts("on", one, spectrum=spectrum)
+    logp = model.compile_logp(vars=[model["on"]])
+    values = [float(logp({"mass_interval__": np.log((m - 1) / (5 - m))})) for m in masses]
+    assert len(np.unique(values)) == len(values)
+    assert np.ptp(np.diff(values, n=2)) < 0.1 * np.ptp(values)
 
 
 def test_stacked_events_have_the_sum_of_everything():
