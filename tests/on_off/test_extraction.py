@@ -24,6 +24,7 @@ from setups import pointing, quick_start_irfs, region, source
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError, IRFError, PymcGammaWarning, RegionError
 from pymc_gamma.geometry import unit_vectors
+from pymc_gamma.on_off.region_response import _exposure
 
 CRAB = SkyCoord(83.633 * u.deg, 22.014 * u.deg)
 LAW = {"index": 2.5, "amplitude": 3e-11}
@@ -267,6 +268,31 @@ def test_exposures_of_a_small_circle_are_smaller():
         wide, sum(float(part.sum()) for run in response.expected_parts() for part in run), rtol=3e-3
     )
     assert narrow < 0.9 * wide
+
+
+def test_photons_of_far_higher_energies_count():
+    irfs = quick_start_irfs()
+    edisp = irfs.edisp
+    # any energy from zero to twice the true one, at the nodes of the table
+    flat = np.where(edisp.migra <= 2, 1 / 2, 0.0) * np.ones_like(edisp.density)
+    flat /= ((edisp.migra[1] - edisp.migra[0]) * flat.sum(axis=-1))[..., None]
+    poor = dataclasses.replace(irfs, edisp=dataclasses.replace(edisp, density=flat))
+    one = pmg.Observation(poor, POINTING, livetime=0.5 * u.h, name="run")
+    low, high = 0.2, 0.4
+    data = pmg.OnOffEvents.extract(
+        one, scattered(), circle(0.2), off=WobbleRegionsFinder(1), energy_range=[low, high] * u.TeV
+    )
+    true = np.geomspace(*irfs.energy_true_range, 4000)
+    area = _exposure(irfs, true, OFFSET, 0.2) * 1800
+    step = edisp.migra[1] - edisp.migra[0]
+    fine = np.linspace(0, 3, 300_001)
+    density = np.interp(fine, np.insert(edisp.migra, 0, edisp.migra[0] - step), np.insert(flat[0, 0], 0, 0.0))
+    below = np.insert(np.cumsum(0.5 * (density[1:] + density[:-1]) * fine[1]), 0, 0.0)
+    share = np.interp(high / true, fine, below) - np.interp(low / true, fine, below)
+    hard = 1e-11 * true**-0.5
+    np.testing.assert_allclose(
+        data.npred(pmg.PowerLaw(index=0.5, amplitude=1e-11)), np.trapezoid(hard * area * share, true), rtol=2e-3
+    )
 
 
 @pytest.mark.parametrize(
