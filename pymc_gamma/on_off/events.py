@@ -9,7 +9,7 @@ import numpy as np
 from astropy.time import Time
 from numpy.typing import ArrayLike
 
-from pymc_gamma.arguments import checked, number, several, text
+from pymc_gamma.arguments import checked, is_several, number, several, text
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, warn_user
 from pymc_gamma.instrument.time_bins import intervals
@@ -300,12 +300,14 @@ class OnOffEvents:
         Raises
         ------
         EventError
-            If their nodes differ, or some have an OFF region and others do not, or no livetime.
+            If there are none, their nodes differ, or some have an OFF region and others do not, or no livetime.
 
         Examples
         --------
         >>> one = pmg.OnOffEvents.stack(data, "fact")  # doctest: +SKIP
         """
+        if not is_several(events) or not len(events):
+            raise EventError(f"{name!r}: events must be data sets to stack, at least one in a list, got {events!r}.")
         first = events[0]
         for one in events:
             if not _same(one.grid.energy, first.grid.energy) or not _same(one._nodes.energy, first._nodes.energy):

@@ -302,6 +302,20 @@ def test_a_line_moves_with_the_mass():
     assert np.ptp(np.diff(values, n=2)) < 0.1 * np.ptp(values)
 
 
+def test_a_line_passes_the_shape_of_the_effective_area():
+    values = np.array([0.1, -0.2, 0.3, 0.0, -0.1])
+    knots = np.geomspace(0.5, 30, 5)
+    factor = pmg.EffectiveAreaShape(knots=knots * u.TeV).factor(pt.constant(values), knots)
+    energy = np.geomspace(0.3, 40, 50)
+    symbolic = pt.vector()
+    np.testing.assert_allclose(factor(symbolic).eval({symbolic: energy}), factor(energy).eval(), rtol=1e-12)
+    with pm.Model() as model:
+        mass = pm.Uniform("mass", 1.0, 5.0, initval=2.1)
+        spectrum = pmg.darkmatter.Annihilation(mass=mass, sigmav=1e-26, channels="gamma", j_factor=1e20)
+        pmg.OnOffCounts("on", data(), spectrum=spectrum, systematics=[pmg.EffectiveAreaShape])
+    assert np.isfinite(model.compile_logp()(model.initial_point()))
+
+
 def test_stacked_events_have_the_sum_of_everything():
     a, b = data("a", alpha=0.2), data("b", seed=1, alpha=0.4, livetime=3 * u.h)
     both = pmg.OnOffEvents.stack([a, b], "both")
@@ -328,6 +342,9 @@ def test_stacked_events_have_the_sum_of_everything():
         with pytest.raises(EventError, match=message):
             pmg.OnOffEvents.stack([a, other], "both")
     assert pmg.OnOffEvents.stack([without, without], "none").has_off is False
+    for nothing in ([], a):
+        with pytest.raises(EventError, match="at least one in a list"):
+            pmg.OnOffEvents.stack(nothing, "both")
 
 
 def test_no_events_at_all():
