@@ -21,12 +21,8 @@ from pymc_gamma.ops.object_mode import object_mode_form
 __all__ = ["DrawnAtOnce", "EventDraw", "EventMixtureRV"]
 
 
-class DrawnAtOnce(RandomVariable):
-    """A random variable whose draws are made by one call, whatever its shape; so also in compiled code."""
-
-
-class EventsVariable(TensorVariable):  # type: ignore[misc]
-    """Drawn events; their shape is known from how many are asked for, and takes no draw.
+class DrawnVariable(TensorVariable):  # type: ignore[misc]
+    """What a `DrawnAtOnce` draws; its shape is known from what is asked for, and takes no draw.
 
     PyMC evaluates ``variable.shape`` without rewriting it, to group variables of a picture of the model.
     """
@@ -34,10 +30,20 @@ class EventsVariable(TensorVariable):  # type: ignore[misc]
     @property
     def shape(self) -> Variable:
         """Symbolic shape, from the size and the parameters of the random variable."""
-        if self.owner is None or not isinstance(self.owner.op, EventMixtureRV):
+        if self.owner is None or not isinstance(self.owner.op, DrawnAtOnce) or self.type.ndim == 0:
             return pt.shape(self)
         op = self.owner.op
         return pt.stack(op._infer_shape(op.size_param(self.owner), op.dist_params(self.owner)))
+
+
+class DrawnAtOnce(RandomVariable):
+    """A random variable whose draws are made by one call, whatever its shape; so also in compiled code."""
+
+    def make_node(self, *inputs: Variable) -> Apply:
+        """Apply node whose draws know their shape."""
+        node = super().make_node(*inputs)
+        rng, drawn = node.outputs
+        return Apply(self, node.inputs, [rng.type(), DrawnVariable(drawn.type, None)])
 
 
 class EventMixtureRV(DrawnAtOnce):
@@ -68,12 +74,6 @@ class EventMixtureRV(DrawnAtOnce):
     def layout(self) -> RowLayout:
         """Names of the columns of a row."""
         return RowLayout(self.source.columns, self.extra)
-
-    def make_node(self, *inputs: Variable) -> Apply:
-        """Apply node whose events know their shape."""
-        node = super().make_node(*inputs)
-        rng, events = node.outputs
-        return Apply(self, node.inputs, [rng.type(), EventsVariable(events.type, None)])
 
     def rng_fn(  # type: ignore[override]
         self, rng: np.random.Generator, *inputs: Any

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.time import Time
 from numpy.typing import ArrayLike
 
-from pymc_gamma.arguments import checked, number, several, text
+from pymc_gamma.arguments import checked, is_several, number, several, text
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import EventError, warn_user
 from pymc_gamma.instrument.time_bins import intervals
@@ -29,6 +29,8 @@ __all__ = ["OnOffEvents"]
 ROUNDING = 1e-9
 """Relative, of energies at an end of the range: files store them in single precision."""
 SAME_GRID = 1e-9
+IN_CHANNEL_INDEX = 2.7
+"""Power law of a background, with which its alpha is averaged over a channel."""
 
 
 class OnOffEvents:
@@ -62,8 +64,9 @@ class OnOffEvents:
     alpha : array_like, optional
         Ratio of the acceptances of ON and OFF, a number or one for each node; with ``energy_off``.
     acceptance_off : array_like, optional
-        What the rate of OFF events is proportional to beyond its smooth shape, up to a factor, one for each node: the
-        solid angle of regions whose size depends on the energy. Default: nothing.
+        What the rate of OFF events is proportional to beyond its smooth shape, one for each node: the solid angle of
+        regions whose size depends on the energy. Its factor matters to :meth:`stack` alone. Default: one over the mean
+        of ``alpha``, as for ON regions that see the same background.
     livetime : `~astropy.units.Quantity`, optional
         For light curves, and for the record.
     good_time : `~astropy.time.Time`, optional
@@ -188,7 +191,7 @@ class OnOffEvents:
             raise EventError(f"{name!r}: energy_off and alpha, the ratio of the acceptances, go together; give both.")
         everywhere = np.ones(len(grid), bool)
         self._alpha = None if alpha is None else checked_alpha(name, alpha, everywhere, "node")
-        self._acceptance_off = np.ones(len(grid))
+        self._acceptance_off = np.full(len(grid), 1.0 if self._alpha is None else 1 / self._alpha.mean())
         if acceptance_off is not None:
             self._acceptance_off = shaped(
                 name, numbers(acceptance_off, f"{name}: acceptance_off"), "acceptance_off", (len(grid),)
@@ -284,7 +287,8 @@ class OnOffEvents:
     def stack(cls, events: "Sequence[OnOffEvents]", name: str) -> Self:
         """Several data sets as one, with the sum of their responses and one background.
 
-        Backgrounds of runs are taken to have one spectrum, with the livetime as its factor.
+        Backgrounds of runs are taken to have one spectrum: events in OFF regions of runs are to each other as livetime
+        times acceptance, such as the solid angle of all regions of a run.
 
         Parameters
         ----------
@@ -296,12 +300,14 @@ class OnOffEvents:
         Raises
         ------
         EventError
-            If their nodes differ, or some have an OFF region and others do not, or no livetime.
+            If there are none, their nodes differ, or some have an OFF region and others do not, or no livetime.
 
         Examples
         --------
         >>> one = pmg.OnOffEvents.stack(data, "fact")  # doctest: +SKIP
         """
+        if not is_several(events) or not len(events):
+            raise EventError(f"{name!r}: events must be data sets to stack, at least one in a list, got {events!r}.")
         first = events[0]
         for one in events:
             if not _same(one.grid.energy, first.grid.energy) or not _same(one._nodes.energy, first._nodes.energy):
@@ -311,10 +317,7 @@ class OnOffEvents:
                 )
             if one.has_off != first.has_off:
                 raise EventError(f"{first.name!r} and {one.name!r} cannot be stacked: one of them has no OFF events.")
-        nodes = first._nodes._replace(
-            matrix=np.sum([one._nodes.matrix for one in events], axis=0),
-            from_photons=np.sum([one._nodes.from_photons for one in events], axis=0),
-        )
+        nodes = SpectrumNodes.added([one._nodes for one in events])
         livetimes = [one.livetime for one in events if one.livetime is not None]
         livetime = sum(livetimes, 0 * u.s) if len(livetimes) == len(events) else None
         alpha = acceptance = off = None
@@ -322,8 +325,9 @@ class OnOffEvents:
             if livetime is None:
                 raise EventError("data sets with OFF events need a livetime to be stacked.")
             of_off = [t.to_value("s") * one._acceptance_off for t, one in zip(livetimes, events, strict=True)]
-            acceptance = np.sum(of_off, axis=0)
-            alpha = np.sum([own * one.alpha for own, one in zip(of_off, events, strict=True)], axis=0) / acceptance
+            total = np.sum(of_off, axis=0)
+            alpha = np.sum([own * one.alpha for own, one in zip(of_off, events, strict=True)], axis=0) / total
+            acceptance = total / livetime.to_value("s")
             off = np.concatenate([one.energy_off.value for one in events])
         times = [one.good_time_s for one in events if one.good_time_s is not None]
         return cls._of_response(
@@ -370,7 +374,10 @@ class OnOffEvents:
 
     @property
     def acceptance_off(self) -> FloatArray:
-        """What the rate of OFF events is proportional to beyond its smooth shape, at the nodes, shape (n,)."""
+        """What the rate of OFF events is proportional to beyond its smooth shape, at the nodes, shape (n,).
+
+        Of :meth:`extract` the solid angle in sr of an ON region over ``alpha``.
+        """
         return self._acceptance_off
 
     @property
@@ -453,7 +460,8 @@ class OnOffEvents:
         alpha = counts_off = None
         if self._off is not None and self._alpha is not None:
             counts_off = np.histogram(self._off, edges)[0]
-            alpha = (parts @ (self._acceptance_off * self._alpha)) / (parts @ self._acceptance_off)
+            of_off = parts * self._acceptance_off * self.grid.energy**-IN_CHANNEL_INDEX
+            alpha = of_off @ self._alpha / of_off.sum(axis=1)
         kept = np.searchsorted(self._edges_true, self._nodes.edges[0] * (1 + ROUNDING), side="right") - 1
         edisp = np.zeros((len(self._exposure), len(edges) - 1))
         of_bins = slice(kept, kept + response.shape[1])

@@ -34,6 +34,10 @@ __all__ = ["extract"]
 
 SAME_RADIUS = 1e-3
 """Relative difference of radii in files and regions that is rounding."""
+FINDER_PIXEL, PIXELS = 0.01, 10
+"""Degrees, of gammapy's finders, and how many are in a radius at least."""
+TOUCHING = 0.15
+"""Part of their size by which circles may overlap, as finders work on pixels; 7 % of the area are then in both."""
 EXCLUSION_PIXEL = 0.02
 """Degrees; pixels of the map of exclusions that gammapy's finders look at."""
 CELLS = 40
@@ -48,13 +52,12 @@ class _Off:
     ----------
     contains : callable
         Whether unit vectors (n, 3) at energies in TeV (n,) lie in one.
-    alpha, acceptance : numpy.ndarray
-        Ratio of the acceptances of ON and OFF, and that of OFF up to a factor, at energies in TeV.
+    alpha : numpy.ndarray
+        Ratio of the acceptances of ON and OFF at energies in TeV.
     """
 
     contains: Callable[[FloatArray, FloatArray], BoolArray]
     alpha: FloatArray
-    acceptance: FloatArray
 
 
 def extract(
@@ -142,7 +145,7 @@ def _of_run(
         "energy_off": energy[regions.contains(vectors, energy)],
         "grid": grid,
         "alpha": regions.alpha,
-        "acceptance_off": regions.acceptance,
+        "acceptance_off": _solid_angle(of_on) / regions.alpha,
         "nodes": response.nodes,
         "exposure": response.exposure,
         "livetime": run.livetime_s * u.s,
@@ -222,8 +225,19 @@ def _off_regions(
     excluded: Sequence[SkyShape],
     grid: FloatArray,
 ) -> _Off:
-    if off is None or hasattr(off, "run"):
-        return _turned(run, label, centre, radius, radius_at, off, excluded)
+    from gammapy.makers import ReflectedRegionsFinder, RegionsFinder
+
+    if off is None or isinstance(off, RegionsFinder):
+        pixel = min(FINDER_PIXEL, float(radius.max()) / PIXELS)
+        finder = ReflectedRegionsFinder(binsz=pixel * u.deg) if off is None else off
+        return _turned(run, label, centre, radius, radius_at, finder, excluded)
+    if hasattr(off, "run"):
+        own = getattr(off, "region_finder", None)
+        raise TypeError(
+            "off must be a finder of regions such as gammapy.makers.WobbleRegionsFinder(3), or regions, got "
+            + (f"the class {off.__name__}" if isinstance(off, type) else type(off).__name__)
+            + ("." if own is None else "; give its region_finder.")
+        )
     return _given(run, label, centre, radius, off, excluded, grid)
 
 
@@ -237,12 +251,11 @@ def _turned(
     excluded: Sequence[SkyShape],
 ) -> _Off:
     """The ON region turned around the pointing, by a finder of gammapy."""
-    from gammapy.makers import ReflectedRegionsFinder
     from regions import CircleSkyRegion
 
     largest = float(radius.max())
     pointing = run.pointing.transform_to(centre.frame)
-    found, _ = (ReflectedRegionsFinder() if finder is None else finder).run(
+    found, _ = finder.run(
         CircleSkyRegion(centre, largest * u.deg),
         pointing,
         _exclusion_mask(pointing, centre, largest, excluded),
@@ -257,9 +270,17 @@ def _turned(
     # exactly at the offset of the source: finders work on pixels
     angles = [pointing.position_angle(one.center) for one in found]
     centres = SkyCoord([pointing.directional_offset_by(angle, pointing.separation(centre)) for angle in angles])
-    frame = scalar_direction(centre, "region")[0]
+    frame, lon, lat = scalar_direction(centre, "region")
     there = centres.transform_to(sky_frame(frame)).spherical
     vectors = unit_vectors(there.lon.deg, there.lat.deg)
+    every = np.concatenate([unit_vectors(lon, lat)[None], vectors])
+    nearest = min(float(separation_deg(every[k + 1 :], one).min()) for k, one in enumerate(every[:-1]))
+    if nearest < 2 * largest * (1 - TOUCHING):
+        raise RegionError(
+            f"{label}: regions that {type(finder).__name__} finds overlap: the ON region has a radius of {largest:.3g} "
+            f"deg, and centres lie {nearest:.3g} deg apart; events would count twice. Give another finder, or a finer "
+            "binsz= to one that works on pixels, regions of your own by off=, or leave the run out."
+        )
 
     def contains(at: FloatArray, energy: FloatArray) -> BoolArray:
         inside = np.zeros(len(at), bool)
@@ -267,8 +288,7 @@ def _turned(
             inside |= separation_deg(at, one) <= radius_at(energy)
         return inside
 
-    solid_angle = 1 - np.cos(np.radians(radius))
-    return _Off(contains, np.full(len(radius), 1 / len(found)), solid_angle / solid_angle.max())
+    return _Off(contains, np.full(len(radius), 1 / len(found)))
 
 
 def _exclusion_mask(pointing: SkyCoord, centre: SkyCoord, radius: float, excluded: Sequence[SkyShape]) -> Any:
@@ -297,9 +317,12 @@ def _given(
 ) -> _Off:
     """Regions of the user."""
     frame, lon, lat = scalar_direction(centre, "region")
-    source, axis = unit_vectors(lon, lat), run.axis_vector(frame)
-    largest = float(radius.max())
+    source, largest = unit_vectors(lon, lat), float(radius.max())
     span = (1.0, 2.0) * u.TeV
+    on = RegionOfInterest(centre.transform_to(sky_frame(frame)), radius=largest * u.deg, energy=span)
+    of_on_points, of_on_angle = _cells(on, lambda at: separation_deg(at, source) <= largest)
+    within = of_on_points[separation_deg(of_on_points, source) < largest * (1 - 1 / CELLS)]
+    seen = _seen(run, frame)
     rois = []
     for one in off if is_several(off) else [off]:
         try:
@@ -307,22 +330,20 @@ def _given(
         except RegionError as error:
             raise RegionError(f"{label}: off: {error}") from error
         points, _ = _cells(roi, roi.contains_vectors)
-        if len(points) and float(separation_deg(points, source).min()) < largest - roi.radius / CELLS:
+        near = len(points) and float(separation_deg(points, source).min()) < largest - roi.radius / CELLS
+        if near or roi.contains_vectors(within).any():
             raise RegionError(f"{label}: the OFF region {roi!r} overlaps the ON region; events would count twice.")
         rois.append(roi)
     if not rois:
         raise RegionError(f"{label}: off= is empty; give at least one region.")
 
-    def inside(at: FloatArray) -> BoolArray:
-        return np.any([roi.contains_vectors(at) for roi in rois], axis=0) & (separation_deg(at, axis) <= run.offset_max)
-
     def contains(at: FloatArray, energy: FloatArray) -> BoolArray:
-        return inside(at)
+        return np.any([roi.contains_vectors(at) for roi in rois], axis=0) & seen(at)
 
     def alone(k: int) -> Callable[[FloatArray], BoolArray]:  # what two regions share counts once
         def own(at: FloatArray) -> BoolArray:
             earlier = [roi.contains_vectors(at) for roi in rois[:k]]
-            new = rois[k].contains_vectors(at) & (separation_deg(at, axis) <= run.offset_max)
+            new = rois[k].contains_vectors(at) & seen(at)
             return new & ~np.any(earlier, axis=0) if earlier else new
 
         return own
@@ -331,14 +352,13 @@ def _given(
     of_off = _acceptance(
         run, np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces]), frame, grid
     )
-    on = RegionOfInterest(centre.transform_to(sky_frame(frame)), radius=largest * u.deg, energy=span)
-    points, solid_angle = _cells(on, lambda at: separation_deg(at, source) <= largest)
-    of_on = _acceptance(run, points, solid_angle, frame, grid)
-    of_on *= (1 - np.cos(np.radians(radius))) / (1 - np.cos(np.radians(largest)))
+    of_on = _acceptance(run, of_on_points, of_on_angle, frame, grid)
+    solid_angle = _solid_angle(radius)
+    of_on *= solid_angle / solid_angle.max()
     if not (of_off > 0).all() or not (of_on > 0).all():
         raise RegionError(
-            f"{label}: the background of its response is zero in the {'OFF' if (of_on > 0).all() else 'ON'} region at "
-            "some energies, or nothing is left of it; choose other regions or energies."
+            f"{label}: nothing of the {'OFF' if (of_on > 0).all() else 'ON'} region is left, the run did not look "
+            "there, or the background of its response is zero there at some energies; choose other regions or energies."
         )
     if run.irfs.bkg is None:
         warn_user(
@@ -346,7 +366,24 @@ def _given(
             f"solid angles (alpha = {of_on[0] / of_off[0]:.4g}). Off axis it is less; OFF regions at the offset of the "
             "source need no such assumption."
         )
-    return _Off(contains, of_on / of_off, of_off / of_off.max())
+    return _Off(contains, of_on / of_off)
+
+
+def _seen(run: Observation, frame: str) -> Callable[[FloatArray], BoolArray]:
+    """Whether the run looked at unit vectors (n, 3): where its background is known, or its response without one."""
+    axis, bkg, basis = run.axis_vector(frame), run.irfs.bkg, run.background_basis(frame)
+    largest = run.offset_max if bkg is not None else min(run.offset_max, run.irfs.offset_max)
+
+    def seen(at: FloatArray) -> BoolArray:
+        near = separation_deg(at, axis) <= largest
+        return near if bkg is None else near & bkg.covers(at, basis)
+
+    return seen
+
+
+def _solid_angle(radius: FloatArray) -> FloatArray:
+    """Solid angle in sr of circles with radii in deg."""
+    return np.asarray(2 * np.pi * (1 - np.cos(np.radians(radius))))
 
 
 def _cells(roi: RegionOfInterest, contains: Callable[[FloatArray], BoolArray]) -> tuple[FloatArray, FloatArray]:

@@ -53,7 +53,9 @@ def read_dataset(dataset: Any) -> dict[str, Any]:
             raise EventError(f"the dataset {name!r} has no edisp, and other true than reconstructed energies.")
         matrix = np.eye(axis.nbin)
     else:
-        kernel = dataset.edisp.get_edisp_kernel() if hasattr(dataset.edisp, "get_edisp_kernel") else dataset.edisp
+        kernel = dataset.edisp
+        if hasattr(kernel, "get_edisp_kernel"):
+            kernel = kernel.get_edisp_kernel(energy_axis=axis)
         matrix = np.asarray(kernel.pdf_matrix, float)
     mask = np.ones(axis.nbin, bool)
     for one in (dataset.mask_safe, dataset.mask_fit):
@@ -71,7 +73,7 @@ def read_dataset(dataset: Any) -> dict[str, Any]:
         "counts_off": np.asarray(dataset.counts_off.data, float).ravel() if has_off else None,
         "alpha": alpha,
         "mask": mask,
-        "livetime": dataset.exposure.meta.get("livetime"),
+        "livetime": (dataset.exposure.meta or {}).get("livetime"),
         "good_time": _good_time(dataset),
     }
 
@@ -81,4 +83,5 @@ def _good_time(dataset: Any) -> Time | None:
     gti = dataset.gti
     if gti is None or not len(gti.table):
         return None
-    return Time([[start, stop] for start, stop in zip(gti.time_start, gti.time_stop, strict=True)])
+    start: Time = gti.time_start[:, None]
+    return start + (gti.time_stop[:, None] - start) * [0.0, 1.0]

@@ -8,14 +8,16 @@ about :math:`(sh)^{2n} (n!)^4 / (2n+1) / ((2n)!)^3`, with the slope :math:`s` of
 25.4.30).
 
 Some spectra know the photons in bins better than their values at nodes tell (:func:`pymc_gamma.flux.photons_of`); for
-these there is a second map, with the mean response in the bins.
+these there is a second map. Where the response is a function of the energy, photons have what is linear in its
+logarithm between the edges, so that a line that moves within a bin moves what is expected; else the mean in the bin.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pytensor.tensor as pt
 from pymc.pytensorf import rvs_in_graph
 from pytensor.graph.basic import Variable
 
@@ -47,13 +49,16 @@ class SpectrumNodes(NamedTuple):
     edges : numpy.ndarray
         Edges of the bins of true energy that matter, TeV, shape (m + 1,).
     from_photons : numpy.ndarray
-        From photons in these bins in cm-2 s-1 to what is expected, shape (n_rows, m).
+        From photons in these bins in cm-2 s-1 to what is expected, the mean in the bins, shape (n_rows, m).
+    at_edges : numpy.ndarray, optional
+        The same of photons at the edges, shape (n_rows, m + 1); None for a response that is constant in bins.
     """
 
     energy: FloatArray
     matrix: FloatArray
     edges: FloatArray
     from_photons: FloatArray
+    at_edges: FloatArray | None = None
 
     @classmethod
     def of(cls, edges: FloatArray, exposure: FloatArray, edisp: FloatArray) -> Self:
@@ -76,7 +81,39 @@ class SpectrumNodes(NamedTuple):
         weight = measure * energy**-IN_BIN_INDEX
         mean = np.einsum("bqr,bq->rb", values, weight / weight.sum(axis=1, keepdims=True))
         matrix = np.moveaxis(values * measure[..., None], 2, 0).reshape(values.shape[2], -1)
-        return cls(energy.ravel(), np.ascontiguousarray(matrix), edges, np.ascontiguousarray(mean))
+        at_edges = np.ascontiguousarray(response(edges).T)
+        return cls(energy.ravel(), np.ascontiguousarray(matrix), edges, np.ascontiguousarray(mean), at_edges)
+
+    @classmethod
+    def added(cls, several: Sequence["SpectrumNodes"]) -> "SpectrumNodes":
+        """The sum of what is expected by several that have the same nodes and bins."""
+        at_edges = [one.at_edges for one in several if one.at_edges is not None]
+        return several[0]._replace(
+            matrix=np.sum([one.matrix for one in several], axis=0),
+            from_photons=np.sum([one.from_photons for one in several], axis=0),
+            at_edges=np.sum(at_edges, axis=0) if len(at_edges) == len(several) else None,
+        )
+
+    @property
+    def photon_table(self) -> FloatArray:
+        """From what :meth:`photon_vector` returns to what is expected."""
+        return self.from_photons if self.at_edges is None else self.at_edges
+
+    def photon_vector(self, energy: Variable, flux: Variable) -> Variable:
+        """Photons in bins, or shared by the edges around them, in cm-2 s-1.
+
+        Parameters
+        ----------
+        energy, flux : TensorVariable
+            TeV and cm-2 s-1, in the bins, shape (m, q).
+        """
+        if self.at_edges is None:
+            return pt.sum(flux, axis=-1)
+        log = np.log(self.edges)
+        part = pt.clip((pt.log(energy) - log[:-1, None]) / np.diff(log)[:, None], 0.0, 1.0)
+        above = pt.sum(flux * part, axis=-1)
+        below = pt.sum(flux, axis=-1) - above
+        return pt.concatenate([below, pt.zeros(1)]) + pt.concatenate([pt.zeros(1), above])
 
     def expected(self, spectrum: Any, name: str) -> FloatArray:
         """What is expected of a spectrum with numbers as parameters, shape (n_rows,).
@@ -93,8 +130,9 @@ class SpectrumNodes(NamedTuple):
             )
         photons = photons_of(spectrum, self.edges)
         if photons is not None:
-            in_bins = _numbers(photons.flux, name).sum(axis=-1)
-            return np.asarray(self.from_photons @ _one_each(in_bins, len(self.edges) - 1, name))
+            flux = _numbers(photons.flux, name)
+            _one_each(flux.sum(axis=-1), len(self.edges) - 1, name)
+            return np.asarray(self.photon_table @ value_of(self.photon_vector(photons.energy, pt.constant(flux))))
         values = _numbers(spectrum_values(spectrum, self.energy, FLUX, name), name)
         return np.asarray(self.matrix @ _one_each(values, len(self.energy), name))
 

@@ -26,8 +26,8 @@ NODES_PER_DECADE = 150
 """Of the reconstructed energy: a power law of an index of 4 that is linear between is 1e-4 too high at most."""
 BINS_PER_DECADE = 50
 """Of the true energy; the rule inside has two nodes then."""
-REACH = 8.0
-"""Factor by which true energies reach beyond the reconstructed ones."""
+SMALLEST_MIGRA = 1e-3
+"""Reconstructed over true energies below are those of no event."""
 
 
 class RegionResponse(NamedTuple):
@@ -81,7 +81,10 @@ def region_response(
             f"{irfs.offset_max:.3g} deg. Leave the run out."
         )
     low, high = irfs.energy_true_range
-    low, high = max(low, energy[0] / REACH), min(high, energy[-1] * REACH)
+    migra = irfs.edisp.migra
+    step = migra[1] - migra[0]
+    low = max(low, energy[0] / (migra[-1] + step))
+    high = min(high, energy[-1] / max(migra[0] - step, SMALLEST_MIGRA))
     n = max(math.ceil(BINS_PER_DECADE * math.log10(high / low)), 4)
     edges = np.geomspace(low, high, n + 1)
 

@@ -6,13 +6,22 @@ import astropy.units as u
 import numpy as np
 import pymc as pm
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from gammapy.data import DataStore
+from gammapy.datasets import SpectrumDataset
+from gammapy.irf import EDispMap
+from gammapy.makers import ReflectedRegionsBackgroundMaker, SpectrumDatasetMaker
+from gammapy.maps import MapAxis, RegionGeom
+from gammapy.modeling.models import PowerLawSpectralModel, SkyModel
 from ogip_files import N_CHANNELS, N_TRUE, toy, write
+from regions import CircleSkyRegion
 from scipy import integrate
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import DataFileError, EventError, ModelError, PymcGammaWarning
 from pymc_gamma.on_off.ogip import _rounding
+from pymc_gamma.times import from_seconds
 
 CM2_S = u.Unit("cm2 s")
 
@@ -264,7 +273,6 @@ def test_expected_counts_of_a_line_are_those_of_its_photons():
 def test_gammapy_agrees(tmp_path):
     """On expected counts, and on what a data set holds."""
     from gammapy.datasets import SpectrumDatasetOnOff
-    from gammapy.modeling.models import PowerLawSpectralModel, SkyModel
 
     dataset = SpectrumDatasetOnOff.read(write(tmp_path, gammapy=True))
     data = pmg.CountsSpectrum.from_gammapy(dataset)
@@ -279,6 +287,30 @@ def test_gammapy_agrees(tmp_path):
     np.testing.assert_allclose(data.npred(model), dataset.npred_signal().data.ravel(), rtol=1e-4)
     with pytest.raises(TypeError, match="SpectrumDatasetOnOff"):
         pmg.CountsSpectrum.from_gammapy("dataset")
+
+
+@pytest.mark.parametrize("migra", [None, MapAxis.from_bounds(0.2, 5, nbin=400, name="migra", node_type="edges")])
+def test_data_sets_that_gammapy_made_of_runs(migra):
+    run = DataStore.from_dir(pmg.datasets.path("hess-dl3-dr1-crab")).get_observations()[0]
+    run = run.select_time(run.gti.time_intervals[0])
+    geom = RegionGeom.create(
+        CircleSkyRegion(SkyCoord(83.633 * u.deg, 22.014 * u.deg), 0.11 * u.deg),
+        axes=[MapAxis.from_energy_bounds("0.9 TeV", "30 TeV", nbin=8)],
+    )
+    true = MapAxis.from_energy_bounds("0.3 TeV", "100 TeV", nbin=20, per_decade=True, name="energy_true")
+    maker = SpectrumDatasetMaker(selection=["counts", "exposure", "edisp"])
+    empty = SpectrumDataset.create(geom, energy_axis_true=true, name="run")
+    dataset = ReflectedRegionsBackgroundMaker().run(maker.run(empty, run), run)
+    if migra is not None:
+        dataset.edisp = EDispMap.from_diagonal_response(true, migra)
+        dataset.exposure.meta = None
+    data = pmg.CountsSpectrum.from_gammapy(dataset)
+    start, stop = from_seconds(data.good_time_s)[0]
+    assert abs((start - dataset.gti.time_start[0]).to_value("s")) < 1e-3
+    assert abs((stop - dataset.gti.time_stop[0]).to_value("s")) < 1e-3
+    model = PowerLawSpectralModel(index=2.5, amplitude="3e-11 TeV-1 cm-2 s-1", reference="1 TeV")
+    dataset.models = [SkyModel(spectral_model=model, name="source")]
+    np.testing.assert_allclose(data.npred(model), dataset.npred_signal().data.ravel(), rtol=1e-3)
 
 
 def test_groups(tmp_path):

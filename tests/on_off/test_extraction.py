@@ -23,6 +23,8 @@ from setups import pointing, quick_start_irfs, region, source
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError, IRFError, PymcGammaWarning, RegionError
+from pymc_gamma.geometry import unit_vectors
+from pymc_gamma.on_off.region_response import _exposure
 
 CRAB = SkyCoord(83.633 * u.deg, 22.014 * u.deg)
 LAW = {"index": 2.5, "amplitude": 3e-11}
@@ -128,7 +130,20 @@ def test_a_radius_that_depends_on_energy_and_offset():
     np.testing.assert_array_equal(data.energy_off.value, np.sort(used.energy.value[offset_of(used, opposite) <= cut]))
     np.testing.assert_allclose(data.alpha, 1.0)
     solid = radius(data.energy_nodes.value) ** 2
-    np.testing.assert_allclose(data.acceptance_off, solid / solid.max(), rtol=1e-4)
+    np.testing.assert_allclose(data.acceptance_off, np.pi * np.radians(1) ** 2 * solid, rtol=1e-4)
+
+
+def test_stacked_runs_have_as_many_regions_as_all():
+    one = full_enclosure()
+    given = {"energy_range": [0.3, 10] * u.TeV}
+    runs = [
+        pmg.OnOffEvents.extract(one, scattered(seed=n), circle(0.1), off=WobbleRegionsFinder(n), **given)
+        for n in (2, 6)
+    ]
+    both = pmg.OnOffEvents.stack(runs, "both")
+    np.testing.assert_allclose(both.alpha, 2 / 8)  # as many hours in the ON region, and in eight of its size
+    # a background that is uniform
+    assert abs(both.alpha[0] * len(both.energy_off) - len(both.energy)) < 4 * np.sqrt(len(both.energy) * 1.25)
 
 
 def test_a_ring_has_the_acceptance_of_the_background():
@@ -153,6 +168,38 @@ def test_a_ring_has_the_acceptance_of_the_background():
         assert abs(found / expected - 1) < 0.05, "3 % of it is the number of points in the ON region"
     flat = 0.2**2 / (0.9**2 - 0.5**2)
     assert (np.abs(data.alpha / flat - 1) < 0.3).all()
+    # what is left to the free shape is the spectrum of the background, and not what its model says of that
+    assert data.acceptance_off.max() / data.acceptance_off.min() < 1.3
+
+
+def test_events_beyond_the_background_are_not_those_of_a_ring():
+    one = full_enclosure()
+    reach = float(one.irfs.bkg.fov_lon_edges.max())
+    given = {"energy_range": [0.3, 10] * u.TeV}
+    wide = CircleAnnulusSkyRegion(POINTING, (reach - 1) * u.deg, (reach + 1) * u.deg)
+    events = scattered(spread=reach + 1)
+    data = pmg.OnOffEvents.extract(one, events, circle(0.2), off=wide, **given)
+    used = events[(events.energy.value >= 0.3) & (events.energy.value <= 10)]
+    away = offset_of(used, POINTING)
+    seen = one.irfs.bkg.covers(unit_vectors(used.lon.value, used.lat.value), one.background_basis("icrs"))
+    assert 0 < len(data.energy_off) == (seen & (away >= reach - 1)).sum() < (away >= reach - 1).sum()
+
+
+def test_without_a_background_a_run_sees_as_far_as_its_response():
+    bare = dataclasses.replace(quick_start_irfs(), bkg=None)
+    one = pmg.Observation(bare, POINTING, livetime=0.5 * u.h)
+    far = circle(0.5, POINTING.directional_offset_by(0 * u.deg, (bare.offset_max + 2) * u.deg))
+    with pytest.raises(RegionError, match="nothing of the OFF region is left, the run did not look there"):
+        pmg.OnOffEvents.extract(one, scattered(100), circle(0.2), off=far, energy_range=[0.3, 10] * u.TeV)
+
+
+@pytest.mark.parametrize("radius", [0.01, 0.03])
+def test_regions_of_small_radius_do_not_overlap(radius):
+    one = full_enclosure(offset=OFFSET)
+    data = pmg.OnOffEvents.extract(one, scattered(), circle(radius), energy_range=[0.3, 10] * u.TeV)
+    # as many as fit on the circle around the pointing, less two on either side of the source
+    fit = np.pi / np.arcsin(np.sin(np.radians(radius)) / np.sin(np.radians(OFFSET)))
+    assert 0.9 * (fit - 5) < 1 / data.alpha[0] < 1.1 * fit
 
 
 def test_without_a_background_acceptances_are_solid_angles():
@@ -223,11 +270,40 @@ def test_exposures_of_a_small_circle_are_smaller():
     assert narrow < 0.9 * wide
 
 
+def test_photons_of_far_higher_energies_count():
+    irfs = quick_start_irfs()
+    edisp = irfs.edisp
+    # any energy from zero to twice the true one, at the nodes of the table
+    flat = np.where(edisp.migra <= 2, 1 / 2, 0.0) * np.ones_like(edisp.density)
+    flat /= ((edisp.migra[1] - edisp.migra[0]) * flat.sum(axis=-1))[..., None]
+    poor = dataclasses.replace(irfs, edisp=dataclasses.replace(edisp, density=flat))
+    one = pmg.Observation(poor, POINTING, livetime=0.5 * u.h, name="run")
+    low, high = 0.2, 0.4
+    data = pmg.OnOffEvents.extract(
+        one, scattered(), circle(0.2), off=WobbleRegionsFinder(1), energy_range=[low, high] * u.TeV
+    )
+    true = np.geomspace(*irfs.energy_true_range, 4000)
+    area = _exposure(irfs, true, OFFSET, 0.2) * 1800
+    step = edisp.migra[1] - edisp.migra[0]
+    fine = np.linspace(0, 3, 300_001)
+    density = np.interp(fine, np.insert(edisp.migra, 0, edisp.migra[0] - step), np.insert(flat[0, 0], 0, 0.0))
+    below = np.insert(np.cumsum(0.5 * (density[1:] + density[:-1]) * fine[1]), 0, 0.0)
+    share = np.interp(high / true, fine, below) - np.interp(low / true, fine, below)
+    hard = 1e-11 * true**-0.5
+    np.testing.assert_allclose(
+        data.npred(pmg.PowerLaw(index=0.5, amplitude=1e-11)), np.trapezoid(hard * area * share, true), rtol=2e-3
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
         ({"region": circle(0.2)}, RegionError, r"radius of 0\.2 deg.*within 0\.1 deg of the source \(RAD_MAX\)"),
         ({"off": circle(0.1, SOURCE)}, RegionError, "overlaps the ON region"),
+        ({"off": CircleAnnulusSkyRegion(SOURCE, 0.09 * u.deg, 1 * u.deg)}, RegionError, "overlaps the ON region"),
+        ({"off": WobbleRegionsFinder(30)}, RegionError, "no OFF region fits"),
+        ({"off": WobbleRegionsFinder}, TypeError, "finder of regions.*got the class WobbleRegionsFinder"),
+        ({"off": ReflectedRegionsBackgroundMaker()}, TypeError, "give its region_finder"),
         ({"off": []}, RegionError, "off= is empty"),
         ({"region": "crab"}, TypeError, "region must be the position"),
         ({"region": POINTING}, RegionError, "no OFF region fits"),
@@ -246,6 +322,14 @@ def test_bad_regions(given, error, message):
     every = {"observation": one, "events": scattered(100), "region": SOURCE} | given
     with pytest.raises(error, match=message):
         pmg.OnOffEvents.extract(every.pop("observation"), every.pop("events"), every.pop("region"), **every)
+
+
+def test_a_region_that_is_turned_onto_itself():
+    near = pmg.Observation(
+        quick_start_irfs(), SOURCE.directional_offset_by(0 * u.deg, 0.08 * u.deg), livetime=0.5 * u.h, name="near"
+    )
+    with pytest.raises(RegionError, match=r"WobbleRegionsFinder finds overlap.*radius of 0\.1 deg.*0\.16 deg apart"):
+        pmg.OnOffEvents.extract(near, scattered(100), circle(0.1), off=WobbleRegionsFinder(1))
 
 
 def test_binned_events_are_refused():

@@ -145,6 +145,11 @@ def test_a_profile_has_no_predictive_draws():
         pm.sample_prior_predictive(2, random_seed=1)
 
 
+@pytest.mark.parametrize("background", [pmg.MeasuredBackground, pmg.FlatBackground, pmg.ProfiledBackground])
+def test_pictures_of_a_model_take_no_draw(background):
+    assert "on_channel (8)" in pm.model_to_mermaid(model_of(data(), background=background))
+
+
 def test_several_data_sets_share_systematics_and_have_names():
     first, second = data("a"), data("b", seed=1)
     model = model_of(first, second, systematics=[pmg.EnergyScale(0.1), pmg.EffectiveAreaNorm])

@@ -11,10 +11,12 @@ import pytensor.tensor as pt
 import pytest
 from astropy.time import Time
 from scipy import integrate, stats
+from setups import quick_start_irfs
 
 import pymc_gamma as pmg
 from pymc_gamma.errors import EventError, ModelError, PymcGammaWarning, RegionError
 from pymc_gamma.model.on_off.event_energies import RegionEvents
+from pymc_gamma.on_off.region_response import _dispersion, _exposure, reconstructed_nodes, region_response
 
 TRUE = np.geomspace(0.4, 40, 121)
 NODES = np.geomspace(0.8, 20, 301)
@@ -113,7 +115,7 @@ def test_channels_have_the_events_and_their_expectation():
     np.testing.assert_allclose(binned.npred(law).values, expected, rtol=2e-4)
     for c, (low, high) in enumerate(pairwise(edges)):
         fine = np.linspace(low, high, 2000)
-        weight = fine**-0.3
+        weight = fine ** (-0.3 - 2.7)  # of a background
         alpha = np.average(np.interp(np.log(fine), np.log(NODES), np.linspace(0.1, 0.3, len(NODES))), weights=weight)
         np.testing.assert_allclose(binned.alpha.values[c], alpha, rtol=1e-3)
     assert binned.livetime == 1 * u.h
@@ -225,6 +227,16 @@ def test_predictive_draws_and_pointwise_likelihoods():
     assert all(np.isfinite(one).all() for one in pointwise.log_likelihood.data_vars.values())
 
 
+def test_pictures_of_a_model_take_no_draw():
+    with pm.Model() as model:
+        norm = pm.LogNormal("norm", 20.0, 1.0)  # draws have more events than the variable has rows
+        pmg.OnOffCounts("on", data(), spectrum=pmg.PowerLaw(index=INDEX, amplitude=AMPLITUDE * np.exp(-20)), norm=norm)
+    picture = pm.model_to_mermaid(model)
+    assert "on_event" in picture
+    assert "on_off_event" in picture
+    assert tuple(pm.draw(model["on"].shape)) == model["on"].type.shape
+
+
 def test_the_amplitude_is_found_in_both_kinds_of_data():
     sets = [data("events", seed=3), data("channels", seed=4).binned(np.geomspace(0.9, 19, 13) * u.TeV)]
     best = pmg.best_fit(model_of(*sets))
@@ -251,16 +263,73 @@ def test_systematics_and_norms_of_events():
     np.testing.assert_allclose(value(model, "on_a_signal", scale=1.1), 1.1 ** (INDEX - 1) * a, rtol=1e-3)
 
 
+def test_a_line_moves_with_the_mass():
+    """Also within bins of the true energy: a posterior of the mass has no steps."""
+    irfs = quick_start_irfs()
+    grid = reconstructed_nodes(0.5, 20.0)
+    offset, radius, livetime = 0.7, 0.2, 3600.0
+    found = region_response(irfs, offset, radius, livetime, grid, "run")
+    given = {"livetime": 1 * u.h, "good_time_s": None, "energy_off": None, "alpha": None, "acceptance_off": None}
+    one = pmg.OnOffEvents._of_response(
+        name="run", energy=np.array([2.0]), grid=grid, nodes=found.nodes, exposure=found.exposure, **given
+    )
+    both = pmg.OnOffEvents.stack([one, one], "both")
+    masses = np.geomspace(2.0, 2.2, 12)
+    for data_set, times in ((one, 1), (both, 2)):
+        mean, number = [], []
+        for mass in masses:
+            spectrum = pmg.darkmatter.Annihilation(mass=mass, sigmav=1e-26, channels="gamma", j_factor=1e20)
+            rates = data_set.nodes().expected(spectrum, "line") * data_set.grid.weights
+            rates[grid < 1.0] = 0  # photons of the shower, below the line
+            mean.append(np.average(grid, weights=rates))
+            number.append(rates.sum())
+        # the response at the mass itself
+        density = np.array([_dispersion(irfs.edisp, np.array([m]), offset, grid)[0] for m in masses])
+        area = np.array([_exposure(irfs, np.array([m]), offset, radius)[0] for m in masses])
+        high = density * data_set.grid.weights * (grid >= 1.0)
+        expected = high @ grid / high.sum(axis=1)
+        np.testing.assert_allclose(mean, expected, rtol=3e-3)
+        # electroweak corrections leave 96 % of the two photons in the line
+        flux = 0.955 * 2 * 1e-26 * 1e20 / (8 * np.pi * masses**2)
+        np.testing.assert_allclose(number, times * flux * area * livetime * high.sum(axis=1), rtol=4e-3)
+    with pm.Model() as model:
+        mass = pm.Uniform("mass", 1.0, 5.0, initval=2.1)
+        spectrum = pmg.darkmatter.Annihilation(mass=mass, sigmav=1e-26, channels="gamma", j_factor=1e20)
+        pmg.OnOffCounts("on", one, spectrum=spectrum)
+    logp = model.compile_logp(vars=[model["on"]])
+    values = [float(logp({"mass_interval__": np.log((m - 1) / (5 - m))})) for m in masses]
+    assert len(np.unique(values)) == len(values)
+    assert np.ptp(np.diff(values, n=2)) < 0.1 * np.ptp(values)
+
+
+def test_a_line_passes_the_shape_of_the_effective_area():
+    values = np.array([0.1, -0.2, 0.3, 0.0, -0.1])
+    knots = np.geomspace(0.5, 30, 5)
+    factor = pmg.EffectiveAreaShape(knots=knots * u.TeV).factor(pt.constant(values), knots)
+    energy = np.geomspace(0.3, 40, 50)
+    symbolic = pt.vector()
+    np.testing.assert_allclose(factor(symbolic).eval({symbolic: energy}), factor(energy).eval(), rtol=1e-12)
+    with pm.Model() as model:
+        mass = pm.Uniform("mass", 1.0, 5.0, initval=2.1)
+        spectrum = pmg.darkmatter.Annihilation(mass=mass, sigmav=1e-26, channels="gamma", j_factor=1e20)
+        pmg.OnOffCounts("on", data(), spectrum=spectrum, systematics=[pmg.EffectiveAreaShape])
+    assert np.isfinite(model.compile_logp()(model.initial_point()))
+
+
 def test_stacked_events_have_the_sum_of_everything():
     a, b = data("a", alpha=0.2), data("b", seed=1, alpha=0.4, livetime=3 * u.h)
     both = pmg.OnOffEvents.stack([a, b], "both")
     np.testing.assert_array_equal(both.energy.value, np.sort(np.concatenate([a.energy.value, b.energy.value])))
     assert len(both.energy_off) == len(a.energy_off) + len(b.energy_off)
-    np.testing.assert_allclose(both.alpha, (0.2 + 3 * 0.4) / 4)
+    np.testing.assert_allclose(both.alpha, 4 / (1 / 0.2 + 3 / 0.4), err_msg="ON regions see one background")
     law = pmg.PowerLaw(index=INDEX, amplitude=AMPLITUDE)
     np.testing.assert_allclose(both.npred(law), a.npred(law) + b.npred(law))
     assert both.livetime == 4 * u.h
     assert both.good_time.shape == (2, 2)
+    c = data("c", seed=2, alpha=0.5, livetime=2 * u.h)
+    np.testing.assert_allclose(
+        pmg.OnOffEvents.stack([both, c], "in steps").alpha, pmg.OnOffEvents.stack([a, b, c], "at once").alpha
+    )
     assert pmg.OnOffEvents.stack([a], "one").npred(law) == a.npred(law)
     narrow = data("narrow", nodes=NODES[:-1] * u.TeV, edisp=dispersion(NODES[:-1]) * u.Unit("TeV-1"),
                   energy=[1] * u.TeV, energy_off=[1] * u.TeV)  # fmt: skip
@@ -273,6 +342,9 @@ def test_stacked_events_have_the_sum_of_everything():
         with pytest.raises(EventError, match=message):
             pmg.OnOffEvents.stack([a, other], "both")
     assert pmg.OnOffEvents.stack([without, without], "none").has_off is False
+    for nothing in ([], a):
+        with pytest.raises(EventError, match="at least one in a list"):
+            pmg.OnOffEvents.stack(nothing, "both")
 
 
 def test_no_events_at_all():

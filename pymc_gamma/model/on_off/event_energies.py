@@ -188,8 +188,9 @@ class EventEnergies(Measurement):
         return Histogram(edges, np.histogram(self.data.energy_off.value, edges)[0].astype(float))
 
     def rows_of(self, function: Callable[[FloatArray], FloatArray], cuts: FloatArray) -> FloatArray:
-        """Rates at the nodes, times the acceptance of the OFF region."""
-        return np.asarray(function(self.grid.energy) * self.data.acceptance_off).T
+        """Rates at the nodes, times the acceptance of the OFF region over its largest."""
+        acceptance = self.data.acceptance_off
+        return np.asarray(function(self.grid.energy) * (acceptance / acceptance.max())).T
 
     def add_coords(self, name: str, model: pm.Model) -> str:
         """Rows of the variable of ON events."""

@@ -199,10 +199,8 @@ def _signal(component: ModelComponent, k: int, nodes: SpectrumNodes, n: int) -> 
     if photons is not None:
         for factor in component.factors:
             photons = photons.times(factor)
-        counts = pt.dot(
-            _table(nodes.from_photons, k),
-            pt.sum(row_of(component.name, photons.flux, k, n, (*nodes.edges[1:].shape, None)), axis=-1),
-        )
+        flux = row_of(component.name, photons.flux, k, n, (*nodes.edges[1:].shape, None))
+        counts = pt.dot(_table(nodes.photon_table, k), nodes.photon_vector(photons.energy, flux))
     else:
         values = pt.as_tensor_variable(spectrum_values(spectrum, nodes.energy, FLUX, component.name)).astype("float64")
         own = row_of(component.name, values, k, n, nodes.energy.shape)

@@ -82,16 +82,22 @@ class EffectiveAreaShape(Systematic):
             )
         return pm.Normal(self.variable, 0.0, self.sigma, dims=dims)
 
-    def factor(self, values: Variable, energy: FloatArray) -> Callable[[FloatArray], Variable]:
-        """The factor as a function of the true energy in TeV."""
+    def factor(self, values: Variable, energy: FloatArray) -> Callable[[Any], Variable]:
+        """The factor as a function of the true energy in TeV, numbers or a variable, shape (n,)."""
         from scipy.interpolate import CubicSpline
 
         knots = np.log(self.energies(energy))
         spline = CubicSpline(knots, np.eye(len(knots)), bc_type="natural" if len(knots) > 2 else "not-a-knot")
 
-        def factor(at: FloatArray) -> Variable:
-            basis = spline(np.clip(np.log(at), knots[0], knots[-1]))
-            return pt.exp(pt.dot(pt.constant(basis), values))
+        def factor(at: Any) -> Variable:
+            if not isinstance(at, Variable):
+                return pt.exp(pt.dot(pt.constant(spline(np.clip(np.log(at), knots[0], knots[-1]))), values))
+            # energies that depend on parameters, such as those of lines: the polynomials between the knots
+            log = pt.clip(pt.log(at), knots[0], knots[-1])
+            k = pt.clip(pt.searchsorted(pt.constant(knots), log, side="right") - 1, 0, len(knots) - 2)
+            cubic, square, slope, value = (pt.dot(pt.constant(one), values)[k] for one in spline.c)
+            step = log - pt.constant(knots)[k]
+            return pt.exp(((cubic * step + square) * step + slope) * step + value)
 
         return factor
 
