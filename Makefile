@@ -46,7 +46,7 @@ docs: $(VENV)/.installed-docs  ## build the documentation, notebooks executed, i
 kept: $(VENV)/.installed-docs  ## run the pages whose data do not come with the package, from PYMC_GAMMA_DATA; keeps their outputs
 	$(BIN)/python docs/kept.py $$(grep -l '^kept_outputs: true' docs/tutorials/*.md)
 
-bench: $(VENV)/.installed-test  ## measure and print the figures of the README
+bench: $(VENV)/.installed-test  ## measure and print the figures of README and site
 	$(BIN)/python -m benchmarks
 
 validate: $(VENV)/.installed-test  ## run the slow comparisons with gammapy and brute force (minutes)
