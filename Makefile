@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test mutants lint types docs kept bench validate fuzz clean
+.PHONY: help quickstart test mutants lint types docs kept bench validate dist fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,14 +49,18 @@ kept: $(VENV)/.installed-docs  ## run the pages whose data do not come with the 
 bench: $(VENV)/.installed-test  ## measure and print the figures of README and site
 	$(BIN)/python -m benchmarks
 
-validate: $(VENV)/.installed-test  ## run the slow comparisons with gammapy and brute force (minutes)
-	$(PYTEST) -m slow -rP tests
+validate: $(VENV)/.installed-test  ## run the slow comparisons with gammapy and brute force, a table of figures at the end
+	$(PYTEST) -m slow --junitxml=validation.xml -o junit_logging=system-out tests; status=$$?; \
+	$(BIN)/python scripts/validation_table.py validation.xml && exit $$status
+
+dist: $(VENV)/.installed-dist  ## build wheel and sdist into dist/, install the wheel into an empty environment, run the quick start there
+	scripts/check_distribution.sh $(BIN)/python
 
 fuzz: $(VENV)/.installed-test  ## read changed files for FUZZ_SECONDS (600) from FUZZ_SEED (1) on; failures in fuzz-failures/
 	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
 clean:  ## remove caches and built files; results and .venv stay
-	rm -rf fuzz-failures docs/_build docs/jupyter_execute docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf fuzz-failures validation.xml docs/_build docs/jupyter_execute docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
 $(VENV)/.installed-base: pyproject.toml scripts/environment.sh

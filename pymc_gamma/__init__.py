@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         OnOffCounts,
         ProfiledBackground,
     )
+    from pymc_gamma.model.priors import amplitude
     from pymc_gamma.model.scans import scan_error
     from pymc_gamma.model.shapes import position
     from pymc_gamma.model.spectra import (
@@ -132,6 +133,7 @@ __all__ = [
     "SmoothBrokenPowerLaw",
     "Systematic",
     "TemplateSpectrum",
+    "amplitude",
     "annotate",
     "bayes_factor",
     "best_fit",
@@ -235,6 +237,7 @@ _WHERE = {
         "SkySource",
     ),
     "pymc_gamma.model.scans": ("scan_error",),
+    "pymc_gamma.model.priors": ("amplitude",),
     "pymc_gamma.model.shapes": ("position",),
     "pymc_gamma.model.spectra": (
         "BrokenPowerLaw",

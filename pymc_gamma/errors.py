@@ -5,6 +5,7 @@ subclass says which kind of input was at fault.
 """
 
 import warnings
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 __all__ = [
@@ -19,10 +20,12 @@ __all__ = [
     "RegionError",
     "ResponseMismatchError",
     "SkyModelError",
+    "untold",
     "warn_user",
 ]
 
 _PACKAGE = (str(Path(__file__).parent),)
+_told: set[Hashable] = set()
 
 
 class PymcGammaError(ValueError):
@@ -75,3 +78,44 @@ def warn_user(message: str, *, called_from: tuple[str, ...] = ()) -> None:
     Folders in ``called_from`` count as inside: those of a package that calls back.
     """
     warnings.warn(message, PymcGammaWarning, skip_file_prefixes=(*_PACKAGE, *called_from))
+
+
+def untold[FactT: Hashable](facts: Iterable[FactT], message: str) -> list[FactT]:
+    """Facts of which a warning has not spoken yet in this process; they count as told then.
+
+    Python shows a warning once for each line that causes it, and forgets that whenever a filter of :mod:`warnings`
+    changes, as it does in gammapy and astropy all the time: what was found in a file would be shown at every reading.
+    Where the filters ask for all warnings, or for errors, or say something of single modules, all facts are returned.
+
+    Parameters
+    ----------
+    facts : iterable of hashable
+        What there is to tell.
+    message : str
+        A message that tells it, for the filters.
+
+    Returns
+    -------
+    list
+        In their order, each once.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(action="default"):
+    ...     untold(["a cell is empty"], "a cell is empty"), untold(["a cell is empty"], "a cell is empty")
+    (['a cell is empty'], [])
+    """
+    distinct = list(dict.fromkeys(facts))
+    if _action(message) not in {"default", "module", "once"}:
+        return distinct
+    fresh = [fact for fact in distinct if fact not in _told]
+    _told.update(fresh)
+    return fresh
+
+
+def _action(message: str) -> str:
+    """What the filters do with a warning of this package; "always" where that depends on the module."""
+    for action, text, category, module, _ in warnings.filters:
+        if issubclass(PymcGammaWarning, category) and (text is None or text.match(message)):  # type: ignore[attr-defined]
+            return action if module is None else "always"
+    return "default"

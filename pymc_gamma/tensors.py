@@ -19,7 +19,18 @@ from pytensor.graph.basic import Constant, Variable
 
 from pymc_gamma.units import numbers
 
-__all__ = ["COMPILING", "has_variables", "joined", "only_entry", "unit_of", "units_of", "value_of", "with_unit"]
+__all__ = [
+    "COMPILING",
+    "described",
+    "descriptions_of",
+    "has_variables",
+    "joined",
+    "only_entry",
+    "unit_of",
+    "units_of",
+    "value_of",
+    "with_unit",
+]
 
 COMPILING = threading.RLock()
 """Held by a thread that compiles."""
@@ -105,17 +116,41 @@ def with_unit(variable: Any, unit: str) -> Any:
     return variable
 
 
+def described(variable: Any, what: str) -> Any:
+    """A variable, noted what it is used for unless something was noted before; a number as it is.
+
+    Examples
+    --------
+    >>> index = described(pt.scalar("index"), "index of PowerLaw")
+    >>> descriptions_of({"index": index, "other": pt.scalar("other")})
+    {'index': 'index of PowerLaw'}
+    """
+    if isinstance(variable, Variable) and _noted(variable, "description") is None:
+        variable.tag.description = what
+    return variable
+
+
 def unit_of(variable: Any) -> str | None:
     """Unit that was noted of a variable, or of what a ``pm.Deterministic`` is a view of; None if none was."""
-    unit: str | None = getattr(variable.tag, "unit", None)
-    if unit is None and isinstance(getattr(variable.owner, "op", None), ViewOp):
-        return unit_of(variable.owner.inputs[0])
-    return unit
+    return _noted(variable, "unit")
 
 
 def units_of(variables: Mapping[str, Any]) -> dict[str, str]:
     """Units of the variables of which they were noted, by name."""
     return {name: unit for name, one in variables.items() if (unit := unit_of(one)) is not None}
+
+
+def descriptions_of(variables: Mapping[str, Any]) -> dict[str, str]:
+    """What variables are used for, of those of which it was noted, by name."""
+    found = {name: _noted(one, "description") for name, one in variables.items()}
+    return {name: what for name, what in found.items() if what is not None}
+
+
+def _noted(variable: Any, what: str) -> str | None:
+    note: str | None = getattr(variable.tag, what, None)
+    if note is None and isinstance(getattr(variable.owner, "op", None), ViewOp):
+        return _noted(variable.owner.inputs[0], what)
+    return note
 
 
 def _join(value: Any, name: str, low: float) -> Variable:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make the virtual environment of this checkout and install the package into it.
 #
-#   scripts/environment.sh FOLDER [EXTRA]     EXTRA: test, lint or docs
+#   scripts/environment.sh FOLDER [EXTRA]     EXTRA: test, lint, docs, dist, jax or notebook
 #
 # Uses uv where there is one, else pip and any Python of 3.12 or later. PYTHON=/path/to/python chooses one.
 set -euo pipefail

@@ -483,6 +483,7 @@ def recipes(o):
             "sections": {"Mine": lambda _: "<p>nothing</p>"},
             "overwrite": True,
         },
+        "amplitude": {"name": "flux", "median": 3e-12 * u.Unit("TeV-1 cm-2 s-1"), "factor": 3.0},
         "position": {"name": "crab", "center": direction(0, 0), "sigma": 0.1 * u.deg},
         # sky
         "CosmicRayBackground": {"name": "ccr", "bkg": o.irfs.bkg},

@@ -108,6 +108,22 @@ def test_they_survive_in_a_file(model, tmp_path):
         assert read.attrs["citations"] == results.attrs["citations"]
 
 
+@pytest.mark.parametrize("change", [lambda model: model, lambda model: pm.do(model, {"unused": 1.0})])
+def test_what_variables_are_used_for(model, change):
+    draws = some_draws(model)
+    draws["index"].attrs["description"] = "mine"
+    results = pmg.annotate(draws, change(model))
+    told = {
+        str(name): one.attrs["description"] for name, one in results.data_vars.items() if "description" in one.attrs
+    }
+    assert set(told) == set(UNITS)
+    assert told["index"] == "mine"
+    assert told["amplitude"] == "amplitude of PowerLaw"
+    assert told["norm"] == "norm of 'ccr'"
+    assert told["crab_lon"] == "longitude in the frame galactic"
+    assert told["energy_scale"] == "systematic EnergyScale"
+
+
 def test_nested_sampling_brings_them(response):
     sky = [source("crab", 0.3, -0.2), pmg.CosmicRayBackground()]
     fixed = pmg.fold(sky, response.observations[0], response.roi)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from pymc_gamma.arguments import checked, kind
 from pymc_gamma.model.random import EventMixtureRV
-from pymc_gamma.tensors import units_of
+from pymc_gamma.tensors import descriptions_of, units_of
 
 __all__ = ["annotate"]
 
@@ -20,7 +20,8 @@ def annotate[ResultsT: (xr.DataTree, xr.Dataset)](idata: ResultsT, model: pm.Mod
     Units are known of variables that were given to something with a unit: parameters of spectra, shapes, scans and
     dark matter, norms and fractions; and of what the distributions compute (expected counts, fluxes). They are written
     to ``attrs["units"]``, where `plot_corner`, `summary` and `report` find them, unless there is one already; variables
-    without dimension have the unit ``""``. What to cite (:meth:`pymc_gamma.Response.citations`) is written to
+    without dimension have the unit ``""``. What a variable is used for, such as ``"amplitude of PowerLaw"``, is written
+    to ``attrs["description"]``. What to cite (:meth:`pymc_gamma.Response.citations`) is written to
     ``attrs["citations"]`` of the results, one reference a line.
 
     Parameters
@@ -48,21 +49,27 @@ def annotate[ResultsT: (xr.DataTree, xr.Dataset)](idata: ResultsT, model: pm.Mod
     ...     index, amplitude = pm.Normal("index", 2, 1), pm.LogNormal("amplitude", -27, 1)
     ...     spectrum = pmg.PowerLaw(index=index, amplitude=amplitude)
     ...     prior = pm.sample_prior_predictive(5)
-    >>> annotate(prior, model)["prior"]["amplitude"].attrs["units"]
-    'TeV-1 cm-2 s-1'
+    >>> annotate(prior, model)["prior"]["amplitude"].attrs
+    {'units': 'TeV-1 cm-2 s-1', 'description': 'amplitude of PowerLaw'}
     """
     sources = [one.owner.op.source for one in model.basic_RVs if one.owner and isinstance(one.owner.op, EventMixtureRV)]
-    units = {name: unit for source in sources for name, unit in source.units.items()} | units_of(model.named_vars)
+    known: dict[str, dict[str, str]] = {}
+    noted = [("units", source.units) for source in sources] + [("units", units_of(model.named_vars))]
+    noted += [("description", source.descriptions) for source in sources]
+    noted += [("description", descriptions_of(model.named_vars))]
+    for attribute, notes in noted:
+        for name, note in notes.items():
+            known.setdefault(name, {})[attribute] = note
     citations = "\n".join(dict.fromkeys(str(one) for source in sources for one in _citations(source)))
     if isinstance(idata, xr.Dataset):
-        return _with_citations(_with_units(idata, units), citations)
-    groups = {node.path: _with_units(node.to_dataset(inherit=False), units) for node in idata.subtree}
+        return _with_citations(_with_notes(idata, known), citations)
+    groups = {node.path: _with_notes(node.to_dataset(inherit=False), known) for node in idata.subtree}
     return _with_citations(xr.DataTree.from_dict(groups, name=idata.name), citations)
 
 
-def _with_units(group: xr.Dataset, units: Mapping[str, str]) -> xr.Dataset:
-    known = {name: {"units": units[str(name)]} for name in group.data_vars if str(name) in units}
-    return group.assign({name: group[name].assign_attrs(own | group[name].attrs) for name, own in known.items()})
+def _with_notes(group: xr.Dataset, notes: Mapping[str, Mapping[str, str]]) -> xr.Dataset:
+    own = {name: notes[str(name)] for name in group.data_vars if str(name) in notes}
+    return group.assign({name: group[name].assign_attrs({**one, **group[name].attrs}) for name, one in own.items()})
 
 
 def _with_citations(results: Any, citations: str) -> Any:

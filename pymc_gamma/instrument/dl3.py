@@ -32,7 +32,7 @@ import numpy as np
 from astropy.utils import iers
 
 from pymc_gamma.arguments import is_several
-from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning, warn_user
+from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning, untold, warn_user
 from pymc_gamma.fits_files import reading
 from pymc_gamma.instrument.good_time import TOLERANCE, good_time, phase_band
 from pymc_gamma.instrument.irfs import IRFs, load_irfs
@@ -346,9 +346,10 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
     Warns
     -----
     PymcGammaWarning
-        What was repaired, once for all runs in which it was the same; of each run whose PSF the Gaussians do not
-        describe well, by how much and where; which runs have no background and no index that says so, because a cut
-        file looks the same.
+        What was repaired, once for all runs in which it was the same, and not again when they are read again, unless
+        the filters of `warnings` ask for that (:func:`pymc_gamma.errors.untold`); of each run whose PSF the Gaussians
+        do not describe well, by how much and where; which runs have no background and no index that says so, because
+        a cut file looks the same.
     """
     known: dict[str, IRFs] = {}
     repaired: dict[tuple[str, ...], list[str]] = {}
@@ -370,14 +371,16 @@ def run_responses(runs: list[Any]) -> list[IRFs]:
             poor.append(f"IRFs {irfs.name}: {quality}")
         responses.append(known.setdefault(irfs.fingerprint(), irfs))
     for repairs, labels in repaired.items():
-        told = "\n".join([f"IRFs of {len(labels)} observation(s), {_few(labels)}:", *repairs])
-        warn_user(told)
+        fresh = [label for label, _ in untold([(label, repairs) for label in labels], _told(labels, repairs))]
+        if fresh:
+            warn_user(_told(fresh, repairs))
     if unsure:
         warn_user(
             f"{len(unsure)} observation(s), {_few(unsure)}, have no background table. If the file should hold one, it "
             "is cut there: gammapy reads what is left, and no index lists the tables of these runs (Observation.read, "
             "DataStore.from_events_files). Look at the file with astropy.io.fits.info, or use DataStore.from_dir."
         )
+    poor = untold(poor, "\n".join(poor))
     if poor:
         told = "\n".join(poor[:MAX_TOLD]) + (f"\nand {len(poor) - MAX_TOLD} more" if len(poor) > MAX_TOLD else "")
         warn_user(told)
@@ -506,6 +509,10 @@ def _fixed_pointing(run: Any, label: str) -> Any:
             "into short pieces (`observation.select_time`) and give each a pointing in right ascension and declination."
         )
     return run.pointing.fixed_icrs
+
+
+def _told(labels: list[str], repairs: tuple[str, ...]) -> str:
+    return "\n".join([f"IRFs of {len(labels)} observation(s), {_few(labels)}:", *repairs])
 
 
 def _few(labels: list[str], n: int = 5) -> str:

@@ -44,7 +44,7 @@ from pymc_gamma.model.random import EventMixtureRV, representative_rows
 from pymc_gamma.model.scanned_table import ScannedTable, has_nodes, scanned_table
 from pymc_gamma.model.systematics.base import Systematic
 from pymc_gamma.model.table import TableInputs
-from pymc_gamma.tensors import units_of, value_of
+from pymc_gamma.tensors import descriptions_of, units_of, value_of
 
 __all__ = ["EventMixture", "observe_events"]
 
@@ -231,6 +231,7 @@ class EventMixture(Distribution):
         elif n_events is not None:
             kwargs["n_events"] = n_events
         source.units |= units_of(model.named_vars)
+        source.descriptions |= descriptions_of(model.named_vars)
         return super().__new__(
             cls,
             name,

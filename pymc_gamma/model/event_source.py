@@ -40,6 +40,8 @@ class EventSource(ABC):
 
     units: dict[str, str]
     """Units of variables of the model that it was made for: those noted of variables are lost in copies of a model."""
+    descriptions: dict[str, str]
+    """What these variables are used for."""
     row_kinds: ClassVar[tuple[tuple[str, ...], ...]] = EVENT_ROWS
     """Columns that may follow those of the source in an observed value."""
 
@@ -47,6 +49,7 @@ class EventSource(ABC):
         self.columns = columns
         self.component_names = component_names
         self.units: dict[str, str] = {}
+        self.descriptions: dict[str, str] = {}
         self._tables: OrderedDict[bytes, EventTable] = OrderedDict()
 
     @property

@@ -40,7 +40,7 @@ from pymc_gamma.model.protocol import PoissonResponse
 from pymc_gamma.model.random import EventMixtureRV, representative_rows
 from pymc_gamma.model.spectral import value_at_start
 from pymc_gamma.model.systematics import Systematic
-from pymc_gamma.tensors import units_of, with_unit
+from pymc_gamma.tensors import described, descriptions_of, units_of, with_unit
 
 __all__ = ["ExtendedEventMixture"]
 
@@ -207,10 +207,11 @@ class ExtendedEventMixture(Distribution):
         extra = () if observed is None else source.layout(n_columns(observed)).extra
         if expected_counts:
             every_count = pm.Deterministic(f"{name}_expected_counts", counts, dims=_component_dims(name, model, source))
-            with_unit(every_count, "counts")
+            with_unit(described(every_count, "expected number of events of each component"), "counts")
         if fractions:
             share = counts / pt.sum(counts)
-            pm.Deterministic(f"{name}_fractions", share, dims=_component_dims(name, model, source))
+            share = pm.Deterministic(f"{name}_fractions", share, dims=_component_dims(name, model, source))
+            with_unit(described(share, "share of each component in the expected events"), "")
         if integrated_flux is not None:
             add_integrated_flux(name, source, emitted, factors, integrated_flux)
         if source.marginal is not None and observed is not None:
@@ -219,6 +220,7 @@ class ExtendedEventMixture(Distribution):
         if dims is None:
             dims = default_dims(name, model, source, extra, observed, n_rows)
         source.units |= units_of(model.named_vars)
+        source.descriptions |= descriptions_of(model.named_vars)
         return super().__new__(
             cls,
             name,

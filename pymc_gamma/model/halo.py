@@ -23,7 +23,7 @@ from pymc_gamma.model.component import ModelComponent
 from pymc_gamma.model.shapes import shape_block
 from pymc_gamma.ops.coarse_kernels import coarsened, no_few_nodes
 from pymc_gamma.ops.factored import factored_density, factored_types
-from pymc_gamma.tensors import with_unit
+from pymc_gamma.tensors import described, with_unit
 
 __all__ = ["FreeHaloBlock", "HaloBlock"]
 
@@ -54,7 +54,7 @@ class _FreeProfile:
         if not free:  # a block with parameters has at least one
             free = {"r_s": pt.constant(float(self.profile.parameters["r_s"]))}
         for name, value in free.items():
-            with_unit(value, "kpc" if name in LENGTHS else "")
+            with_unit(described(value, f"{name} of {type(self.profile).__name__}"), "kpc" if name in LENGTHS else "")
         self.names = tuple(free)
         self.theta = pt.stack([pt.as_tensor_variable(one).astype("float64") for one in free.values()])
 

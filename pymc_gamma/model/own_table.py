@@ -18,7 +18,7 @@ from pytensor.graph.traversal import ancestors
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import Labelled, aligned, arranged, has_labels, read_labelled
 from pymc_gamma.model.event_source import TabulatedSource
-from pymc_gamma.tensors import joined, value_of, with_unit
+from pymc_gamma.tensors import described, joined, value_of, with_unit
 from pymc_gamma.units import numbers
 
 __all__ = ["OwnTable", "coords_of_last_dim", "fraction_tensor", "own_table"]
@@ -136,7 +136,7 @@ def fraction_tensor(name: str, model: pm.Model | None, fraction: Any, names: tup
             raise ModelError(
                 f"{what} of {names} must be finite and not negative, with a positive sum, got {fraction.tolist()}."
             )
-    return with_unit(pt.as_tensor_variable(fraction), "")
+    return with_unit(described(pt.as_tensor_variable(fraction), f"{what} of {names}"), "")
 
 
 def coords_of_last_dim(model: pm.Model, variable: Any) -> tuple[str, ...] | None:

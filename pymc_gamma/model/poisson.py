@@ -29,7 +29,7 @@ from pymc_gamma.model.spectra import FLUX
 from pymc_gamma.model.systematics.base import observation_dim
 from pymc_gamma.model.table import TableInputs
 from pymc_gamma.power_laws import mean_exponential_tensor
-from pymc_gamma.tensors import joined, only_entry, value_of, with_unit
+from pymc_gamma.tensors import described, joined, only_entry, value_of, with_unit
 from pymc_gamma.units import numbers, to_value
 
 __all__ = ["PoissonSource", "add_integrated_flux", "checked_norm", "checked_norms", "emitted_flux", "one_list"]
@@ -226,7 +226,9 @@ def checked_norm(name: str, component: str, value: Any, observations: Sequence[A
         value = numbers(value, label, finite=False)
         if not np.all(np.isfinite(value) & (value >= 0)):
             raise ModelError(f"{label} must be finite and not negative, got {value.tolist()}.")
-    norm = pt.as_tensor_variable(with_unit(value, "") if isinstance(value, Variable) else value).astype("float64")
+    if isinstance(value, Variable):
+        with_unit(described(value, f"norm of {component!r}"), "")
+    norm = pt.as_tensor_variable(value).astype("float64")
     if norm.type.ndim == 0:
         return norm
     if norm.type.ndim == 1 and norm.type.shape[0] in (None, n_observations):
@@ -283,7 +285,8 @@ def add_integrated_flux(
         n_observations = sky[0].n_observations
         fluxes = [pt.broadcast_to(one, (n_observations,)) for one in fluxes]
         dims.append(observation_dim(n_observations))
-    with_unit(pm.Deterministic(f"{name}_flux", pt.stack(fluxes), dims=dims), "cm-2 s-1")
+    integral = pm.Deterministic(f"{name}_flux", pt.stack(fluxes), dims=dims)
+    with_unit(described(integral, "flux of each source, integrated over an energy range"), "cm-2 s-1")
 
 
 def emitted_flux(component: ModelComponent, energy: FloatArray) -> Variable:

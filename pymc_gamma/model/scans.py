@@ -19,7 +19,7 @@ from pymc_gamma.model.marginal import Marginal, Marginalised
 from pymc_gamma.model.spectral import value_at_start
 from pymc_gamma.ops.scan import inside, scan_counts, scan_density
 from pymc_gamma.ops.scan_tables import ScanTables, grid_error
-from pymc_gamma.tensors import with_unit
+from pymc_gamma.tensors import described, with_unit
 from pymc_gamma.units import numbers
 
 __all__ = ["Grid", "ScanBlock", "between_nodes", "checked_scan", "scan_error"]
@@ -180,7 +180,8 @@ def checked_scan(name: str, grids: Mapping[str, Grid], scan: Any, model: pm.Mode
                 found[component][parameter] = pt.constant(one.number(parameter, value))
             continue
         _same_units(name, parameter, own)
-        with_unit(value, next(iter(own.values())).units[parameter] or "")
+        unit = next(iter(own.values())).units[parameter] or ""
+        with_unit(described(value, f"parameter {parameter!r} of the scan of {', '.join(own)}"), unit)
         value = pt.as_tensor_variable(value.values if hasattr(value.type, "dims") else value).astype("float64")
         if value.type.ndim:
             raise ModelError(f"{name}: scan of {parameter!r} must be a single number, got {value.type}.")

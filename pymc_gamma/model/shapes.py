@@ -22,7 +22,7 @@ from pymc_gamma.model.varied import check_range, in_range
 from pymc_gamma.ops.live_counts import live_counts
 from pymc_gamma.ops.live_density import LiveDensity, rows_of
 from pymc_gamma.ops.live_density import table_types as live_table_types
-from pymc_gamma.tensors import with_unit
+from pymc_gamma.tensors import described, with_unit
 from pymc_gamma.units import scalar_value
 
 __all__ = ["ShapeBlock", "parameters_of", "position", "shape_block", "with_parameters"]
@@ -208,7 +208,11 @@ def position(name: str, center: SkyCoord, sigma: Any) -> tuple[Variable, Variabl
     model = pm.modelcontext(None)
     axis = f"{name}_axis"
     model.add_coord(axis, ["lon", "lat"])
-    offset = with_unit(pm.Normal(f"{name}_offset", 0.0, 1.0, dims=axis), "")
+    offset = pm.Normal(f"{name}_offset", 0.0, 1.0, dims=axis)
+    with_unit(described(offset, "offset to the east and north in units of the width of the prior"), "")
     lat = pm.Deterministic(f"{name}_lat", lat_0 + width * offset[1])
     lon = pm.Deterministic(f"{name}_lon", lon_0 + width / np.cos(np.radians(lat_0)) * offset[0])
+    frame = center.frame.name
+    described(lon, f"longitude in the frame {frame}")
+    described(lat, f"latitude in the frame {frame}")
     return with_unit(lon, "deg"), with_unit(lat, "deg")

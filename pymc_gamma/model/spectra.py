@@ -39,7 +39,7 @@ from scipy.ndimage import maximum_filter1d
 from pymc_gamma.arguments import checked, kind
 from pymc_gamma.flux import Photons, photons_of
 from pymc_gamma.labelled import aligned, has_labels
-from pymc_gamma.tensors import joined, with_unit
+from pymc_gamma.tensors import described, joined, with_unit
 from pymc_gamma.units import numbers, to_value
 
 __all__ = [
@@ -240,7 +240,8 @@ class ParametricSpectrum(Spectrum):
     def __post_init__(self) -> None:
         for name, unit in self.units.items():
             label = f"{type(self).__name__}({name}=...)"
-            object.__setattr__(self, name, _parameter(getattr(self, name), unit, label))
+            value = _parameter(getattr(self, name), unit, label)
+            object.__setattr__(self, name, described(value, f"{name} of {type(self).__name__}"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from scipy import stats
 from setups import pointing, region, source
 
 import pymc_gamma as pmg
@@ -290,3 +291,33 @@ def test_bad_factors():
         response.under_psf_scales([0.7, 1.0], (0.8, 1.2), ["crab"])
     with pytest.raises(SkyModelError, match="no component 'other'"):
         response.under_psf_scales([0.9, 1.0], (0.8, 1.2), ["other"])
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["fixed spectrum", "free spectrum"])
+def test_predictive_draws_of_every_kind_of_source(free):
+    """Energies and directions of draws under a wide PSF are those of events of a response folded for it."""
+    scale, names = 1.14, ["crab", "edge"]
+    response = folded("several", names if free else ())
+    with pm.Model(coords=response.coords) as model:
+        spectra = {name: pmg.PowerLaw(index=2.0, amplitude=4e-12) for name in names} if free else None
+        pmg.ExtendedEventMixture(
+            "events", response=response, spectra=spectra, systematics=[pmg.PSFScale(value=scale)], max_events=40_000
+        )
+    if free:
+        response = response.with_spectra(dict.fromkeys(names, 4e-12 * response.energy_true**-2.0))
+    wider = response.with_systematics(psf_scale=scale)
+    expected = float(wider.acceptance.sum())
+    rows = pm.draw(model["events"], random_seed=4, mode="FAST_COMPILE")
+    rows = rows[np.isfinite(rows[:, 0])]
+    assert abs(len(rows) - expected) < 4 * np.sqrt(expected)
+    events = wider.simulate(rng=5).to_rows()
+    nominal = response.simulate(rng=6).to_rows()
+    middle = {"crab": (0.3, -0.2), "shell": (-0.3, 0.2), "edge": (0.82, 0.1)}
+    for lon, lat in middle.values():
+        away = [np.hypot(one[:, 1] - lon, one[:, 2] - lat) for one in (rows, events)]
+        near = [one[one < 0.25] for one in away]
+        assert stats.ks_2samp(*near).pvalue > 1e-3
+    assert stats.ks_2samp(np.log(rows[:, 0]), np.log(events[:, 0])).pvalue > 1e-3
+    # the test sees the width: with the nominal PSF the events around the point source lie closer to it
+    close = [np.hypot(one[:, 1] - 0.3, one[:, 2] + 0.2) for one in (rows, nominal)]
+    assert stats.ks_2samp(*(one[one < 0.12] for one in close)).pvalue < 1e-3

@@ -85,11 +85,19 @@ def test_a_tilde_is_the_home_folder(two_pointings, tmp_path, monkeypatch):
     assert pmg.Response.load("~/response.zarr").fingerprint() == two_pointings.fingerprint()
 
 
-def test_fold_keeps_and_reuses_a_store(components, observation, roi, tmp_path):
+def test_a_store_of_the_same_inputs_is_checked_and_left_as_it_is(components, observation, roi, tmp_path, monkeypatch):
     path = tmp_path / "kept.zarr"
     first = pmg.fold(components[1], observation, roi, path=path)
-    assert path.exists()
-    assert pmg.fold(components[1], observation, roi, path=path).fingerprint() == first.fingerprint()
+    assert pmg.Response.load(path).fingerprint() == first.fingerprint()
+    written = {one: one.stat().st_mtime_ns for one in path.rglob("*")}
+
+    def unwanted(*_, **__):
+        raise AssertionError("written again")
+
+    monkeypatch.setattr(storage, "save", unwanted)
+    again = pmg.fold(components[1], observation, roi, path=path)
+    np.testing.assert_array_equal(again.acceptance, first.acceptance)
+    assert {one: one.stat().st_mtime_ns for one in path.rglob("*")} == written
 
 
 def test_other_inputs_are_refused_by_name(components, observation, roi, tmp_path):

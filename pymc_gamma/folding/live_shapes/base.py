@@ -17,7 +17,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import SkyModelError
-from pymc_gamma.tensors import with_unit
+from pymc_gamma.tensors import described, with_unit
 from pymc_gamma.units import numbers
 
 __all__ = ["REACH", "Family", "Limits", "LiveShape", "class_of_model", "is_number", "model_names", "shape_of_model"]
@@ -236,7 +236,7 @@ class LiveShape(ABC):
                         f"{own} must be one number or variable, got {given}; pass a single entry, such as "
                         f"{value.name or 'variable'}[0]."
                     )
-                with_unit(value, self.unit(name))
+                with_unit(described(value, f"{name} of {type(self).__name__}"), self.unit(name))
                 continue
             number = numbers(value, own, self.unit(name), finite=False)
             if number.ndim:

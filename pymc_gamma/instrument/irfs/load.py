@@ -9,7 +9,7 @@ import numpy as np
 
 from pymc_gamma import datasets
 from pymc_gamma.arguments import checked, text
-from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning
+from pymc_gamma.errors import DataFileError, IRFError, PymcGammaError, PymcGammaWarning, untold
 from pymc_gamma.instrument.irfs.background import background
 from pymc_gamma.instrument.irfs.core import EffectiveArea, EnergyDispersion, IRFs, PointSpread
 from pymc_gamma.instrument.irfs.effective_area import effective_area
@@ -93,10 +93,12 @@ def load_irfs(source: str | Path | Mapping[str, Any], *, name: str | None = None
             f"IRFs {name}: a table cannot be used ({type(error).__name__}: {error}). Its axes, units or values are not "
             "those of a response; if it was read from a file, that is damaged or of another kind."
         ) from error
-    if poor is not None:
-        warnings.warn(f"IRFs {name}: {poor}", PymcGammaWarning, stacklevel=2)
+    messages = [] if poor is None else [f"IRFs {name}: {poor}"]
     if repairs and not known:
-        warnings.warn("\n".join([f"IRFs {name}:", *repairs]), PymcGammaWarning, stacklevel=2)
+        messages.append("\n".join([f"IRFs {name}:", *repairs]))
+    for message in messages:
+        for one in untold([message], message):
+            warnings.warn(one, PymcGammaWarning, stacklevel=2)
     return irfs
 
 

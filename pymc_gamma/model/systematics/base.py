@@ -16,7 +16,7 @@ from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
 from pymc_gamma.labelled import aligned, has_labels
 from pymc_gamma.model.component import FixedSpectrumError, ModelComponent
-from pymc_gamma.tensors import joined, only_entry, with_unit
+from pymc_gamma.tensors import described, joined, only_entry, with_unit
 from pymc_gamma.units import numbers
 
 __all__ = ["Systematic", "observation_dim", "prefixed", "with_systematics"]
@@ -211,7 +211,7 @@ def with_systematics(
                 f"{name}: {kind} adds a variable to a model, and there is none here; pass {kind}(value=...), a number "
                 "or a variable such as pm.LogNormal.dist(0, 0.1)."
             )
-        value = with_unit(one.tensor(observations, energy), "")
+        value = with_unit(described(one.tensor(observations, energy), f"systematic {kind}"), "")
         acted, fixed = [], []
         for component in changed:
             try:
