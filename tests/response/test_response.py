@@ -118,7 +118,7 @@ def test_stages_of_the_low_level_simulation(response):
     events = response.reconstruct(both, rng=3)
     assert len(events) + events.meta["lost"] == 3000
     assert len(both.coords) == 3000
-    assert both.peek().axes[-1].get_xlabel() == "true energy [TeV]"
+    assert both.peek().axes[1].get_xlabel() == "true energy [TeV]"
 
 
 def test_reconstruction_moves_directions_by_the_psf(response):
