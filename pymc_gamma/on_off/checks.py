@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymc_gamma.arrays import FloatArray
-from pymc_gamma.errors import EventError
+from pymc_gamma.errors import EventError, PymcGammaError
 from pymc_gamma.units import numbers, to_value
 
-__all__ = ["checked_alpha", "checked_edges", "checked_exposure", "shaped"]
+__all__ = ["checked_alpha", "checked_edges", "checked_exposure", "checked_range", "shaped"]
 
 
 def checked_edges(name: str, values: Any, what: str) -> FloatArray:
@@ -42,6 +42,14 @@ def checked_alpha(name: str, values: Any, used: NDArray[np.bool_], what: str) ->
             f"{int(bad.sum())} in all). Leave these {what}s out by mask=."
         )
     return ratio
+
+
+def checked_range(energy_range: Any, error: type[PymcGammaError]) -> tuple[float, float]:
+    """Two energies in TeV, the lower first; an error of that kind otherwise."""
+    values = to_value(energy_range, "TeV", "energy_range")
+    if values.shape != (2,) or not values[0] < values[1]:
+        raise error(f"energy_range must be two energies, the lower first, got {energy_range}.")
+    return float(values[0]), float(values[1])
 
 
 def shaped(name: str, values: FloatArray, what: str, shape: tuple[int, ...]) -> FloatArray:

@@ -15,13 +15,13 @@ from pymc_gamma.arrays import FloatArray, IntArray
 from pymc_gamma.errors import DataFileError, EventError, warn_user
 from pymc_gamma.instrument.time_bins import intervals
 from pymc_gamma.on_off.channels import Channels
-from pymc_gamma.on_off.checks import checked_alpha, checked_edges, checked_exposure, shaped
+from pymc_gamma.on_off.checks import checked_alpha, checked_edges, checked_exposure, checked_range, shaped
 from pymc_gamma.on_off.gammapy_dataset import read_dataset
 from pymc_gamma.on_off.grouping import begins_of_groups, joined_groups
 from pymc_gamma.on_off.nodes import SpectrumNodes
 from pymc_gamma.on_off.ogip import read_ogip
 from pymc_gamma.pictures import picture
-from pymc_gamma.units import numbers, scalar_value, to_value
+from pymc_gamma.units import numbers, scalar_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -354,7 +354,7 @@ class CountsSpectrum:
         --------
         >>> narrower = spectrum.select((1, 10) * u.TeV)  # doctest: +SKIP
         """
-        low, high = _range(energy_range)
+        low, high = checked_range(energy_range, EventError)
         within = (self._edges[:-1] >= low * (1 - SAME_ENERGY)) & (self._edges[1:] <= high * (1 + SAME_ENERGY))
         mask = self.mask & within
         if not mask.any():
@@ -429,10 +429,3 @@ def _counts(name: str, values: Any, what: str, n: int) -> FloatArray:
             f"{int(bad.sum())} of {n} are not)."
         )
     return counts
-
-
-def _range(energy_range: Any) -> tuple[float, float]:
-    values = to_value(energy_range, "TeV", "energy_range")
-    if values.shape != (2,) or not values[0] < values[1]:
-        raise EventError(f"energy_range must be two energies, the lower first, got {energy_range}.")
-    return float(values[0]), float(values[1])

@@ -27,8 +27,9 @@ from pymc_gamma.events import Events
 from pymc_gamma.geometry import RegionOfInterest, scalar_direction, separation_deg, sky_frame, unit_vectors
 from pymc_gamma.geometry.outlines import SkyShape
 from pymc_gamma.instrument.observation import Observation
+from pymc_gamma.on_off.checks import checked_range
 from pymc_gamma.on_off.region_response import reconstructed_nodes, region_response
-from pymc_gamma.units import scalar_value, to_value
+from pymc_gamma.units import scalar_value
 
 __all__ = ["extract"]
 
@@ -81,7 +82,7 @@ def extract(
             f"there {'is 1' if len(runs) == 1 else f'are {len(runs)}'}; give all runs, or the events of these."
         )
     centre, radius = _circle(region)
-    asked = None if energy_range is None else _range(energy_range)
+    asked = None if energy_range is None else checked_range(energy_range, RegionError)
     frame = scalar_direction(centre, "region")[0]
     own = events.to_frame(frame)
     return [
@@ -169,13 +170,6 @@ def _circle(region: Any) -> tuple[SkyCoord, float | None]:
     if not 0 < size < 10:
         raise RegionError(f"the radius of the ON region must be between 0 and 10 deg, got {size:g} deg.")
     return centre, size
-
-
-def _range(energy_range: Any) -> tuple[float, float]:
-    values = to_value(energy_range, "TeV", "energy_range")
-    if values.shape != (2,) or not values[0] < values[1]:
-        raise RegionError(f"energy_range must be two energies, the lower first, got {energy_range}.")
-    return float(values[0]), float(values[1])
 
 
 def _radius_of(run: Observation, label: str, radius: float | None, offset: float) -> Callable[[FloatArray], FloatArray]:

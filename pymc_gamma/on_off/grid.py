@@ -24,8 +24,7 @@ class EnergyGrid:
     @cached_property
     def weights(self) -> FloatArray:
         """Weights of rates per TeV at the nodes in their integral, TeV, shape (n,)."""
-        steps = np.diff(np.log(self.energy))
-        return self.energy * 0.5 * (np.append(steps, 0.0) + np.insert(steps, 0, 0.0))
+        return self.weights_between(self.energy[0], self.energy[-1])
 
     def weights_between(self, low: float, high: float) -> FloatArray:
         """Weights of rates per TeV at the nodes in their integral between two energies in TeV, shape (n,)."""

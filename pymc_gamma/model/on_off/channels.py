@@ -16,7 +16,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError
-from pymc_gamma.model.on_off.measurement import Histogram, Measurement, RegionIntensity, measurement_of
+from pymc_gamma.model.on_off.measurement import Histogram, Measurement, RegionIntensity, measurement_of, share_of
 from pymc_gamma.model.parts import PoissonPart
 from pymc_gamma.model.random import DrawnAtOnce
 from pymc_gamma.on_off import CountsSpectrum
@@ -246,7 +246,6 @@ class Channels(Measurement):
             )
         chosen = np.flatnonzero(inside)
         own = signal[chosen]
-        total = own if background is None else own + background[chosen]
-        share = pt.switch(pt.gt(total, 0), own / pt.switch(pt.gt(total, 0), total, 1.0), 0.0)
+        share = share_of(own, None if background is None else background[chosen])
         group = np.zeros(len(chosen), np.int64)
         return PoissonPart(share, pt.sum(own)[None], np.asarray(value, float)[chosen], group, 1)

@@ -22,7 +22,7 @@ from pytensor.graph.basic import Variable
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.errors import ModelError, RegionError
-from pymc_gamma.model.on_off.measurement import Histogram, Measurement, RegionIntensity, measurement_of
+from pymc_gamma.model.on_off.measurement import Histogram, Measurement, RegionIntensity, measurement_of, share_of
 from pymc_gamma.model.parts import PoissonPart
 from pymc_gamma.model.random import DrawnAtOnce
 from pymc_gamma.on_off import OnOffEvents
@@ -258,8 +258,7 @@ class EventEnergies(Measurement):
         inside = (value >= low) & ((value < high) | (high == last))
         chosen = pt.constant(value[inside])
         own = rates_at(self.grid, signal, chosen)
-        total = own if background is None else own + rates_at(self.grid, background, chosen)
-        share = pt.switch(pt.gt(total, 0), own / pt.switch(pt.gt(total, 0), total, 1.0), 0.0)
+        share = share_of(own, None if background is None else rates_at(self.grid, background, chosen))
         expected = pt.dot(self.grid.weights_between(low, high), signal)[None]
         n = int(inside.sum())
         return PoissonPart(share, expected, np.ones(n), np.zeros(n, np.int64), 1)

@@ -78,7 +78,10 @@ class MeasuredBackground(OffBackground):
 
     def nodes(self, data: Any) -> FloatArray:
         """Energies of the nodes in TeV, shape (n_nodes,), for data of a kind that `OnOffCounts` takes."""
-        edges, off = measurement_of(data).histogram_off
+        return self._nodes(measurement_of(data))
+
+    def _nodes(self, data: Measurement) -> FloatArray:
+        edges, off = data.histogram_off
         last = len(off) - 1
         widest = 10 ** (1 / self.nodes_per_decade)
         nodes, events = [edges[0]], 0.0
@@ -110,7 +113,7 @@ class MeasuredBackground(OffBackground):
     def observe(self, name: str, data: Measurement, signal: Variable, source: SourceOf, dims: str) -> Variable:
         """ON events, and OFF events ``"<name>_off"``; of these per TeV at the nodes are ``"<name>_background"``."""
         model = pm.modelcontext(None)
-        nodes, n_off = self.nodes(data.data), float(data.histogram_off.counts.sum())
+        nodes, n_off = self._nodes(data), float(data.histogram_off.counts.sum())
         shapes = data.rows_of(lambda energy: self._rates(nodes, energy), nodes)
         numbers = data.expected_off(shapes)
         node_dim, step_dim = f"{name}_background_energy", f"{name}_background_step"

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from pymc_gamma.arrays import FloatArray
 from pymc_gamma.model.parts import FluxPart
 from pymc_gamma.on_off.nodes import SpectrumNodes
 
-__all__ = ["Histogram", "Measurement", "RegionIntensity", "measurement_of"]
+__all__ = ["Histogram", "Measurement", "RegionIntensity", "measurement_of", "share_of"]
 
 
 class Histogram(NamedTuple):
@@ -146,6 +147,12 @@ class Measurement(ABC):
     def expected_off(self, rows: FloatArray) -> FloatArray:
         """Numbers of events of rows (n_rows, ...)."""
         return np.asarray(self.weights @ rows)
+
+
+def share_of(signal: Variable, background: Variable | None) -> Variable:
+    """Share of the source in what is expected in the ON region; zero where nothing is."""
+    total = signal if background is None else signal + background
+    return pt.switch(pt.gt(total, 0), signal / pt.switch(pt.gt(total, 0), total, 1.0), 0.0)
 
 
 @singledispatch

@@ -144,7 +144,7 @@ class OnOffCounts:
             )
         if label == BACKGROUND:
             raise ModelError(f"{name}: {BACKGROUND!r} is the name of the background; give component= another one.")
-        emitted = ModelComponent(label, _Response([one.data for one in every]), IRFS, free=True, separate=True)
+        emitted = ModelComponent(label, _Response(every), IRFS, free=True, separate=True)
         emitted = emitted.with_spectrum(_checked(name, spectrum))
         if norm is not None:
             emitted = emitted.times(checked_norm(name, label, norm, emitted.response.coords["observation"]))
@@ -172,17 +172,17 @@ class _Response:
 
     components = ()
 
-    def __init__(self, data: Sequence[CountsSpectrum | OnOffEvents]) -> None:
+    def __init__(self, data: Sequence[Measurement]) -> None:
         self._data = data
         self.coords = {"observation": [one.name for one in data]}
-        edges = [one.nodes().edges for one in data]
+        edges = [one.nodes.edges for one in data]
         self.energy_true = np.array([min(one[0] for one in edges), max(one[-1] for one in edges)])
 
     def mean_exposure(self, component: str, energy: FloatArray) -> FloatArray:
         """Exposures in cm2 s at true energies in TeV, shape (n_observations, n): straight between bins in log-log."""
         out = []
         for one in self._data:
-            edges, exposure = one.energy_true.to_value("TeV"), one.exposure.to_value("cm2 s")
+            edges, exposure = one.data.energy_true.to_value("TeV"), one.data.exposure.to_value("cm2 s")
             lit = exposure > 0
             middle = np.log(np.sqrt(edges[1:] * edges[:-1]))[lit]
             values = np.exp(np.interp(np.log(energy), middle, np.log(exposure[lit])))
